@@ -1,0 +1,288 @@
+package cockroachdb
+
+import (
+	"context"
+	"database/sql/driver"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Conn is a connection. Applications get at it by [database/sql.Conn.Raw]; everything but [Conn.Conn] is for database/sql.
+// It is not safe for concurrent use.
+type Conn struct {
+	connector *Connector
+	pc        *pgx.Conn
+	pg        *pgconn.PgConn
+	mode      pgx.QueryExecMode
+	trace     tracing
+
+	crdb           bool // the server is CockroachDB
+	forceSavepoint bool // its force_savepoint_restart may be on: every savepoint is a restart savepoint
+
+	statements   *statementCache
+	descriptions *statementCache
+
+	tx     *tx    // the application's transaction
+	single tx     // the statement outside of a transaction that runs
+	lone   record // and its record
+}
+
+// Ensure the interfaces are implemented: what pgx's stdlib implements, no less.
+var (
+	_ driver.Conn               = (*Conn)(nil)
+	_ driver.ConnBeginTx        = (*Conn)(nil)
+	_ driver.ConnPrepareContext = (*Conn)(nil)
+	_ driver.ExecerContext      = (*Conn)(nil)
+	_ driver.QueryerContext     = (*Conn)(nil)
+	_ driver.NamedValueChecker  = (*Conn)(nil)
+	_ driver.Pinger             = (*Conn)(nil)
+	_ driver.SessionResetter    = (*Conn)(nil)
+	_ driver.Validator          = (*Conn)(nil)
+)
+
+func newConn(cn *Connector, pc *pgx.Conn) *Conn {
+	cfg := pc.Config()
+	return &Conn{
+		connector:      cn,
+		pc:             pc,
+		pg:             pc.PgConn(),
+		mode:           cfg.DefaultQueryExecMode,
+		trace:          newTracing(cfg.Tracer),
+		crdb:           pc.PgConn().ParameterStatus("crdb_version") != "",
+		forceSavepoint: cn.forceSavepointRestart(),
+		statements:     newStatementCache(cfg.StatementCacheCapacity),
+		descriptions:   newStatementCache(cfg.DescriptionCacheCapacity),
+	}
+}
+
+// Conn gives the pgx connection, for what database/sql has no words for: COPY, large objects, notifications. What is done with
+// it is not recorded, so a transaction during which it is called is no longer replayed: a conflict comes to the application.
+func (c *Conn) Conn() *pgx.Conn {
+	if t := c.tx; t != nil {
+		t.handOver()
+	}
+	return c.pc
+}
+
+// handOver makes the server's transaction the one that the application believes to be in, before it works on it by itself.
+func (t *tx) handOver() {
+	err := t.attempt(t.ctx, func(opening []string) (bool, error) {
+		if t.state != txLive || len(opening) == 0 {
+			return false, nil
+		}
+		return t.c.control(t.ctx, opening...)
+	})
+	if err != nil {
+		t.c.die() // there is no transaction to work in
+	}
+	t.unreplayable(causeRaw)
+}
+
+// ExecContext runs a query that returns no rows.
+func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	return c.exec(ctx, query, nil, args)
+}
+
+func (c *Conn) exec(ctx context.Context, query string, p *prepared, args []driver.NamedValue) (driver.Result, error) {
+	t, err := c.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if cmd, ok := t.command(ctx); ok {
+		return driver.ResultNoRows, cmd.run(ctx, t)
+	}
+	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: values(args), mode: c.mode, prepared: p})
+	if err != nil {
+		return nil, err
+	}
+	cu := cursor{t: t, ctx: ctx, trace: end}
+	cu.open(&s)
+	cu.drain()
+	if cu.err != nil {
+		return nil, c.badConn(t, cu.err)
+	}
+	if !t.explicit {
+		return driver.RowsAffected(cu.tag.RowsAffected()), nil
+	}
+	return result{cu.rec}, nil
+}
+
+// QueryContext runs a query that returns rows.
+func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	return c.query(ctx, query, nil, args)
+}
+
+func (c *Conn) query(ctx context.Context, query string, p *prepared, args []driver.NamedValue) (driver.Rows, error) {
+	t, err := c.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: values(args), mode: c.mode, prepared: p, query: true})
+	if err != nil {
+		return nil, err
+	}
+	r, err := t.query(ctx, &s, end)
+	if err != nil {
+		return nil, c.badConn(t, err)
+	}
+	return r, nil
+}
+
+// start compiles a request, under the application's tracer.
+func (c *Conn) start(ctx context.Context, t *tx, r *request) (statement, context.Context, traceEnd, error) {
+	ctx, end := c.trace.start(ctx, c.pc, r.sql, r.args)
+	err := r.readOptions(ctx, c.pc)
+	var s statement
+	if err == nil {
+		s, err = c.compile(ctx, t, r)
+	}
+	if err != nil {
+		end(c.pc, pgconn.CommandTag{}, err)
+		return statement{}, ctx, nil, c.badConn(t, err)
+	}
+	return s, ctx, end, nil
+}
+
+// badConn has database/sql try a statement on another connection, if nothing of it was sent.
+func (c *Conn) badConn(t *tx, err error) error {
+	if !t.explicit && pgconn.SafeToRetry(err) {
+		return driver.ErrBadConn
+	}
+	return err
+}
+
+// ready gives the transaction that a statement belongs to.
+func (c *Conn) ready(ctx context.Context) (*tx, error) {
+	t := c.tx
+	if t == nil {
+		if c.pg.IsClosed() {
+			return nil, driver.ErrBadConn
+		}
+		var err error
+		if t, err = c.outside(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.refuse(); err != nil {
+		return nil, err
+	}
+	if t.started.IsZero() {
+		t.started = time.Now()
+	}
+	if c.pg.IsClosed() {
+		return nil, t.lose(errClosedByServer, "")
+	}
+	return t, nil
+}
+
+// outside makes a statement outside of a transaction a transaction of one statement.
+func (c *Conn) outside(ctx context.Context) (*tx, error) {
+	t := &c.single
+	if t.rows != nil {
+		return nil, errRowsOpen
+	}
+	policy, err := retryPolicyFrom(ctx, c.connector.cfg.RetryPolicy)
+	if err != nil {
+		return nil, err
+	}
+	records := t.history.records[:0]
+	*t = tx{c: c, ctx: ctx, policy: policy, attempts: 1, history: history{records: records}, started: time.Now()}
+	// In a transaction that the application began as text a statement can't be run again by itself.
+	t.aside = !policy.enabled() || c.pg.TxStatus() != statusIdle
+	return t, nil
+}
+
+func values(named []driver.NamedValue) []any {
+	if len(named) == 0 {
+		return nil
+	}
+	args := make([]any, len(named))
+	for i := range named {
+		args[i] = named[i].Value
+	}
+	return args
+}
+
+// PrepareContext prepares a statement, for as long as the connection lives or the statement is closed.
+func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	t, err := c.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.prepare(ctx, t, query)
+	if err != nil {
+		return nil, c.badConn(t, err)
+	}
+	p.refs++
+	return &stmt{c: c, p: p}, nil
+}
+
+// Prepare prepares a statement.
+//
+// Deprecated: database/sql calls PrepareContext.
+func (c *Conn) Prepare(query string) (driver.Stmt, error) {
+	return c.PrepareContext(context.Background(), query)
+}
+
+// CheckNamedValue lets every argument pass: pgx knows how to encode them, driver.Valuer included.
+func (c *Conn) CheckNamedValue(*driver.NamedValue) error { return nil }
+
+// Ping asks the server for a sign of life.
+func (c *Conn) Ping(ctx context.Context) error {
+	if c.pg.IsClosed() {
+		return driver.ErrBadConn
+	}
+	if err := c.pc.Ping(ctx); err != nil {
+		c.die()
+		return driver.ErrBadConn
+	}
+	return nil
+}
+
+// ResetSession is called before a connection is used again. One that the server closed, or is about to close, is seen here, at
+// no round trip.
+func (c *Conn) ResetSession(ctx context.Context) error {
+	if c.pg.IsClosed() || c.pg.TxStatus() != statusIdle || !alive(c.pg) {
+		return driver.ErrBadConn
+	}
+	if reset := c.connector.cfg.ResetSession; reset != nil {
+		return reset(ctx, c.pc)
+	}
+	return nil
+}
+
+// IsValid says whether the connection may go back into the pool.
+func (c *Conn) IsValid() bool { return !c.pg.IsClosed() }
+
+const closeTimeout = 5 * time.Second
+
+// Close closes the connection. An open transaction is rolled back by the server.
+func (c *Conn) Close() error {
+	if c.tx != nil {
+		c.tx.give(txLost, outcomeRolledBack, errClosedByServer)
+		c.tx.end()
+	}
+	c.single.leaveLane()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return c.pc.Close(ctx)
+}
+
+// die closes the connection without ceremony.
+func (c *Conn) die() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = c.pc.Close(ctx)
+}
+
+// result is what an Exec inside a transaction gives. The number of affected rows is an observation once it has been asked for.
+type result struct{ r *record }
+
+func (result) LastInsertId() (int64, error) { return driver.RowsAffected(0).LastInsertId() }
+
+func (res result) RowsAffected() (int64, error) {
+	res.r.asked = true
+	return res.r.affected, nil
+}

@@ -1,0 +1,146 @@
+package cockroachdb
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Errors of statements come to the application as the server sent them, as a bare *[pgconn.PgError]. The types below are
+// the outcomes that only this driver has. Each of them unwraps to the error that led to it, so that
+// errors.As(err, *pgconn.PgError) still finds the server's 40001 where there was one. None of them carries a value, an
+// argument or a statement's text.
+
+// DivergenceKind says what of a replay was not as the application had seen it.
+type DivergenceKind string
+
+// What a replay can show differently.
+const (
+	DivergedColumns   DivergenceKind = "columns"     // the names, types or formats of the columns
+	DivergedRow       DivergenceKind = "row"         // a row that had been handed over
+	DivergedEndOfRows DivergenceKind = "end_of_rows" // there were fewer rows than had been handed over, or more after the end had been seen
+	DivergedCount     DivergenceKind = "count"       // the number of affected rows, after the application had asked for it
+	DivergedSQLState  DivergenceKind = "sqlstate"    // success, or the SQLSTATE of the error that the application was given
+)
+
+// DivergenceError says that a transaction lost a conflict and that running its statements again would have shown the
+// application something else than it had already seen. Nothing was committed. The transaction has to be rolled back; it can
+// be run again from its start, which is what [RunTx] does by itself.
+type DivergenceError struct {
+	Statement int            // the number of the statement in its transaction, from 1
+	Kind      DivergenceKind // what differed
+	Row       int64          // for DivergedRow and DivergedEndOfRows: the number of the row, from 1; else 0
+	Attempts  int            // how often the transaction was tried, the first time included
+
+	was, is  string // for DivergedSQLState: codes, "" for success
+	imprecise bool  // the row is Row or a later one
+	err      error
+}
+
+func (e *DivergenceError) Error() string {
+	return fmt.Sprintf("cockroachdb: the transaction lost a conflict and could not be replayed unseen: on attempt %d, statement %d: %s; "+
+		"nothing was committed, run the transaction again (RunTx does): %v", e.Attempts, e.Statement, e.what(), e.err)
+}
+
+func (e *DivergenceError) what() string {
+	switch e.Kind {
+	case DivergedColumns:
+		return "the columns of the result changed"
+	case DivergedRow:
+		if e.imprecise {
+			return fmt.Sprintf("row %d or a later one of the rows already read changed", e.Row)
+		}
+		return fmt.Sprintf("row %d, already read, changed", e.Row)
+	case DivergedEndOfRows:
+		return fmt.Sprintf("the end of the rows, as already seen, moved (at row %d)", e.Row)
+	case DivergedCount:
+		return "the number of affected rows, already asked for, changed"
+	default:
+		return fmt.Sprintf("it answered %s where it had answered %s", codeOrSuccess(e.is), codeOrSuccess(e.was))
+	}
+}
+
+// Unwrap gives the conflict that made the replay necessary.
+func (e *DivergenceError) Unwrap() error { return e.err }
+
+func codeOrSuccess(code string) string {
+	if code == "" {
+		return "with success"
+	}
+	return "SQLSTATE " + code
+}
+
+// Bound names the limit at which the driver stopped retrying.
+type Bound string
+
+// The limits of a [RetryPolicy], and the connector's [RetryThrottle].
+const (
+	BoundAttempts Bound = "attempts" // RetryPolicy.MaxAttempts
+	BoundElapsed  Bound = "elapsed"  // RetryPolicy.MaxElapsed
+	BoundThrottle Bound = "throttle" // the connector's token bucket is empty: hardly anything commits
+)
+
+// RetriesExhaustedError says that a transaction lost its conflicts until a bound of its policy was reached. Nothing was
+// committed. It unwraps to the last conflict.
+type RetriesExhaustedError struct {
+	Attempts int           // how often the transaction was tried, the first time included
+	Elapsed  time.Duration // from its first statement
+	Bound    Bound         // which limit it was
+
+	err error
+}
+
+func (e *RetriesExhaustedError) Error() string {
+	return fmt.Sprintf("cockroachdb: gave up after %d attempts in %v (bound: %s); nothing was committed: %v",
+		e.Attempts, e.Elapsed.Round(time.Millisecond), e.Bound, e.err)
+}
+
+// Unwrap gives the last conflict.
+func (e *RetriesExhaustedError) Unwrap() error { return e.err }
+
+// NotReplayableError says that a transaction lost a conflict after it had done something that the driver does not replay.
+// Nothing was committed. It unwraps to the conflict.
+type NotReplayableError struct {
+	Cause string // why: the value of the metric's label cause
+
+	err error
+}
+
+func (e *NotReplayableError) Error() string {
+	return fmt.Sprintf("cockroachdb: the transaction lost a conflict and is not replayable: %s; nothing was committed, run it again: %v",
+		notReplayableCause(e.Cause).explain(), e.err)
+}
+
+// Unwrap gives the conflict.
+func (e *NotReplayableError) Unwrap() error { return e.err }
+
+// AmbiguousCommitError says that the commit was sent and that its outcome is not known: the transaction is committed or it is
+// not. The application has to find out by reading, or make the transaction one that can be run twice. It must not be retried
+// blindly, and the driver never does. It unwraps to what went wrong: a network error, the context's error, or the server's.
+type AmbiguousCommitError struct{ err error }
+
+func (e *AmbiguousCommitError) Error() string {
+	return fmt.Sprintf("cockroachdb: the commit was sent and its outcome is unknown; look whether the transaction's effects are there before running it again: %v", e.err)
+}
+
+// Unwrap gives what went wrong.
+func (e *AmbiguousCommitError) Unwrap() error { return e.err }
+
+// ConnectionLostError says that the connection was lost inside a transaction before the commit was sent: nothing was
+// committed, and the transaction can be run again. It unwraps to what went wrong.
+type ConnectionLostError struct{ err error }
+
+func (e *ConnectionLostError) Error() string {
+	return fmt.Sprintf("cockroachdb: the connection was lost before the commit was sent; nothing was committed, run the transaction again: %v", e.err)
+}
+
+// Unwrap gives what went wrong.
+func (e *ConnectionLostError) Unwrap() error { return e.err }
+
+var (
+	errRowsOpen   = errors.New("cockroachdb: the rows of an earlier query are still open on this connection: read them to the end or close them first")
+	errTxAborted  = &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "25P02", Message: "current transaction is aborted, commands ignored until end of transaction block"}
+	errTxNotBegun = errors.New("cockroachdb: the transaction could not be begun")
+)

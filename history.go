@@ -1,0 +1,129 @@
+package cockroachdb
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"unsafe"
+)
+
+// history is the record of a transaction: what it ran, by value, and what of the answers the application has seen.
+type history struct {
+	records []*record
+	bytes   int
+}
+
+// record is one statement of the transaction with its observation.
+type record struct {
+	statement
+	observation
+	ddl bool
+}
+
+const recordSize = int(unsafe.Sizeof(record{}))
+
+func (r *record) size() int { return recordSize + r.statement.size() }
+
+// observation is what the application has seen of a statement's answer. What it has not seen may be different in a replay.
+type observation struct {
+	shown   bool   // it has seen the columns,
+	columns uint64 // which have this digest
+	rows    int64  // it was handed this many rows,
+	digest  uint64 // which have this digest
+	marks   []uint32
+	live    *digest // the digest while rows are still being handed over
+	end     bool    // it has seen that there are no more rows
+
+	affected int64 // rows affected in the latest attempt, whether seen or not
+	asked    bool  // it has asked how many rows were affected
+
+	code string // it was given an error with this SQLSTATE; "" for success
+}
+
+// add puts r at the end of the record.
+func (h *history) add(r *record) {
+	h.records = append(h.records, r)
+	h.bytes += r.size()
+}
+
+// dropLast takes the latest statement out again: it has not reached the server.
+func (h *history) dropLast() {
+	last := len(h.records) - 1
+	h.bytes -= h.records[last].size()
+	h.records[last] = nil
+	h.records = h.records[:last]
+}
+
+func (h *history) clear() { *h = history{} }
+
+// hasDDL says whether the schema was changed.
+func (h *history) hasDDL() bool {
+	for _, r := range h.records {
+		if r.ddl {
+			return true
+		}
+	}
+	return false
+}
+
+// marked is for how many rows, the first ones, a divergence can be told to the row.
+const marked = 32
+
+// digest is a running digest of the rows that were handed over: of the raw bytes of each value, with its length, a tag for
+// NULL, and a boundary for each row. The seed is the process's own, so that no data can be made to collide.
+type digest struct {
+	hash  maphash.Hash
+	rows  int64
+	marks [marked]uint32
+}
+
+func (d *digest) reset() {
+	d.hash.SetSeed(digestSeed)
+	d.rows = 0
+}
+
+// add takes one more row in.
+func (d *digest) add(row [][]byte) {
+	var head [5]byte
+	binary.BigEndian.PutUint32(head[1:], uint32(len(row)))
+	head[0] = 'R'
+	_, _ = d.hash.Write(head[:])
+	for _, value := range row {
+		if value == nil {
+			_ = d.hash.WriteByte('N')
+			continue
+		}
+		head[0] = 'V'
+		binary.BigEndian.PutUint32(head[1:], uint32(len(value)))
+		_, _ = d.hash.Write(head[:])
+		_, _ = d.hash.Write(value)
+	}
+	if d.rows < marked {
+		d.marks[d.rows] = uint32(d.hash.Sum64())
+	}
+	d.rows++
+}
+
+// sum is the digest of the rows so far, with the marks by which to find the first one that differs.
+func (d *digest) sum() (uint64, []uint32) {
+	return d.hash.Sum64(), d.marks[:min(d.rows, marked)]
+}
+
+// seen is the digest of the rows that the application was handed.
+func (o *observation) seen() (uint64, []uint32) {
+	if o.live != nil {
+		return o.live.sum()
+	}
+	return o.digest, o.marks
+}
+
+// settle ends the handing over of rows.
+func (o *observation) settle() {
+	if o.live == nil {
+		return
+	}
+	sum, marks := o.live.sum()
+	o.digest, o.live = sum, nil
+	if len(marks) > 1 { // a single row needs no mark to be found
+		o.marks = append([]uint32(nil), marks...)
+	}
+}

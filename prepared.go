@@ -1,0 +1,226 @@
+package cockroachdb
+
+import (
+	"container/list"
+	"context"
+	"encoding/binary"
+	"errors"
+	"hash/maphash"
+	"strconv"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// prepared is what is known of a statement's text once the server has described it.
+type prepared struct {
+	name          string // "" for a description alone
+	desc          *pgconn.StatementDescription
+	resultFormats []int16
+	shape         *shape
+
+	refs int           // the driver.Stmts that use it
+	elem *list.Element // its place in the cache; nil outside of it
+	gone bool          // the server has it no longer, or soon won't
+}
+
+func newPrepared(name, sql string, desc *pgconn.StatementDescription) *prepared {
+	desc.Name, desc.SQL = name, sql
+	formats := make([]int16, len(desc.Fields))
+	for i, field := range desc.Fields {
+		formats[i] = databaseSQLFormats[field.DataTypeOID]
+	}
+	return &prepared{name: name, desc: desc, resultFormats: formats, shape: shapeOf(desc.Fields, formats)}
+}
+
+// shape is the columns of a result as the application sees them, and how their values are decoded.
+type shape struct {
+	fields   []pgconn.FieldDescription
+	names    []string
+	decoders []decoder
+	digest   uint64
+}
+
+var digestSeed = maphash.MakeSeed()
+
+// shapeOf copies fields. Formats are those of the result: one for each column, one for all, or none for text.
+func shapeOf(fields []pgconn.FieldDescription, formats []int16) *shape {
+	s := &shape{fields: make([]pgconn.FieldDescription, len(fields)), names: make([]string, len(fields))}
+	var h maphash.Hash
+	h.SetSeed(digestSeed)
+	for i, field := range fields {
+		switch len(formats) {
+		case 0:
+			field.Format = pgx.TextFormatCode
+		case 1:
+			field.Format = formats[0]
+		default:
+			field.Format = formats[min(i, len(formats)-1)]
+		}
+		s.fields[i], s.names[i] = field, field.Name
+
+		var meta [14]byte
+		binary.BigEndian.PutUint32(meta[0:], uint32(len(field.Name)))
+		binary.BigEndian.PutUint32(meta[4:], field.DataTypeOID)
+		binary.BigEndian.PutUint32(meta[8:], uint32(field.TypeModifier))
+		binary.BigEndian.PutUint16(meta[12:], uint16(field.Format))
+		_, _ = h.Write(meta[:])
+		_, _ = h.WriteString(field.Name)
+	}
+	s.digest = h.Sum64()
+	return s
+}
+
+// shapeOfAnswer is the shape of an answer that the server described by itself.
+func shapeOfAnswer(fields []pgconn.FieldDescription) *shape {
+	formats := make([]int16, len(fields))
+	for i, field := range fields {
+		formats[i] = field.Format
+	}
+	return shapeOf(fields, formats)
+}
+
+// statementCache holds the prepared statements of a connection, at most capacity of them besides those that a driver.Stmt
+// uses. What is evicted is deallocated with the next message, at no round trip of its own.
+type statementCache struct {
+	capacity int
+	byText   map[string]*prepared
+	recent   list.List // of *prepared, the latest first
+	doomed   []string  // names to deallocate
+	names    int       // for names that were never used before on this connection
+}
+
+func newStatementCache(capacity int) *statementCache {
+	return &statementCache{capacity: capacity, byText: make(map[string]*prepared)}
+}
+
+func (sc *statementCache) get(sql string) *prepared {
+	p := sc.byText[sql]
+	if p != nil && p.elem != nil {
+		sc.recent.MoveToFront(p.elem)
+	}
+	return p
+}
+
+// newName is a name that the connection has never used, so that a statement which is still to be deallocated is not in the way.
+func (sc *statementCache) newName() string {
+	sc.names++
+	return "reprise_" + strconv.Itoa(sc.names)
+}
+
+func (sc *statementCache) put(p *prepared) {
+	sc.byText[p.desc.SQL] = p
+	p.elem = sc.recent.PushFront(p)
+	for e := sc.recent.Back(); sc.recent.Len() > sc.capacity && e != nil; {
+		oldest := e.Value.(*prepared)
+		e = e.Prev()
+		if oldest.refs == 0 && oldest != p {
+			sc.forget(oldest)
+		}
+	}
+}
+
+// forget takes p out of the cache and has the server deallocate it.
+func (sc *statementCache) forget(p *prepared) {
+	if p.gone {
+		return
+	}
+	p.gone = true
+	if sc.byText[p.desc.SQL] == p {
+		delete(sc.byText, p.desc.SQL)
+	}
+	if p.elem != nil {
+		sc.recent.Remove(p.elem)
+		p.elem = nil
+	}
+	if p.name != "" {
+		sc.doomed = append(sc.doomed, p.name)
+	}
+}
+
+func (sc *statementCache) takeDoomed() []string {
+	names := sc.doomed
+	sc.doomed = nil
+	return names
+}
+
+// describe finds or asks for the description of a statement that is not explicitly prepared.
+func (c *Conn) describe(ctx context.Context, t *tx, mode pgx.QueryExecMode, sql string) (*prepared, form, error) {
+	switch mode {
+	case pgx.QueryExecModeCacheStatement:
+		if c.statements.capacity <= 0 {
+			return nil, 0, errNoStatementCache
+		}
+		p, err := c.prepare(ctx, t, sql)
+		return p, formPrepared, err
+	case pgx.QueryExecModeCacheDescribe:
+		if c.descriptions.capacity <= 0 {
+			return nil, 0, errNoDescriptionCache
+		}
+		if p := c.descriptions.get(sql); p != nil {
+			return p, formUnnamed, nil
+		}
+	}
+	p, err := c.parse(ctx, t, "", sql)
+	if err == nil && mode == pgx.QueryExecModeCacheDescribe {
+		c.descriptions.put(p)
+	}
+	return p, formUnnamed, err
+}
+
+// prepare finds sql among the prepared statements of the connection or prepares it.
+func (c *Conn) prepare(ctx context.Context, t *tx, sql string) (*prepared, error) {
+	if p := c.statements.get(sql); p != nil {
+		return p, nil
+	}
+	p, err := c.parse(ctx, t, c.statements.newName(), sql)
+	if err != nil {
+		return nil, err
+	}
+	c.statements.put(p)
+	return p, nil
+}
+
+// invalidate forgets a statement that the server has lost or outgrown.
+func (c *Conn) invalidate(p *prepared) {
+	if p.name == "" {
+		c.descriptions.forget(p)
+	} else {
+		c.statements.forget(p)
+	}
+}
+
+// prepareAnew prepares the text of s again, in the form that s has.
+func (c *Conn) prepareAnew(ctx context.Context, t *tx, s *statement) (*prepared, error) {
+	if s.form == formPrepared {
+		return c.prepare(ctx, t, s.sql)
+	}
+	return c.parse(ctx, t, "", s.sql)
+}
+
+// parse has the server parse and describe sql. Inside a transaction this travels with what opens the transaction, and a
+// conflict is absorbed as for any other statement.
+func (c *Conn) parse(ctx context.Context, t *tx, name, sql string) (p *prepared, err error) {
+	if c.trace.prepare != nil {
+		ctx = c.trace.prepare.TracePrepareStart(ctx, c.pc, pgx.TracePrepareStartData{Name: name, SQL: sql})
+		defer func() { c.trace.prepare.TracePrepareEnd(ctx, c.pc, pgx.TracePrepareEndData{Err: err}) }()
+	}
+	var desc *pgconn.StatementDescription
+	err = t.attempt(ctx, func(opening []string) (sent bool, err error) {
+		desc, sent, err = c.sendParse(ctx, opening, name, sql)
+		return sent, err
+	})
+	if err == nil {
+		return newPrepared(name, sql, desc), nil
+	}
+
+	// The statement may exist although its description failed.
+	if name != "" {
+		c.statements.doomed = append(c.statements.doomed, name)
+	}
+	var pgErr *pgconn.PgError
+	if t.explicit && errors.As(err, &pgErr) {
+		t.record(&statement{form: formParse, sql: sql}).code = pgErr.Code
+	}
+	return nil, err
+}

@@ -1,0 +1,203 @@
+package cockroachdb
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// errStaleInReplay says that a prepared statement of the record is no longer good; the next replay sends it as text.
+var errStaleInReplay = errors.New("cockroachdb: a prepared statement became invalid during a replay")
+
+// replay runs the record again, behind the opening, and compares what the application has seen. It costs one round trip, and
+// one more for each statement that had failed, since that ends a pipeline, and for each text of several statements. live, the
+// last on record, is compared as far as it was read, and its answer comes back open, for the rest. Without a record there is
+// nothing to send: the opening waits for the next statement.
+func (t *tx) replay(ctx context.Context, live *record) (answer, error) {
+	records := t.history.records
+	began := time.Now()
+	var a answer
+	for i := 0; i < len(records); {
+		segment := records[i : i+segmentLength(records[i:])]
+		var err error
+		if segment[0].form == formSimple {
+			a, err = t.replaySimple(ctx, i, segment[0], live)
+		} else {
+			a, err = t.replayPipeline(ctx, i, segment, live)
+		}
+		if err != nil {
+			return answer{}, err
+		}
+		i += len(segment)
+	}
+	t.c.connector.metrics.replayed(len(records), time.Since(began))
+	return a, nil
+}
+
+// segmentLength is how many of the records go under one Sync.
+func segmentLength(records []*record) int {
+	if records[0].form == formSimple {
+		return 1
+	}
+	for i, r := range records {
+		switch {
+		case r.form == formSimple:
+			return i
+		case r.code != "":
+			return i + 1
+		}
+	}
+	return len(records)
+}
+
+func (t *tx) replaySimple(ctx context.Context, n int, r, live *record) (answer, error) {
+	a, sent, err := t.c.send(ctx, t.opening, &r.statement)
+	t.opened(sent, err)
+	return t.compare(n, r, live, a, err)
+}
+
+func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live *record) (answer, error) {
+	f := t.c.launch(ctx, t.opening)
+	for _, r := range segment {
+		f.add(&r.statement)
+	}
+	err := f.depart()
+	t.opened(f.sent, err)
+	if err != nil {
+		return answer{}, err
+	}
+	last := len(segment) - 1
+	for i, r := range segment[:last] {
+		a, err := f.next()
+		if _, err = t.compare(n+i, r, nil, a, err); err != nil {
+			return answer{}, f.fail(err)
+		}
+	}
+	a, err := f.last()
+	return t.compare(n+last, segment[last], live, a, err)
+}
+
+// compare reads the answer to r in this attempt as far as the application had read it. For the live statement the answer comes
+// back open. The error is a divergence, or what keeps the replay from going on.
+func (t *tx) compare(n int, r, live *record, a answer, err error) (answer, error) {
+	if r == live {
+		return t.compareLive(n, r, a, err)
+	}
+	return answer{}, t.compareDone(n, r, a, err)
+}
+
+// compareLive compares the rows handed over so far. What comes after them has not been seen, and may be anything.
+func (t *tx) compareLive(n int, r *record, a answer, err error) (answer, error) {
+	var differs *DivergenceError
+	if err == nil {
+		differs, err = r.compareRows(&a)
+	}
+	if differs == nil && r.rows > 0 && t.isStatementError(err) {
+		differs = &DivergenceError{Kind: DivergedSQLState, is: codeOf(err)}
+	}
+	if differs != nil {
+		return answer{}, diverged(n, differs, &a)
+	}
+	return a, err
+}
+
+// compareDone compares a whole answer, the end of it included: that a statement succeeded has been seen too.
+func (t *tx) compareDone(n int, r *record, a answer, err error) error {
+	var differs *DivergenceError
+	var tag pgconn.CommandTag
+	early := true
+	if err == nil {
+		differs, err = r.compareRows(&a)
+		early = err != nil
+	}
+	if err == nil && differs == nil {
+		tag, differs, err = r.compareEnd(&a)
+	}
+	switch {
+	case err != nil && !t.isStatementError(err):
+		return err
+	case stalePlan(err) && r.prepared != nil && r.code != codeOf(err):
+		t.c.invalidate(r.prepared)
+		return errStaleInReplay
+	case differs == nil && codeOf(err) != r.code:
+		differs = &DivergenceError{Kind: DivergedSQLState, was: r.code, is: codeOf(err)}
+	case differs == nil && err != nil && early && r.rows > 0:
+		differs = &DivergenceError{Kind: DivergedEndOfRows, Row: 1}
+	}
+	if differs != nil {
+		return diverged(n, differs, &a)
+	}
+	r.affected = tag.RowsAffected()
+	return nil
+}
+
+func diverged(n int, differs *DivergenceError, a *answer) error {
+	_, _ = a.close()
+	differs.Statement = n + 1
+	return differs
+}
+
+// isStatementError says whether err is the server's answer to a statement, and no conflict.
+func (t *tx) isStatementError(err error) bool {
+	return codeOf(err) != "" && conflictOf(err) == nil && !t.c.pg.IsClosed()
+}
+
+func codeOf(err error) string {
+	if pgErr, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // the server's own answer
+		return pgErr.Code
+	}
+	return ""
+}
+
+// compareRows reads as many rows as the application was handed, and no more. An error is the answer's; it has been closed then.
+func (r *record) compareRows(a *answer) (*DivergenceError, error) {
+	if r.shown && a.result != nil && shapeOfAnswer(a.result.FieldDescriptions()).digest != r.columns {
+		return &DivergenceError{Kind: DivergedColumns}, nil
+	}
+	if r.rows == 0 {
+		return nil, nil
+	}
+	var d digest
+	d.reset()
+	for d.rows < r.rows {
+		if !a.next() {
+			_, err := a.close()
+			if err != nil {
+				return nil, err
+			}
+			return &DivergenceError{Kind: DivergedEndOfRows, Row: d.rows + 1}, nil
+		}
+		d.add(a.result.Values())
+	}
+	was, wasMarks := r.seen()
+	is, isMarks := d.sum()
+	if is == was {
+		return nil, nil
+	}
+	differs := &DivergenceError{Kind: DivergedRow, Row: 1}
+	for i := range wasMarks {
+		differs.Row = int64(i + 1)
+		if wasMarks[i] != isMarks[i] {
+			return differs, nil
+		}
+	}
+	if r.rows > 1 {
+		differs.Row++
+		differs.imprecise = true
+	}
+	return differs, nil
+}
+
+// compareEnd reads the rest of the answer.
+func (r *record) compareEnd(a *answer) (pgconn.CommandTag, *DivergenceError, error) {
+	if r.end && a.next() {
+		return pgconn.CommandTag{}, &DivergenceError{Kind: DivergedEndOfRows, Row: r.rows + 1}, nil
+	}
+	tag, err := a.close()
+	if err == nil && r.asked && tag.RowsAffected() != r.affected {
+		return tag, &DivergenceError{Kind: DivergedCount}, nil
+	}
+	return tag, nil, err
+}

@@ -1,0 +1,216 @@
+package cockroachdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// form says how a statement goes over the wire.
+type form uint8
+
+const (
+	formPrepared form = iota // Bind and Execute of a named statement
+	formUnnamed              // Parse, Bind and Execute in one go
+	formSimple               // a Query message, which can hold several statements and can't be put into a pipeline
+	formParse                // Parse and Describe only: a statement that failed while it was being prepared
+)
+
+// statement is a statement by value: its text and its encoded arguments, the same bytes however often it is sent.
+type statement struct {
+	form          form
+	sql           string
+	prepared      *prepared // nil for a statement that was not described
+	shape         *shape    // its columns, where they are known before it runs
+	values        [][]byte
+	paramOIDs     []uint32
+	paramFormats  []int16
+	resultFormats []int16
+}
+
+// size is what recording the statement costs, in bytes.
+func (s *statement) size() int {
+	n := len(s.sql)
+	for _, v := range s.values {
+		n += len(v)
+	}
+	return n
+}
+
+// databaseSQLFormats are the result formats that database/sql wants, as in pgx's stdlib: binary for what becomes a
+// driver.Value by itself, text for everything else, since that must scan into a string.
+var databaseSQLFormats = pgx.QueryResultFormatsByOID{
+	pgtype.BoolOID:        pgx.BinaryFormatCode,
+	pgtype.ByteaOID:       pgx.BinaryFormatCode,
+	pgtype.CIDOID:         pgx.BinaryFormatCode,
+	pgtype.DateOID:        pgx.BinaryFormatCode,
+	pgtype.Float4OID:      pgx.BinaryFormatCode,
+	pgtype.Float8OID:      pgx.BinaryFormatCode,
+	pgtype.Int2OID:        pgx.BinaryFormatCode,
+	pgtype.Int4OID:        pgx.BinaryFormatCode,
+	pgtype.Int8OID:        pgx.BinaryFormatCode,
+	pgtype.OIDOID:         pgx.BinaryFormatCode,
+	pgtype.TimestampOID:   pgx.BinaryFormatCode,
+	pgtype.TimestamptzOID: pgx.BinaryFormatCode,
+	pgtype.XIDOID:         pgx.BinaryFormatCode,
+}
+
+// request is what the application asked for, before it is encoded.
+type request struct {
+	sql      string
+	args     []any
+	mode     pgx.QueryExecMode
+	query    bool      // it wants rows
+	prepared *prepared // it comes from a prepared statement
+
+	formats      pgx.QueryResultFormats
+	formatsByOID pgx.QueryResultFormatsByOID
+	ownFormats   bool // the application chose the result formats
+}
+
+// readOptions takes the leading arguments that pgx gives a meaning to: a query mode, result formats, a rewriter.
+func (r *request) readOptions(ctx context.Context, pc *pgx.Conn) error {
+	var rewriter pgx.QueryRewriter
+options:
+	for len(r.args) > 0 {
+		switch arg := r.args[0].(type) {
+		case pgx.QueryExecMode:
+			r.mode = arg
+		case pgx.QueryResultFormats:
+			if !r.query {
+				break options
+			}
+			r.formats, r.ownFormats = arg, true
+		case pgx.QueryResultFormatsByOID:
+			if !r.query {
+				break options
+			}
+			r.formatsByOID, r.ownFormats = arg, true
+		case pgx.QueryRewriter:
+			rewriter = arg
+		default:
+			break options
+		}
+		r.args = r.args[1:]
+	}
+	if rewriter == nil {
+		return nil
+	}
+	sql, args, err := rewriter.RewriteQuery(ctx, pc, r.sql, r.args)
+	if err != nil {
+		return fmt.Errorf("rewrite query failed: %w", err)
+	}
+	r.sql, r.args = sql, args
+	return nil
+}
+
+var (
+	errNoStatementCache   = errors.New("cannot use QueryExecModeCacheStatement with disabled statement cache")
+	errNoDescriptionCache = errors.New("cannot use QueryExecModeCacheDescribe with disabled description cache")
+)
+
+// compile makes the statement of a request: chooses how it goes over the wire, prepares it if need be, and encodes the
+// arguments, once.
+func (c *Conn) compile(ctx context.Context, t *tx, r *request) (statement, error) {
+	switch {
+	case r.prepared != nil:
+		return c.encode(r, r.prepared, formPrepared)
+	case r.sql == "", len(r.args) == 0 && !r.query:
+		return c.withoutArguments(t, r), nil
+	}
+
+	switch r.mode {
+	case pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec:
+		p, form, err := c.describe(ctx, t, r.mode, r.sql)
+		if err != nil {
+			return statement{}, err
+		}
+		return c.encode(r, p, form)
+	case pgx.QueryExecModeExec:
+		return c.encode(r, nil, formUnnamed)
+	case pgx.QueryExecModeSimpleProtocol:
+		return c.interpolated(r)
+	default:
+		return statement{}, fmt.Errorf("unknown QueryExecMode: %v", r.mode)
+	}
+}
+
+// withoutArguments is an Exec without arguments. It may hold several statements, which only the simple protocol takes. A
+// single one goes by the extended protocol inside a transaction, where it can share a round trip with others.
+func (c *Conn) withoutArguments(t *tx, r *request) statement {
+	if t.explicit && r.mode != pgx.QueryExecModeSimpleProtocol && isSingleStatement(r.sql) {
+		return statement{form: formUnnamed, sql: r.sql}
+	}
+	return statement{form: formSimple, sql: r.sql}
+}
+
+func (c *Conn) encode(r *request, p *prepared, f form) (statement, error) {
+	s := statement{form: f, sql: r.sql, prepared: p}
+	var desc *pgconn.StatementDescription
+	if p != nil {
+		desc = p.desc
+		s.sql, s.paramOIDs = desc.SQL, desc.ParamOIDs
+		if len(desc.ParamOIDs) != len(r.args) {
+			return statement{}, fmt.Errorf("expected %d arguments, got %d", len(desc.ParamOIDs), len(r.args))
+		}
+	}
+	if len(r.args) > 0 {
+		// A builder of its own: the statement keeps the encoded arguments.
+		var builder pgx.ExtendedQueryBuilder
+		if err := builder.Build(c.pc.TypeMap(), desc, r.args); err != nil {
+			return statement{}, err
+		}
+		s.values, s.paramFormats = builder.ParamValues, builder.ParamFormats
+	}
+	if p == nil {
+		return s, nil
+	}
+	s.resultFormats, s.shape = p.resultFormats, p.shape
+	if r.ownFormats {
+		s.resultFormats = r.chosenFormats(desc)
+		s.shape = shapeOf(desc.Fields, s.resultFormats)
+	}
+	return s, nil
+}
+
+// chosenFormats are the result formats that the application asked for itself.
+func (r *request) chosenFormats(desc *pgconn.StatementDescription) []int16 {
+	if r.formatsByOID == nil {
+		return r.formats
+	}
+	formats := make([]int16, len(desc.Fields))
+	for i := range formats {
+		formats[i] = r.formatsByOID[desc.Fields[i].DataTypeOID]
+	}
+	return formats
+}
+
+// interpolated is a statement of the simple protocol, with the arguments written into its text.
+func (c *Conn) interpolated(r *request) (statement, error) {
+	if c.pg.ParameterStatus("standard_conforming_strings") != "on" {
+		return statement{}, errors.New("simple protocol queries must be run with standard_conforming_strings=on")
+	}
+	if c.pg.ParameterStatus("client_encoding") != "UTF8" {
+		return statement{}, errors.New("simple protocol queries must be run with client_encoding=UTF8")
+	}
+	args := make([]*string, len(r.args))
+	for i, arg := range r.args {
+		buf, err := c.pc.TypeMap().Encode(0, pgx.TextFormatCode, arg, []byte{})
+		if err != nil {
+			return statement{}, err
+		}
+		if buf != nil {
+			text := string(buf)
+			args[i] = &text
+		}
+	}
+	sql, err := interpolate(r.sql, args)
+	if err != nil {
+		return statement{}, err
+	}
+	return statement{form: formSimple, sql: sql}, nil
+}

@@ -1,0 +1,416 @@
+package cockroachdb
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	sqlSavepoint  = "SAVEPOINT cockroach_restart"
+	sqlRollbackTo = "ROLLBACK TO SAVEPOINT cockroach_restart"
+	sqlRelease    = "RELEASE SAVEPOINT cockroach_restart"
+	sqlCommit     = "COMMIT"
+	sqlRollback   = "ROLLBACK"
+)
+
+// TxStatus of the server, after its latest answer.
+const (
+	statusIdle   = 'I'
+	statusOpen   = 'T'
+	statusFailed = 'E'
+)
+
+// txState is what the driver and the application have agreed on; what the server has to say is in its TxStatus.
+//
+//	live ──conflict that can't be absorbed──▶ conflict ──RunTx──▶ live
+//	live ──the application's own COMMIT or ROLLBACK, or DDL that commits──▶ over
+//	live ──commit──▶ committed
+//	any ──the connection dies──▶ lost
+type txState uint8
+
+const (
+	txLive      txState = iota // the application's view is the server's, once the opening has been sent
+	txConflict                 // the application was shown a conflict: what it sends is refused until it rolls back
+	txOver                     // the server transaction ended without the driver's doing
+	txCommitted                // RELEASE and COMMIT went through
+	txLost                     // there is no connection any more
+)
+
+// tx is one transaction of the application: everything from BeginTx to Commit or Rollback, over all attempts. A statement
+// outside of a transaction is a tx too, of one statement and without BEGIN.
+type tx struct {
+	c        *Conn
+	ctx      context.Context // BeginTx's
+	explicit bool            // the application began it; else it is a statement outside of a transaction
+	policy   RetryPolicy
+	state    txState
+
+	begin     string   // BEGIN with its modes
+	savepoint bool     // it has the restart savepoint
+	opening   []string // what goes out with the next statement
+	begun     bool     // BEGIN has been answered
+	priority  bool     // BEGIN said PRIORITY HIGH,
+	normal    bool     // which must not happen again
+
+	history history
+	aside   bool               // the application restarts by itself, or doesn't want retries: nothing is recorded
+	cause   notReplayableCause // why it can't be replayed; "" if it can
+	failure error              // what the application was told when it came to txConflict or txLost
+	outcome outcome            // for the metrics; set when the application is told
+
+	attempts int
+	waits    int // in the lane
+	started  time.Time
+	pass     *pass
+	rows     *rows // those that the application still reads
+	runner   *runner
+}
+
+// BeginTx starts a transaction. Nothing is sent: BEGIN and the savepoint travel with the first statement. The context covers
+// the whole transaction, as database/sql says, and may carry a policy ([WithRetryPolicy], [WithoutRetries]).
+func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	if c.pg.IsClosed() {
+		return nil, driver.ErrBadConn
+	}
+	policy, err := retryPolicyFrom(ctx, c.connector.cfg.RetryPolicy)
+	if err != nil {
+		return nil, err
+	}
+	begin, err := beginStatement(opts)
+	if err != nil {
+		return nil, err
+	}
+	t := &tx{c: c, ctx: ctx, explicit: true, policy: policy, begin: begin, attempts: 1, aside: !policy.enabled()}
+	t.savepoint = c.crdb && !t.aside && !c.forceSavepoint
+	t.opening = t.beginning(false)
+	t.runner = runnerFrom(ctx)
+	if t.runner != nil {
+		t.runner.tx = t
+	}
+	c.tx = t
+	return t, nil
+}
+
+// Begin starts a transaction with the defaults.
+//
+// Deprecated: database/sql calls BeginTx.
+func (c *Conn) Begin() (driver.Tx, error) {
+	return c.BeginTx(context.Background(), driver.TxOptions{})
+}
+
+func beginStatement(opts driver.TxOptions) (string, error) {
+	var begin string
+	switch sql.IsolationLevel(opts.Isolation) {
+	case sql.LevelDefault:
+		begin = "BEGIN"
+	case sql.LevelReadUncommitted:
+		begin = "BEGIN ISOLATION LEVEL READ UNCOMMITTED"
+	case sql.LevelReadCommitted:
+		begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+	case sql.LevelRepeatableRead, sql.LevelSnapshot:
+		begin = "BEGIN ISOLATION LEVEL REPEATABLE READ"
+	case sql.LevelSerializable:
+		begin = "BEGIN ISOLATION LEVEL SERIALIZABLE"
+	default:
+		return "", fmt.Errorf("unsupported isolation: %v", opts.Isolation)
+	}
+	if opts.ReadOnly {
+		begin += " READ ONLY"
+	}
+	return begin, nil
+}
+
+// absorbs says whether a conflict is the driver's to deal with.
+func (t *tx) absorbs(err error) bool {
+	return t.state == txLive && !t.aside && conflictOf(err) != nil
+}
+
+// conflictOf is the server's conflict, as it came; what this package has made of one already is none.
+func conflictOf(err error) *pgconn.PgError {
+	if pgErr, ok := err.(*pgconn.PgError); ok && isConflict(pgErr) { //nolint:errorlint // wrapped conflicts are told already
+		return pgErr
+	}
+	return nil
+}
+
+// refuse says why nothing can be sent for the application; nil if it can.
+func (t *tx) refuse() error {
+	switch {
+	case t.rows != nil:
+		return errRowsOpen
+	case t.state == txLost:
+		return t.failure
+	case t.state == txConflict:
+		return errTxAborted
+	case t.state == txCommitted:
+		return sql.ErrTxDone
+	}
+	return nil
+}
+
+// attempt runs send, of whose answer the application has seen nothing, and runs it again after each conflict that was absorbed.
+func (t *tx) attempt(ctx context.Context, send func(opening []string) (sent bool, err error)) error {
+	for {
+		sent, err := send(t.opening)
+		if t.opened(sent, err) {
+			continue
+		}
+		if t.absorbs(err) {
+			if _, err = t.restart(ctx, err, placeStatement, nil); err == nil {
+				continue
+			}
+		}
+		return t.told(err, "")
+	}
+}
+
+// opened notes what became of the opening that went out before err was answered. It says true if the opening failed and a
+// different one is to be sent in its place.
+func (t *tx) opened(sent bool, err error) (again bool) {
+	if !sent || t.opening == nil {
+		return false
+	}
+	opening := t.opening
+	t.opening = nil
+	var failed *openingError
+	if !errors.As(err, &failed) {
+		t.begun = true
+		return false
+	}
+	if opening[0] == sqlRollbackTo && conflictOf(failed.err) == nil && !t.c.pg.IsClosed() {
+		// Some errors leave a transaction that can't be taken back to its savepoint (0A000).
+		t.opening = t.beginning(false)
+		return true
+	}
+	return false
+}
+
+// told takes an error on its way to the application. sql is the statement's text where it may have ended the transaction.
+func (t *tx) told(err error, sql string) error {
+	if err == nil {
+		return nil
+	}
+	var failed *openingError
+	if errors.As(err, &failed) {
+		err = failed.err
+	}
+	switch {
+	case !t.explicit, t.state == txLost:
+		return err
+	case t.c.pg.IsClosed():
+		return t.lose(err, sql)
+	case failed != nil && t.c.pg.TxStatus() == statusIdle:
+		t.give(txConflict, outcomeFailed, err)
+	}
+	return err
+}
+
+// give settles what the application is told.
+func (t *tx) give(state txState, o outcome, err error) {
+	t.state, t.outcome, t.failure = state, o, err
+	t.forget()
+}
+
+// lose is the end of a transaction whose connection died. Nothing was committed, unless the statement that was under way may
+// have done so itself.
+func (t *tx) lose(err error, sql string) error {
+	switch {
+	case sql != "" && mayCommit(sql):
+		err = &AmbiguousCommitError{err: err}
+		t.give(txLost, outcomeAmbiguous, err)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		t.give(txLost, outcomeConnectionLost, err) // the caller's own doing, and no network failure
+	default:
+		err = &ConnectionLostError{err: err}
+		t.give(txLost, outcomeConnectionLost, err)
+	}
+	return err
+}
+
+// record puts a statement on record before it is sent. It gives the record in any case, for what is observed of the answer.
+func (t *tx) record(s *statement) *record {
+	if !t.explicit {
+		r := &t.c.lone
+		*r = record{statement: *s}
+		t.history.records = append(t.history.records[:0], r)
+		return r
+	}
+	r := &record{statement: *s}
+	t.watch(s.sql)
+	if t.state != txLive || t.aside || t.cause != "" {
+		return r
+	}
+	switch {
+	case len(t.history.records) >= t.policy.MaxStatements:
+		t.unreplayable(causeStatements)
+	case t.history.bytes+r.size() > t.policy.MaxBytes:
+		t.unreplayable(causeBytes)
+	default:
+		r.ddl = isDDL(s.sql)
+		t.history.add(r)
+		t.c.connector.metrics.historyBytes(r.size())
+	}
+	return r
+}
+
+// watch looks for the few statements that change how the transaction is to be treated.
+func (t *tx) watch(sql string) {
+	switch {
+	case restartSavepoint(sql), t.c.forceSavepoint && savepointStatement(sql):
+		t.standAside()
+	case asOfSystemTime(sql):
+		t.unreplayable(causeAsOfSystemTime)
+	case setsForceSavepointRestart(sql):
+		t.c.forceSavepoint = true
+	}
+}
+
+// standAside leaves the restarts of this transaction to the application.
+func (t *tx) standAside() {
+	if t.aside {
+		return
+	}
+	t.aside = true
+	t.forget()
+	if !t.begun {
+		t.savepoint = false
+		t.opening = t.beginning(false)
+	}
+}
+
+// unreplayable makes a conflict from now on the application's.
+func (t *tx) unreplayable(cause notReplayableCause) {
+	if t.cause != "" || t.aside || t.state != txLive {
+		return
+	}
+	t.cause = cause
+	t.c.connector.metrics.notReplayable(cause)
+	t.forget()
+}
+
+func (t *tx) forget() {
+	t.c.connector.metrics.historyBytes(-t.history.bytes)
+	t.history.clear()
+}
+
+// answered notes the end of a statement that was answered in full.
+func (t *tx) answered(r *record, tag pgconn.CommandTag, err error) {
+	r.settle()
+	r.affected = tag.RowsAffected()
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		r.code = pgErr.Code
+	}
+	if !t.explicit || t.state != txLive || t.c.pg.IsClosed() {
+		return
+	}
+	switch status := t.c.pg.TxStatus(); {
+	case status == statusIdle && t.begun:
+		t.give(txOver, outcomeEndedByApplication, nil)
+		t.leaveLane()
+	case status == statusOpen && tag.String() == sqlCommit:
+		t.standAside() // the application released our savepoint: it has committed, and only COMMIT is left to send
+	}
+}
+
+func (t *tx) leaveLane() {
+	t.pass.leave()
+	t.pass = nil
+}
+
+// Commit commits. A conflict is absorbed like any other. See [AmbiguousCommitError] for when the outcome is unknown.
+func (t *tx) Commit() error {
+	defer t.end()
+	if t.state == txCommitted {
+		return nil
+	}
+	return t.commit(t.ctx)
+}
+
+// commit is Commit without the end of the driver's transaction.
+func (t *tx) commit(ctx context.Context) error {
+	if err := t.refuse(); err != nil {
+		if t.state == txConflict {
+			return pgx.ErrTxCommitRollback
+		}
+		return err
+	}
+	for {
+		switch {
+		case !t.begun && t.opening != nil:
+			t.state, t.outcome = txCommitted, outcomeCommitted
+			return nil // there was no statement: there is nothing to commit
+		case t.opening != nil, t.c.pg.TxStatus() == statusFailed:
+			return t.commitFailed()
+		}
+		err := t.sendCommit(ctx)
+		if !t.absorbs(err) {
+			return err
+		}
+		if _, err := t.restart(ctx, err, placeCommit, nil); err != nil {
+			return t.told(err, "")
+		}
+	}
+}
+
+// commitFailed is the commit of a transaction that has failed, or has nothing to commit: it is rolled back.
+func (t *tx) commitFailed() error {
+	nothing := t.opening != nil
+	if err := t.rollback(); err != nil {
+		return err
+	}
+	if nothing {
+		t.outcome = outcomeCommitted
+		return nil
+	}
+	t.outcome = outcomeFailed
+	return pgx.ErrTxCommitRollback
+}
+
+// Rollback rolls back. It returns nil where the transaction is rolled back for certain, be it because the connection is gone.
+func (t *tx) Rollback() error {
+	defer t.end()
+	if t.outcome == "" {
+		t.outcome = outcomeRolledBack
+	}
+	return t.rollback()
+}
+
+const rollbackTimeout = 5 * time.Second
+
+// rollback brings the server to idle. It does not use the transaction's context, which may be what ended it.
+func (t *tx) rollback() error {
+	if t.c.pg.IsClosed() || t.c.pg.TxStatus() == statusIdle {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), rollbackTimeout)
+	defer cancel()
+	_, err := t.c.control(ctx, sqlRollback)
+	if err != nil || t.c.pg.TxStatus() != statusIdle {
+		t.c.die()
+	}
+	return nil
+}
+
+// end is the end of the transaction for the application, whatever the way.
+func (t *tx) end() {
+	if t.c.tx != t {
+		return
+	}
+	t.c.tx = nil
+	t.leaveLane()
+	t.forget()
+	if t.outcome == outcomeCommitted {
+		t.c.connector.throttle.committed()
+	}
+	if t.begun {
+		t.c.connector.metrics.transactionEnded(t.outcome, t.attempts, time.Since(t.started))
+	}
+}

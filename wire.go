@@ -1,0 +1,252 @@
+package cockroachdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// openingError says that one of the opening statements failed, and so nothing after it ran.
+type openingError struct{ err error }
+
+func (e *openingError) Error() string { return e.err.Error() }
+func (e *openingError) Unwrap() error { return e.err }
+
+// errProtocol is what the connection is closed with when the server's answers don't fit what was sent.
+var errProtocol = errors.New("cockroachdb: the server's answer does not fit what was sent")
+
+// answer is the server's answer to one statement, being read. Nothing else can be sent before it is closed.
+type answer struct {
+	result *pgconn.ResultReader
+	multi  *pgconn.MultiResultReader // the statement went by the simple protocol
+	pipe   *pgconn.Pipeline          // the statement went in a pipeline, of which it is the last
+	tag    pgconn.CommandTag
+	err    error
+}
+
+// next moves to the next row of the (first) result.
+func (a *answer) next() bool { return a.result != nil && a.result.NextRow() }
+
+// close reads what is left, up to the server's ReadyForQuery. Its error is the statement's.
+func (a *answer) close() (pgconn.CommandTag, error) {
+	if a.result != nil {
+		a.keep(a.result.Close())
+	}
+	if a.multi != nil {
+		for a.multi.NextResult() {
+			a.keep(a.multi.ResultReader().Close())
+		}
+		a.keep(a.tag, a.multi.Close())
+	}
+	if a.pipe != nil {
+		a.keep(a.tag, a.pipe.Close())
+	}
+	*a = answer{tag: a.tag, err: a.err}
+	return a.tag, a.err
+}
+
+func (a *answer) keep(tag pgconn.CommandTag, err error) {
+	a.tag = tag
+	if a.err == nil {
+		a.err = bare(err)
+	}
+}
+
+// bare takes the server's error out of pgconn's wrapping of a failed Parse: ORMs look at the type of an error.
+func bare(err error) error {
+	var prepareErr *pgconn.PrepareError
+	if pgErr, ok := errors.Unwrap(err).(*pgconn.PgError); ok && errors.As(err, &prepareErr) {
+		return pgErr
+	}
+	return err
+}
+
+// send sends the opening statements, if there are any, and s in one round trip, and reads as far as the first row of s, or its
+// end. An error means that there is nothing left to read; sent says whether a byte may have reached the server.
+func (c *Conn) send(ctx context.Context, opening []string, s *statement) (a answer, sent bool, err error) {
+	switch {
+	case s.form == formSimple && len(opening) > 0:
+		if sent, err = c.control(ctx, opening...); err != nil {
+			return answer{}, sent, err
+		}
+		a, err = c.sendSimple(ctx, s.sql)
+		return a, true, err
+	case s.form == formSimple:
+		a, err = c.sendSimple(ctx, s.sql)
+		return a, true, err
+	case len(opening) == 0 && len(c.statements.doomed) == 0:
+		return c.sendAlone(ctx, s), true, nil
+	}
+	f := c.launch(ctx, opening)
+	f.add(s)
+	if err := f.depart(); err != nil {
+		return answer{}, f.sent, err
+	}
+	a, err = f.last()
+	return a, true, err
+}
+
+func (c *Conn) sendSimple(ctx context.Context, sql string) (answer, error) {
+	multi := c.pg.Exec(ctx, sql)
+	a := answer{multi: multi}
+	if multi.NextResult() {
+		a.result = multi.ResultReader()
+		return a, nil
+	}
+	_, err := a.close()
+	return a, err
+}
+
+// sendAlone spares a single statement the bookkeeping of a pipeline.
+func (c *Conn) sendAlone(ctx context.Context, s *statement) answer {
+	if s.form == formPrepared && !s.prepared.gone {
+		return answer{result: c.pg.ExecStatement(ctx, s.prepared.desc, s.values, s.paramFormats, s.resultFormats)}
+	}
+	return answer{result: c.pg.ExecParams(ctx, s.sql, s.values, s.paramOIDs, s.paramFormats, s.resultFormats)}
+}
+
+// flight is a pipeline with one Sync at its end: what the server does not get to, because something before it failed, it skips.
+type flight struct {
+	pipe    *pgconn.Pipeline
+	c       *Conn
+	ctx     context.Context
+	doomed  []string
+	opening []string
+	sent    bool // a byte of it may have reached the server
+}
+
+// launch starts a flight with what has to be deallocated and with the opening statements.
+func (c *Conn) launch(ctx context.Context, opening []string) *flight {
+	f := &flight{pipe: c.pg.StartPipeline(ctx), c: c, ctx: ctx, opening: opening, doomed: c.statements.takeDoomed()}
+	for _, name := range f.doomed {
+		f.pipe.SendDeallocate(name)
+	}
+	for _, sql := range opening {
+		f.pipe.SendQueryParams(sql, nil, nil, nil, nil)
+	}
+	return f
+}
+
+func (f *flight) add(s *statement) {
+	switch {
+	case s.form == formParse:
+		f.pipe.SendPrepare("", s.sql, nil)
+	case s.form == formPrepared && !s.prepared.gone:
+		f.pipe.SendQueryStatement(s.prepared.desc, s.values, s.paramFormats, s.resultFormats)
+	default:
+		f.pipe.SendQueryParams(s.sql, s.values, s.paramOIDs, s.paramFormats, s.resultFormats)
+	}
+}
+
+// depart sends everything under one Sync and reads the answers to all but the statements added. After an error the flight is over.
+func (f *flight) depart() error {
+	if err := f.pipe.Sync(); err != nil {
+		f.sent = !pgconn.SafeToRetry(err)
+		if !f.sent {
+			f.c.statements.doomed = append(f.doomed, f.c.statements.doomed...)
+		}
+		return f.fail(err)
+	}
+	f.sent = true
+	for range f.doomed {
+		if _, err := f.pipe.GetResults(); err != nil {
+			return f.fail(err)
+		}
+	}
+	for _, sql := range f.opening {
+		if _, err := f.own(sql); err != nil {
+			return f.fail(openingFailed(err))
+		}
+	}
+	return nil
+}
+
+func openingFailed(err error) error {
+	if conflictOf(err) != nil {
+		return err
+	}
+	return &openingError{err: err}
+}
+
+// own reads the answer to a statement of the driver's own.
+func (f *flight) own(sql string) (pgconn.CommandTag, error) {
+	_, end := f.c.trace.start(f.ctx, f.c.pc, sql, nil)
+	a, err := f.next()
+	if err == nil {
+		_, err = a.close()
+	}
+	end(f.c.pc, a.tag, err)
+	return a.tag, err
+}
+
+// next reads as far as the first row, or the end, of the next statement's answer.
+func (f *flight) next() (answer, error) {
+	results, err := f.pipe.GetResults()
+	switch results := results.(type) {
+	case *pgconn.ResultReader:
+		return answer{result: results}, nil
+	case *pgconn.StatementDescription:
+		return answer{}, nil
+	}
+	if err == nil {
+		err = errProtocol
+	}
+	return answer{}, err
+}
+
+// last is next for the last statement: closing its answer ends the flight.
+func (f *flight) last() (answer, error) {
+	a, err := f.next()
+	if err != nil {
+		return answer{}, f.fail(err)
+	}
+	a.pipe = f.pipe
+	return a, nil
+}
+
+// fail ends the flight after err, which it returns.
+func (f *flight) fail(err error) error {
+	closeErr := f.pipe.Close()
+	if errors.Is(err, errProtocol) {
+		f.c.die()
+		if closeErr != nil {
+			err = fmt.Errorf("%w: %w", err, closeErr)
+		}
+	}
+	return err
+}
+
+// land reads what is left of the flight.
+func (f *flight) land() error { return f.pipe.Close() }
+
+// sendParse sends the opening statements and a Parse of sql in one round trip.
+func (c *Conn) sendParse(ctx context.Context, opening []string, name, sql string) (_ *pgconn.StatementDescription, sent bool, err error) {
+	f := c.launch(ctx, opening)
+	f.pipe.SendPrepare(name, sql, nil)
+	if err := f.depart(); err != nil {
+		return nil, f.sent, err
+	}
+	results, err := f.pipe.GetResults()
+	desc, ok := results.(*pgconn.StatementDescription)
+	if err == nil && !ok {
+		err = errProtocol
+	}
+	if err != nil {
+		return nil, true, f.fail(err)
+	}
+	if err := f.land(); err != nil {
+		return nil, true, err
+	}
+	return desc, true, nil
+}
+
+// control sends statements of the driver's own in one round trip.
+func (c *Conn) control(ctx context.Context, statements ...string) (sent bool, err error) {
+	f := c.launch(ctx, statements)
+	if err := f.depart(); err != nil {
+		return f.sent, err
+	}
+	return true, f.land()
+}
