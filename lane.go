@@ -130,14 +130,11 @@ func (l *lane) join() *pass {
 func (l *lane) timeUp(p *pass, bound time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.holder != p && l.queue[0] == p && time.Since(l.holder.since) >= bound {
+	if len(l.queue) > 0 && l.queue[0] == p && time.Since(l.holder.since) >= bound {
 		l.advance()
 	}
-	if l.holder != p {
-		l.drop(p)
-		return false
-	}
-	return true
+	l.drop(p)
+	return l.holder == p
 }
 
 // give makes the lane p's. The caller holds mu.

@@ -1,0 +1,276 @@
+package cockroachdb
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"unicode/utf8"
+)
+
+// isSingleStatement reports whether sql is certain to hold no more than one statement. It is never true of a text with
+// two, and false of a few with one: those that CockroachDB and PostgreSQL read differently, those that neither can
+// read, and bodies between BEGIN ATOMIC and END.
+func isSingleStatement(sql string) bool {
+	if strings.IndexByte(sql, ';') < 0 {
+		return true
+	}
+	if checkText(sql) != nil {
+		return false
+	}
+	s := sqlScanner{sql: sql}
+	for ended := false; ; {
+		switch token := s.next(); {
+		case token == tokenEnd:
+			return !s.open && !s.odd
+		case token == tokenSemicolon:
+			ended = true
+		case ended, token == tokenParameter && s.glued: // a$1 is a name to the servers, and may go on: a$1$$
+			return false
+		}
+	}
+}
+
+// restartSavepoint reports whether sql is a SAVEPOINT statement whose name CockroachDB takes for a restart savepoint's:
+// one that begins with cockroach_restart, in any case if it is not quoted, in lower case if it is.
+func restartSavepoint(sql string) bool {
+	s := sqlScanner{sql: sql}
+	return isKeyword(s.firstWord(), "savepoint") && s.nextIsRestartName()
+}
+
+// savepointStatement reports whether sql is a SAVEPOINT statement.
+func savepointStatement(sql string) bool {
+	s := sqlScanner{sql: sql}
+	return isKeyword(s.firstWord(), "savepoint")
+}
+
+// asOfSystemTime reports whether sql makes its transaction read the past: BEGIN, START TRANSACTION or SET TRANSACTION
+// with AS OF SYSTEM TIME.
+func asOfSystemTime(sql string) bool {
+	s := sqlScanner{sql: sql}
+	switch first := s.firstWord(); {
+	case isKeyword(first, "begin"), isKeyword(first, "start"):
+	case isKeyword(first, "set"):
+		if !isKeyword(s.word(), "transaction") {
+			return false
+		}
+	default:
+		return false
+	}
+	for token := s.next(); token != tokenEnd && token != tokenSemicolon; token = s.next() {
+		if token == tokenWord && isKeyword(s.text(), "as") {
+			return isKeyword(s.word(), "of") && isKeyword(s.word(), "system") && isKeyword(s.word(), "time")
+		}
+	}
+	return false
+}
+
+// isDDL reports whether sql changes the schema, privileges or owners, by its first word.
+func isDDL(sql string) bool {
+	s := sqlScanner{sql: sql}
+	word := s.firstWord()
+	for _, ddl := range [...]string{"create", "alter", "drop", "truncate", "grant", "revoke", "comment", "reassign", "refresh"} {
+		if isKeyword(word, ddl) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayRunAgain reports whether sql, run in a transaction that is rolled back to where it began, may be run again in the
+// next attempt. What may not is what a rollback does not undo or what can end the transaction in the middle: CALL and
+// DO (a procedure may COMMIT), BEGIN, COMMIT and their like, the release of a restart savepoint, which is a commit, and
+// PREPARE and DEALLOCATE. An ordinary savepoint, its release and a rollback to it may.
+func mayRunAgain(sql string) bool {
+	s := sqlScanner{sql: sql}
+	word := s.firstWord()
+	switch len(word) {
+	case len("do"):
+		return !isKeyword(word, "do")
+	case len("end"):
+		return !isKeyword(word, "end")
+	case len("call"):
+		return !isKeyword(word, "call")
+	case len("begin"):
+		return !isKeyword(word, "begin") && !isKeyword(word, "start") && !isKeyword(word, "abort")
+	case len("commit"):
+		return !isKeyword(word, "commit")
+	case len("release"):
+		return !isKeyword(word, "prepare") && !(isKeyword(word, "release") && s.restOfReleaseCommits())
+	case len("rollback"):
+		return !isKeyword(word, "rollback") || s.restOfRollbackHasTo()
+	case len("deallocate"):
+		return !isKeyword(word, "deallocate")
+	}
+	return true
+}
+
+// setsForceSavepointRestart reports whether sql is a SET or RESET of the session variable that makes every savepoint a
+// restart savepoint, to whatever value.
+func setsForceSavepointRestart(sql string) bool {
+	s := sqlScanner{sql: sql}
+	if first := s.firstWord(); !isKeyword(first, "set") && !isKeyword(first, "reset") {
+		return false
+	}
+	s.next()
+	if word := s.text(); isKeyword(word, "session") || isKeyword(word, "local") {
+		s.next()
+	}
+	return isKeyword(strings.Trim(s.text(), `"`), "force_savepoint_restart")
+}
+
+// restOfReleaseCommits reports, behind RELEASE, whether it is a restart savepoint that is released.
+func (s *sqlScanner) restOfReleaseCommits() bool {
+	name := *s
+	if isKeyword(s.word(), "savepoint") {
+		name = *s
+	}
+	return name.nextIsRestartName()
+}
+
+// restOfRollbackHasTo reports, behind ROLLBACK, whether it is a rollback to a savepoint.
+func (s *sqlScanner) restOfRollbackHasTo() bool {
+	word := s.word()
+	if isKeyword(word, "work") || isKeyword(word, "transaction") {
+		word = s.word()
+	}
+	return isKeyword(word, "to")
+}
+
+// nextIsRestartName reports whether the next token is the name of a restart savepoint.
+func (s *sqlScanner) nextIsRestartName() bool {
+	const prefix = "cockroach_restart"
+	switch s.next() {
+	case tokenWord:
+		name := s.text()
+		return len(name) >= len(prefix) && isKeyword(name[:len(prefix)], prefix)
+	case tokenName:
+		return strings.HasPrefix(s.text(), `"`+prefix)
+	default:
+		return false
+	}
+}
+
+// firstWord returns the word that the first statement begins with, or "" if it begins with something else.
+func (s *sqlScanner) firstWord() string {
+	token := s.next()
+	for token == tokenSemicolon { // an empty statement
+		token = s.next()
+	}
+	if token != tokenWord {
+		return ""
+	}
+	return s.text()
+}
+
+// word returns the next token if it is a word, and "" if it is something else.
+func (s *sqlScanner) word() string {
+	if s.next() != tokenWord {
+		return ""
+	}
+	return s.text()
+}
+
+// isKeyword reports whether word is keyword, which is in lower case, in any case. As to the servers, only ASCII has
+// case: strings.EqualFold would take U+017F for an s.
+func isKeyword(word, keyword string) bool {
+	if len(word) != len(keyword) {
+		return false
+	}
+	for i := range len(word) {
+		c := word[i]
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		if c != keyword[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// interpolate returns sql with each parameter $1, $2… replaced by its argument as a literal, for the simple protocol,
+// which has no parameters. A nil argument is NULL. It is only right where standard_conforming_strings is on and the
+// client's encoding is UTF-8, as CockroachDB has it always.
+//
+// What it returns is, byte for byte, what pgx sends for the same text and arguments. Where pgx would be wrong, it
+// returns an error: sql that is not UTF-8 (pgx drops the rest of it), a NUL in sql or arguments (CockroachDB ignores
+// what comes after it), and sql of which CockroachDB, PostgreSQL or pgx could take something for a literal that to
+// another is not. It is an error, too, if a parameter has no argument or an argument no parameter.
+func interpolate(sql string, args [][]byte) (string, error) {
+	if err := checkText(sql); err != nil {
+		return "", err
+	}
+	size := len(sql)
+	for i, arg := range args {
+		if strings.IndexByte(string(arg), 0) >= 0 {
+			return "", fmt.Errorf("cockroachdb: argument $%d holds a NUL character, which SQL text can't", i+1)
+		}
+		size += len(arg) + len("  ''  ")
+	}
+	var out strings.Builder
+	out.Grow(size)
+	used := make([]bool, len(args))
+	s := sqlScanner{sql: sql}
+	copied := 0
+	for token := s.next(); token != tokenEnd; token = s.next() {
+		if token != tokenParameter {
+			continue
+		}
+		n := parameterNumber(s.text())
+		if n < 1 || n > len(args) {
+			return "", fmt.Errorf("cockroachdb: no argument for parameter %s: there are %d arguments", s.text(), len(args))
+		}
+		out.WriteString(sql[copied:s.start])
+		writeLiteral(&out, args[n-1])
+		copied = s.pos
+		used[n-1] = true
+	}
+	if s.odd {
+		return "", errors.New("cockroachdb: the simple protocol can't carry this statement: servers disagree on where a literal or comment in it ends")
+	}
+	for i := range used {
+		if !used[i] {
+			return "", fmt.Errorf("cockroachdb: argument $%d is not used by the statement", i+1)
+		}
+	}
+	out.WriteString(sql[copied:])
+	return out.String(), nil
+}
+
+// writeLiteral writes arg between two spaces: without the first, a parameter behind a minus sign would make a comment
+// of a negative number, and a literal behind an e an escape string.
+func writeLiteral(out *strings.Builder, arg []byte) {
+	if arg == nil {
+		out.WriteString(" null ")
+		return
+	}
+	out.WriteString(" '")
+	for _, c := range arg {
+		if c == '\'' {
+			out.WriteByte('\'')
+		}
+		out.WriteByte(c)
+	}
+	out.WriteString("' ")
+}
+
+// parameterNumber returns the number of a parameter such as $1; one too large for any list of arguments is not exact.
+func parameterNumber(parameter string) int {
+	n := 0
+	for _, digit := range parameter[1:] {
+		n = min(n*10+int(digit-'0'), math.MaxInt32/10)
+	}
+	return n
+}
+
+// checkText returns an error for what is not text to a server.
+func checkText(sql string) error {
+	switch {
+	case strings.IndexByte(sql, 0) >= 0:
+		return errors.New("cockroachdb: the statement holds a NUL character, which SQL text can't")
+	case !utf8.ValidString(sql):
+		return errors.New("cockroachdb: the statement is not valid UTF-8")
+	}
+	return nil
+}
