@@ -92,9 +92,11 @@ func (s *sqlScanner) scanLiteral() sqlToken {
 }
 
 // scanDollar reads a parameter, or a literal between dollar signs. Directly behind a word the dollar sign of such a
-// literal is a part of the word to the servers, and not to pgx.
+// literal is a part of the word to the servers, and not to pgx. A parameter behind an E'…' makes no sense, but would,
+// once replaced by a literal on the next line, continue the E'…', and then backslashes in its argument would escape.
 func (s *sqlScanner) scanDollar() sqlToken {
 	if isDigit(s.peek(1)) {
+		s.odd = s.odd || s.escapes
 		for s.pos++; isDigit(s.peek(0)); s.pos++ {
 		}
 		return tokenParameter
