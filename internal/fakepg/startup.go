@@ -1,0 +1,52 @@
+package fakepg
+
+import (
+	"errors"
+	"io"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+func isEOF(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe)
+}
+
+// startUp leads a client to its first ReadyForQuery. It reports false where the connection was only for a cancel request.
+func (c *Conn) startUp() bool {
+	for {
+		m, err := c.be.ReceiveStartupMessage()
+		if err != nil {
+			c.ended(err)
+		}
+		switch m.(type) {
+		case *pgproto3.SSLRequest, *pgproto3.GSSEncRequest:
+			if _, err := c.nc.Write([]byte{'N'}); err != nil {
+				panic(errGone)
+			}
+		case *pgproto3.CancelRequest:
+			c.srv.cancels.Add(1)
+			return false
+		default:
+			c.welcome()
+			return true
+		}
+	}
+}
+
+// welcome sends what a real CockroachDB says of itself (crdb-traces/connect.trace).
+func (c *Conn) welcome() {
+	c.id = int(c.srv.connections.Add(1))
+	c.Send(&pgproto3.AuthenticationOk{})
+	for _, p := range [][2]string{
+		{"server_version", "13.0.0"}, {"server_encoding", "UTF8"}, {"client_encoding", "UTF8"},
+		{"DateStyle", "ISO, MDY"}, {"IntervalStyle", "postgres"}, {"TimeZone", "UTC"},
+		{"integer_datetimes", "on"}, {"standard_conforming_strings", "on"},
+		{"crdb_version", c.srv.opts.version},
+	} {
+		if p[1] != "" {
+			c.Send(&pgproto3.ParameterStatus{Name: p[0], Value: p[1]})
+		}
+	}
+	c.Send(&pgproto3.BackendKeyData{ProcessID: uint32(c.id), SecretKey: []byte{0, 0, 0, 1}})
+	c.Ready('I')
+}
