@@ -1,0 +1,324 @@
+package cockroachdb
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// DefaultMetrics counts for every pool that is opened with nothing but a DSN. It is registered nowhere until you do it:
+//
+//	prometheus.MustRegister(cockroachdb.DefaultMetrics)
+var DefaultMetrics = NewMetrics()
+
+// Metrics is a [prometheus.Collector] of what transactions come to. One instance serves any number of pools, told apart by
+// the label db_name; pools of the same db_name are counted together. All values of the other labels are there, at zero,
+// as soon as a pool is.
+type Metrics struct {
+	transactions       *prometheus.CounterVec
+	retries            *prometheus.CounterVec
+	attempts           *prometheus.HistogramVec
+	duration           *prometheus.HistogramVec
+	replayDuration     *prometheus.HistogramVec
+	replayedStatements *prometheus.CounterVec
+	divergences        *prometheus.CounterVec
+	notReplayable      *prometheus.CounterVec
+	ambiguousCommits   *prometheus.CounterVec
+	backoff            *prometheus.CounterVec
+	laneWaiting        *prometheus.GaugeVec
+	historyBytes       *prometheus.GaugeVec
+
+	mu    sync.Mutex
+	pools map[string]*poolMetrics
+}
+
+// Ensure this interface is implemented.
+var _ prometheus.Collector = (*Metrics)(nil)
+
+// outcome is how a transaction ended; a statement outside a transaction is one of its own.
+type outcome string
+
+const (
+	outcomeCommitted      outcome = "committed"
+	outcomeRolledBack     outcome = "rolled_back"
+	outcomeDiverged       outcome = "diverged"
+	outcomeExhausted      outcome = "exhausted"
+	outcomeNotReplayable  outcome = "not_replayable"
+	outcomeAmbiguous      outcome = "ambiguous"
+	outcomeConnectionLost outcome = "connection_lost"
+	outcomeFailed         outcome = "failed"
+)
+
+var allOutcomes = []outcome{
+	outcomeCommitted, outcomeRolledBack, outcomeDiverged, outcomeExhausted, outcomeNotReplayable, outcomeAmbiguous,
+	outcomeConnectionLost, outcomeFailed,
+}
+
+// place is where a conflict came to light.
+type place string
+
+const (
+	placeStatement  place = "statement"
+	placeRows       place = "rows" // after rows of the statement had been handed over
+	placeCommit     place = "commit"
+	placeConnection place = "connection" // the connection was lost
+)
+
+var allPlaces = []place{placeStatement, placeRows, placeCommit, placeConnection}
+
+// notReplayableCause is why the driver stopped recording a transaction.
+type notReplayableCause string
+
+const (
+	causeStatements           notReplayableCause = "statements" // RetryPolicy.MaxStatements
+	causeBytes                notReplayableCause = "bytes"      // RetryPolicy.MaxBytes
+	causeRaw                  notReplayableCause = "raw"        // the application took the *pgx.Conn, as COPY needs it
+	causeAsOfSystemTime       notReplayableCause = "as_of_system_time"
+	causeApplicationSavepoint notReplayableCause = "application_savepoint" // cockroach_restart of its own
+)
+
+var allNotReplayableCauses = []notReplayableCause{
+	causeStatements, causeBytes, causeRaw, causeAsOfSystemTime, causeApplicationSavepoint,
+}
+
+var allDivergenceKinds = []DivergenceKind{
+	DivergedColumns, DivergedRow, DivergedEndOfRows, DivergedCount, DivergedSQLState,
+}
+
+// What a transaction waited for before it tried again.
+const (
+	waitBackoff = "backoff"
+	waitLane    = "lane"
+)
+
+// NewMetrics returns Metrics of its own, registered nowhere.
+func NewMetrics() *Metrics {
+	// Classic buckets from 1 ms, doubling, to 2.048 s: from a commit without conflict to a wait in line.
+	seconds := prometheus.ExponentialBuckets(0.001, 2, 12)
+	return &Metrics{
+		transactions: counterVec("transactions_total",
+			"Number of transactions that ended, by how they ended.", "outcome"),
+		retries: counterVec("transaction_retries_total",
+			"Number of new attempts at a transaction, by the reason for them and the place where it came to light.", "reason", "at"),
+		attempts: histogramVec("transaction_attempts",
+			"Number of attempts that a transaction took, the first included.", []float64{1, 2, 3, 5, 10, 20}),
+		duration: histogramVec("transaction_duration_seconds",
+			"Time from the beginning of a transaction to its end, by whether it took more than one attempt.", seconds, "retried"),
+		replayDuration: histogramVec("replay_duration_seconds",
+			"Time that it took to run the recorded statements of a transaction again and compare what they returned.", seconds),
+		replayedStatements: counterVec("replayed_statements_total",
+			"Number of recorded statements that were run again."),
+		divergences: counterVec("replay_divergences_total",
+			"Number of replays that would have shown the application something else, by what was different first.", "kind"),
+		notReplayable: counterVec("not_replayable_total",
+			"Number of transactions that the driver stopped recording, by the cause, whether or not they met a conflict.", "cause"),
+		ambiguousCommits: counterVec("ambiguous_commits_total",
+			"Number of commits of which it is not known whether they took effect."),
+		backoff: counterVec("backoff_seconds_total",
+			"Time that transactions spent waiting before they tried again, by what they waited for.", "wait"),
+		laneWaiting: gaugeVec("retry_lane_waiting",
+			"Number of transactions that are waiting for the retry lane."),
+		historyBytes: gaugeVec("history_bytes",
+			"Memory held by the records of open transactions."),
+		pools: make(map[string]*poolMetrics),
+	}
+}
+
+const (
+	metricsNamespace = "cockroachdb"
+	labelDBName      = "db_name"
+)
+
+func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: metricsNamespace, Name: name, Help: help},
+		append([]string{labelDBName}, labels...))
+}
+
+func gaugeVec(name, help string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: metricsNamespace, Name: name, Help: help}, []string{labelDBName})
+}
+
+// histogramVec makes native histograms that have classic buckets too, for servers that don't know native ones.
+func histogramVec(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: metricsNamespace, Name: name, Help: help, Buckets: buckets,
+		NativeHistogramBucketFactor:     1.1,
+		NativeHistogramMaxBucketNumber:  100,
+		NativeHistogramMinResetDuration: time.Hour,
+	}, append([]string{labelDBName}, labels...))
+}
+
+func (m *Metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{
+		m.transactions, m.retries, m.attempts, m.duration, m.replayDuration, m.replayedStatements, m.divergences,
+		m.notReplayable, m.ambiguousCommits, m.backoff, m.laneWaiting, m.historyBytes,
+	}
+}
+
+// Describe implements [prometheus.Collector].
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range m.collectors() {
+		c.Describe(ch)
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range m.collectors() {
+		c.Collect(ch)
+	}
+}
+
+// pool returns the counts of one db_name, and makes them appear at zero. Nil Metrics have nil pools, which count nothing.
+func (m *Metrics) pool(dbName string) *poolMetrics {
+	if m == nil {
+		return nil
+	}
+	dbName = strings.ToValidUTF8(dbName, "\uFFFD") // client_golang panics otherwise
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p, ok := m.pools[dbName]
+	if !ok {
+		p = newPoolMetrics(m, dbName)
+		m.pools[dbName] = p
+	}
+	return p
+}
+
+// poolMetrics are the counts of one db_name, with all label values looked up beforehand. All methods may be called on nil,
+// and concurrently.
+type poolMetrics struct {
+	transactions       map[outcome]prometheus.Counter
+	retries            map[retryAt]prometheus.Counter
+	attempts           prometheus.Observer
+	duration           map[bool]prometheus.Observer // by whether it was retried
+	replayDuration     prometheus.Observer
+	replayedStatements prometheus.Counter
+	divergences        map[DivergenceKind]prometheus.Counter
+	notReplayables     map[notReplayableCause]prometheus.Counter
+	ambiguousCommits   prometheus.Counter
+	backoff, laneWait  prometheus.Counter
+	laneQueue          prometheus.Gauge
+	history            prometheus.Gauge
+}
+
+type retryAt struct {
+	reason retryReason
+	at     place
+}
+
+func newPoolMetrics(m *Metrics, db string) *poolMetrics {
+	p := &poolMetrics{
+		transactions: children(m.transactions, db, allOutcomes),
+		retries:      make(map[retryAt]prometheus.Counter),
+		attempts:     m.attempts.WithLabelValues(db),
+		duration: map[bool]prometheus.Observer{
+			false: m.duration.WithLabelValues(db, strconv.FormatBool(false)),
+			true:  m.duration.WithLabelValues(db, strconv.FormatBool(true)),
+		},
+		replayDuration:     m.replayDuration.WithLabelValues(db),
+		replayedStatements: m.replayedStatements.WithLabelValues(db),
+		divergences:        children(m.divergences, db, allDivergenceKinds),
+		notReplayables:     children(m.notReplayable, db, allNotReplayableCauses),
+		ambiguousCommits:   m.ambiguousCommits.WithLabelValues(db),
+		backoff:            m.backoff.WithLabelValues(db, waitBackoff),
+		laneWait:           m.backoff.WithLabelValues(db, waitLane),
+		laneQueue:          m.laneWaiting.WithLabelValues(db),
+		history:            m.historyBytes.WithLabelValues(db),
+	}
+	for _, r := range allRetryReasons {
+		for _, at := range allPlaces {
+			p.retries[retryAt{r, at}] = m.retries.WithLabelValues(db, string(r), string(at))
+		}
+	}
+	return p
+}
+
+// children looks up a counter for each value of a label.
+func children[L ~string](vec *prometheus.CounterVec, db string, values []L) map[L]prometheus.Counter {
+	m := make(map[L]prometheus.Counter, len(values))
+	for _, v := range values {
+		m[v] = vec.WithLabelValues(db, string(v))
+	}
+	return m
+}
+
+// increment counts one. A label value that is missing from its list must not bring the application down.
+func increment(c prometheus.Counter) {
+	if c != nil {
+		c.Inc()
+	}
+}
+
+// transactionEnded counts a transaction that took attempts attempts, the first included, and d from its beginning.
+func (p *poolMetrics) transactionEnded(o outcome, attempts int, d time.Duration) {
+	if p == nil {
+		return
+	}
+	increment(p.transactions[o])
+	if o == outcomeAmbiguous {
+		p.ambiguousCommits.Inc()
+	}
+	p.attempts.Observe(float64(attempts))
+	p.duration[attempts > 1].Observe(d.Seconds())
+}
+
+// retried counts the beginning of a new attempt.
+func (p *poolMetrics) retried(r retryReason, at place) {
+	if p != nil {
+		increment(p.retries[retryAt{r, at}])
+	}
+}
+
+// replayed counts a replay, however it ended, that ran this many statements in time d.
+func (p *poolMetrics) replayed(statements int, d time.Duration) {
+	if p != nil {
+		p.replayedStatements.Add(float64(max(statements, 0)))
+		p.replayDuration.Observe(d.Seconds())
+	}
+}
+
+// diverged counts a replay that would have shown the application something else.
+func (p *poolMetrics) diverged(kind DivergenceKind) {
+	if p != nil {
+		increment(p.divergences[kind])
+	}
+}
+
+// notReplayable counts a transaction that is no longer recorded.
+func (p *poolMetrics) notReplayable(cause notReplayableCause) {
+	if p != nil {
+		increment(p.notReplayables[cause])
+	}
+}
+
+// waited adds a wait before a new attempt, other than for the retry lane.
+func (p *poolMetrics) waited(d time.Duration) {
+	if p != nil {
+		p.backoff.Add(max(d, 0).Seconds())
+	}
+}
+
+// waitedForLane adds a wait for the retry lane.
+func (p *poolMetrics) waitedForLane(d time.Duration) {
+	if p != nil {
+		p.laneWait.Add(max(d, 0).Seconds())
+	}
+}
+
+// laneWaiting changes the number of transactions that are waiting for the retry lane.
+func (p *poolMetrics) laneWaiting(delta int) {
+	if p != nil {
+		p.laneQueue.Add(float64(delta))
+	}
+}
+
+// historyBytes changes the number of bytes held by the records of open transactions.
+func (p *poolMetrics) historyBytes(delta int) {
+	if p != nil {
+		p.history.Add(float64(delta))
+	}
+}
