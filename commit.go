@@ -72,7 +72,7 @@ func (t *tx) commitAnswer(tag pgconn.CommandTag, err error) error {
 	if !errors.As(err, &pgErr) {
 		return t.ambiguous(err)
 	}
-	switch commitOutcome(pgErr, !t.c.crdb) {
+	switch outcomeOfCommit(pgErr, !t.c.crdb) {
 	case commitConflict:
 		if t.c.pg.IsClosed() {
 			return t.lose(err, "") // it lost, and then the connection did
@@ -82,7 +82,7 @@ func (t *tx) commitAnswer(tag pgconn.CommandTag, err error) error {
 			_ = t.rollback()
 		}
 		return pgErr
-	case commitDone:
+	case commitSchemaFailed:
 		t.outcome = outcomeCommitted
 		_ = t.rollback() // which only ends the block
 		return pgErr

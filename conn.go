@@ -51,7 +51,7 @@ func newConn(cn *Connector, pc *pgx.Conn) *Conn {
 		mode:           cfg.DefaultQueryExecMode,
 		trace:          newTracing(cfg.Tracer),
 		crdb:           pc.PgConn().ParameterStatus("crdb_version") != "",
-		forceSavepoint: cn.forceSavepointRestart(),
+		forceSavepoint: forceSavepointRestart(cfg.RuntimeParams),
 		statements:     newStatementCache(cfg.StatementCacheCapacity),
 		descriptions:   newStatementCache(cfg.DescriptionCacheCapacity),
 	}
@@ -86,12 +86,12 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 }
 
 func (c *Conn) exec(ctx context.Context, query string, p *prepared, args []driver.NamedValue) (driver.Result, error) {
+	if cmd := c.tx.commandOf(ctx); cmd != nil {
+		return driver.ResultNoRows, cmd(ctx, c.tx)
+	}
 	t, err := c.ready(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if cmd, ok := t.command(ctx); ok {
-		return driver.ResultNoRows, cmd.run(ctx, t)
 	}
 	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: values(args), mode: c.mode, prepared: p})
 	if err != nil {

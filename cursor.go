@@ -117,5 +117,8 @@ func (cu *cursor) finish(tag pgconn.CommandTag, err error) {
 	cu.over = true
 	t.answered(cu.rec, tag, err)
 	cu.tag, cu.err = tag, t.told(err, cu.rec.sql)
+	if !t.explicit {
+		t.leaveLane()
+	}
 	cu.trace(t.c.pc, cu.tag, cu.err)
 }

@@ -34,9 +34,9 @@ type DivergenceError struct {
 	Row       int64          // for DivergedRow and DivergedEndOfRows: the number of the row, from 1; else 0
 	Attempts  int            // how often the transaction was tried, the first time included
 
-	was, is  string // for DivergedSQLState: codes, "" for success
-	imprecise bool  // the row is Row or a later one
-	err      error
+	was, is   string // for DivergedSQLState: codes, "" for success
+	imprecise bool   // the row is Row or a later one
+	err       error
 }
 
 func (e *DivergenceError) Error() string {

@@ -25,4 +25,3 @@ func alive(pg *pgconn.PgConn) bool {
 func unsolicited(first byte) bool {
 	return first == 'N' || first == 'A' || first == 'S'
 }
-

@@ -50,11 +50,27 @@ const (
 	outcomeAmbiguous      outcome = "ambiguous"
 	outcomeConnectionLost outcome = "connection_lost"
 	outcomeFailed         outcome = "failed"
+	outcomeOver           outcome = "ended_by_application" // by a COMMIT or ROLLBACK of its own, or by DDL that commits
 )
 
 var allOutcomes = []outcome{
 	outcomeCommitted, outcomeRolledBack, outcomeDiverged, outcomeExhausted, outcomeNotReplayable, outcomeAmbiguous,
-	outcomeConnectionLost, outcomeFailed,
+	outcomeConnectionLost, outcomeFailed, outcomeOver,
+}
+
+// explain says it in an error.
+func (c notReplayableCause) explain() string {
+	switch c {
+	case causeStatements:
+		return "it ran more statements than RetryPolicy.MaxStatements keeps on record"
+	case causeBytes:
+		return "its statements are larger than RetryPolicy.MaxBytes keeps on record"
+	case causeRaw:
+		return "it used the pgx connection behind Raw, of which nothing is on record"
+	case causeAsOfSystemTime:
+		return "it reads AS OF SYSTEM TIME, where another attempt would fare no better"
+	}
+	return string(c)
 }
 
 // place is where a conflict came to light.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -93,7 +94,7 @@ func (t *tx) spent() Bound {
 // retries at a time, in the lane: retriers mostly fight each other. It never waits with locks held.
 func (t *tx) queue(ctx context.Context) error {
 	lane, metrics := t.c.connector.lane, t.c.connector.metrics
-	if !t.pass.held() {
+	if !t.pass.holds() {
 		t.pass = lane.tryEnter()
 		if t.pass != nil {
 			t.opening = t.atOnce()
@@ -104,7 +105,7 @@ func (t *tx) queue(ctx context.Context) error {
 			return err
 		}
 		t.waits++
-		d := t.policy.backoff(t.waits, random)
+		d := t.policy.backoff(t.waits, rand.Float64)
 		metrics.waited(d)
 		t.opening = t.beginning(true)
 		return sleep(ctx, t.ctx, d)
@@ -141,11 +142,11 @@ func (t *tx) atOnce() []string {
 }
 
 var (
-	openingRollbackTo     = []string{sqlRollbackTo}
-	openingWithSavepoint  = []string{"BEGIN", sqlSavepoint}
-	openingWithPriority   = []string{"BEGIN PRIORITY HIGH", sqlSavepoint}
-	openingPlain          = []string{"BEGIN"}
-	openingRollbackPlain  = []string{sqlRollback, "BEGIN"}
+	openingRollbackTo    = []string{sqlRollbackTo}
+	openingWithSavepoint = []string{"BEGIN", sqlSavepoint}
+	openingWithPriority  = []string{"BEGIN PRIORITY HIGH", sqlSavepoint}
+	openingPlain         = []string{"BEGIN"}
+	openingRollbackPlain = []string{sqlRollback, "BEGIN"}
 )
 
 // beginning is the opening that begins a server transaction, with PRIORITY HIGH where that is wanted and can be had: it spares

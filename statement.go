@@ -197,15 +197,11 @@ func (c *Conn) interpolated(r *request) (statement, error) {
 	if c.pg.ParameterStatus("client_encoding") != "UTF8" {
 		return statement{}, errors.New("simple protocol queries must be run with client_encoding=UTF8")
 	}
-	args := make([]*string, len(r.args))
+	args := make([][]byte, len(r.args))
 	for i, arg := range r.args {
-		buf, err := c.pc.TypeMap().Encode(0, pgx.TextFormatCode, arg, []byte{})
-		if err != nil {
+		var err error
+		if args[i], err = c.pc.TypeMap().Encode(0, pgx.TextFormatCode, arg, []byte{}); err != nil {
 			return statement{}, err
-		}
-		if buf != nil {
-			text := string(buf)
-			args[i] = &text
 		}
 	}
 	sql, err := interpolate(r.sql, args)

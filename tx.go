@@ -237,6 +237,8 @@ func (t *tx) lose(err error, sql string) error {
 // record puts a statement on record before it is sent. It gives the record in any case, for what is observed of the answer.
 func (t *tx) record(s *statement) *record {
 	if !t.explicit {
+		// Of a text with several statements, and of a procedure, a part may have been committed.
+		t.aside = t.aside || !isSingleStatement(s.sql) || !mayRunAgain(s.sql)
 		r := &t.c.lone
 		*r = record{statement: *s}
 		t.history.records = append(t.history.records[:0], r)
@@ -313,7 +315,7 @@ func (t *tx) answered(r *record, tag pgconn.CommandTag, err error) {
 	}
 	switch status := t.c.pg.TxStatus(); {
 	case status == statusIdle && t.begun:
-		t.give(txOver, outcomeEndedByApplication, nil)
+		t.give(txOver, outcomeOver, nil)
 		t.leaveLane()
 	case status == statusOpen && tag.String() == sqlCommit:
 		t.standAside() // the application released our savepoint: it has committed, and only COMMIT is left to send
@@ -413,4 +415,9 @@ func (t *tx) end() {
 	if t.begun {
 		t.c.connector.metrics.transactionEnded(t.outcome, t.attempts, time.Since(t.started))
 	}
+}
+
+// mayCommit says whether a statement of the application can commit the transaction that it runs in.
+func mayCommit(sql string) bool {
+	return !isSingleStatement(sql) || !mayRunAgain(sql) || isDDL(sql)
 }
