@@ -85,7 +85,7 @@ func (tx *transaction) apply(v verb, name string) (string, *pgproto3.ErrorRespon
 		if tx.status != 'I' && tx.cockroach {
 			return "", Error("XXUUU", "there is already a transaction in progress")
 		}
-		tx.status = 'T'
+		tx.status, tx.touched = 'T', false // statements outside of a transaction have touched nothing of this one
 		return "BEGIN", nil
 	case commit, rollback:
 		tag := string(v)
