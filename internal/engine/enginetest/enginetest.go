@@ -1,0 +1,92 @@
+// Package enginetest gives the tests of a package one engine to share.
+package enginetest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/reprise-go/cockroachdb/internal/crdbsim"
+	"github.com/reprise-go/cockroachdb/internal/engine"
+)
+
+// shared starts when a test first asks for it, so that a run of unit tests alone, or a fuzzing worker, doesn't pay for it.
+var shared struct {
+	once   sync.Once
+	engine *engine.Engine
+	err    error
+}
+
+// Main runs a package's tests, closes their engine if they had one, and fails if goroutines are left. It is for TestMain:
+//
+//	func TestMain(m *testing.M) { enginetest.Main(m) }
+func Main(m *testing.M, leaks ...goleak.Option) {
+	code := m.Run()
+	if e := shared.engine; e != nil {
+		if err := e.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "engine: close:", err)
+			code = max(code, 1)
+		}
+	}
+	if err := goleak.Find(leaks...); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, "goleak:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// Get is the engine of this package's tests.
+func Get(t testing.TB) *engine.Engine {
+	t.Helper()
+	shared.once.Do(func() {
+		shared.engine, shared.err = engine.Start(context.Background(), engine.Options{})
+		if shared.err == nil {
+			fmt.Println("engine:", shared.engine.Name())
+		}
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.engine
+}
+
+// NewDB makes an empty database, which goes at the end of the test, and returns its DSN.
+func NewDB(t testing.TB) string {
+	t.Helper()
+	dsn, drop, err := Get(t).NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(drop)
+	return dsn
+}
+
+// NewDirectDB is NewDB with a DSN that leads straight to PostgreSQL. On a real CockroachDB the test is skipped.
+func NewDirectDB(t testing.TB) string {
+	t.Helper()
+	if Get(t).IsCockroach() {
+		t.Skip("needs PostgreSQL; this engine is " + Get(t).Name())
+	}
+	return Get(t).Direct(NewDB(t))
+}
+
+// NewSim makes an empty database behind a Sim of the test's own, for faults that don't disturb other tests. On a real CockroachDB
+// the test is skipped.
+func NewSim(t testing.TB, cfg crdbsim.Config) (sim *crdbsim.Sim, dsn string) {
+	t.Helper()
+	e := Get(t)
+	if e.IsCockroach() {
+		t.Skip("injects faults, which needs crdbsim; this engine is " + e.Name())
+	}
+	dsn = NewDB(t)
+	sim, err := e.NewSim(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sim.Close() })
+	return sim, e.Through(sim, dsn)
+}

@@ -1,0 +1,118 @@
+//go:build unix
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// guardScript runs commands and outlives whoever started it, for as long as it takes to clean up. It holds the reading end of a
+// pipe whose writing end nobody has but this process: when that closes, be it by stop, by a panic or by SIGKILL, the command that
+// is running gets the signal and the folder is removed. This needs nothing of the system but sh, and is the same on Linux and macOS.
+//
+// The commands call run, which keeps a command's number in $folder/pid. What the terminal or a service manager sends to every
+// process is ignored here, since the one that matters will go, and then the pipe.
+const guardScript = `
+trap '' HUP INT QUIT TERM
+folder=$1 signal=$2 commands=$3
+shift 3
+run() {
+	"$@" >>"$folder/log" 2>&1 </dev/null 3<&- &
+	echo $! >"$folder/pid"
+	wait $!
+}
+{
+	read -r _ <&3
+	until [ -e "$folder/ended" ]; do
+		kill -"$signal" "$(cat "$folder/pid")"
+		sleep 0.05
+	done
+} 2>/dev/null &
+eval "$commands"
+: >"$folder/ended"
+wait
+rm -rf "$folder"
+`
+
+// guarded is a server that runs under guardScript.
+type guarded struct {
+	folder   string
+	lock     *os.File
+	sh       *exec.Cmd
+	lifeline io.Closer // the writing end of the pipe
+}
+
+// startGuarded starts sh commands that find their arguments in $1 and so on and an empty folder of their own in $folder. Where
+// this process is root they run as an ordinary user, because PostgreSQL insists on it.
+func startGuarded(signal, commands string, args ...string) (*guarded, error) {
+	as, err := ordinaryUser()
+	if err != nil {
+		return nil, err
+	}
+	g := &guarded{}
+	if g.folder, g.lock, err = newFolder(as); err != nil {
+		return nil, err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, g.remove())
+	}
+	defer r.Close()
+	g.lifeline = w
+	g.sh = exec.Command("/bin/sh", append([]string{"-c", guardScript, "reprise-engine", g.folder, signal, commands}, args...)...)
+	g.sh.Dir, g.sh.Env, g.sh.ExtraFiles = g.folder, environment(), []*os.File{r}
+	// A session of its own is out of reach of the terminal's Ctrl-C.
+	g.sh.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: as}
+	if err := g.sh.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("run sh as user %d: %w", uid(as), err), w.Close(), g.remove())
+	}
+	return g, nil
+}
+
+// await calls ready until it has no error, the commands end, or the context does.
+func (g *guarded) await(ctx context.Context, ready func() error) error {
+	for {
+		err := ready()
+		if err == nil {
+			return nil
+		}
+		if _, statErr := os.Stat(filepath.Join(g.folder, "ended")); statErr == nil {
+			return errors.New("the server ended while it was starting")
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w; last: %w", context.Cause(ctx), err)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// failure adds to an error what the server has logged.
+func (g *guarded) failure(err error) error {
+	log, _ := os.ReadFile(filepath.Join(g.folder, "log"))
+	if text := strings.TrimSpace(string(log[max(0, len(log)-4000):])); text != "" {
+		return fmt.Errorf("%w; its log ends with:\n%s", err, text)
+	}
+	return err
+}
+
+// stop stops the server, waits until it is gone, and removes its folder.
+func (g *guarded) stop() error {
+	err := g.lifeline.Close()
+	var exit *exec.ExitError
+	if waitErr := g.sh.Wait(); !errors.As(waitErr, &exit) { // how a script that was told to stop exits says nothing
+		err = errors.Join(err, waitErr)
+	}
+	return errors.Join(err, g.remove())
+}
+
+func (g *guarded) remove() error { return errors.Join(os.RemoveAll(g.folder), g.lock.Close()) }
