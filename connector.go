@@ -44,7 +44,7 @@ type Config struct {
 	DBName string
 
 	// BeforeConnect, if set, may change the ConnConfig, a copy, that the next connection is made with. Its error is
-	// returned as it is. It cannot be had with a name from stdlib.RegisterConnConfig.
+	// returned as it is. It cannot be had with a name from stdlib.RegisterConnConfig: NewConnector refuses it.
 	BeforeConnect func(context.Context, *pgx.ConnConfig) error
 
 	// AfterConnect, if set, prepares a new connection. Its error closes the connection and is returned as it is.

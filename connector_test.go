@@ -221,6 +221,8 @@ func TestConnectorKeepsACopy(t *testing.T) {
 func TestBeforeConnectChangesACopy(t *testing.T) {
 	g := newGreeter(t)
 	cfg := mustParse(t, g.dsn("&application_name=teller"))
+	cfg.BeforeConnect = stdlib.RandomizeHostOrderFunc // pgx's own hooks fit
+	connect(t, mustConnector(t, cfg))
 	n := 0
 	cfg.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
 		n++
@@ -384,6 +386,8 @@ func TestPrintingShowsNoSecret(t *testing.T) {
 	dsn := "cockroachdb://app:" + secret + "@db1,db2:26258/bank?sslpassword=" + secret + "&retry_max_attempts=7"
 	cfg := mustParse(t, dsn)
 	c := mustConnector(t, cfg)
+	db := sql.OpenDB(c)
+	defer db.Close()
 	type wrapper struct {
 		Cfg    *Config
 		Value  Config
@@ -393,7 +397,7 @@ func TestPrintingShowsNoSecret(t *testing.T) {
 	w := wrapper{cfg, *cfg, c, cfg}
 	for name, value := range map[string]any{
 		"*Config": cfg, "Config": *cfg, "*Connector": c, "*Driver": c.Driver(), "nested": w, "*nested": &w,
-		"slice": []*Config{cfg}, "map": map[string]Config{"a": *cfg}, "sql.DB": sql.OpenDB(c),
+		"slice": []*Config{cfg}, "map": map[string]Config{"a": *cfg}, "sql.DB": db,
 	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
 			assertClean(t, fmt.Sprintf(verb, value), name+" as "+verb)

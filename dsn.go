@@ -399,13 +399,13 @@ func withoutPrefix(err error) string { return strings.ReplaceAll(err.Error(), "c
 func checkSlip(key string) error {
 	s, distance := nearestSetting(key)
 	lower := strings.ToLower(key)
-	ours := strings.HasPrefix(lower, "retry") || strings.HasPrefix(lower, "retries")
+	ours := strings.HasPrefix(lower, "retry") || strings.HasPrefix(lower, "retries") // no session variable does
 	if !ours && distance > len(s.key)/5 {
 		return nil
 	}
 	if distance > len(s.key)/3 {
 		// Too far off to be a slip of the fingers: perhaps not a key at all but a piece of a password. Don't repeat it.
-		return fmt.Errorf("cockroachdb: unknown DSN key that begins with \"retr\": the nearest of the driver's is %q (%s)", s.key, s.kind)
+		return fmt.Errorf("cockroachdb: unknown DSN key in the style of \"retry_...\": the nearest one is %q (%s)", s.key, s.kind)
 	}
 	return fmt.Errorf("cockroachdb: unknown DSN key %q: did you mean %q (%s)?", key, s.key, s.kind)
 }
