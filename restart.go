@@ -114,10 +114,12 @@ func (t *tx) queue(ctx context.Context) error {
 	if err := t.stepBack(ctx); err != nil {
 		return err
 	}
-	entered := time.Now()
+	came := time.Now()
+	metrics.laneWaiting(1)
 	var err error
 	t.pass, err = lane.enter(ctx, t.ctx, min(t.policy.LaneWait, t.policy.MaxElapsed-time.Since(t.started)))
-	metrics.waitedForLane(time.Since(entered))
+	metrics.laneWaiting(-1)
+	metrics.waitedForLane(time.Since(came))
 	t.opening = t.beginning(t.pass != nil)
 	return err
 }
