@@ -48,6 +48,7 @@ func (cu *cursor) send() {
 
 // next moves to the next row. It says false at the end and after an error.
 func (cu *cursor) next() bool {
+	t := cu.t
 	for !cu.over {
 		if cu.ans.next() {
 			cu.row = cu.ans.result.Values()
@@ -57,6 +58,9 @@ func (cu *cursor) next() bool {
 			cu.fields = cu.ans.result.FieldDescriptions()
 		}
 		tag, err := cu.ans.close()
+		if cu.ans.control && t.state == txLive && t.explicit {
+			t.overUnasked() // the text held a COMMIT or BEGIN of its own: a part of the record is committed
+		}
 		if err == nil {
 			cu.finish(tag, nil)
 			return false
@@ -115,10 +119,16 @@ func (cu *cursor) renewable(err error) bool {
 func (cu *cursor) finish(tag pgconn.CommandTag, err error) {
 	t := cu.t
 	cu.over = true
+	if err != nil && pgconn.SafeToRetry(err) && !t.c.pg.IsClosed() {
+		t.unrecord(cu.rec) // it has not reached the server, and must not in a replay
+	}
 	t.answered(cu.rec, tag, err)
 	cu.tag, cu.err = tag, t.told(err, cu.rec.sql)
 	if !t.explicit {
 		t.leaveLane()
+		if err == nil && t.attempts > 1 {
+			t.c.connector.throttle.committed()
+		}
 	}
 	cu.trace(t.c.pc, cu.tag, cu.err)
 }

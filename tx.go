@@ -127,9 +127,15 @@ func beginStatement(opts driver.TxOptions) (string, error) {
 	return begin, nil
 }
 
-// absorbs says whether a conflict is the driver's to deal with.
+// absorbs says whether err is a conflict that is the driver's to deal with.
 func (t *tx) absorbs(err error) bool {
-	return t.state == txLive && !t.aside && conflictOf(err) != nil
+	return t.state == txLive && !t.aside && conflictOf(err) != nil && !t.endedUnasked()
+}
+
+// endedUnasked says whether the server has ended the transaction without the driver's doing: a part of it may be committed, by
+// the application's own COMMIT or by DDL that commits what is open, even if the statement then failed.
+func (t *tx) endedUnasked() bool {
+	return t.explicit && t.begun && t.state == txLive && t.opening == nil && t.c.pg.TxStatus() == statusIdle && !t.c.pg.IsClosed()
 }
 
 // conflictOf is the server's conflict, as it came; what this package has made of one already is none.
@@ -167,6 +173,9 @@ func (t *tx) attempt(ctx context.Context, send func(opening []string) (sent bool
 				continue
 			}
 		}
+		if !t.explicit {
+			t.leaveLane()
+		}
 		return t.told(err, "")
 	}
 }
@@ -202,10 +211,15 @@ func (t *tx) told(err error, sql string) error {
 		err = failed.err
 	}
 	switch {
-	case !t.explicit, t.state == txLost:
+	case !t.explicit, t.state != txLive:
 		return err
 	case t.c.pg.IsClosed():
 		return t.lose(err, sql)
+	case codeOf(err) == "" && !pgconn.SafeToRetry(err):
+		t.c.die() // not the server's answer: there is no telling what the connection is good for
+		return t.lose(err, sql)
+	case t.endedUnasked():
+		t.overUnasked()
 	case failed != nil && t.c.pg.TxStatus() == statusIdle:
 		t.give(txConflict, outcomeFailed, err)
 	}
@@ -313,13 +327,18 @@ func (t *tx) answered(r *record, tag pgconn.CommandTag, err error) {
 	if !t.explicit || t.state != txLive || t.c.pg.IsClosed() {
 		return
 	}
-	switch status := t.c.pg.TxStatus(); {
-	case status == statusIdle && t.begun:
-		t.give(txOver, outcomeOver, nil)
-		t.leaveLane()
-	case status == statusOpen && tag.String() == sqlCommit:
+	switch {
+	case t.endedUnasked():
+		t.overUnasked()
+	case t.c.pg.TxStatus() == statusOpen && tag.String() == sqlCommit:
 		t.standAside() // the application released our savepoint: it has committed, and only COMMIT is left to send
 	}
+}
+
+// overUnasked ends the record of a transaction that the server has ended.
+func (t *tx) overUnasked() {
+	t.give(txOver, outcomeOver, nil)
+	t.leaveLane()
 }
 
 func (t *tx) leaveLane() {
@@ -340,7 +359,8 @@ func (t *tx) Commit() error {
 func (t *tx) commit(ctx context.Context) error {
 	if err := t.refuse(); err != nil {
 		if t.state == txConflict {
-			return pgx.ErrTxCommitRollback
+			// With the cause in it: the application may not have looked at the error of the statement, or of Rows.Close.
+			return fmt.Errorf("%w: %w", pgx.ErrTxCommitRollback, t.failure)
 		}
 		return err
 	}
@@ -409,7 +429,7 @@ func (t *tx) end() {
 	t.c.tx = nil
 	t.leaveLane()
 	t.forget()
-	if t.outcome == outcomeCommitted {
+	if t.outcome == outcomeCommitted && t.begun {
 		t.c.connector.throttle.committed()
 	}
 	if t.begun {

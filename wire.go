@@ -24,6 +24,8 @@ type answer struct {
 	pipe   *pgconn.Pipeline          // the statement went in a pipeline, of which it is the last
 	tag    pgconn.CommandTag
 	err    error
+
+	control bool // set by close: one of several statements was a COMMIT or a BEGIN
 }
 
 // next moves to the next row of the (first) result.
@@ -35,15 +37,21 @@ func (a *answer) close() (pgconn.CommandTag, error) {
 		a.keep(a.result.Close())
 	}
 	if a.multi != nil {
+		several := a.tag.String() != ""
 		for a.multi.NextResult() {
+			if several {
+				a.control = a.control || controls(a.tag)
+			}
 			a.keep(a.multi.ResultReader().Close())
+			several = true
 		}
+		a.control = a.control || several && controls(a.tag)
 		a.keep(a.tag, a.multi.Close())
 	}
 	if a.pipe != nil {
 		a.keep(a.tag, a.pipe.Close())
 	}
-	*a = answer{tag: a.tag, err: a.err}
+	*a = answer{tag: a.tag, err: a.err, control: a.control}
 	return a.tag, a.err
 }
 
