@@ -38,9 +38,11 @@ func (t *tx) sendCommit(ctx context.Context) error {
 
 	tag, err := f.own(statements[0])
 	if err == nil && len(statements) > 1 {
-		// RELEASE is the commit. Whatever becomes of the COMMIT behind it, it only ends the server's transaction block.
-		t.state, t.outcome = txCommitted, outcomeCommitted
-		_, _ = f.own(sqlCommit)
+		if tag.String() == sqlCommit {
+			// RELEASE was the commit. Whatever becomes of the COMMIT behind it, it only ends the server's transaction block.
+			t.state, t.outcome = txCommitted, outcomeCommitted
+		}
+		tag, err = f.own(sqlCommit)
 	}
 	closeErr := f.land()
 	if t.state == txCommitted {

@@ -8,6 +8,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
+// errEndedInReplay says that a statement which had left the transaction open has ended it in a replay. No statement is known to
+// do so.
+var errEndedInReplay = errors.New("cockroachdb: a statement ended the transaction during a replay")
+
 // errStaleInReplay says that a prepared statement of the record is no longer good; the next replay sends it as text.
 var errStaleInReplay = errors.New("cockroachdb: a prepared statement became invalid during a replay")
 
@@ -29,6 +33,9 @@ func (t *tx) replay(ctx context.Context, live *record) (answer, error) {
 		}
 		if err != nil {
 			return answer{}, err
+		}
+		if t.explicit && a.result == nil && t.c.pg.TxStatus() == statusIdle {
+			return answer{}, t.ambiguous(errEndedInReplay)
 		}
 		i += len(segment)
 	}

@@ -67,14 +67,24 @@ func (t *tx) nextAttempt(ctx context.Context, conflict error, at place) error {
 		return &NotReplayableError{Cause: string(t.cause), err: conflict}
 	}
 	if bound := t.spent(); bound != "" {
-		return &RetriesExhaustedError{Attempts: t.attempts, Elapsed: time.Since(t.started), Bound: bound, err: conflict}
+		return t.exhausted(bound, conflict)
 	}
 	t.attempts++
 	t.c.connector.metrics.retried(reasonOf(conflict), at)
 	if err := cmp.Or(ctx.Err(), t.ctx.Err()); err != nil {
 		return err
 	}
-	return t.queue(ctx)
+	if err := t.queue(ctx); err != nil {
+		return err
+	}
+	if time.Since(t.started) >= t.policy.MaxElapsed { // the wait took what was left
+		return t.exhausted(BoundElapsed, conflict)
+	}
+	return nil
+}
+
+func (t *tx) exhausted(bound Bound, conflict error) error {
+	return &RetriesExhaustedError{Attempts: t.attempts, Elapsed: time.Since(t.started), Bound: bound, err: conflict}
 }
 
 // spent says which bound is reached; "" if none.
@@ -200,8 +210,8 @@ func (t *tx) restartable() bool {
 // renew prepares a statement again that the server has lost or outgrown, and runs it. Inside a transaction what ran before it
 // has to run again too.
 func (t *tx) renew(ctx context.Context, r *record, stale error) (answer, error) {
+	t.unrecord(r)
 	if t.explicit {
-		t.history.dropLast()
 		t.opening = t.atOnce()
 		_, err := t.rerun(ctx, nil)
 		if t.absorbs(err) {
@@ -212,12 +222,10 @@ func (t *tx) renew(ctx context.Context, r *record, stale error) (answer, error) 
 		}
 	}
 	p, err := t.c.prepareAnew(ctx, t, &r.statement)
-	if t.explicit && t.restartable() {
-		t.history.add(r)
-	}
 	if err != nil {
 		return answer{}, err
 	}
+	t.put(r)
 	if !slices.Equal(p.desc.ParamOIDs, r.paramOIDs) {
 		return answer{}, stale // the arguments are encoded for other types
 	}

@@ -255,25 +255,38 @@ func (t *tx) record(s *statement) *record {
 		t.aside = t.aside || !isSingleStatement(s.sql) || !mayRunAgain(s.sql)
 		r := &t.c.lone
 		*r = record{statement: *s}
-		t.history.records = append(t.history.records[:0], r)
+		t.history.add(r)
 		return r
 	}
 	r := &record{statement: *s}
 	t.watch(s.sql)
-	if t.state != txLive || t.aside || t.cause != "" {
-		return r
-	}
+	t.put(r)
+	return r
+}
+
+// put puts r on record, if there still is one.
+func (t *tx) put(r *record) {
 	switch {
+	case !t.restartable():
+	case !t.explicit:
+		t.history.add(r)
 	case len(t.history.records) >= t.policy.MaxStatements:
 		t.unreplayable(causeStatements)
 	case t.history.bytes+r.size() > t.policy.MaxBytes:
 		t.unreplayable(causeBytes)
 	default:
-		r.ddl = isDDL(s.sql)
+		r.ddl = isDDL(r.sql)
 		t.history.add(r)
 		t.c.connector.metrics.historyBytes(r.size())
 	}
-	return r
+}
+
+// unrecord takes r, the latest statement, off the record again: it is not to be replayed.
+func (t *tx) unrecord(r *record) {
+	if !t.history.drop(r) || !t.explicit {
+		return
+	}
+	t.c.connector.metrics.historyBytes(-r.size())
 }
 
 // watch looks for the few statements that change how the transaction is to be treated.
@@ -312,6 +325,9 @@ func (t *tx) unreplayable(cause notReplayableCause) {
 }
 
 func (t *tx) forget() {
+	if !t.explicit {
+		return
+	}
 	t.c.connector.metrics.historyBytes(-t.history.bytes)
 	t.history.clear()
 }

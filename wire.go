@@ -25,7 +25,7 @@ type answer struct {
 	tag    pgconn.CommandTag
 	err    error
 
-	control bool // set by close: one of several statements was a COMMIT or a BEGIN
+	control bool // set by close: of a text of the simple protocol, that it held a COMMIT or a BEGIN
 }
 
 // next moves to the next row of the (first) result.
@@ -37,15 +37,11 @@ func (a *answer) close() (pgconn.CommandTag, error) {
 		a.keep(a.result.Close())
 	}
 	if a.multi != nil {
-		several := a.tag.String() != ""
+		a.control = controls(a.tag)
 		for a.multi.NextResult() {
-			if several {
-				a.control = a.control || controls(a.tag)
-			}
 			a.keep(a.multi.ResultReader().Close())
-			several = true
+			a.control = a.control || controls(a.tag)
 		}
-		a.control = a.control || several && controls(a.tag)
 		a.keep(a.tag, a.multi.Close())
 	}
 	if a.pipe != nil {
@@ -53,6 +49,15 @@ func (a *answer) close() (pgconn.CommandTag, error) {
 	}
 	*a = answer{tag: a.tag, err: a.err, control: a.control}
 	return a.tag, a.err
+}
+
+// controls says whether a statement with this tag begins or commits a transaction.
+func controls(tag pgconn.CommandTag) bool {
+	switch tag.String() {
+	case "BEGIN", "START TRANSACTION", "COMMIT":
+		return true
+	}
+	return false
 }
 
 func (a *answer) keep(tag pgconn.CommandTag, err error) {
