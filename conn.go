@@ -85,7 +85,7 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	return c.exec(ctx, query, nil, args)
 }
 
-func (c *Conn) exec(ctx context.Context, query string, p *prepared, args []driver.NamedValue) (driver.Result, error) {
+func (c *Conn) exec(ctx context.Context, query string, st *stmt, args []driver.NamedValue) (driver.Result, error) {
 	if cmd := c.tx.commandOf(ctx); cmd != nil {
 		return driver.ResultNoRows, cmd(ctx, c.tx)
 	}
@@ -93,7 +93,7 @@ func (c *Conn) exec(ctx context.Context, query string, p *prepared, args []drive
 	if err != nil {
 		return nil, err
 	}
-	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: values(args), mode: c.mode, prepared: p})
+	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: values(args), mode: c.mode, stmt: st})
 	if err != nil {
 		return nil, err
 	}
@@ -114,12 +114,12 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	return c.query(ctx, query, nil, args)
 }
 
-func (c *Conn) query(ctx context.Context, query string, p *prepared, args []driver.NamedValue) (driver.Rows, error) {
+func (c *Conn) query(ctx context.Context, query string, st *stmt, args []driver.NamedValue) (driver.Rows, error) {
 	t, err := c.ready(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: values(args), mode: c.mode, prepared: p, query: true})
+	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: values(args), mode: c.mode, stmt: st, query: true})
 	if err != nil {
 		return nil, err
 	}
@@ -211,11 +211,10 @@ func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	if err != nil {
 		return nil, err
 	}
-	p, err := c.prepare(ctx, t, query)
+	p, err := c.prepareFor(ctx, t, query)
 	if err != nil {
 		return nil, c.badConn(t, err)
 	}
-	p.refs++
 	return &stmt{c: c, p: p}, nil
 }
 

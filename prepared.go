@@ -20,7 +20,7 @@ type prepared struct {
 	shape         *shape
 
 	refs int           // the driver.Stmts that use it
-	elem *list.Element // its place in the cache; nil outside of it
+	elem *list.Element // its place among those that may be evicted; nil while a driver.Stmt uses it
 	gone bool          // the server has it no longer, or soon won't
 }
 
@@ -85,7 +85,7 @@ func shapeOfAnswer(fields []pgconn.FieldDescription) *shape {
 type statementCache struct {
 	capacity int
 	byText   map[string]*prepared
-	recent   list.List // of *prepared, the latest first
+	recent   list.List // of those that no driver.Stmt uses, the latest first
 	doomed   []string  // names to deallocate
 	names    int       // for names that were never used before on this connection
 }
@@ -108,15 +108,30 @@ func (sc *statementCache) newName() string {
 	return "reprise_" + strconv.Itoa(sc.names)
 }
 
+// put gives p a place in the cache; the one that was used longest ago may lose its own for it.
 func (sc *statementCache) put(p *prepared) {
 	sc.byText[p.desc.SQL] = p
 	p.elem = sc.recent.PushFront(p)
-	for e := sc.recent.Back(); sc.recent.Len() > sc.capacity && e != nil; {
-		oldest := e.Value.(*prepared)
-		e = e.Prev()
-		if oldest.refs == 0 && oldest != p {
-			sc.forget(oldest)
-		}
+	for sc.recent.Len() > sc.capacity {
+		sc.forget(sc.recent.Back().Value.(*prepared))
+	}
+}
+
+// pin keeps p for a driver.Stmt: it is not evicted, and takes no place from others.
+func (sc *statementCache) pin(p *prepared) {
+	p.refs++
+	sc.byText[p.desc.SQL] = p
+	if p.elem != nil {
+		sc.recent.Remove(p.elem)
+		p.elem = nil
+	}
+}
+
+// unpin is for a driver.Stmt that has been closed.
+func (sc *statementCache) unpin(p *prepared) {
+	p.refs--
+	if p.refs == 0 && !p.gone {
+		sc.put(p)
 	}
 }
 
@@ -178,6 +193,17 @@ func (c *Conn) prepare(ctx context.Context, t *tx, sql string) (*prepared, error
 		return nil, err
 	}
 	c.statements.put(p)
+	return p, nil
+}
+
+// prepareFor is prepare for a driver.Stmt.
+func (c *Conn) prepareFor(ctx context.Context, t *tx, sql string) (p *prepared, err error) {
+	if p = c.statements.get(sql); p != nil {
+		c.trace.alreadyPrepared(ctx, c.pc, p)
+	} else if p, err = c.parse(ctx, t, c.statements.newName(), sql); err != nil {
+		return nil, err
+	}
+	c.statements.pin(p)
 	return p, nil
 }
 

@@ -61,11 +61,11 @@ var databaseSQLFormats = pgx.QueryResultFormatsByOID{
 
 // request is what the application asked for, before it is encoded.
 type request struct {
-	sql      string
-	args     []any
-	mode     pgx.QueryExecMode
-	query    bool      // it wants rows
-	prepared *prepared // it comes from a prepared statement
+	sql   string
+	args  []any
+	mode  pgx.QueryExecMode
+	query bool  // it wants rows
+	stmt  *stmt // it comes from a prepared statement
 
 	formats      pgx.QueryResultFormats
 	formatsByOID pgx.QueryResultFormatsByOID
@@ -117,8 +117,12 @@ var (
 // arguments, once.
 func (c *Conn) compile(ctx context.Context, t *tx, r *request) (statement, error) {
 	switch {
-	case r.prepared != nil:
-		return c.encode(r, r.prepared, formPrepared)
+	case r.stmt != nil:
+		p, err := r.stmt.current(ctx, t)
+		if err != nil {
+			return statement{}, err
+		}
+		return c.encode(r, p, formPrepared)
 	case r.sql == "", len(r.args) == 0 && !r.query:
 		return c.withoutArguments(t, r), nil
 	}
