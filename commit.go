@@ -17,9 +17,11 @@ var (
 // that nothing was committed; a conflict comes back as it is.
 func (t *tx) sendCommit(ctx context.Context) error {
 	mine := t.state == txLive && !t.aside
-	if mine && !alive(t.c.pg) {
-		t.c.die()
-		return t.lose(errClosedByServer, "")
+	if mine {
+		if err := t.c.check(ctx); err != nil {
+			t.c.die()
+			return t.lose(err, "")
+		}
 	}
 	statements := commitPlain
 	if mine && t.savepoint {

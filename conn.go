@@ -101,7 +101,7 @@ func (c *Conn) exec(ctx context.Context, query string, st *stmt, args []driver.N
 	cu.open(&s)
 	cu.drain()
 	if cu.err != nil {
-		return nil, c.badConn(t, cu.err)
+		return nil, c.badConn(ctx, t, cu.err)
 	}
 	if !t.explicit {
 		return driver.RowsAffected(cu.tag.RowsAffected()), nil
@@ -125,7 +125,7 @@ func (c *Conn) query(ctx context.Context, query string, st *stmt, args []driver.
 	}
 	r, err := t.query(ctx, &s, end)
 	if err != nil {
-		return nil, c.badConn(t, err)
+		return nil, c.badConn(ctx, t, err)
 	}
 	return r, nil
 }
@@ -140,17 +140,21 @@ func (c *Conn) start(ctx context.Context, t *tx, r *request) (statement, context
 	}
 	if err != nil {
 		end(c.pc, pgconn.CommandTag{}, err)
-		return statement{}, ctx, nil, c.badConn(t, err)
+		return statement{}, ctx, nil, c.badConn(ctx, t, err)
 	}
 	return s, ctx, end, nil
 }
 
-// badConn has database/sql try a statement on another connection, if nothing of it was sent.
-func (c *Conn) badConn(t *tx, err error) error {
-	if !t.explicit && pgconn.SafeToRetry(err) {
-		return driver.ErrBadConn
+// badConn has database/sql try a statement on another connection, if nothing of it was sent. Where that was the caller's wish,
+// this connection is still good.
+func (c *Conn) badConn(ctx context.Context, t *tx, err error) error {
+	switch {
+	case t.explicit || !pgconn.SafeToRetry(err):
+		return err
+	case ctx.Err() != nil && !c.pg.IsClosed():
+		return ctx.Err()
 	}
-	return err
+	return driver.ErrBadConn
 }
 
 // ready gives the transaction that a statement belongs to.
@@ -213,7 +217,7 @@ func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	}
 	p, err := c.prepareFor(ctx, t, query)
 	if err != nil {
-		return nil, c.badConn(t, err)
+		return nil, c.badConn(ctx, t, err)
 	}
 	return &stmt{c: c, p: p}, nil
 }
@@ -230,8 +234,11 @@ func (c *Conn) CheckNamedValue(*driver.NamedValue) error { return nil }
 
 // Ping asks the server for a sign of life.
 func (c *Conn) Ping(ctx context.Context) error {
-	if c.pg.IsClosed() {
+	switch {
+	case c.pg.IsClosed():
 		return driver.ErrBadConn
+	case c.single.rows != nil, c.tx != nil && c.tx.rows != nil:
+		return errRowsOpen
 	}
 	if err := c.pc.Ping(ctx); err != nil {
 		c.die()
@@ -240,10 +247,10 @@ func (c *Conn) Ping(ctx context.Context) error {
 	return nil
 }
 
-// ResetSession is called before a connection is used again. One that the server closed, or is about to close, is seen here, at
-// no round trip.
+// ResetSession is called before a connection is used again. One that the server closed, or is about to close, is seen here; it
+// costs a round trip only if the server has sent something since.
 func (c *Conn) ResetSession(ctx context.Context) error {
-	if c.pg.IsClosed() || c.pg.TxStatus() != statusIdle || !alive(c.pg) {
+	if c.pg.IsClosed() || c.pg.TxStatus() != statusIdle || c.check(ctx) != nil {
 		return driver.ErrBadConn
 	}
 	if reset := c.connector.cfg.ResetSession; reset != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/maphash"
+	"slices"
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
@@ -69,6 +70,13 @@ func shapeOf(fields []pgconn.FieldDescription, formats []int16) *shape {
 	}
 	s.digest = h.Sum64()
 	return s
+}
+
+// fits says whether s is the shape of an answer with these fields.
+func (s *shape) fits(fields []pgconn.FieldDescription) bool {
+	return slices.EqualFunc(s.fields, fields, func(a, b pgconn.FieldDescription) bool {
+		return a.DataTypeOID == b.DataTypeOID && a.TypeModifier == b.TypeModifier && a.Format == b.Format && a.Name == b.Name
+	})
 }
 
 // shapeOfAnswer is the shape of an answer that the server described by itself.
@@ -207,11 +215,16 @@ func (c *Conn) prepareFor(ctx context.Context, t *tx, sql string) (p *prepared, 
 	return p, nil
 }
 
-// invalidate forgets a statement that the server has lost or outgrown.
-func (c *Conn) invalidate(p *prepared) {
-	if p.name == "" {
+// invalidate forgets a statement that the server has lost or outgrown. Where it has lost one, it has lost all of them.
+func (c *Conn) invalidate(p *prepared, stale error) {
+	switch {
+	case p.name == "":
 		c.descriptions.forget(p)
-	} else {
+	case codeOf(stale) == codeNoPreparedStatement:
+		for _, p := range c.statements.byText {
+			c.statements.forget(p)
+		}
+	default:
 		c.statements.forget(p)
 	}
 }
@@ -240,10 +253,6 @@ func (c *Conn) parse(ctx context.Context, t *tx, name, sql string) (p *prepared,
 		return newPrepared(name, sql, desc), nil
 	}
 
-	// The statement may exist although its description failed.
-	if name != "" {
-		c.statements.doomed = append(c.statements.doomed, name)
-	}
 	var pgErr *pgconn.PgError
 	if t.explicit && errors.As(err, &pgErr) {
 		t.record(&statement{form: formParse, sql: sql}).code = pgErr.Code

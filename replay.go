@@ -126,7 +126,7 @@ func (t *tx) compareDone(n int, r *record, a answer, err error) error {
 	case err != nil && !t.isStatementError(err):
 		return err
 	case stalePlan(err) && r.prepared != nil && r.code != codeOf(err):
-		t.c.invalidate(r.prepared)
+		t.c.invalidate(r.prepared, err)
 		return errStaleInReplay
 	case differs == nil && codeOf(err) != r.code:
 		differs = &DivergenceError{Kind: DivergedSQLState, was: r.code, is: codeOf(err)}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -123,8 +124,10 @@ func (c *Conn) compile(ctx context.Context, t *tx, r *request) (statement, error
 			return statement{}, err
 		}
 		return c.encode(r, p, formPrepared)
-	case r.sql == "", len(r.args) == 0 && !r.query:
+	case len(r.args) == 0 && (r.sql == "" || !r.query):
 		return c.withoutArguments(t, r), nil
+	case r.sql == "" && r.query:
+		return c.interpolated(r)
 	}
 
 	switch r.mode {
@@ -158,9 +161,16 @@ func (c *Conn) encode(r *request, p *prepared, f form) (statement, error) {
 	if p != nil {
 		desc = p.desc
 		s.sql, s.paramOIDs = desc.SQL, desc.ParamOIDs
-		if len(desc.ParamOIDs) != len(r.args) {
+		switch { // the texts are pgx's
+		case len(desc.ParamOIDs) == len(r.args):
+		case r.query:
 			return statement{}, fmt.Errorf("expected %d arguments, got %d", len(desc.ParamOIDs), len(r.args))
+		default:
+			return statement{}, errors.New("mismatched param and argument count")
 		}
+	}
+	if len(r.args) > math.MaxUint16 { // sent in spite of that, it would cost the connection
+		return statement{}, fmt.Errorf("extended protocol limited to %v parameters", math.MaxUint16)
 	}
 	if len(r.args) > 0 {
 		// A builder of its own: the statement keeps the encoded arguments.
