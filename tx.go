@@ -336,8 +336,7 @@ func (t *tx) forget() {
 func (t *tx) answered(r *record, tag pgconn.CommandTag, err error) {
 	r.settle()
 	r.affected = tag.RowsAffected()
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		r.code = pgErr.Code
 	}
 	if !t.explicit || t.state != txLive || t.c.pg.IsClosed() {
