@@ -36,6 +36,12 @@ func restartSavepoint(sql string) bool {
 	return isKeyword(s.firstWord(), "savepoint") && s.nextIsRestartName()
 }
 
+// releases reports whether sql is a RELEASE statement.
+func releases(sql string) bool {
+	s := sqlScanner{sql: sql}
+	return isKeyword(s.firstWord(), "release")
+}
+
 // savepointStatement reports whether sql is a SAVEPOINT statement.
 func savepointStatement(sql string) bool {
 	s := sqlScanner{sql: sql}

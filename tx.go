@@ -59,11 +59,12 @@ type tx struct {
 	priority  bool     // BEGIN said PRIORITY HIGH,
 	normal    bool     // which must not happen again
 
-	history history
-	aside   bool               // the application restarts by itself, or doesn't want retries: nothing is recorded
-	cause   notReplayableCause // why it can't be replayed; "" if it can
-	failure error              // what the application was told when it came to txConflict or txLost
-	outcome outcome            // for the metrics; set when the application is told
+	history  history
+	aside    bool               // the application restarts by itself, or doesn't want retries: nothing is recorded
+	released bool               // the application has released the restart savepoint: it is committed, and only COMMIT is left to send
+	cause    notReplayableCause // why it can't be replayed; "" if it can
+	failure  error              // what the application was told when it came to txConflict or txLost
+	outcome  outcome            // for the metrics; set when the application is told
 
 	attempts int
 	waits    int // in the lane
@@ -127,10 +128,13 @@ func beginStatement(opts driver.TxOptions) (string, error) {
 	return begin, nil
 }
 
-// absorbs says whether err is a conflict that is the driver's to deal with.
-func (t *tx) absorbs(err error) bool {
-	return t.state == txLive && !t.aside && conflictOf(err) != nil && !t.endedUnasked()
+// retries says whether err is a conflict that is the driver's to deal with.
+func (t *tx) retries(err error) bool {
+	return t.state == txLive && !t.aside && conflictOf(err) != nil
 }
+
+// absorbs is retries for the answer to a statement of the application, which may have ended the transaction itself.
+func (t *tx) absorbs(err error) bool { return t.retries(err) && !t.endedUnasked() }
 
 // endedUnasked says whether the server has ended the transaction without the driver's doing: a part of it may be committed, by
 // the application's own COMMIT or by DDL that commits what is open, even if the statement then failed.
@@ -218,10 +222,10 @@ func (t *tx) told(err error, sql string) error {
 	case codeOf(err) == "" && !pgconn.SafeToRetry(err):
 		t.c.die() // not the server's answer: there is no telling what the connection is good for
 		return t.lose(err, sql)
+	case failed != nil:
+		t.give(txConflict, outcomeFailed, err) // there is no transaction for further statements to be part of
 	case t.endedUnasked():
 		t.overUnasked()
-	case failed != nil && t.c.pg.TxStatus() == statusIdle:
-		t.give(txConflict, outcomeFailed, err)
 	}
 	return err
 }
@@ -236,6 +240,8 @@ func (t *tx) give(state txState, o outcome, err error) {
 // have done so itself.
 func (t *tx) lose(err error, sql string) error {
 	switch {
+	case t.released:
+		t.give(txLost, outcomeCommitted, err)
 	case sql != "" && mayCommit(sql):
 		err = &AmbiguousCommitError{err: err}
 		t.give(txLost, outcomeAmbiguous, err)
@@ -345,8 +351,12 @@ func (t *tx) answered(r *record, tag pgconn.CommandTag, err error) {
 	switch {
 	case t.endedUnasked():
 		t.overUnasked()
-	case t.c.pg.TxStatus() == statusOpen && tag.String() == sqlCommit:
-		t.standAside() // the application released our savepoint: it has committed, and only COMMIT is left to send
+	case t.c.pg.TxStatus() != statusOpen || tag.String() != sqlCommit:
+	case releases(r.sql):
+		t.standAside()
+		t.released = true
+	default: // COMMIT AND CHAIN
+		t.overUnasked()
 	}
 }
 
@@ -381,6 +391,8 @@ func (t *tx) commit(ctx context.Context) error {
 	}
 	for {
 		switch {
+		case t.endedUnasked():
+			t.overUnasked()
 		case !t.begun && t.opening != nil:
 			t.state, t.outcome = txCommitted, outcomeCommitted
 			return nil // there was no statement: there is nothing to commit
@@ -388,7 +400,7 @@ func (t *tx) commit(ctx context.Context) error {
 			return t.commitFailed()
 		}
 		err := t.sendCommit(ctx)
-		if !t.absorbs(err) {
+		if !t.retries(err) {
 			return err
 		}
 		if _, err := t.restart(ctx, err, placeCommit, nil); err != nil {
