@@ -2,6 +2,7 @@ package fakepg_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -127,7 +128,8 @@ func pipeline(t *testing.T, conn *pgx.Conn, statements ...string) string {
 }
 
 func asPgError(err error) *pgconn.PgError {
-	pgErr, _ := err.(*pgconn.PgError)
+	var pgErr *pgconn.PgError
+	errors.As(err, &pgErr)
 	return pgErr
 }
 
