@@ -1,0 +1,130 @@
+package crdbsim
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/stretchr/testify/require"
+)
+
+// A client speaks the protocol message by message.
+type client struct {
+	t      *testing.T
+	nc     net.Conn
+	fe     *pgproto3.Frontend
+	params map[string]string
+	key    *pgproto3.BackendKeyData
+	back   []string // messages read too early
+}
+
+func (w *world) client(t *testing.T, params ...string) *client {
+	t.Helper()
+	nc, err := net.Dial("tcp", w.Addr())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = nc.Close() })
+	require.NoError(t, nc.SetDeadline(time.Now().Add(time.Minute))) // a test that hangs shall say where
+	c := &client{t: t, nc: nc, fe: pgproto3.NewFrontend(nc, nc), params: make(map[string]string)}
+	all := map[string]string{"user": superuser, "database": "postgres", "search_path": w.schema + ",public"}
+	for i := 0; i < len(params); i += 2 {
+		all[params[i]] = params[i+1]
+	}
+	c.send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: all})
+	for {
+		m, err := c.fe.Receive()
+		require.NoError(t, err)
+		switch m := m.(type) {
+		case *pgproto3.ParameterStatus:
+			c.params[m.Name] = m.Value
+		case *pgproto3.BackendKeyData:
+			c.key = &pgproto3.BackendKeyData{ProcessID: m.ProcessID, SecretKey: m.SecretKey}
+		case *pgproto3.ErrorResponse:
+			require.Fail(t, "refused", m.Message)
+		case *pgproto3.ReadyForQuery:
+			return c
+		}
+	}
+}
+
+func (c *client) send(ms ...pgproto3.FrontendMessage) {
+	c.t.Helper()
+	for _, m := range ms {
+		c.fe.Send(m)
+	}
+	require.NoError(c.t, c.fe.Flush())
+}
+
+// statement queues the four messages for one statement.
+func (c *client) statement(sql string) {
+	c.fe.Send(&pgproto3.Parse{Query: sql})
+	c.fe.Send(&pgproto3.Bind{})
+	c.fe.Send(&pgproto3.Describe{ObjectType: 'P'})
+	c.fe.Send(&pgproto3.Execute{})
+}
+
+// pipeline runs statements under one Sync and returns the answers that matter.
+func (c *client) pipeline(sqls ...string) []string {
+	c.t.Helper()
+	for _, sql := range sqls {
+		c.statement(sql)
+	}
+	c.send(&pgproto3.Sync{})
+	return c.untilReady()
+}
+
+// query runs a message of the simple protocol and returns the answers that matter.
+func (c *client) query(sql string) []string {
+	c.t.Helper()
+	c.send(&pgproto3.Query{String: sql})
+	return c.untilReady()
+}
+
+// untilReady reads up to ReadyForQuery or the end of the connection.
+func (c *client) untilReady() (all []string) {
+	c.t.Helper()
+	for {
+		m := c.next()
+		all = append(all, m)
+		if m[0] == 'Z' || m == "EOF" {
+			return all
+		}
+	}
+}
+
+// next returns the next message that matters, in short: "D 10", "C UPDATE 1", "E 40001", "Z T", "EOF".
+func (c *client) next() string {
+	c.t.Helper()
+	if len(c.back) > 0 {
+		m := c.back[0]
+		c.back = c.back[1:]
+		return m
+	}
+	for {
+		m, err := c.fe.Receive()
+		if err != nil {
+			require.NotErrorIs(c.t, err, io.ErrNoProgress)
+			var late net.Error
+			if ok := asNetError(err, &late); ok && late.Timeout() {
+				require.NoError(c.t, err)
+			}
+			return "EOF"
+		}
+		switch m := m.(type) {
+		case *pgproto3.DataRow:
+			text := "D"
+			for _, v := range m.Values {
+				text += " " + string(v)
+			}
+			return text
+		case *pgproto3.CommandComplete:
+			return "C " + string(m.CommandTag)
+		case *pgproto3.ErrorResponse:
+			return "E " + m.Code
+		case *pgproto3.ReadyForQuery:
+			return fmt.Sprintf("Z %c", m.TxStatus)
+		}
+	}
+}

@@ -1,0 +1,278 @@
+package crdbsim
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// bufferSize is how much of an answer is held back before it is sent although the client has not asked for it; CockroachDB v22.1 holds
+// back as much.
+const bufferSize = 16 << 10
+
+// A conn is one client's connection and the connection to PostgreSQL behind it. One goroutine handles its messages one after the other.
+type conn struct {
+	sim     *Sim
+	id      uint64
+	client  net.Conn
+	mail    *inbox
+	in      framer
+	outbox  outbox
+	out     []byte // the answers not sent yet
+	flushes int    // how often they were sent
+	up      upstream
+	pending []pending
+
+	session
+	skipping bool // after an error, until Sync
+	simple   bool // at work on a Query message
+	fatal    bool // the error just sent ends the connection
+	draining bool // the connection ends with its transaction
+	stmts    map[string]*statement
+	portals  map[string]*portal
+
+	busy atomic.Bool // PostgreSQL is at work for us
+	gone atomic.Bool // the client has hung up
+	done chan struct{}
+}
+
+// A portal is a statement with its arguments.
+type portal struct {
+	stmt *statement
+	bind []byte // the Bind message, to send it again
+}
+
+// upstream is the connection to PostgreSQL.
+type upstream struct {
+	nc     net.Conn
+	in     framer
+	out    []byte
+	status byte // as its last ReadyForQuery says
+	dirty  bool // something was sent after that
+	key    []byte
+}
+
+func (u *upstream) send() error {
+	if len(u.out) == 0 {
+		return nil
+	}
+	_, err := u.nc.Write(u.out)
+	u.out = u.out[:0]
+	return err
+}
+
+// close ends the session and waits until PostgreSQL has: then its locks are gone.
+func (u *upstream) close() {
+	if u.nc == nil {
+		return
+	}
+	_ = u.nc.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := u.nc.Write([]byte{'X', 0, 0, 0, 4}); err == nil {
+		for {
+			if _, err := u.nc.Read(make([]byte, 512)); err != nil {
+				break
+			}
+		}
+	}
+	_ = u.nc.Close()
+}
+
+func newConn(s *Sim, id uint64, nc net.Conn) *conn {
+	c := &conn{
+		sim: s, id: id, client: nc, mail: newInbox(),
+		stmts: make(map[string]*statement), portals: make(map[string]*portal),
+		done: make(chan struct{}),
+	}
+	c.session.status, c.session.vars = 'I', make(map[string]string)
+	c.in.r = bufio.NewReaderSize(c.mail, 2*chunkSize)
+	c.outbox = outbox{nc: nc, latency: &s.latency}
+	return c
+}
+
+// errCut ends a connection without another word to the client.
+var errCut = errors.New("crdbsim: cut")
+
+// serve handles the connection from start to end.
+func (c *conn) serve() {
+	var reader sync.WaitGroup
+	reader.Go(func() { c.mail.fill(c.client, &c.sim.latency, c.done, c.clientGone) })
+	err := c.startup()
+	for err == nil {
+		err = c.handleNext()
+	}
+	// PostgreSQL first: who sees this connection end may rely on its transaction having ended too.
+	c.up.close()
+	if !errors.Is(err, errCut) {
+		_ = c.flush()
+	}
+	c.outbox.finish()
+	_ = c.client.Close()
+	close(c.done)
+	reader.Wait()
+}
+
+// clientGone cancels what PostgreSQL is doing for a client that has hung up, as CockroachDB does.
+func (c *conn) clientGone() {
+	c.gone.Store(true)
+	if c.busy.Load() {
+		c.sim.cancel(c.up.key)
+	}
+}
+
+// flush sends the client what there is for it.
+func (c *conn) flush() error {
+	if len(c.out) == 0 {
+		return nil
+	}
+	c.flushes++
+	_, err := c.outbox.Write(c.out)
+	c.out = c.out[:0]
+	return err
+}
+
+func (c *conn) send(m pgproto3.BackendMessage) {
+	c.out, _ = m.Encode(c.out) // these are small, only a gigabyte would not do
+}
+
+// handleNext handles one message of the client's.
+func (c *conn) handleNext() error {
+	f, err := c.in.next()
+	if errors.Is(err, errKicked) {
+		return c.drain()
+	}
+	if err != nil {
+		return err
+	}
+	c.count(f)
+	if c.skipping && f.typ != 'S' && f.typ != 'X' {
+		return nil
+	}
+	switch f.typ {
+	case 'Q':
+		err = c.query(f)
+	case 'P':
+		err = c.parse(f)
+	case 'B':
+		err = c.bind(f)
+	case 'D':
+		err = c.describe(f)
+	case 'E':
+		err = c.executePortal(f)
+	case 'C':
+		err = c.closeObject(f)
+	case 'S':
+		err = c.sync()
+	case 'H':
+		if _, err = c.settle(); err == nil {
+			err = c.flush()
+		}
+	case 'X':
+		return errCut
+	case 'd', 'c', 'f': // of a COPY that has failed
+	default:
+		return fmt.Errorf("crdbsim: message %q is not supported", f.typ)
+	}
+	if err == nil && c.fatal {
+		return errors.Join(c.flush(), errCut)
+	}
+	return err
+}
+
+// sync ends a pipeline.
+func (c *conn) sync() error {
+	c.skipping = false
+	if len(c.pending) > 0 || c.up.dirty {
+		c.queueSync()
+		a, err := c.relay(noLimit)
+		if err != nil {
+			return err
+		}
+		if a.failed != nil {
+			c.tx.aborted = true
+			c.fail(translate(a.failed))
+			c.skipping = false
+		}
+	}
+	return c.ready()
+}
+
+// ready ends an exchange: it tells the client the state of the transaction.
+func (c *conn) ready() error {
+	c.adopt(c.up.status)
+	if c.fatal {
+		return nil
+	}
+	c.send(&pgproto3.ReadyForQuery{TxStatus: c.status})
+	if err := c.flush(); err != nil {
+		return err
+	}
+	if c.draining && c.status == 'I' {
+		return c.drain()
+	}
+	return nil
+}
+
+// adopt takes over what PostgreSQL says of the transaction where that is news: it can end without our doing, by a CALL or by an error
+// of the kind that is no statement's.
+func (c *conn) adopt(status byte) {
+	switch {
+	case c.sim.cfg.PostgreSQL:
+		c.status = status
+	case !c.tx.open || c.status == 'I':
+	case status == 'I':
+		c.status, c.tx = 'I', txn{}
+	case status == 'E' && c.status == 'T':
+		c.status, c.tx.aborted = 'E', true
+	}
+}
+
+// fail gives the client an error in place of an answer.
+func (c *conn) fail(e *pgproto3.ErrorResponse) {
+	c.send(e)
+	if c.status == 'T' && !c.tx.committed {
+		c.status = 'E'
+	}
+	if e.Code == "40001" {
+		c.tx.conflict = true
+	}
+	c.skipping = !c.simple
+	c.fatal = e.Severity == "FATAL" || e.Severity == "PANIC"
+}
+
+// pause waits, but not beyond the end of the sim.
+func (c *conn) pause(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.sim.done:
+	}
+}
+
+// drain is what a node does that shuts down: an idle connection gets an error that it never asked for, and then the end; one in a
+// transaction may finish it.
+func (c *conn) drain() error {
+	c.draining = true
+	if c.status != 'I' || len(c.pending) > 0 || c.up.dirty {
+		return nil
+	}
+	c.send(c.sim.drainError())
+	return errors.Join(c.flush(), errCut)
+}
+
+// cancelRequest is the message that asks PostgreSQL to give up what it does for the holder of key.
+func cancelRequest(key []byte) []byte {
+	b := binary.BigEndian.AppendUint32(nil, uint32(8+len(key)))
+	b = binary.BigEndian.AppendUint32(b, 80877102)
+	return append(b, key...)
+}

@@ -1,0 +1,35 @@
+// Package crdbsim makes a PostgreSQL answer as CockroachDB does, and makes it fail when and how a test wants it to.
+//
+// A [Sim] is a proxy in front of a real PostgreSQL. SQL and its conflicts are PostgreSQL's: its serializable isolation raises the 40001.
+// The manners are CockroachDB's, v22.1, held against recordings of one (testdata):
+//
+//   - crdb_version at start-up; start-up parameters that PostgreSQL doesn't know are ignored.
+//   - The restart savepoint with its rules and errors. RELEASE commits, says COMMIT and leaves the state at 'T' until COMMIT or ROLLBACK.
+//     ROLLBACK TO it works after any error, gives a new snapshot and leaves prepared statements alone.
+//   - Transaction statements outside a transaction are errors; COMMIT of a failed one is a ROLLBACK and no error.
+//   - A conflict is a 40001 worded as CockroachDB words it, a deadlock too. The first statement of a transaction, and one outside a
+//     transaction, is tried again by the server as long as nothing of its answer was sent (16 KiB).
+//   - After a 40001 only the restart savepoint can be rolled back to.
+//   - Each statement outside a transaction is committed before it is answered, in the extended protocol too.
+//   - Priorities and AS OF SYSTEM TIME are accepted, every isolation level is SERIALIZABLE.
+//   - SHOW TRANSACTION STATUS, crdb_internal.force_retry, inject_retry_errors_enabled, unique_rowid, cluster_logical_timestamp.
+//
+// What it can't play:
+//
+//   - Locks are not kept over ROLLBACK TO: PostgreSQL gives them up with the snapshot. A transaction that restarts has no advantage over
+//     others, so contention is not CockroachDB's, nor is anything measured under it.
+//   - now() is that of the restart and does not stay the same; SET inside a transaction is undone by a restart, as newer versions do it.
+//   - Priorities decide nothing, AS OF SYSTEM TIME reads the present, and the server's own retry covers one statement: CockroachDB's covers
+//     all those of which nothing was sent.
+//   - Several statements in one Query outside a transaction are one transaction, as in v22.2 and later, unless one of them is about
+//     transactions. A string of which PostgreSQL can't parse a part is run up to that part.
+//   - After an error with application savepoints in place, Parse is answered with 25P02; CockroachDB still parses, and refuses at Execute.
+//   - PostgreSQL detects some conflicts that CockroachDB would not, and the other way round.
+//
+// Faults are put in force with [Sim.Inject]. A fault says where it strikes and what happens then; see [Fault] and [Action]:
+//
+//	sim.Inject(crdbsim.On(`^release`, crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")}))
+//	sim.Inject(crdbsim.On(`^update`, crdbsim.Action{Then: crdbsim.ExecuteCut}))
+//
+// An injected error leaves the session as if the server had meant it.
+package crdbsim

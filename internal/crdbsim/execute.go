@@ -1,0 +1,167 @@
+package crdbsim
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// A run is one execution of a statement.
+type run struct {
+	raw    []byte  // the client's Execute or Query
+	portal *portal // nil in the simple protocol
+	partly bool    // Execute asks for so many rows only
+}
+
+// perform executes s, without faults; ok is false if the client was given an error. With a limit, that many rows are passed on and no end.
+func (c *conn) perform(s *statement, r run, limit int) (ok bool, err error) {
+	if !c.own(s) {
+		return c.performOrdinary(s, r, limit)
+	}
+	if ok, err := c.settleVisible(); !ok || err != nil {
+		return false, err
+	}
+	rep, err := c.control(s)
+	switch {
+	case err != nil:
+		return false, err
+	case rep.failed != nil:
+		c.fail(rep.failed)
+		return false, nil
+	case limit != noLimit:
+		return true, nil
+	}
+	if rep.column != "" {
+		if c.simple {
+			c.send(rowDescription(rep.column))
+		}
+		c.send(&pgproto3.DataRow{Values: [][]byte{[]byte(rep.value)}})
+	}
+	c.send(&pgproto3.CommandComplete{CommandTag: []byte(rep.tag)})
+	return true, nil
+}
+
+func rowDescription(column string) *pgproto3.RowDescription {
+	return &pgproto3.RowDescription{Fields: []pgproto3.FieldDescription{{
+		Name: []byte(column), DataTypeOID: 25, DataTypeSize: -1, TypeModifier: -1,
+	}}}
+}
+
+// performOrdinary has PostgreSQL execute s.
+func (c *conn) performOrdinary(s *statement, r run, limit int) (bool, error) {
+	if e := c.refusal(s); e != nil {
+		ok, err := c.settle()
+		if ok && err == nil {
+			c.fail(e)
+		}
+		return false, err
+	}
+	window := c.windowOpen()
+	if s.forceRetry {
+		if ok, err := c.tellForceRetry(r, window); !ok || err != nil {
+			return false, err
+		}
+	}
+	if c.status == 'T' {
+		c.tx.note(s)
+	}
+	a, err := c.attempts(r, window, limit)
+	if err != nil {
+		return false, err
+	}
+	if a.failed != nil {
+		c.tx.aborted = true
+		c.fail(translate(a.failed))
+		return false, nil
+	}
+	if strings.HasPrefix(a.tag, "DEALLOCATE ALL") || strings.HasPrefix(a.tag, "DISCARD ALL") {
+		clear(c.stmts)
+	}
+	return true, nil
+}
+
+// refusal is what the state of the transaction has to say against s.
+func (c *conn) refusal(s *statement) *pgproto3.ErrorResponse {
+	switch {
+	case c.sim.cfg.PostgreSQL:
+		return nil
+	case c.tx.committed:
+		return errCommitted()
+	case c.status == 'E':
+		return errAborted()
+	case c.status == 'T' && c.on("inject_retry_errors_enabled") && c.tx.injected < 3 && s.word != "set" && s.word != "show":
+		c.tx.injected++
+		return errInjectedRetry()
+	}
+	return nil
+}
+
+// windowOpen reports whether the server may try a statement again by itself: nothing of this transaction has been answered yet.
+func (c *conn) windowOpen() bool {
+	return !c.sim.cfg.PostgreSQL && (c.status == 'I' || c.status == 'T' && !c.tx.answered && len(c.tx.saved) == 0)
+}
+
+// maxOwnRetries bounds how often the server tries by itself.
+const maxOwnRetries = 100
+
+// attempts has PostgreSQL execute a statement until it succeeds or the error is the client's to deal with.
+func (c *conn) attempts(r run, window bool, limit int) (answer, error) {
+	alone := c.status == 'I' && !c.sim.cfg.PostgreSQL && !r.partly // CockroachDB commits each such statement before it answers
+	for n := 0; ; n++ {
+		a, err := c.attempt(r, alone, limit)
+		if err != nil || a.failed == nil {
+			return a, err
+		}
+		if alone && a.at.typ == 'S' && a.end >= 0 { // the commit failed: this was no success
+			c.out = c.out[:a.end]
+		}
+		lost := translate(a.failed).Code == "40001"
+		if !lost || !window || r.partly || !a.begun || !c.unsent(a.start) || n == maxOwnRetries {
+			return a, nil
+		}
+		c.out = c.out[:a.start.at]
+		if c.status == 'T' {
+			c.queueHidden("ROLLBACK")
+			c.queueHidden(c.tx.begin)
+		}
+		if r.portal != nil {
+			c.queue(r.portal.bind, pending{typ: 'B', hidden: true})
+		}
+	}
+}
+
+// attempt has PostgreSQL execute a statement once.
+func (c *conn) attempt(r run, alone bool, limit int) (answer, error) {
+	if r.portal == nil {
+		c.queue(r.raw, pending{typ: 'Q'})
+		return c.relay(limit)
+	}
+	c.queue(r.raw, pending{typ: 'E'})
+	if alone || c.in.peek() == 'S' && !r.partly { // the client's own Sync will then find nothing left to do
+		c.queueSync()
+		return c.relay(limit)
+	}
+	return c.ask(limit)
+}
+
+// tellForceRetry lets crdb_internal.force_retry know what it can't find out by itself: how long this transaction has been going on, over
+// all its attempts, and whether the server retries by itself.
+func (c *conn) tellForceRetry(r run, window bool) (bool, error) {
+	if ok, err := c.settle(); !ok || err != nil {
+		return false, err
+	}
+	var elapsed time.Duration
+	if c.status == 'T' {
+		elapsed = time.Since(c.tx.started)
+	}
+	c.queueHidden(fmt.Sprintf("SELECT set_config('crdbsim.elapsed', '%f', false), set_config('crdbsim.window', '%t', false)",
+		elapsed.Seconds(), window))
+	if r.portal != nil {
+		if name, _ := cstring(r.portal.bind[5:]); name == "" { // the hidden statement has used the unnamed portal
+			c.queue(r.portal.bind, pending{typ: 'B', hidden: true})
+		}
+	}
+	return true, nil
+}

@@ -1,0 +1,256 @@
+package crdbsim
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"bufio"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+const (
+	codeSSL    = 80877103
+	codeGSS    = 80877104
+	codeCancel = 80877102
+)
+
+// startup brings a connection from its first byte to its first ReadyForQuery.
+func (c *conn) startup() error {
+	msg, err := c.firstMessage()
+	if err != nil {
+		return err
+	}
+	a, _ := c.strike(AtConnect, "")
+	c.before(a)
+	switch a.Then {
+	case Fail:
+		return c.refuseConnection(a.Error)
+	case Cut:
+		return errCut
+	}
+	c.up.nc, err = c.sim.dial()
+	if err != nil {
+		return c.refuseConnection(Error{Severity: "FATAL", Code: "08006", Message: err.Error()})
+	}
+	c.up.in.r = bufio.NewReaderSize(c.up.nc, 2*chunkSize)
+	if !c.sim.cfg.PostgreSQL {
+		msg.Parameters = c.parameters(msg.Parameters)
+	}
+	c.up.out, err = msg.Encode(c.up.out)
+	if err != nil {
+		return err
+	}
+	if err := c.up.send(); err != nil {
+		return err
+	}
+	return c.greet()
+}
+
+func (c *conn) refuseConnection(e Error) error {
+	if e.Severity == "" {
+		e.Severity = "FATAL"
+	}
+	c.send(e.response())
+	return errors.Join(c.flush(), errCut)
+}
+
+// firstMessage returns the start-up message. Encryption asked for before it is declined; a request to cancel is passed on, and ends the
+// connection.
+func (c *conn) firstMessage() (*pgproto3.StartupMessage, error) {
+	for {
+		head, err := c.in.r.Peek(8)
+		if err != nil {
+			return nil, err
+		}
+		size, code := int(binary.BigEndian.Uint32(head)), binary.BigEndian.Uint32(head[4:])
+		if size < 8 || size > 10_000 {
+			return nil, fmt.Errorf("crdbsim: start-up message of %d bytes", size)
+		}
+		raw := make([]byte, size)
+		if _, err := io.ReadFull(c.in.r, raw); err != nil {
+			return nil, err
+		}
+		switch code {
+		case codeSSL, codeGSS:
+			c.out = append(c.out, 'N')
+			if err := c.flush(); err != nil {
+				return nil, err
+			}
+		case codeCancel:
+			c.sim.cancel(raw[8:])
+			return nil, errCut
+		default:
+			msg := &pgproto3.StartupMessage{}
+			return msg, msg.Decode(raw[4:])
+		}
+	}
+}
+
+// greet passes on what PostgreSQL says up to its first ReadyForQuery, and adds what CockroachDB says.
+func (c *conn) greet() error {
+	for {
+		f, err := c.up.in.next()
+		if err != nil {
+			return errors.Join(c.flush(), err)
+		}
+		switch f.typ {
+		case 'K':
+			c.up.key = append([]byte(nil), f.body()...)
+			if !c.sim.cfg.PostgreSQL {
+				c.send(&pgproto3.ParameterStatus{Name: "crdb_version", Value: c.sim.cfg.Version})
+			}
+		case 'Z':
+			return c.welcome(f)
+		}
+		c.out = append(c.out, f.raw...)
+		if f.typ == 'R' {
+			if err := c.authenticate(binary.BigEndian.Uint32(f.body())); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// authenticate passes on what the client replies to a request for authentication.
+func (c *conn) authenticate(kind uint32) error {
+	switch kind {
+	case pgproto3.AuthTypeOk, pgproto3.AuthTypeSASLFinal:
+		return nil
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	f, err := c.in.next()
+	if err != nil {
+		return err
+	}
+	c.up.out = append(c.up.out, f.raw...)
+	return c.up.send()
+}
+
+// welcome ends the start-up. CockroachDB's functions are installed first if the database has them not.
+func (c *conn) welcome(f frame) error {
+	c.up.status = f.body()[0]
+	if !c.sim.cfg.PostgreSQL {
+		missing, err := c.value("SELECT to_regproc('crdb_internal.force_retry') IS NULL OR to_regproc('unique_rowid') IS NULL")
+		if err != nil {
+			return err
+		}
+		if missing == "t" {
+			if _, err := c.value(functions); err != nil {
+				return err
+			}
+		}
+	}
+	return c.ready()
+}
+
+// value has PostgreSQL run a query of ours and returns the first value of the last row; an error only means that there is none.
+func (c *conn) value(sql string) (string, error) {
+	raw, err := (&pgproto3.Query{String: sql}).Encode(nil)
+	if err != nil {
+		return "", err
+	}
+	if _, err := c.up.nc.Write(raw); err != nil {
+		return "", err
+	}
+	value := ""
+	for {
+		f, err := c.up.in.next()
+		if err != nil {
+			return "", err
+		}
+		switch f.typ {
+		case 'D':
+			var row pgproto3.DataRow
+			if err := row.Decode(f.body()); err != nil {
+				return "", err
+			}
+			value = string(row.Values[0])
+		case 'Z':
+			return value, nil
+		}
+	}
+}
+
+// known are the start-up parameters that PostgreSQL is given. CockroachDB ignores those that it doesn't know, and so must we.
+var known = map[string]bool{
+	"user": true, "database": true, "application_name": true, "client_encoding": true, "datestyle": true,
+	"timezone": true, "statement_timeout": true, "lock_timeout": true, "idle_in_transaction_session_timeout": true,
+	"search_path": true, "default_transaction_read_only": true, "extra_float_digits": true, "intervalstyle": true,
+	"bytea_output": true, "client_min_messages": true, "standard_conforming_strings": true, "replication": true,
+}
+
+// parameters returns those parameters that PostgreSQL knows, and keeps those that are for us.
+func (c *conn) parameters(all map[string]string) map[string]string {
+	kept := make(map[string]string)
+	take := func(key, value string) {
+		lower := strings.ToLower(key)
+		switch {
+		case known[lower]:
+			kept[key] = value
+		case isOwnVariable(lower):
+			c.vars[lower] = value
+		}
+	}
+	for key, value := range all {
+		if key == "options" {
+			for k, v := range options(value) {
+				take(k, v)
+			}
+			continue
+		}
+		take(key, value)
+	}
+	kept["default_transaction_isolation"] = "serializable"
+	return kept
+}
+
+// options reads -c key=value, -ckey=value and --key=value.
+func options(s string) map[string]string {
+	const escaped = "\x00"
+	all := make(map[string]string)
+	for _, word := range strings.Fields(strings.ReplaceAll(s, `\ `, escaped)) {
+		word = strings.ReplaceAll(word, escaped, " ")
+		switch {
+		case strings.HasPrefix(word, "--"):
+			word = word[2:]
+		case strings.HasPrefix(word, "-c"):
+			word = word[2:]
+		}
+		if key, value, ok := strings.Cut(word, "="); ok {
+			all[strings.ReplaceAll(key, "-", "_")] = value
+		}
+	}
+	return all
+}
+
+// functions are those of CockroachDB's that tests call. The lock keeps two who install them at once from tripping over each other.
+const functions = `
+SELECT pg_advisory_xact_lock(7277501);
+CREATE SCHEMA IF NOT EXISTS crdb_internal;
+GRANT USAGE ON SCHEMA crdb_internal TO PUBLIC;
+CREATE OR REPLACE FUNCTION crdb_internal.force_retry(d interval) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+	remaining float8 := extract(epoch FROM d) - coalesce(nullif(current_setting('crdbsim.elapsed', true), '')::float8, 0);
+BEGIN
+	IF remaining > 0 AND current_setting('crdbsim.window', true) = 'true' THEN
+		PERFORM pg_sleep(remaining);
+	ELSIF remaining > 0 THEN
+		RAISE EXCEPTION '` + forcedRetry + `' USING ERRCODE = '40001';
+	END IF;
+	RETURN 0;
+END $$;
+CREATE SEQUENCE IF NOT EXISTS crdb_internal.rowid;
+GRANT USAGE ON SEQUENCE crdb_internal.rowid TO PUBLIC;
+CREATE OR REPLACE FUNCTION public.unique_rowid() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+	SELECT (extract(epoch FROM clock_timestamp()) * 100000)::bigint << 15 | nextval('crdb_internal.rowid') & 32767
+$$;
+CREATE OR REPLACE FUNCTION public.cluster_logical_timestamp() RETURNS numeric LANGUAGE sql VOLATILE AS $$
+	SELECT (extract(epoch FROM statement_timestamp()) * 1000000000)::numeric(38, 10)
+$$;
+`

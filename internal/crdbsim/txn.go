@@ -1,0 +1,223 @@
+package crdbsim
+
+import (
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// A session is what CockroachDB would know of a connection.
+type session struct {
+	status byte // 'I', 'T' or 'E', as the client is told
+	tx     txn
+	vars   map[string]string // of ownVariables, those that were set
+}
+
+// A txn is the transaction as the client sees it. PostgreSQL's may be another: it ends when a restart begins, it is gone between RELEASE
+// and COMMIT, and it may be in order while the client has been told of an error.
+type txn struct {
+	begin     string      // how to begin it, and begin it again
+	open      bool        // PostgreSQL has one open
+	aborted   bool        // and that one has failed
+	restart   string      // name of the restart savepoint, if there is one
+	saved     []savepoint // the application's savepoints, oldest first
+	touched   bool        // it has read or written data since it began or restarted
+	answered  bool        // the client has seen something since
+	ddl       bool        // it has changed the schema
+	conflict  bool        // it has failed by a 40001
+	committed bool        // RELEASE has committed it, COMMIT is awaited
+	priority  string
+	started   time.Time
+	injected  int // retry errors injected because the session asked for them
+}
+
+type savepoint struct {
+	name    string
+	touched bool // data had been touched when it was made
+}
+
+// note keeps account of an ordinary statement.
+func (t *txn) note(s *statement) {
+	t.answered = true
+	t.touched = t.touched || s.touchesData()
+	t.ddl = t.ddl || s.isDDL()
+}
+
+// find returns the index of the newest application savepoint of that name, -1 if there is none.
+func (t *txn) find(name string) int {
+	for i := len(t.saved) - 1; i >= 0; i-- {
+		if t.saved[i].name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// A reply is the answer to a statement that this package answers by itself.
+type reply struct {
+	tag           string
+	column, value string // of the one row there is, if there is one
+	failed        *pgproto3.ErrorResponse
+}
+
+func refuse(e *pgproto3.ErrorResponse) (reply, error) { return reply{failed: e}, nil }
+
+// control executes a statement about transactions, or about a variable that only CockroachDB has.
+func (c *conn) control(s *statement) (reply, error) {
+	switch s.kind {
+	case kindInvalid:
+		return refuse(s.invalid)
+	case kindShowStatus:
+		return reply{tag: "SHOW TRANSACTION STATUS 1", column: s.column(), value: c.statusName()}, nil
+	case kindCommit:
+		return c.commit()
+	case kindRollback:
+		return c.rollback()
+	case kindRollbackTo:
+		return c.rollbackTo(s.name)
+	}
+	switch {
+	case c.tx.committed:
+		return refuse(errCommitted())
+	case c.status == 'E':
+		return refuse(errAborted())
+	}
+	switch s.kind {
+	case kindBegin:
+		return c.begin(s)
+	case kindSavepoint:
+		return c.savepoint(s.name)
+	case kindRelease:
+		return c.release(s.name)
+	case kindSetTransaction:
+		return c.setTransaction(s.modes)
+	case kindSet:
+		c.vars[s.name] = s.value
+		return reply{tag: "SET"}, nil
+	}
+	return reply{tag: "SHOW 1", column: s.column(), value: c.variable(s.name)}, nil
+}
+
+// column names the one column of the answer, if there are rows.
+func (s *statement) column() string {
+	switch s.kind {
+	case kindShowStatus:
+		return "TRANSACTION STATUS"
+	case kindShow:
+		return s.name
+	}
+	return ""
+}
+
+func (c *conn) statusName() string {
+	switch {
+	case c.status == 'I':
+		return "NoTxn"
+	case c.tx.committed:
+		return "CommitWait"
+	case c.status == 'E':
+		return "Aborted"
+	}
+	return "Open"
+}
+
+// variable is what SHOW answers.
+func (c *conn) variable(name string) string {
+	if name == "transaction_priority" && c.status != 'I' && c.tx.priority != "" {
+		return c.tx.priority
+	}
+	if name == "transaction_priority" {
+		name = "default_transaction_priority"
+	}
+	if v, ok := c.vars[name]; ok {
+		return v
+	}
+	return ownVariables[name]
+}
+
+// on reports whether a variable is switched on.
+func (c *conn) on(name string) bool {
+	switch strings.ToLower(c.vars[name]) {
+	case "on", "true", "t", "1", "yes":
+		return true
+	}
+	return false
+}
+
+// beginText begins a transaction as this version has them: serializable, whatever level was asked for.
+func beginText(access string) string {
+	return strings.TrimRight("BEGIN ISOLATION LEVEL SERIALIZABLE "+access, " ")
+}
+
+func (c *conn) begin(s *statement) (reply, error) {
+	if c.status != 'I' {
+		return refuse(errInTransaction())
+	}
+	c.tx = txn{begin: beginText(s.modes.access), open: true, priority: s.modes.priority, started: time.Now()}
+	c.status = 'T'
+	c.queueHidden(c.tx.begin)
+	return reply{tag: "BEGIN"}, nil
+}
+
+func (c *conn) setTransaction(m modes) (reply, error) {
+	if c.status == 'I' {
+		return refuse(errNoTransaction())
+	}
+	if m.priority != "" {
+		c.tx.priority = m.priority
+	}
+	if m.access != "" {
+		c.tx.begin = beginText(m.access)
+		c.queueHidden("SET TRANSACTION " + m.access)
+	}
+	return reply{tag: "SET TRANSACTION"}, nil
+}
+
+// end forgets the transaction, and has PostgreSQL roll back what it still has of it.
+func (c *conn) end() {
+	if c.tx.open {
+		c.queueHidden("ROLLBACK")
+	}
+	c.status, c.tx = 'I', txn{}
+}
+
+func (c *conn) rollback() (reply, error) {
+	switch {
+	case c.status == 'I':
+		return refuse(errNoTransaction())
+	case c.tx.committed:
+		c.end()
+		return reply{tag: "COMMIT"}, nil
+	}
+	c.end()
+	return reply{tag: "ROLLBACK"}, nil
+}
+
+func (c *conn) commit() (reply, error) {
+	if c.status != 'T' || c.tx.committed { // a failed transaction is rolled back, and that is no error
+		return c.rollback()
+	}
+	e, err := c.commitUpstream()
+	c.end()
+	if err != nil || e != nil {
+		return reply{failed: e}, err
+	}
+	return reply{tag: "COMMIT"}, nil
+}
+
+// commitUpstream has PostgreSQL commit. Whatever the answer, its transaction is over.
+func (c *conn) commitUpstream() (*pgproto3.ErrorResponse, error) {
+	c.queueHidden("COMMIT")
+	a, err := c.ask(noLimit)
+	c.tx.open, c.tx.aborted = false, false
+	switch {
+	case err != nil:
+		return nil, err
+	case a.failed != nil:
+		return translate(a.failed), nil
+	case a.tag != "COMMIT":
+		return failure("XX000", "PostgreSQL answers COMMIT with "+a.tag), nil
+	}
+	return nil, nil
+}
