@@ -181,6 +181,32 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
+// Whoever presses Ctrl-C at once hits initdb, or the moment between it and the server.
+func TestKilledWhileStarting(t *testing.T) {
+	onlyPostgres(t)
+	for _, after := range []time.Duration{0, 100, 300, 500, 700} {
+		t.Run(fmt.Sprint(int(after), "ms"), func(t *testing.T) {
+			t.Parallel()
+			tmp, err := os.MkdirTemp("", "engine")
+			require.NoError(t, err)
+			defer os.RemoveAll(tmp)
+			require.NoError(t, os.Chmod(tmp, 0o777))
+			cmd := exec.Command(os.Args[0])
+			cmd.Env = append(os.Environ(), childVar+"=killed", "TMPDIR="+tmp)
+			require.NoError(t, cmd.Start())
+			started := assert.Eventually(t, func() bool { return len(processes(t, tmp)) > 0 }, 10*time.Second, time.Millisecond)
+			time.Sleep(after * time.Millisecond)
+			require.NoError(t, cmd.Process.Kill())
+			require.Error(t, cmd.Wait())
+			require.True(t, started)
+			require.Eventually(t, func() bool {
+				left, err := os.ReadDir(tmp)
+				return err == nil && len(left) == 0 && len(processes(t, tmp)) == 0
+			}, 10*time.Second, 20*time.Millisecond)
+		})
+	}
+}
+
 // processes lists the command lines that name a folder.
 func processes(t *testing.T, folder string) (found []string) {
 	t.Helper()
