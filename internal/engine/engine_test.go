@@ -187,7 +187,7 @@ func TestKilledWhileStarting(t *testing.T) {
 	for _, after := range []time.Duration{0, 100, 300, 500, 700} {
 		t.Run(fmt.Sprint(int(after), "ms"), func(t *testing.T) {
 			t.Parallel()
-			tmp, err := os.MkdirTemp("", "engine")
+			tmp, err := os.MkdirTemp("", "engine") //nolint:usetesting // a name as long as TempDir's leaves no room for a socket on macOS
 			require.NoError(t, err)
 			defer os.RemoveAll(tmp)
 			require.NoError(t, os.Chmod(tmp, 0o777))
