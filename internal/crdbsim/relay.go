@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 )
@@ -220,12 +221,16 @@ func (c *conn) relayError(a *answer, f frame, p pending) error {
 			return fmt.Errorf("crdbsim: an error of PostgreSQL's: %w", err)
 		}
 	}
-	for len(c.pending) > 0 && c.pending[0].typ != 'S' && c.pending[0].typ != 'Q' {
-		if q := c.pending[0]; q.typ == 'P' && !q.hidden {
+	n := slices.IndexFunc(c.pending, func(p pending) bool { return p.typ == 'S' || p.typ == 'Q' })
+	if n < 0 {
+		n = len(c.pending)
+	}
+	for _, q := range slices.Backward(c.pending[:n]) {
+		if q.typ == 'P' && !q.hidden {
 			c.restore(q)
 		}
-		c.pop()
 	}
+	c.pending = slices.Delete(c.pending, 0, n)
 	if len(c.pending) == 0 {
 		c.queueSync()
 		return c.up.send()
@@ -233,9 +238,7 @@ func (c *conn) relayError(a *answer, f frame, p pending) error {
 	return nil
 }
 
-func (c *conn) pop() {
-	c.pending = c.pending[:copy(c.pending, c.pending[1:])]
-}
+func (c *conn) pop() { c.pending = slices.Delete(c.pending, 0, 1) }
 
 // copyIn passes on the data of COPY FROM STDIN until the client ends it.
 func (c *conn) copyIn(f frame) error {
@@ -245,6 +248,10 @@ func (c *conn) copyIn(f frame) error {
 	}
 	for {
 		m, err := c.in.next()
+		if errors.Is(err, errKicked) {
+			c.draining = true
+			continue
+		}
 		if err != nil {
 			return err
 		}
