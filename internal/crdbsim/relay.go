@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 )
@@ -132,6 +133,7 @@ func (c *conn) relay(limit int) (answer, error) {
 		return a, errGone
 	}
 	if err := c.up.send(); err != nil {
+		c.lastWords()
 		return a, err
 	}
 	for len(c.pending) > 0 {
@@ -148,6 +150,20 @@ func (c *conn) relay(limit int) (answer, error) {
 		}
 	}
 	return a, nil
+}
+
+// lastWords passes on what PostgreSQL said before it hung up, when nobody was listening.
+func (c *conn) lastWords() {
+	_ = c.up.nc.SetReadDeadline(time.Now().Add(time.Second))
+	for {
+		f, err := c.up.in.next()
+		if err != nil {
+			return
+		}
+		if f.typ == 'E' {
+			c.out = append(c.out, f.raw...)
+		}
+	}
 }
 
 func (c *conn) relayFrame(a *answer, f frame, limit int) error {
@@ -231,9 +247,12 @@ func (c *conn) relayError(a *answer, f frame, p pending) error {
 		}
 	}
 	c.pending = slices.Delete(c.pending, 0, n)
-	if len(c.pending) == 0 {
-		c.queueSync()
-		return c.up.send()
+	if len(c.pending) > 0 {
+		return nil
+	}
+	c.queueSync()
+	if err := c.up.send(); err != nil && a.failed.Severity != "FATAL" { // after a FATAL it is up to relay, which finds the end
+		return err
 	}
 	return nil
 }

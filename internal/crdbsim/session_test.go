@@ -62,6 +62,13 @@ func TestSession(t *testing.T) {
 			{"SHOW TRANSACTION STATUS", "D NoTxn, C SHOW TRANSACTION STATUS 1, Z I"},
 			{"BEGIN; SHOW TRANSACTION STATUS", "C BEGIN, D Open, C SHOW TRANSACTION STATUS 1, Z T"},
 		}},
+		{"isolation levels are all one", [][2]string{
+			{"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED", "C SET, Z I"},
+			{"SET default_transaction_isolation = 'read committed'", "C SET, Z I"},
+			{"SHOW transaction_isolation", "D serializable, C SHOW 1, Z I"},
+			{"BEGIN; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SHOW transaction_isolation",
+				"C BEGIN, C SET TRANSACTION, D serializable, C SHOW 1, Z T"},
+		}},
 		{"read only", [][2]string{
 			{"BEGIN READ ONLY; UPDATE kv SET v = 1", "C BEGIN, E 25006, Z E"},
 			{"ROLLBACK; BEGIN; SET TRANSACTION READ ONLY; UPDATE kv SET v = 1", "C ROLLBACK, C BEGIN, C SET TRANSACTION, E 25006, Z E"},

@@ -116,3 +116,36 @@ func TestClientGone(t *testing.T) {
 		assert.Equal(t, 11, w.value(t, 1))
 	})
 }
+
+// TestServerDies checks that PostgreSQL's last words reach the client.
+func TestServerDies(t *testing.T) {
+	t.Parallel()
+	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
+		w := newWorld(t, Config{})
+		a, b := w.client(t), w.client(t)
+		exec(a, "BEGIN", update)
+		answers := make(chan []string)
+		go func() { answers <- exec(b, update) }()
+		b.waitForLock()
+		a.waitFor("SELECT pg_terminate_backend($1)::int", 1)
+		assert.Equal(t, []string{"C UPDATE 1", "Z I"}, <-answers)
+		a.waitForEnd()
+		assert.Equal(t, []string{"E 57P01", "EOF"}, exec(a, read))
+	})
+}
+
+// TestCloseWhileWaiting checks that Close does not wait for locks.
+func TestCloseWhileWaiting(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Config{})
+	a, b := w.client(t), w.client(t)
+	a.query("BEGIN; " + update)
+	b.send(&pgproto3.Query{String: update})
+	b.waitForLock()
+	require.NoError(t, w.Close())
+	require.NoError(t, w.Close())
+	assert.Equal(t, "EOF", b.next())
+	b.waitForEnd()
+	_, err := Start(Config{})
+	require.Error(t, err)
+}
