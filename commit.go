@@ -118,8 +118,7 @@ func (t *tx) commitAnswer(tag pgconn.CommandTag, err error) error {
 }
 
 func (t *tx) ambiguous(err error) error {
-	var failed *openingError
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*openingError](err); ok {
 		err = failed.err
 	}
 	err = &AmbiguousCommitError{err: err}

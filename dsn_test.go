@@ -289,7 +289,7 @@ func TestMistypedSettings(t *testing.T) {
 }
 
 func TestSessionVariablesAreNoMistypedSettings(t *testing.T) {
-	for _, key := range strings.Fields(`
+	for key := range strings.FieldsSeq(`
 		application_name autocommit_before_ddl backoff client_encoding client_min_messages cluster copy_num_retries_per_batch
 		copy_transaction_quality_of_service cost_scans_with_default_col_size database datestyle deadlock_timeout
 		default_int_size default_statistics_target default_transaction_isolation default_transaction_priority

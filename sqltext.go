@@ -100,7 +100,7 @@ func mayRunAgain(sql string) bool {
 	case len("commit"):
 		return !isKeyword(word, "commit")
 	case len("release"):
-		return !isKeyword(word, "prepare") && !(isKeyword(word, "release") && s.restOfReleaseCommits())
+		return !isKeyword(word, "prepare") && (!isKeyword(word, "release") || !s.restOfReleaseCommits())
 	case len("rollback"):
 		return !isKeyword(word, "rollback") || s.restOfRollbackHasTo()
 	case len("deallocate"):
