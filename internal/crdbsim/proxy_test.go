@@ -3,7 +3,6 @@ package crdbsim
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -225,10 +224,9 @@ func TestCloseConns(t *testing.T) {
 func TestConcurrency(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Config{})
-	w.Inject(
-		&Fault{Pattern: regexp.MustCompile(`^(?i:begin|savepoint|select|update|release|rollback to)`), Times: 20, Do: func(Point) Action { return Action{Then: Fail, Error: Conflict("RETRY_SERIALIZABLE")} }},
-		On("^update", Action{Then: ExecuteFail, Error: Conflict("WriteTooOldError")}),
-	)
+	everywhere := On("^(begin|savepoint|select|update|release|rollback to)", Action{Then: Fail, Error: Conflict("RETRY_SERIALIZABLE")})
+	everywhere.Times = 20
+	w.Inject(everywhere, On("^update", Action{Then: ExecuteFail, Error: Conflict("WriteTooOldError")}))
 	var group sync.WaitGroup
 	for i := range 4 {
 		conn := w.connect(t)
