@@ -377,7 +377,11 @@ func (t *tx) Commit() error {
 	if t.state == txCommitted {
 		return nil
 	}
-	return t.commit(t.ctx)
+	err := t.commit(t.ctx)
+	if err != nil {
+		_ = t.rollback() // the application has no other way to do it now, and the locks must not wait for the connection's next use
+	}
+	return err
 }
 
 // commit is Commit without the end of the driver's transaction.
