@@ -259,6 +259,7 @@ func (t *tx) record(s *statement) *record {
 	if !t.explicit {
 		// Of a text with several statements, and of a procedure, a part may have been committed.
 		t.aside = t.aside || !isSingleStatement(s.sql) || !mayRunAgain(s.sql)
+		t.c.forceSavepoint = t.c.forceSavepoint || setsForceSavepointRestart(s.sql)
 		r := &t.c.lone
 		*r = record{statement: *s}
 		t.history.add(r)
@@ -299,6 +300,9 @@ func (t *tx) unrecord(r *record) {
 func (t *tx) watch(sql string) {
 	switch {
 	case restartSavepoint(sql), t.c.forceSavepoint && savepointStatement(sql):
+		if !t.aside {
+			t.c.connector.metrics.notReplayable(causeApplicationSavepoint)
+		}
 		t.standAside()
 	case asOfSystemTime(sql):
 		t.unreplayable(causeAsOfSystemTime)
