@@ -21,6 +21,7 @@ type Conn struct {
 	crdb           bool // the server is CockroachDB
 	forceSavepoint bool // its force_savepoint_restart may be on: every savepoint is a restart savepoint
 
+	builder      pgx.ExtendedQueryBuilder
 	statements   *statementCache
 	descriptions *statementCache
 

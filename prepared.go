@@ -245,7 +245,12 @@ func (c *Conn) parse(ctx context.Context, t *tx, name, sql string) (p *prepared,
 		defer func() { c.trace.prepare.TracePrepareEnd(ctx, c.pc, pgx.TracePrepareEndData{Err: err}) }()
 	}
 	var desc *pgconn.StatementDescription
+	tried := false
 	err = t.attempt(ctx, func(opening []string) (sent bool, err error) {
+		if tried && name != "" { // the server may know the name since the last try, though that failed
+			name = c.statements.newName()
+		}
+		tried = true
 		desc, sent, err = c.sendParse(ctx, opening, name, sql)
 		return sent, err
 	})

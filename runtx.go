@@ -140,6 +140,12 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	t.state, t.outcome, t.failure, t.cause = txLive, "", nil, ""
 	t.aside = false
 	t.savepoint = t.savepoint || t.c.crdb && !t.c.forceSavepoint
+	if _, ok := errors.AsType[*DivergenceError](err); ok && t.attempts < t.policy.MaxAttempts {
+		// The conflict has been dealt with: it is this transaction's turn, and its locks are held. Only fn has to see anew.
+		t.attempts++
+		t.opening = t.atOnce()
+		return nil
+	}
 	if err := t.nextAttempt(ctx, conflict, placeStatement); err != nil {
 		if t.state != txLost {
 			t.give(txConflict, outcomeOf(err), err)

@@ -69,9 +69,10 @@ func (a *answer) keep(tag pgconn.CommandTag, err error) {
 
 // bare takes the server's error out of pgconn's wrapping of a failed Parse: ORMs look at the type of an error.
 func bare(err error) error {
-	var prepareErr *pgconn.PrepareError
-	if pgErr, ok := errors.Unwrap(err).(*pgconn.PgError); ok && errors.As(err, &prepareErr) {
-		return pgErr
+	if prepareErr, ok := err.(*pgconn.PrepareError); ok { //nolint:errorlint // pgconn does not wrap it
+		if pgErr, ok := errors.AsType[*pgconn.PgError](prepareErr); ok {
+			return pgErr
+		}
 	}
 	return err
 }
