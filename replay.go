@@ -128,7 +128,7 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err er
 	switch {
 	case err != nil && !t.isStatementError(err):
 		return err
-	case stalePlan(err) && r.prepared != nil && r.code != codeOf(err):
+	case stalePlan(err) && r.prepared != nil && !r.prepared.gone && r.code != codeOf(err):
 		t.c.invalidate(r.prepared, err)
 		return errStaleInReplay
 	case differs == nil && codeOf(err) != r.code:

@@ -33,20 +33,26 @@ func (t *tx) restart(ctx context.Context, conflict error, at place, live *record
 		a, err := t.rerun(ctx, live)
 		if conflictOf(err) != nil {
 			conflict, at = err, placeStatement
-		} else if !errors.Is(err, errStaleInReplay) {
-			return a, t.outcomeOfReplay(err, conflict)
+			continue
 		}
+		return a, t.outcomeOfReplay(err, conflict)
 	}
 }
 
-// rerun replays the record, once, behind the opening.
+// rerun replays the record behind the opening: again where the savepoint could not be gone back to, and where a prepared
+// statement had become invalid, of which there is one fewer each time.
 func (t *tx) rerun(ctx context.Context, live *record) (answer, error) {
-	a, err := t.replay(ctx, live)
-	var failed *openingError
-	if errors.As(err, &failed) && t.opening != nil {
-		return t.replay(ctx, live)
+	for {
+		a, err := t.replay(ctx, live)
+		_, failed := errors.AsType[*openingError](err)
+		switch {
+		case errors.Is(err, errStaleInReplay):
+			t.opening = t.atOnce()
+		case failed && t.opening != nil:
+		default:
+			return a, err
+		}
 	}
-	return a, err
 }
 
 // outcomeOfReplay gives a divergence its conflict, and the application the divergence.
@@ -212,11 +218,8 @@ func (t *tx) restartable() bool {
 func (t *tx) renew(ctx context.Context, r *record, stale error) (answer, error) {
 	t.unrecord(r)
 	if t.explicit {
-		err := errStaleInReplay
-		for errors.Is(err, errStaleInReplay) { // each time one prepared statement of the record fewer can be stale
-			t.opening = t.atOnce()
-			_, err = t.rerun(ctx, nil)
-		}
+		t.opening = t.atOnce()
+		_, err := t.rerun(ctx, nil)
 		if t.absorbs(err) {
 			_, err = t.restart(ctx, err, placeStatement, nil)
 		}
