@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -21,6 +22,7 @@ var errProtocol = errors.New("cockroachdb: the server's answer does not fit what
 type answer struct {
 	result *pgconn.ResultReader
 	multi  *pgconn.MultiResultReader // the statement went by the simple protocol
+	sent   bool                      // by the simple protocol, for certain
 	pipe   *pgconn.Pipeline          // the statement went in a pipeline, of which it is the last
 	tag    pgconn.CommandTag
 	err    error
@@ -61,6 +63,10 @@ func controls(tag pgconn.CommandTag) bool {
 }
 
 func (a *answer) keep(tag pgconn.CommandTag, err error) {
+	if a.sent && pgconn.SafeToRetry(err) {
+		// pgconn says "conn closed", and that nothing was sent, of a connection that was cut before the answer to a Query.
+		err = io.ErrUnexpectedEOF
+	}
 	a.tag = tag
 	if a.err == nil {
 		a.err = bare(err)
@@ -104,7 +110,7 @@ func (c *Conn) send(ctx context.Context, opening []string, s *statement) (a answ
 
 func (c *Conn) sendSimple(ctx context.Context, sql string) (answer, error) {
 	multi := c.pg.Exec(ctx, sql)
-	a := answer{multi: multi}
+	a := answer{multi: multi, sent: c.pg.IsBusy()}
 	if multi.NextResult() {
 		a.result = multi.ResultReader()
 		return a, nil
