@@ -2,6 +2,7 @@ package crdbsim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
