@@ -63,6 +63,7 @@ type tx struct {
 	aside   bool               // the application restarts by itself, or doesn't want retries: nothing is recorded
 	cause   notReplayableCause // why it can't be replayed; "" if it can
 	failure error              // what the application was told when it came to txConflict or txLost
+	lost    error              // the latest conflict that was absorbed
 	outcome outcome            // for the metrics; set when the application is told
 
 	attempts int
