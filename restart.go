@@ -24,6 +24,7 @@ import (
 // the application's to see: an outcome of this package, or what the live statement answers in the new attempt.
 func (t *tx) restart(ctx context.Context, conflict error, at place, live *record) (answer, error) {
 	for {
+		t.lost = conflict
 		if err := t.nextAttempt(ctx, conflict, at); err != nil {
 			if t.state != txLost {
 				t.give(txConflict, outcomeOf(err), err)
@@ -47,6 +48,17 @@ func (t *tx) rerun(ctx context.Context, live *record) (answer, error) {
 		return t.replay(ctx, live)
 	}
 	return a, err
+}
+
+// rerunFor is rerun for another reason than a conflict. cause is what a divergence then unwraps to.
+func (t *tx) rerunFor(ctx context.Context, cause error, live *record) (answer, error) {
+	for {
+		a, err := t.rerun(ctx, live)
+		if !errors.Is(err, errStaleInReplay) {
+			return a, t.outcomeOfReplay(err, cause)
+		}
+		t.opening = t.atOnce()
+	}
 }
 
 // outcomeOfReplay gives a divergence its conflict, and the application the divergence.
@@ -213,12 +225,12 @@ func (t *tx) renew(ctx context.Context, r *record, stale error) (answer, error) 
 	t.unrecord(r)
 	if t.explicit {
 		t.opening = t.atOnce()
-		_, err := t.rerun(ctx, nil)
+		_, err := t.rerunFor(ctx, stale, nil)
 		if t.absorbs(err) {
 			_, err = t.restart(ctx, err, placeStatement, nil)
 		}
 		if err != nil {
-			return answer{}, t.outcomeOfReplay(err, stale)
+			return answer{}, err
 		}
 	}
 	p, err := t.c.prepareAnew(ctx, t, &r.statement)

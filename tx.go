@@ -64,6 +64,7 @@ type tx struct {
 	released bool               // the application has released the restart savepoint: it is committed, and only COMMIT is left to send
 	cause    notReplayableCause // why it can't be replayed; "" if it can
 	failure  error              // what the application was told when it came to txConflict or txLost
+	lost     error              // the latest conflict that was absorbed
 	outcome  outcome            // for the metrics; set when the application is told
 
 	attempts int
