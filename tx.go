@@ -56,6 +56,7 @@ type tx struct {
 	savepoint bool     // it has the restart savepoint
 	opening   []string // what goes out with the next statement
 	begun     bool     // BEGIN has been answered
+	sent      bool     // something was sent, and so the transaction counts
 	priority  bool     // BEGIN said PRIORITY HIGH,
 	normal    bool     // which must not happen again
 
@@ -192,7 +193,7 @@ func (t *tx) opened(sent bool, err error) (again bool) {
 		return false
 	}
 	opening := t.opening
-	t.opening = nil
+	t.opening, t.sent = nil, true
 	var failed *openingError
 	if !errors.As(err, &failed) {
 		t.begun = true
@@ -203,6 +204,7 @@ func (t *tx) opened(sent bool, err error) (again bool) {
 		t.opening = t.beginning(false)
 		return true
 	}
+	t.begun = false // or not any more: an idle server is not one that the application has brought there
 	return false
 }
 
@@ -468,7 +470,7 @@ func (t *tx) end() {
 	if t.outcome == outcomeCommitted && t.begun {
 		t.c.connector.throttle.committed()
 	}
-	if t.begun {
+	if t.sent {
 		t.c.connector.metrics.transactionEnded(t.outcome, t.attempts, time.Since(t.started))
 	}
 }
