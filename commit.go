@@ -20,9 +20,11 @@ func (t *tx) sendCommit(ctx context.Context) error {
 		return t.commitNothing(ctx)
 	}
 	mine := t.state == txLive && !t.aside
-	if mine && !alive(t.c.pg) {
-		t.c.die()
-		return t.lose(errClosedByServer, "")
+	if mine {
+		if err := t.c.check(ctx); err != nil {
+			t.c.die()
+			return t.lose(err, "")
+		}
 	}
 	statements := commitPlain
 	if mine && t.savepoint {

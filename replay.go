@@ -62,7 +62,7 @@ func segmentLength(records []*record) int {
 func (t *tx) replaySimple(ctx context.Context, n int, r, live *record) (answer, error) {
 	a, sent, err := t.c.send(ctx, t.opening, &r.statement)
 	t.opened(sent, err)
-	return t.compare(n, r, live, a, err)
+	return t.compare(ctx, n, r, live, a, err)
 }
 
 func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live *record) (answer, error) {
@@ -78,21 +78,21 @@ func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live 
 	last := len(segment) - 1
 	for i, r := range segment[:last] {
 		a, err := f.next()
-		if _, err = t.compare(n+i, r, nil, a, err); err != nil {
+		if _, err = t.compare(ctx, n+i, r, nil, a, err); err != nil {
 			return answer{}, f.fail(err)
 		}
 	}
 	a, err := f.last()
-	return t.compare(n+last, segment[last], live, a, err)
+	return t.compare(ctx, n+last, segment[last], live, a, err)
 }
 
 // compare reads the answer to r in this attempt as far as the application had read it. For the live statement the answer comes
 // back open. The error is a divergence, or what keeps the replay from going on.
-func (t *tx) compare(n int, r, live *record, a answer, err error) (answer, error) {
+func (t *tx) compare(ctx context.Context, n int, r, live *record, a answer, err error) (answer, error) {
 	if r == live {
 		return t.compareLive(n, r, a, err)
 	}
-	return answer{}, t.compareDone(n, r, a, err)
+	return answer{}, t.compareDone(ctx, n, r, a, err)
 }
 
 // compareLive compares the rows handed over so far. What comes after them has not been seen, and may be anything.
@@ -110,10 +110,13 @@ func (t *tx) compareLive(n int, r *record, a answer, err error) (answer, error) 
 	return a, err
 }
 
-// compareDone compares a whole answer, the end of it included: that a statement succeeded has been seen too.
-func (t *tx) compareDone(n int, r *record, a answer, err error) error {
+// compareDone compares a whole answer, the end of it included: that a statement succeeded has been seen too. The application's
+// tracer sees it run again.
+func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err error) error {
 	var differs *DivergenceError
 	var tag pgconn.CommandTag
+	_, end := t.c.trace.start(ctx, t.c.pc, r.sql, nil)
+	defer func() { end(t.c.pc, tag, err) }()
 	early := true
 	if err == nil {
 		differs, err = r.compareRows(&a)
@@ -126,7 +129,7 @@ func (t *tx) compareDone(n int, r *record, a answer, err error) error {
 	case err != nil && !t.isStatementError(err):
 		return err
 	case stalePlan(err) && r.prepared != nil && !r.prepared.gone && r.code != codeOf(err):
-		t.c.invalidate(r.prepared)
+		t.c.invalidate(r.prepared, err)
 		return errStaleInReplay
 	case differs == nil && codeOf(err) != r.code:
 		differs = &DivergenceError{Kind: DivergedSQLState, was: r.code, is: codeOf(err)}

@@ -239,7 +239,12 @@ func (t *tx) renew(ctx context.Context, r *record, stale error) (answer, error) 
 	}
 	t.put(r)
 	if !slices.Equal(p.desc.ParamOIDs, r.paramOIDs) {
-		return answer{}, stale // the arguments are encoded for other types
+		// The arguments are encoded for other types. To the application the transaction has failed, though the server's
+		// was begun again.
+		if t.explicit {
+			t.give(txConflict, outcomeFailed, stale)
+		}
+		return answer{}, stale
 	}
 	r.prepared, r.shape, r.resultFormats = p, p.shape, p.resultFormats
 	a, sent, err := t.c.send(ctx, t.opening, &r.statement)

@@ -235,10 +235,16 @@ func (f *flight) fail(err error) error {
 // land reads what is left of the flight.
 func (f *flight) land() error { return f.pipe.Close() }
 
-// sendParse sends the opening statements and a Parse of sql in one round trip.
+// sendParse sends the opening statements and a Parse of sql in one round trip. After an error no statement is left behind:
+// one may have been made although its description failed.
 func (c *Conn) sendParse(ctx context.Context, opening []string, name, sql string) (_ *pgconn.StatementDescription, sent bool, err error) {
 	f := c.launch(ctx, opening)
 	f.pipe.SendPrepare(name, sql, nil)
+	defer func() {
+		if err != nil && sent && name != "" {
+			c.statements.doomed = append(c.statements.doomed, name)
+		}
+	}()
 	if err := f.depart(); err != nil {
 		return nil, f.sent, err
 	}
