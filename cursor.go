@@ -122,7 +122,7 @@ func (cu *cursor) renewable(err error) bool {
 func (cu *cursor) finish(tag pgconn.CommandTag, err error) {
 	t := cu.t
 	cu.over = true
-	if err != nil && pgconn.SafeToRetry(err) && !t.c.pg.IsClosed() {
+	if _, unsent := asUnsent(err); unsent {
 		t.unrecord(cu.rec) // it has not reached the server, and must not in a replay
 	}
 	if p := cu.rec.prepared; err != nil && p != nil && p.name == "" {

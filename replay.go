@@ -21,10 +21,15 @@ var errStaleInReplay = errors.New("cockroachdb: a prepared statement became inva
 // nothing to send: the opening waits for the next statement.
 func (t *tx) replay(ctx context.Context, live *record) (answer, error) {
 	records := t.history.records
-	began := time.Now()
+	if len(records) == 0 {
+		return answer{}, nil
+	}
+	ran, began := 0, time.Now()
+	defer func() { t.c.connector.metrics.replayed(ran, time.Since(began)) }()
 	var a answer
 	for i := 0; i < len(records); {
 		segment := records[i : i+segmentLength(records[i:])]
+		ran += len(segment)
 		var err error
 		if segment[0].form == formSimple {
 			a, err = t.replaySimple(ctx, i, segment[0], live)
@@ -39,7 +44,6 @@ func (t *tx) replay(ctx context.Context, live *record) (answer, error) {
 		}
 		i += len(segment)
 	}
-	t.c.connector.metrics.replayed(len(records), time.Since(began))
 	return a, nil
 }
 

@@ -115,31 +115,36 @@ func (t *tx) spent() Bound {
 // queue comes back when it is this transaction's turn to retry, with the opening set. At most one transaction of a connector
 // retries at a time, in the lane: retriers mostly fight each other. It never waits with locks held.
 func (t *tx) queue(ctx context.Context) error {
-	lane, metrics := t.c.connector.lane, t.c.connector.metrics
-	if !t.pass.holds() {
-		t.pass = lane.tryEnter()
-		if t.pass != nil {
-			t.opening = t.atOnce()
-			return nil
-		}
-	} else {
-		if err := t.stepBack(ctx); err != nil {
-			return err
-		}
-		t.waits++
-		d := t.policy.backoff(t.waits, rand.Float64)
-		metrics.waited(d)
-		t.opening = t.beginning(true)
-		return sleep(ctx, t.ctx, d)
+	if t.pass.holds() {
+		return t.backOff(ctx)
 	}
+	if t.pass = t.c.connector.lane.tryEnter(); t.pass != nil {
+		t.opening = t.atOnce()
+		return nil
+	}
+	return t.waitForLane(ctx)
+}
 
+// backOff is for the transaction in the lane when it loses again, to one that does not retry.
+func (t *tx) backOff(ctx context.Context) error {
 	if err := t.stepBack(ctx); err != nil {
 		return err
 	}
-	came := time.Now()
+	t.waits++
+	d := t.policy.backoff(t.waits, rand.Float64)
+	t.c.connector.metrics.waited(d)
+	t.opening = t.beginning(true)
+	return sleep(ctx, t.ctx, d)
+}
+
+func (t *tx) waitForLane(ctx context.Context) error {
+	if err := t.stepBack(ctx); err != nil {
+		return err
+	}
+	metrics, came := t.c.connector.metrics, time.Now()
 	metrics.laneWaiting(1)
 	var err error
-	t.pass, err = lane.enter(ctx, t.ctx, min(t.policy.LaneWait, t.policy.MaxElapsed-time.Since(t.started)))
+	t.pass, err = t.c.connector.lane.enter(ctx, t.ctx, min(t.policy.LaneWait, t.policy.MaxElapsed-time.Since(t.started)))
 	metrics.laneWaiting(-1)
 	metrics.waitedForLane(time.Since(came))
 	t.opening = t.beginning(t.pass != nil)
@@ -152,6 +157,9 @@ func (t *tx) stepBack(ctx context.Context) error {
 		return nil
 	}
 	if _, err := t.c.control(ctx, sqlRollback); err != nil {
+		if err, unsent := asUnsent(err); unsent && !t.c.pg.IsClosed() {
+			return err
+		}
 		return t.lose(err, "")
 	}
 	return nil
@@ -222,6 +230,7 @@ func (t *tx) restartable() bool {
 // renew prepares a statement again that the server has lost or outgrown, and runs it. Inside a transaction what ran before it
 // has to run again too.
 func (t *tx) renew(ctx context.Context, r *record, stale error) (answer, error) {
+	t.c.connector.metrics.retried(reasonStalePlan, placeStatement)
 	t.unrecord(r)
 	if t.explicit {
 		t.opening = t.atOnce()

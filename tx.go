@@ -213,19 +213,26 @@ func (t *tx) told(err error, sql string) error {
 	if err == nil {
 		return nil
 	}
-	var failed *openingError
-	if errors.As(err, &failed) {
+	if !t.explicit {
+		return err
+	}
+	err, unsent := asUnsent(err)
+	if unsent {
+		sql = "" // and so has committed nothing
+	}
+	failed, ok := errors.AsType[*openingError](err)
+	if ok {
 		err = failed.err
 	}
 	switch {
-	case !t.explicit, t.state != txLive:
+	case t.state != txLive:
 		return err
 	case t.c.pg.IsClosed():
 		return t.lose(err, sql)
-	case codeOf(err) == "" && !pgconn.SafeToRetry(err):
+	case codeOf(err) == "" && !unsent:
 		t.c.die() // not the server's answer: there is no telling what the connection is good for
 		return t.lose(err, sql)
-	case failed != nil:
+	case ok:
 		t.give(txConflict, outcomeFailed, err) // there is no transaction for further statements to be part of
 	case t.endedUnasked():
 		t.overUnasked()
