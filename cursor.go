@@ -92,6 +92,7 @@ func (cu *cursor) recover(err error) {
 			t.normal = true
 			t.opening = t.beginning(false)
 			cu.ans, err = t.rerun(cu.ctx, cu.rec)
+			err = t.outcomeOfReplay(err, t.conflict)
 		default:
 			cu.finish(pgconn.CommandTag{}, err)
 			return

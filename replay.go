@@ -125,7 +125,7 @@ func (t *tx) compareDone(n int, r *record, a answer, err error) error {
 	switch {
 	case err != nil && !t.isStatementError(err):
 		return err
-	case stalePlan(err) && r.prepared != nil && r.code != codeOf(err):
+	case stalePlan(err) && r.prepared != nil && !r.prepared.gone && r.code != codeOf(err):
 		t.c.invalidate(r.prepared)
 		return errStaleInReplay
 	case differs == nil && codeOf(err) != r.code:

@@ -68,7 +68,8 @@ type tx struct {
 	outcome  outcome            // for the metrics; set when the application is told
 
 	attempts int
-	waits    int // in the lane
+	conflict error // that made the latest attempt necessary
+	waits    int   // in the lane
 	started  time.Time
 	pass     *pass
 	rows     *rows // those that the application still reads
