@@ -91,7 +91,8 @@ func (cu *cursor) recover(err error) {
 		case t.mustLowerPriority(err):
 			t.normal = true
 			t.opening = t.beginning(false)
-			cu.ans, err = t.rerunFor(cu.ctx, t.lost, cu.rec)
+			cu.ans, err = t.rerun(cu.ctx, cu.rec)
+			err = t.outcomeOfReplay(err, t.conflict)
 		default:
 			cu.finish(pgconn.CommandTag{}, err)
 			return

@@ -24,7 +24,6 @@ import (
 // the application's to see: an outcome of this package, or what the live statement answers in the new attempt.
 func (t *tx) restart(ctx context.Context, conflict error, at place, live *record) (answer, error) {
 	for {
-		t.lost = conflict
 		if err := t.nextAttempt(ctx, conflict, at); err != nil {
 			if t.state != txLost {
 				t.give(txConflict, outcomeOf(err), err)
@@ -32,32 +31,26 @@ func (t *tx) restart(ctx context.Context, conflict error, at place, live *record
 			return answer{}, err
 		}
 		a, err := t.rerun(ctx, live)
-		if conflictOf(err) != nil {
-			conflict, at = err, placeStatement
-		} else if !errors.Is(err, errStaleInReplay) {
+		if conflictOf(err) == nil {
 			return a, t.outcomeOfReplay(err, conflict)
 		}
+		conflict, at = err, placeStatement
 	}
 }
 
-// rerun replays the record, once, behind the opening.
+// rerun replays the record behind the opening, and once more for each reason to that is no conflict: the opening was refused and
+// another one is in its place, or a prepared statement is no longer good and goes as text from now on.
 func (t *tx) rerun(ctx context.Context, live *record) (answer, error) {
-	a, err := t.replay(ctx, live)
-	var failed *openingError
-	if errors.As(err, &failed) && t.opening != nil {
-		return t.replay(ctx, live)
-	}
-	return a, err
-}
-
-// rerunFor is rerun for another reason than a conflict. cause is what a divergence then unwraps to.
-func (t *tx) rerunFor(ctx context.Context, cause error, live *record) (answer, error) {
 	for {
-		a, err := t.rerun(ctx, live)
-		if !errors.Is(err, errStaleInReplay) {
-			return a, t.outcomeOfReplay(err, cause)
+		a, err := t.replay(ctx, live)
+		var failed *openingError
+		switch {
+		case errors.As(err, &failed) && t.opening != nil:
+		case errors.Is(err, errStaleInReplay):
+			t.opening = t.atOnce()
+		default:
+			return a, err
 		}
-		t.opening = t.atOnce()
 	}
 }
 
@@ -82,6 +75,7 @@ func (t *tx) nextAttempt(ctx context.Context, conflict error, at place) error {
 		return t.exhausted(bound, conflict)
 	}
 	t.attempts++
+	t.conflict = conflict
 	t.c.connector.metrics.retried(reasonOf(conflict), at)
 	if err := cmp.Or(ctx.Err(), t.ctx.Err()); err != nil {
 		return err
@@ -234,9 +228,11 @@ func (t *tx) renew(ctx context.Context, r *record, stale error) (answer, error) 
 	t.unrecord(r)
 	if t.explicit {
 		t.opening = t.atOnce()
-		_, err := t.rerunFor(ctx, stale, nil)
+		_, err := t.rerun(ctx, nil)
 		if t.absorbs(err) {
 			_, err = t.restart(ctx, err, placeStatement, nil)
+		} else {
+			err = t.outcomeOfReplay(err, stale)
 		}
 		if err != nil {
 			return answer{}, err
@@ -256,9 +252,12 @@ func (t *tx) renew(ctx context.Context, r *record, stale error) (answer, error) 
 		return answer{}, stale
 	}
 	r.prepared, r.shape, r.resultFormats = p, p.shape, p.resultFormats
-	a, sent, err := t.c.send(ctx, t.opening, &r.statement)
-	t.opened(sent, err)
-	return a, err
+	for {
+		a, sent, err := t.c.send(ctx, t.opening, &r.statement)
+		if !t.opened(sent, err) {
+			return a, err
+		}
+	}
 }
 
 func outcomeOf(err error) outcome {

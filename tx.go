@@ -65,11 +65,11 @@ type tx struct {
 	released bool               // the application has released the restart savepoint: it is committed, and only COMMIT is left to send
 	cause    notReplayableCause // why it can't be replayed; "" if it can
 	failure  error              // what the application was told when it came to txConflict or txLost
-	lost     error              // the latest conflict that was absorbed
 	outcome  outcome            // for the metrics; set when the application is told
 
 	attempts int
-	waits    int // in the lane
+	conflict error // that made the latest attempt necessary
+	waits    int   // in the lane
 	started  time.Time
 	pass     *pass
 	rows     *rows // those that the application still reads
