@@ -25,6 +25,7 @@ func (t *tx) sendCommit(ctx context.Context) error {
 	if mine && t.savepoint {
 		statements = commitWithRelease
 	}
+	ended := t.state == txOver && t.c.pg.TxStatus() == statusIdle
 	f := t.c.launch(ctx, nil)
 	for _, sql := range statements {
 		f.pipe.SendQueryParams(sql, nil, nil, nil, nil)
@@ -51,6 +52,9 @@ func (t *tx) sendCommit(ctx context.Context) error {
 	}
 	if err == nil {
 		err = closeErr
+	}
+	if ended && codeOf(err) != "" {
+		return err // there was nothing left to commit, which is an error to CockroachDB
 	}
 	return t.commitAnswer(tag, err)
 }

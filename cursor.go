@@ -40,6 +40,9 @@ func (cu *cursor) send() {
 			continue
 		}
 		if err != nil {
+			if t.endedUnasked(cu.rec.sql, err) {
+				t.over()
+			}
 			cu.recover(err)
 		}
 		return
@@ -57,6 +60,9 @@ func (cu *cursor) next() bool {
 			cu.fields = cu.ans.result.FieldDescriptions()
 		}
 		tag, err := cu.ans.close()
+		if cu.ans.ended || cu.t.endedUnasked(cu.rec.sql, err) {
+			cu.t.over()
+		}
 		if err == nil {
 			cu.finish(tag, nil)
 			return false

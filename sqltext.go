@@ -103,6 +103,13 @@ func mayRunAgain(sql string) bool {
 	return true
 }
 
+// isCommit reports whether sql is a COMMIT.
+func isCommit(sql string) bool {
+	s := sqlScanner{sql: sql}
+	word := s.firstWord()
+	return isKeyword(word, "commit") || isKeyword(word, "end")
+}
+
 // setsForceSavepointRestart reports whether sql is a SET or RESET of the session variable that makes every savepoint a
 // restart savepoint, to whatever value.
 func setsForceSavepointRestart(sql string) bool {

@@ -163,6 +163,9 @@ func (t *tx) attempt(ctx context.Context, send func(opening []string) (sent bool
 		if t.opened(sent, err) {
 			continue
 		}
+		if t.endedUnasked("", err) {
+			t.over()
+		}
 		if t.absorbs(err) {
 			if _, err = t.restart(ctx, err, placeStatement, nil); err == nil {
 				continue
@@ -320,11 +323,24 @@ func (t *tx) answered(r *record, tag pgconn.CommandTag, err error) {
 	}
 	switch status := t.c.pg.TxStatus(); {
 	case status == statusIdle && t.begun:
-		t.give(txOver, outcomeOver, nil)
-		t.leaveLane()
+		t.over()
 	case status == statusOpen && tag.String() == sqlCommit:
 		t.standAside() // the application released our savepoint: it has committed, and only COMMIT is left to send
 	}
+}
+
+// over is the end of the server's transaction without the driver's doing. What ran until then may be committed.
+func (t *tx) over() {
+	if t.explicit && t.state == txLive {
+		t.give(txOver, outcomeOver, nil)
+		t.leaveLane()
+	}
+}
+
+// endedUnasked says whether the transaction was over before the statement met the conflict err, so that what is on record may
+// be committed and must not be run again: a conflict leaves a transaction failed, and only a COMMIT that loses ends it.
+func (t *tx) endedUnasked(sql string, err error) bool {
+	return t.explicit && conflictOf(err) != nil && t.c.pg.TxStatus() == statusIdle && !(isSingleStatement(sql) && isCommit(sql))
 }
 
 func (t *tx) leaveLane() {

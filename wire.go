@@ -24,6 +24,7 @@ type answer struct {
 	pipe   *pgconn.Pipeline          // the statement went in a pipeline, of which it is the last
 	tag    pgconn.CommandTag
 	err    error
+	ended  bool // a text of several statements has committed the transaction, or begun another one
 }
 
 // next moves to the next row of the (first) result.
@@ -43,12 +44,18 @@ func (a *answer) close() (pgconn.CommandTag, error) {
 	if a.pipe != nil {
 		a.keep(a.tag, a.pipe.Close())
 	}
-	*a = answer{tag: a.tag, err: a.err}
+	*a = answer{tag: a.tag, err: a.err, ended: a.ended}
 	return a.tag, a.err
 }
 
 func (a *answer) keep(tag pgconn.CommandTag, err error) {
 	a.tag = tag
+	if a.multi != nil {
+		switch tag.String() {
+		case sqlCommit, "BEGIN", "START TRANSACTION":
+			a.ended = true
+		}
+	}
 	if a.err == nil {
 		a.err = bare(err)
 	}
