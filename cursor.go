@@ -83,7 +83,7 @@ func (cu *cursor) recover(err error) {
 	t := cu.t
 	for err != nil {
 		switch {
-		case t.absorbs(err):
+		case t.absorbs(err), t.retries(err) && isCommit(cu.rec.sql): // a COMMIT that loses has committed nothing
 			cu.ans, err = t.restart(cu.ctx, err, cu.place(), cu.rec)
 		case cu.renewable(err):
 			cu.renewed = true

@@ -292,7 +292,7 @@ func (t *tx) put(r *record) {
 	case t.history.bytes+r.size() > t.policy.MaxBytes:
 		t.unreplayable(causeBytes)
 	default:
-		r.ddl = isDDL(r.sql)
+		r.ddl, r.commits = isDDL(r.sql), mayCommit(r.sql)
 		t.history.add(r)
 		t.c.connector.metrics.historyBytes(r.size())
 	}
