@@ -16,7 +16,8 @@ type history struct {
 type record struct {
 	statement
 	observation
-	ddl bool // it changes the schema
+	ddl     bool // it changes the schema
+	commits bool // it may commit the transaction, and so must not run before all that is on record has been compared
 }
 
 const recordSize = int(unsafe.Sizeof(record{}))

@@ -56,17 +56,20 @@ type tx struct {
 	savepoint bool     // it has the restart savepoint
 	opening   []string // what goes out with the next statement
 	begun     bool     // BEGIN has been answered
+	sent      bool     // something was sent, and so the transaction counts
 	priority  bool     // BEGIN said PRIORITY HIGH,
 	normal    bool     // which must not happen again
 
-	history history
-	aside   bool               // the application restarts by itself, or doesn't want retries: nothing is recorded
-	cause   notReplayableCause // why it can't be replayed; "" if it can
-	failure error              // what the application was told when it came to txConflict or txLost
-	outcome outcome            // for the metrics; set when the application is told
+	history  history
+	aside    bool               // the application restarts by itself, or doesn't want retries: nothing is recorded
+	released bool               // the application has released the restart savepoint: it is committed, and only COMMIT is left to send
+	cause    notReplayableCause // why it can't be replayed; "" if it can
+	failure  error              // what the application was told when it came to txConflict or txLost
+	outcome  outcome            // for the metrics; set when the application is told
 
 	attempts int
-	waits    int // in the lane
+	conflict error // that made the latest attempt necessary
+	waits    int   // in the lane
 	started  time.Time
 	pass     *pass
 	rows     *rows // those that the application still reads
@@ -127,10 +130,13 @@ func beginStatement(opts driver.TxOptions) (string, error) {
 	return begin, nil
 }
 
-// absorbs says whether err is a conflict that is the driver's to deal with.
-func (t *tx) absorbs(err error) bool {
-	return t.state == txLive && !t.aside && conflictOf(err) != nil && !t.endedUnasked()
+// retries says whether err is a conflict that is the driver's to deal with.
+func (t *tx) retries(err error) bool {
+	return t.state == txLive && !t.aside && conflictOf(err) != nil
 }
+
+// absorbs is retries for the answer to a statement of the application, which may have ended the transaction itself.
+func (t *tx) absorbs(err error) bool { return t.retries(err) && !t.endedUnasked() }
 
 // endedUnasked says whether the server has ended the transaction without the driver's doing: a part of it may be committed, by
 // the application's own COMMIT or by DDL that commits what is open, even if the statement then failed.
@@ -187,7 +193,7 @@ func (t *tx) opened(sent bool, err error) (again bool) {
 		return false
 	}
 	opening := t.opening
-	t.opening = nil
+	t.opening, t.sent = nil, true
 	var failed *openingError
 	if !errors.As(err, &failed) {
 		t.begun = true
@@ -198,6 +204,7 @@ func (t *tx) opened(sent bool, err error) (again bool) {
 		t.opening = t.beginning(false)
 		return true
 	}
+	t.begun = false // or not any more: an idle server is not one that the application has brought there
 	return false
 }
 
@@ -206,22 +213,29 @@ func (t *tx) told(err error, sql string) error {
 	if err == nil {
 		return nil
 	}
-	var failed *openingError
-	if errors.As(err, &failed) {
+	if !t.explicit {
+		return err
+	}
+	err, unsent := asUnsent(err)
+	if unsent {
+		sql = "" // and so has committed nothing
+	}
+	failed, ok := errors.AsType[*openingError](err)
+	if ok {
 		err = failed.err
 	}
 	switch {
-	case !t.explicit, t.state != txLive:
+	case t.state != txLive:
 		return err
 	case t.c.pg.IsClosed():
 		return t.lose(err, sql)
-	case codeOf(err) == "" && !pgconn.SafeToRetry(err):
+	case codeOf(err) == "" && !unsent:
 		t.c.die() // not the server's answer: there is no telling what the connection is good for
 		return t.lose(err, sql)
+	case ok:
+		t.give(txConflict, outcomeFailed, err) // there is no transaction for further statements to be part of
 	case t.endedUnasked():
 		t.overUnasked()
-	case failed != nil && t.c.pg.TxStatus() == statusIdle:
-		t.give(txConflict, outcomeFailed, err)
 	}
 	return err
 }
@@ -236,6 +250,8 @@ func (t *tx) give(state txState, o outcome, err error) {
 // have done so itself.
 func (t *tx) lose(err error, sql string) error {
 	switch {
+	case t.released:
+		t.give(txLost, outcomeCommitted, err)
 	case sql != "" && mayCommit(sql):
 		err = &AmbiguousCommitError{err: err}
 		t.give(txLost, outcomeAmbiguous, err)
@@ -253,6 +269,7 @@ func (t *tx) record(s *statement) *record {
 	if !t.explicit {
 		// Of a text with several statements, and of a procedure, a part may have been committed.
 		t.aside = t.aside || !isSingleStatement(s.sql) || !mayRunAgain(s.sql)
+		t.c.forceSavepoint = t.c.forceSavepoint || setsForceSavepointRestart(s.sql)
 		r := &t.c.lone
 		*r = record{statement: *s}
 		t.history.add(r)
@@ -275,7 +292,7 @@ func (t *tx) put(r *record) {
 	case t.history.bytes+r.size() > t.policy.MaxBytes:
 		t.unreplayable(causeBytes)
 	default:
-		r.ddl = isDDL(r.sql)
+		r.ddl, r.commits = isDDL(r.sql), mayCommit(r.sql)
 		t.history.add(r)
 		t.c.connector.metrics.historyBytes(r.size())
 	}
@@ -293,6 +310,9 @@ func (t *tx) unrecord(r *record) {
 func (t *tx) watch(sql string) {
 	switch {
 	case restartSavepoint(sql), t.c.forceSavepoint && savepointStatement(sql):
+		if !t.aside {
+			t.c.connector.metrics.notReplayable(causeApplicationSavepoint)
+		}
 		t.standAside()
 	case asOfSystemTime(sql):
 		t.unreplayable(causeAsOfSystemTime)
@@ -336,8 +356,7 @@ func (t *tx) forget() {
 func (t *tx) answered(r *record, tag pgconn.CommandTag, err error) {
 	r.settle()
 	r.affected = tag.RowsAffected()
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		r.code = pgErr.Code
 	}
 	if !t.explicit || t.state != txLive || t.c.pg.IsClosed() {
@@ -346,8 +365,12 @@ func (t *tx) answered(r *record, tag pgconn.CommandTag, err error) {
 	switch {
 	case t.endedUnasked():
 		t.overUnasked()
-	case t.c.pg.TxStatus() == statusOpen && tag.String() == sqlCommit:
-		t.standAside() // the application released our savepoint: it has committed, and only COMMIT is left to send
+	case t.c.pg.TxStatus() != statusOpen || tag.String() != sqlCommit:
+	case releases(r.sql):
+		t.standAside()
+		t.released = true
+	default: // COMMIT AND CHAIN
+		t.overUnasked()
 	}
 }
 
@@ -368,7 +391,11 @@ func (t *tx) Commit() error {
 	if t.state == txCommitted {
 		return nil
 	}
-	return t.commit(t.ctx)
+	err := t.commit(t.ctx)
+	if err != nil {
+		_ = t.rollback() // the application has no other way to do it now, and the locks must not wait for the connection's next use
+	}
+	return err
 }
 
 // commit is Commit without the end of the driver's transaction.
@@ -382,6 +409,8 @@ func (t *tx) commit(ctx context.Context) error {
 	}
 	for {
 		switch {
+		case t.endedUnasked():
+			t.overUnasked()
 		case !t.begun && t.opening != nil:
 			t.state, t.outcome = txCommitted, outcomeCommitted
 			return nil // there was no statement: there is nothing to commit
@@ -389,7 +418,7 @@ func (t *tx) commit(ctx context.Context) error {
 			return t.commitFailed()
 		}
 		err := t.sendCommit(ctx)
-		if !t.absorbs(err) {
+		if !t.retries(err) {
 			return err
 		}
 		if _, err := t.restart(ctx, err, placeCommit, nil); err != nil {
@@ -448,7 +477,7 @@ func (t *tx) end() {
 	if t.outcome == outcomeCommitted && t.begun {
 		t.c.connector.throttle.committed()
 	}
-	if t.begun {
+	if t.sent {
 		t.c.connector.metrics.transactionEnded(t.outcome, t.attempts, time.Since(t.started))
 	}
 }
