@@ -35,8 +35,7 @@ func ExampleAmbiguousCommitError() {
 
 	committed := true
 	err := pay()
-	var ambiguous *cockroachdb.AmbiguousCommitError
-	if errors.As(err, &ambiguous) {
+	if _, ambiguous := errors.AsType[*cockroachdb.AmbiguousCommitError](err); ambiguous {
 		err = db.QueryRowContext(ctx, "SELECT count(*) > 0 FROM payments WHERE id = $1", payment).Scan(&committed)
 	}
 	if err != nil {

@@ -54,8 +54,7 @@ func ExampleWithoutRetries() {
 	}
 
 	_, err = tx.ExecContext(ctx, "UPDATE accounts SET balance = $1 WHERE id = 1", balance+10)
-	var server *pgconn.PgError
-	if errors.As(err, &server) {
+	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
 		fmt.Println("SQLSTATE", server.Code)
 	}
 	// Output: SQLSTATE 40001
