@@ -1,0 +1,154 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+)
+
+// report is what the program has to say.
+type report struct {
+	options
+	engine  string
+	standIn bool // the engine is not CockroachDB
+	phases  []phase
+}
+
+func (r report) writeHead(w io.Writer) {
+	fmt.Fprintf(w, "engine: %s\n", r.engine)
+	fmt.Fprintf(w, "bank:   %d accounts, %d workers, %d kinds of transfer, %v each\n\n",
+		r.accounts, r.workers, len(r.kinds), r.window().Round(time.Millisecond))
+}
+
+func (r report) writeTable(w io.Writer) {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.Style().Format.Header = text.FormatDefault
+	t.AppendHeader(table.Row{"driver", "transfer", "committed", "failed", "", "absorbed", "diverged", "commits/s", "p50", "p99"})
+	configs := []table.ColumnConfig{{Number: 1, AutoMerge: true}}
+	for n := 3; n <= 10; n++ {
+		configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(configs)
+	for _, p := range r.phases {
+		for _, row := range p.rows {
+			t.AppendRow(p.cells(row.kind.title, row))
+		}
+		if len(p.rows) > 1 {
+			t.AppendRow(p.cells("all", p.all))
+		}
+		t.AppendSeparator()
+	}
+	fmt.Fprintln(w, t.Render())
+	r.writeWords(w)
+}
+
+func (p phase) cells(title string, r row) table.Row {
+	absorbed, diverged := "-", "-"
+	if p.contender.driver == "cockroachdb" {
+		absorbed, diverged = grouped(r.absorbed()), grouped(r.divergences())
+	}
+	return table.Row{
+		p.contender.name, title, grouped(r.committed), grouped(r.failed), percent(r.failedShare()), absorbed, diverged,
+		grouped(int64(r.perSecond())), r.quantile(50), r.quantile(99),
+	}
+}
+
+// writeWords says what the table means.
+func (r report) writeWords(w io.Writer) {
+	fmt.Fprintln(w)
+	for _, p := range r.phases {
+		fmt.Fprintf(w, "%s: %s of the transfers failed", p.contender.name, percent(p.all.failedShare()))
+		if p.contender.driver == "cockroachdb" {
+			fmt.Fprintf(w, "; %s conflicts never reached the application", grouped(p.all.absorbed()))
+		}
+		fmt.Fprintf(w, ". Balances: %s\n", p.verdict())
+	}
+	fmt.Fprintln(w, `
+failed    the application was told 40001 (or an error that wraps it) and the money did not move
+absorbed  the server said 40001, the driver ran the transaction again, and the application never heard of it
+diverged  run again, the transaction would have shown the application another balance than it had already read;
+          the driver tells it (failed), and RunTx calls the function again (not failed)
+p50, p99  time of the transfers that committed, from BeginTx to the answer to Commit, all retries and waits included`)
+	if r.standIn {
+		fmt.Fprintln(w, `
+PostgreSQL stands in for CockroachDB here: conflicts are real, but how many there are is PostgreSQL's.
+To see your cluster's: COCKROACH_URL='postgresql://…' make demo (it uses a database of its own, and drops it).`)
+	}
+}
+
+func (p phase) balanced() bool { return p.total == p.expected }
+
+func (p phase) verdict() string {
+	if p.balanced() {
+		return grouped(p.total) + ", as it must be."
+	}
+	return fmt.Sprintf("%s INSTEAD OF %s.", grouped(p.total), grouped(p.expected))
+}
+
+func (r report) balanced() bool {
+	for _, p := range r.phases {
+		if !p.balanced() {
+			return false
+		}
+	}
+	return true
+}
+
+// writeJSON writes everything there is, a line per driver and kind.
+func (r report) writeJSON(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	for _, p := range r.phases {
+		for _, row := range p.rows {
+			err := encoder.Encode(map[string]any{
+				"engine": r.engine, "driver": p.contender.name, "kind": row.kind.name, "workers": r.workers, "accounts": r.accounts,
+				"seconds": row.elapsed.Seconds(), "committed": row.committed, "failed": row.failed, "gave_up": row.gaveUp,
+				"commits_per_second": row.perSecond(), "p50_ms": row.milliseconds(50), "p99_ms": row.milliseconds(99),
+				"absorbed": row.absorbed(), "diverged": row.divergences(), "most_attempts": row.mostAttempts(),
+				"counters": row.values, "balanced": p.balanced(),
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t tally) failedShare() float64 {
+	return float64(t.failed) / float64(max(t.failed+t.committed, 1))
+}
+
+func (t tally) perSecond() float64 { return float64(t.committed) / max(t.elapsed, 1).Seconds() }
+
+func (t tally) milliseconds(quantile float64) float64 {
+	return float64(t.latency.ValueAtQuantile(quantile)) / 1000
+}
+
+func (t tally) quantile(q float64) string {
+	switch ms := t.milliseconds(q); {
+	case t.committed == 0:
+		return "-"
+	case ms < 10:
+		return fmt.Sprintf("%.1f ms", ms)
+	case ms < 10_000:
+		return fmt.Sprintf("%.0f ms", ms)
+	default:
+		return fmt.Sprintf("%.1f s", ms/1000)
+	}
+}
+
+func percent(share float64) string {
+	if share > 0 && share < 0.001 {
+		return "<0.1%"
+	}
+	return fmt.Sprintf("%.1f%%", share*100)
+}
+
+func grouped(n int64) string { return message.NewPrinter(language.English).Sprintf("%d", n) }
