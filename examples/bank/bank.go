@@ -53,7 +53,7 @@ var allKinds = []kind{
 	{name: "blind", title: "blind updates", do: blind},
 	{name: "forupdate", title: "reads FOR UPDATE, writes", do: forUpdate},
 	{name: "readwrite", title: "read, then blind write", do: readThenWrite},
-	{name: "modify", title: "read-modify-write, RunTx", do: readModifyWrite, closure: true},
+	{name: "modify", title: "read-modify-write", do: readModifyWrite, closure: true},
 }
 
 var errInsufficientFunds = errors.New("insufficient funds")

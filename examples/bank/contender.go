@@ -32,6 +32,14 @@ func (c contender) run(k kind) runFunc {
 	return c.plain
 }
 
+// title is the kind's, with what is different about it.
+func (c contender) title(k kind) string {
+	if k.closure && c.driver == "cockroachdb" {
+		return k.title + ", RunTx"
+	}
+	return k.title
+}
+
 var allContenders = []contender{
 	{name: "pgx", driver: "pgx", plain: once, closure: once},
 	{name: "pgx+loop", driver: "pgx", plain: loop, closure: loop},

@@ -97,11 +97,8 @@ func (c counts) since(before counts) counts {
 // divergences are replays that would have shown the application something else.
 func (c counts) divergences() int64 { return int64(c.values["replay_divergences_total"]) }
 
-// absorbed is how often the server said 40001 and the application did not hear of it. Every new attempt follows a 40001; where its
-// replay diverged, the application was told, or RunTx, which then made one attempt more.
-func (c counts) absorbed() int64 {
-	return int64(c.values["transaction_retries_total"]) - c.divergences()
-}
+// retries are new attempts. Each one follows a 40001.
+func (c counts) retries() int64 { return int64(c.values["transaction_retries_total"]) }
 
 // mostAttempts is the largest number of attempts that a transaction took, to within a tenth.
 func (c counts) mostAttempts() int {

@@ -133,7 +133,7 @@ func (d *demo) transfers(ctx context.Context, db *sql.DB, database string, p *ph
 			db: db, run: p.contender.run(k), kind: k, accounts: d.accounts, workers: d.workers,
 			window: d.window(), seed: d.seed,
 		}
-		stop := d.progress.watch(p.contender.name, l)
+		stop := d.progress.watch(p.contender.name+", "+p.contender.title(k), l)
 		t, err := l.drive(ctx)
 		stop()
 		if err != nil {

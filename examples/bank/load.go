@@ -31,8 +31,9 @@ type load struct {
 // A tally is what came of it.
 type tally struct {
 	committed int64
-	failed    int64                       // ended with a 40001 in the application's hands
-	gaveUp    map[cockroachdb.Bound]int64 // those of failed where the driver had come to a bound
+	failed    int64                       // ended with a 40001 in the application's hands; among them:
+	diverged  int64                       // those that the driver could not replay unseen
+	gaveUp    map[cockroachdb.Bound]int64 // those for which the driver had come to a bound
 	elapsed   time.Duration               // until the last transfer under way had ended
 	latency   *hdrhistogram.Histogram     // of those that committed, in microseconds, from BeginTx to the answer to Commit
 }
@@ -44,11 +45,26 @@ func newTally() tally {
 func (t *tally) add(other tally) {
 	t.committed += other.committed
 	t.failed += other.failed
+	t.diverged += other.diverged
 	t.elapsed += other.elapsed
 	for bound, n := range other.gaveUp {
 		t.gaveUp[bound] += n
 	}
 	t.latency.Merge(other.latency)
+}
+
+func (t *tally) commit(took time.Duration) {
+	t.committed++
+	_ = t.latency.RecordValue(took.Microseconds()) // an error beyond an hour
+}
+
+func (t *tally) fail(err error) {
+	t.failed++
+	if spent, ok := errors.AsType[*cockroachdb.RetriesExhaustedError](err); ok {
+		t.gaveUp[spent.Bound]++
+	} else if _, ok := errors.AsType[*cockroachdb.DivergenceError](err); ok {
+		t.diverged++
+	}
 }
 
 // drive runs the load. Transfers that are under way when the time is up come to their end.
@@ -76,23 +92,18 @@ func (l *load) work(ctx context.Context, mine *tally, rnd *rand.Rand, began time
 		next := randomTransfer(rnd, l.accounts)
 		start := time.Now()
 		err := l.run(ctx, l.db, func(tx *sql.Tx) error { return l.kind.do(ctx, tx, next) })
-		var spent *cockroachdb.RetriesExhaustedError
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case errors.Is(err, errInsufficientFunds): // the bank's own answer
 		case err == nil:
-			mine.committed++
 			l.committed.Add(1)
-			_ = mine.latency.RecordValue(time.Since(start).Microseconds()) // fails beyond an hour
-		case !isConflict(err):
-			return err
-		default:
-			mine.failed++
+			mine.commit(time.Since(start))
+		case isConflict(err):
 			l.failed.Add(1)
-			if errors.As(err, &spent) {
-				mine.gaveUp[spent.Bound]++
-			}
+			mine.fail(err)
+		default:
+			return err
 		}
 	}
 	return nil

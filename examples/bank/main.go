@@ -43,7 +43,12 @@ func mainStatus(args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return exitUsage
 	}
-	switch err := run(ctx, opts, stdout, stderr); {
+	return status(ctx, run(ctx, opts, stdout, stderr), stderr)
+}
+
+// status is the exit status for what run returned, which is told if it is not nil.
+func status(ctx context.Context, err error, stderr io.Writer) int {
+	switch {
 	case err == nil:
 		return exitOK
 	case ctx.Err() != nil:

@@ -13,7 +13,7 @@ import (
 
 // progress shows how far it is.
 type progress interface {
-	watch(driver string, l *load) (stop func()) // stop is called when l is done
+	watch(title string, l *load) (stop func()) // stop is called when l is done
 	end()
 }
 
@@ -26,14 +26,14 @@ func newProgress(w io.Writer, duration time.Duration) progress {
 }
 
 // state is what a load has come to so far.
-func (l *load) state(driver string) string {
-	return fmt.Sprintf("%s, %s: %s committed, %s failed", driver, l.kind.title, grouped(l.committed.Load()), grouped(l.failed.Load()))
+func (l *load) state(title string) string {
+	return fmt.Sprintf("%s: %s committed, %s failed", title, grouped(l.committed.Load()), grouped(l.failed.Load()))
 }
 
 type lines struct{ io.Writer }
 
-func (w lines) watch(driver string, l *load) func() {
-	return func() { fmt.Fprintln(w, l.state(driver)) }
+func (w lines) watch(title string, l *load) func() {
+	return func() { fmt.Fprintln(w, l.state(title)) }
 }
 
 func (lines) end() {}
@@ -56,14 +56,14 @@ func newBar(w io.Writer, duration time.Duration) *bar {
 	)}
 }
 
-func (b *bar) watch(driver string, l *load) func() {
+func (b *bar) watch(title string, l *load) func() {
 	began, quit := time.Now(), make(chan struct{})
 	var watcher sync.WaitGroup
 	watcher.Go(func() {
 		ticker := time.NewTicker(barUpdate)
 		defer ticker.Stop()
 		for {
-			b.Describe(l.state(driver))
+			b.Describe(l.state(title))
 			_ = b.Set64((b.done + min(time.Since(began), l.window)).Milliseconds())
 			select {
 			case <-ticker.C:

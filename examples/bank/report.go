@@ -30,7 +30,7 @@ func (r report) writeTable(w io.Writer) {
 	t := table.NewWriter()
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Header = text.FormatDefault
-	t.AppendHeader(table.Row{"driver", "transfer", "committed", "failed", "", "absorbed", "diverged", "commits/s", "p50", "p99"})
+	t.AppendHeader(table.Row{"driver", "transfer", "committed", "failed", "absorbed", "diverged", "commits/s", "p50", "p99", "slowest"})
 	configs := []table.ColumnConfig{{Number: 1, AutoMerge: true}}
 	for n := 3; n <= 10; n++ {
 		configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
@@ -38,7 +38,7 @@ func (r report) writeTable(w io.Writer) {
 	t.SetColumnConfigs(configs)
 	for _, p := range r.phases {
 		for _, row := range p.rows {
-			t.AppendRow(p.cells(row.kind.title, row))
+			t.AppendRow(p.cells(p.contender.title(row.kind), row))
 		}
 		if len(p.rows) > 1 {
 			t.AppendRow(p.cells("all", p.all))
@@ -51,12 +51,12 @@ func (r report) writeTable(w io.Writer) {
 
 func (p phase) cells(title string, r row) table.Row {
 	absorbed, diverged := "-", "-"
-	if p.contender.driver == "cockroachdb" {
+	if p.measured() {
 		absorbed, diverged = grouped(r.absorbed()), grouped(r.divergences())
 	}
 	return table.Row{
-		p.contender.name, title, grouped(r.committed), grouped(r.failed), percent(r.failedShare()), absorbed, diverged,
-		grouped(int64(r.perSecond())), r.quantile(50), r.quantile(99),
+		p.contender.name, title, grouped(r.committed), fmt.Sprintf("%s %6s", grouped(r.failed), percent(r.failedShare())), absorbed, diverged,
+		grouped(int64(r.perSecond())), r.quantile(50), r.quantile(99), r.quantile(100),
 	}
 }
 
@@ -64,32 +64,38 @@ func (p phase) cells(title string, r row) table.Row {
 func (r report) writeWords(w io.Writer) {
 	fmt.Fprintln(w)
 	for _, p := range r.phases {
-		fmt.Fprintf(w, "%s: %s of the transfers failed", p.contender.name, percent(p.all.failedShare()))
-		if p.contender.driver == "cockroachdb" {
-			fmt.Fprintf(w, "; %s conflicts never reached the application", grouped(p.all.absorbed()))
+		fmt.Fprintf(w, "%s: %s of the transfers failed with a conflict", p.contender.name, percent(p.all.failedShare()))
+		if p.measured() {
+			fmt.Fprintf(w, "; %s times the driver retried and the application never knew", grouped(p.all.absorbed()))
 		}
-		fmt.Fprintf(w, ". Balances: %s\n", p.verdict())
+		fmt.Fprintf(w, ". The balances add up to %s%s\n", grouped(p.total), p.verdict())
 	}
-	fmt.Fprintln(w, `
-failed    the application was told 40001 (or an error that wraps it) and the money did not move
-absorbed  the server said 40001, the driver ran the transaction again, and the application never heard of it
-diverged  run again, the transaction would have shown the application another balance than it had already read;
-          the driver tells it (failed), and RunTx calls the function again (not failed)
-p50, p99  time of the transfers that committed, from BeginTx to the answer to Commit, all retries and waits included`)
+	fmt.Fprint(w, `
+  failed     the application was told of a conflict (SQLSTATE 40001), and the money did not move
+  absorbed   attempts that the driver made by itself after a 40001, unseen by the application
+  diverged   replays that would have shown another balance than the application had already read: the driver does not
+             hide that. It is a failure; or RunTx calls the function again, and it is none
+  p50 …      time of the transfers that committed, as the application sees it: BeginTx to Commit, retries and waits included.
+             Those that failed are not in it
+`)
 	if r.standIn {
-		fmt.Fprintln(w, `
-PostgreSQL stands in for CockroachDB here: conflicts are real, but how many there are is PostgreSQL's.
-To see your cluster's: COCKROACH_URL='postgresql://…' make demo (it uses a database of its own, and drops it).`)
+		fmt.Fprint(w, `
+PostgreSQL stands in for CockroachDB here. It does not keep locks from one attempt to the next, so more diverges than need be.
+For CockroachDB's own numbers: COCKROACH_URL='postgresql://…' make demo (in a database of its own, which is dropped)
+`)
 	}
 }
+
+// measured says whether the driver has metrics.
+func (p phase) measured() bool { return p.contender.driver == "cockroachdb" }
 
 func (p phase) balanced() bool { return p.total == p.expected }
 
 func (p phase) verdict() string {
 	if p.balanced() {
-		return grouped(p.total) + ", as it must be."
+		return ", as they must."
 	}
-	return fmt.Sprintf("%s INSTEAD OF %s.", grouped(p.total), grouped(p.expected))
+	return fmt.Sprintf(" AND NOT TO %s!", grouped(p.expected))
 }
 
 func (r report) balanced() bool {
@@ -109,8 +115,8 @@ func (r report) writeJSON(w io.Writer) error {
 			err := encoder.Encode(map[string]any{
 				"engine": r.engine, "driver": p.contender.name, "kind": row.kind.name, "workers": r.workers, "accounts": r.accounts,
 				"seconds": row.elapsed.Seconds(), "committed": row.committed, "failed": row.failed, "gave_up": row.gaveUp,
-				"commits_per_second": row.perSecond(), "p50_ms": row.milliseconds(50), "p99_ms": row.milliseconds(99),
-				"absorbed": row.absorbed(), "diverged": row.divergences(), "most_attempts": row.mostAttempts(),
+				"commits_per_second": row.perSecond(), "p50_ms": row.milliseconds(50), "p99_ms": row.milliseconds(99), "max_ms": row.milliseconds(100),
+				"retries": row.retries(), "absorbed": row.absorbed(), "diverged": row.divergences(), "most_attempts": row.mostAttempts(),
 				"counters": row.values, "balanced": p.balanced(),
 			})
 			if err != nil {
@@ -120,6 +126,9 @@ func (r report) writeJSON(w io.Writer) error {
 	}
 	return nil
 }
+
+// absorbed is how many retries the application never heard of.
+func (r row) absorbed() int64 { return r.retries() - r.tally.diverged }
 
 func (t tally) failedShare() float64 {
 	return float64(t.failed) / float64(max(t.failed+t.committed, 1))
