@@ -23,8 +23,8 @@ func TestMoneyLost(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	err = run(t.Context(), opts, &stdout, &stderr)
 	require.ErrorIs(t, err, errBalances)
-	assert.Regexp(t, `pgx: .* add up to 3,\d\d\d,\d\d\d AND NOT TO 4,000,000!`, stdout.String())
-	assert.Regexp(t, `cockroachdb: .* add up to 3,\d\d\d,\d\d\d AND NOT TO 4,000,000!`, stdout.String())
+	assert.Regexp(t, `With pgx.* add up to 3,\d\d\d,\d\d\d AND NOT TO 4,000,000!`, stdout.String())
+	assert.Regexp(t, `With cockroachdb.* add up to 3,\d\d\d,\d\d\d AND NOT TO 4,000,000!`, stdout.String())
 	assert.Equal(t, exitFailure, status(t.Context(), err, &stderr))
 	assert.Contains(t, stderr.String(), "THE BALANCES DO NOT ADD UP")
 }

@@ -106,5 +106,5 @@ func (c counts) mostAttempts() int {
 	for end := range c.attempts {
 		most = max(most, end)
 	}
-	return int(most)
+	return int(math.Round(most))
 }

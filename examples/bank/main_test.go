@@ -30,9 +30,9 @@ func TestRun(t *testing.T) {
 
 	out := stdout.String()
 	assert.Regexp(t, `^engine: \S`, out)
-	assert.Regexp(t, `\n│ pgx +│ blind updates`, out)
-	assert.Regexp(t, `\n│ cockroachdb +│ blind updates +│ [0-9,]+ │ +0   0\.0%`, out, "blind updates can always be replayed")
-	assert.Regexp(t, `\n│ +│ read-modify-write, RunTx +│ [0-9,]+ │ +0   0\.0%`, out, "RunTx goes on until it commits")
+	assert.Regexp(t, `\n pgx +blind updates`, out)
+	assert.Regexp(t, `\n cockroachdb +blind updates +[0-9,]+ +0 +0\.0%`, out, "blind updates can always be replayed")
+	assert.Regexp(t, `\n +read-modify-write, RunTx +[0-9,]+ +0 +0\.0%`, out, "RunTx goes on until it commits")
 	assert.Equal(t, 2, strings.Count(out, "add up to 4,000,000, as they must."))
 	assert.Equal(t, 2*len(allKinds), strings.Count(stderr.String(), " committed, "), "a line for each load: it is no terminal")
 	t.Log("\n" + out)
@@ -86,7 +86,7 @@ func TestInterrupt(t *testing.T) {
 			status := mainStatus(short("-duration", "1m", "-drivers", "pgx,cockroachdb", "-kinds", "blind,modify"), &stdout, stderr)
 			assert.Equal(t, exitInterrupted, status, "%s", stderr)
 			assert.Contains(t, stderr.String(), "bank: interrupted\n")
-			assert.NotContains(t, stdout.String(), "┌", "no table")
+			assert.NotContains(t, stdout.String(), "committed", "no table")
 		})
 	}
 }

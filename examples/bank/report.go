@@ -30,7 +30,8 @@ func (r report) writeTable(w io.Writer) {
 	t := table.NewWriter()
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Header = text.FormatDefault
-	t.AppendHeader(table.Row{"driver", "transfer", "committed", "failed", "absorbed", "diverged", "commits/s", "p50", "p99", "slowest"})
+	t.Style().Options = table.Options{SeparateHeader: true, SeparateRows: false}
+	t.AppendHeader(table.Row{"driver", "transfer", "committed", "failed", "absorbed", "diverged", "tx/s", "p50", "p99", "slowest"})
 	configs := []table.ColumnConfig{{Number: 1, AutoMerge: true}}
 	for n := 3; n <= 10; n++ {
 		configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
@@ -64,24 +65,25 @@ func (p phase) cells(title string, r row) table.Row {
 func (r report) writeWords(w io.Writer) {
 	fmt.Fprintln(w)
 	for _, p := range r.phases {
-		fmt.Fprintf(w, "%s: %s of the transfers failed with a conflict", p.contender.name, percent(p.all.failedShare()))
+		fmt.Fprintf(w, "With %s, %s of the transfers failed", p.contender.name, percent(p.all.failedShare()))
 		if p.measured() {
-			fmt.Fprintf(w, "; %s times the driver retried and the application never knew", grouped(p.all.absorbed()))
+			fmt.Fprintf(w, ", and %s retries went unnoticed", grouped(p.all.absorbed()))
 		}
 		fmt.Fprintf(w, ". The balances add up to %s%s\n", grouped(p.total), p.verdict())
 	}
 	fmt.Fprint(w, `
-  failed     the application was told of a conflict (SQLSTATE 40001), and the money did not move
-  absorbed   attempts that the driver made by itself after a 40001, unseen by the application
-  diverged   replays that would have shown another balance than the application had already read: the driver does not
-             hide that. It is a failure; or RunTx calls the function again, and it is none
-  p50 …      time of the transfers that committed, as the application sees it: BeginTx to Commit, retries and waits included.
-             Those that failed are not in it
+failed    a conflict reached the application (SQLSTATE 40001), and the money did not move
+absorbed  retries by the driver that the application did not notice
+diverged  retries that would have shown the application another balance than it had already read. The driver does
+          not hide that: the transfer fails, or, in RunTx, the function is called again
+tx/s      transfers committed per second; p50, p99, slowest: what each of those took, from BeginTx to the answer
+          to Commit, with all retries and waits. Failed transfers are in none of them
 `)
 	if r.standIn {
 		fmt.Fprint(w, `
-PostgreSQL stands in for CockroachDB here. It does not keep locks from one attempt to the next, so more diverges than need be.
-For CockroachDB's own numbers: COCKROACH_URL='postgresql://…' make demo (in a database of its own, which is dropped)
+This was PostgreSQL, standing in for CockroachDB. It can't keep a transaction's locks over a retry as CockroachDB
+does, so that more retries may diverge. For your cluster's figures: COCKROACH_URL='postgresql://…' make demo
+(in a database of its own, which is dropped at the end).
 `)
 	}
 }
