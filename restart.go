@@ -31,22 +31,27 @@ func (t *tx) restart(ctx context.Context, conflict error, at place, live *record
 			return answer{}, err
 		}
 		a, err := t.rerun(ctx, live)
-		if conflictOf(err) != nil {
-			conflict, at = err, placeStatement
-		} else if !errors.Is(err, errStaleInReplay) {
+		if conflictOf(err) == nil {
 			return a, t.outcomeOfReplay(err, conflict)
 		}
+		conflict, at = err, placeStatement
 	}
 }
 
-// rerun replays the record, once, behind the opening.
+// rerun replays the record behind the opening, and once more for each reason to that is no conflict: the opening was refused and
+// another one is in its place, or a prepared statement is no longer good and goes as text from now on.
 func (t *tx) rerun(ctx context.Context, live *record) (answer, error) {
-	a, err := t.replay(ctx, live)
-	var failed *openingError
-	if errors.As(err, &failed) && t.opening != nil {
-		return t.replay(ctx, live)
+	for {
+		a, err := t.replay(ctx, live)
+		var failed *openingError
+		switch {
+		case errors.As(err, &failed) && t.opening != nil:
+		case errors.Is(err, errStaleInReplay):
+			t.opening = t.atOnce()
+		default:
+			return a, err
+		}
 	}
-	return a, err
 }
 
 // outcomeOfReplay gives a divergence its conflict, and the application the divergence.
@@ -67,14 +72,25 @@ func (t *tx) nextAttempt(ctx context.Context, conflict error, at place) error {
 		return &NotReplayableError{Cause: string(t.cause), err: conflict}
 	}
 	if bound := t.spent(); bound != "" {
-		return &RetriesExhaustedError{Attempts: t.attempts, Elapsed: time.Since(t.started), Bound: bound, err: conflict}
+		return t.exhausted(bound, conflict)
 	}
 	t.attempts++
+	t.conflict = conflict
 	t.c.connector.metrics.retried(reasonOf(conflict), at)
 	if err := cmp.Or(ctx.Err(), t.ctx.Err()); err != nil {
 		return err
 	}
-	return t.queue(ctx)
+	if err := t.queue(ctx); err != nil {
+		return err
+	}
+	if time.Since(t.started) >= t.policy.MaxElapsed { // the wait took what was left
+		return t.exhausted(BoundElapsed, conflict)
+	}
+	return nil
+}
+
+func (t *tx) exhausted(bound Bound, conflict error) error {
+	return &RetriesExhaustedError{Attempts: t.attempts, Elapsed: time.Since(t.started), Bound: bound, err: conflict}
 }
 
 // spent says which bound is reached; "" if none.
@@ -93,31 +109,36 @@ func (t *tx) spent() Bound {
 // queue comes back when it is this transaction's turn to retry, with the opening set. At most one transaction of a connector
 // retries at a time, in the lane: retriers mostly fight each other. It never waits with locks held.
 func (t *tx) queue(ctx context.Context) error {
-	lane, metrics := t.c.connector.lane, t.c.connector.metrics
-	if !t.pass.holds() {
-		t.pass = lane.tryEnter()
-		if t.pass != nil {
-			t.opening = t.atOnce()
-			return nil
-		}
-	} else {
-		if err := t.stepBack(ctx); err != nil {
-			return err
-		}
-		t.waits++
-		d := t.policy.backoff(t.waits, rand.Float64)
-		metrics.waited(d)
-		t.opening = t.beginning(true)
-		return sleep(ctx, t.ctx, d)
+	if t.pass.holds() {
+		return t.backOff(ctx)
 	}
+	if t.pass = t.c.connector.lane.tryEnter(); t.pass != nil {
+		t.opening = t.atOnce()
+		return nil
+	}
+	return t.waitForLane(ctx)
+}
 
+// backOff is for the transaction in the lane when it loses again, to one that does not retry.
+func (t *tx) backOff(ctx context.Context) error {
 	if err := t.stepBack(ctx); err != nil {
 		return err
 	}
-	came := time.Now()
+	t.waits++
+	d := t.policy.backoff(t.waits, rand.Float64)
+	t.c.connector.metrics.waited(d)
+	t.opening = t.beginning(true)
+	return sleep(ctx, t.ctx, d)
+}
+
+func (t *tx) waitForLane(ctx context.Context) error {
+	if err := t.stepBack(ctx); err != nil {
+		return err
+	}
+	metrics, came := t.c.connector.metrics, time.Now()
 	metrics.laneWaiting(1)
 	var err error
-	t.pass, err = lane.enter(ctx, t.ctx, min(t.policy.LaneWait, t.policy.MaxElapsed-time.Since(t.started)))
+	t.pass, err = t.c.connector.lane.enter(ctx, t.ctx, min(t.policy.LaneWait, t.policy.MaxElapsed-time.Since(t.started)))
 	metrics.laneWaiting(-1)
 	metrics.waitedForLane(time.Since(came))
 	t.opening = t.beginning(t.pass != nil)
@@ -130,6 +151,9 @@ func (t *tx) stepBack(ctx context.Context) error {
 		return nil
 	}
 	if _, err := t.c.control(ctx, sqlRollback); err != nil {
+		if err, unsent := asUnsent(err); unsent && !t.c.pg.IsClosed() {
+			return err
+		}
 		return t.lose(err, "")
 	}
 	return nil
@@ -200,31 +224,40 @@ func (t *tx) restartable() bool {
 // renew prepares a statement again that the server has lost or outgrown, and runs it. Inside a transaction what ran before it
 // has to run again too.
 func (t *tx) renew(ctx context.Context, r *record, stale error) (answer, error) {
+	t.c.connector.metrics.retried(reasonStalePlan, placeStatement)
+	t.unrecord(r)
 	if t.explicit {
-		t.history.dropLast()
 		t.opening = t.atOnce()
 		_, err := t.rerun(ctx, nil)
 		if t.absorbs(err) {
 			_, err = t.restart(ctx, err, placeStatement, nil)
+		} else {
+			err = t.outcomeOfReplay(err, stale)
 		}
 		if err != nil {
-			return answer{}, t.outcomeOfReplay(err, stale)
+			return answer{}, err
 		}
 	}
 	p, err := t.c.prepareAnew(ctx, t, &r.statement)
-	if t.explicit && t.restartable() {
-		t.history.add(r)
-	}
 	if err != nil {
 		return answer{}, err
 	}
+	t.put(r)
 	if !slices.Equal(p.desc.ParamOIDs, r.paramOIDs) {
-		return answer{}, stale // the arguments are encoded for other types
+		// The arguments are encoded for other types. To the application the transaction has failed, though the server's
+		// was begun again.
+		if t.explicit {
+			t.give(txConflict, outcomeFailed, stale)
+		}
+		return answer{}, stale
 	}
 	r.prepared, r.shape, r.resultFormats = p, p.shape, p.resultFormats
-	a, sent, err := t.c.send(ctx, t.opening, &r.statement)
-	t.opened(sent, err)
-	return a, err
+	for {
+		a, sent, err := t.c.send(ctx, t.opening, &r.statement)
+		if !t.opened(sent, err) {
+			return a, err
+		}
+	}
 }
 
 func outcomeOf(err error) outcome {

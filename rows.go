@@ -47,14 +47,13 @@ func (t *tx) query(ctx context.Context, s *statement, end traceEnd) (driver.Rows
 
 // show notes that the application sees the columns from here on.
 func (r *rows) show() {
-	rec := r.rec
-	switch {
-	case rec.statement.shape != nil && len(rec.statement.shape.fields) > 0:
-		r.shape = rec.statement.shape
-	case r.ahead:
-		r.shape = shapeOfAnswer(r.ans.result.FieldDescriptions())
-	default:
-		r.shape = shapeOfAnswer(r.fields)
+	rec, fields := r.rec, r.fields
+	if r.ahead {
+		fields = r.ans.result.FieldDescriptions()
+	}
+	r.shape = rec.statement.shape
+	if r.shape == nil || !r.shape.fits(fields) { // a description in the cache may be out of date
+		r.shape = shapeOfAnswer(fields)
 	}
 	rec.shown, rec.columns = true, r.shape.digest
 	r.digest.reset()

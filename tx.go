@@ -56,17 +56,20 @@ type tx struct {
 	savepoint bool     // it has the restart savepoint
 	opening   []string // what goes out with the next statement
 	begun     bool     // BEGIN has been answered
+	sent      bool     // something was sent, and so the transaction counts
 	priority  bool     // BEGIN said PRIORITY HIGH,
 	normal    bool     // which must not happen again
 
-	history history
-	aside   bool               // the application restarts by itself, or doesn't want retries: nothing is recorded
-	cause   notReplayableCause // why it can't be replayed; "" if it can
-	failure error              // what the application was told when it came to txConflict or txLost
-	outcome outcome            // for the metrics; set when the application is told
+	history  history
+	aside    bool               // the application restarts by itself, or doesn't want retries: nothing is recorded
+	released bool               // the application has released the restart savepoint: it is committed, and only COMMIT is left to send
+	cause    notReplayableCause // why it can't be replayed; "" if it can
+	failure  error              // what the application was told when it came to txConflict or txLost
+	outcome  outcome            // for the metrics; set when the application is told
 
 	attempts int
-	waits    int // in the lane
+	conflict error // that made the latest attempt necessary
+	waits    int   // in the lane
 	started  time.Time
 	pass     *pass
 	rows     *rows // those that the application still reads
@@ -127,9 +130,18 @@ func beginStatement(opts driver.TxOptions) (string, error) {
 	return begin, nil
 }
 
-// absorbs says whether a conflict is the driver's to deal with.
-func (t *tx) absorbs(err error) bool {
+// retries says whether err is a conflict that is the driver's to deal with.
+func (t *tx) retries(err error) bool {
 	return t.state == txLive && !t.aside && conflictOf(err) != nil
+}
+
+// absorbs is retries for the answer to a statement of the application, which may have ended the transaction itself.
+func (t *tx) absorbs(err error) bool { return t.retries(err) && !t.endedUnasked() }
+
+// endedUnasked says whether the server has ended the transaction without the driver's doing: a part of it may be committed, by
+// the application's own COMMIT or by DDL that commits what is open, even if the statement then failed.
+func (t *tx) endedUnasked() bool {
+	return t.explicit && t.begun && t.state == txLive && t.opening == nil && t.c.pg.TxStatus() == statusIdle && !t.c.pg.IsClosed()
 }
 
 // conflictOf is the server's conflict, as it came; what this package has made of one already is none.
@@ -167,6 +179,9 @@ func (t *tx) attempt(ctx context.Context, send func(opening []string) (sent bool
 				continue
 			}
 		}
+		if !t.explicit {
+			t.leaveLane()
+		}
 		return t.told(err, "")
 	}
 }
@@ -178,7 +193,7 @@ func (t *tx) opened(sent bool, err error) (again bool) {
 		return false
 	}
 	opening := t.opening
-	t.opening = nil
+	t.opening, t.sent = nil, true
 	var failed *openingError
 	if !errors.As(err, &failed) {
 		t.begun = true
@@ -189,6 +204,7 @@ func (t *tx) opened(sent bool, err error) (again bool) {
 		t.opening = t.beginning(false)
 		return true
 	}
+	t.begun = false // or not any more: an idle server is not one that the application has brought there
 	return false
 }
 
@@ -197,17 +213,29 @@ func (t *tx) told(err error, sql string) error {
 	if err == nil {
 		return nil
 	}
-	var failed *openingError
-	if errors.As(err, &failed) {
+	if !t.explicit {
+		return err
+	}
+	err, unsent := asUnsent(err)
+	if unsent {
+		sql = "" // and so has committed nothing
+	}
+	failed, ok := errors.AsType[*openingError](err)
+	if ok {
 		err = failed.err
 	}
 	switch {
-	case !t.explicit, t.state == txLost:
+	case t.state != txLive:
 		return err
 	case t.c.pg.IsClosed():
 		return t.lose(err, sql)
-	case failed != nil && t.c.pg.TxStatus() == statusIdle:
-		t.give(txConflict, outcomeFailed, err)
+	case codeOf(err) == "" && !unsent:
+		t.c.die() // not the server's answer: there is no telling what the connection is good for
+		return t.lose(err, sql)
+	case ok:
+		t.give(txConflict, outcomeFailed, err) // there is no transaction for further statements to be part of
+	case t.endedUnasked():
+		t.overUnasked()
 	}
 	return err
 }
@@ -222,6 +250,8 @@ func (t *tx) give(state txState, o outcome, err error) {
 // have done so itself.
 func (t *tx) lose(err error, sql string) error {
 	switch {
+	case t.released:
+		t.give(txLost, outcomeCommitted, err)
 	case sql != "" && mayCommit(sql):
 		err = &AmbiguousCommitError{err: err}
 		t.give(txLost, outcomeAmbiguous, err)
@@ -239,33 +269,50 @@ func (t *tx) record(s *statement) *record {
 	if !t.explicit {
 		// Of a text with several statements, and of a procedure, a part may have been committed.
 		t.aside = t.aside || !isSingleStatement(s.sql) || !mayRunAgain(s.sql)
+		t.c.forceSavepoint = t.c.forceSavepoint || setsForceSavepointRestart(s.sql)
 		r := &t.c.lone
 		*r = record{statement: *s}
-		t.history.records = append(t.history.records[:0], r)
+		t.history.add(r)
 		return r
 	}
 	r := &record{statement: *s}
 	t.watch(s.sql)
-	if t.state != txLive || t.aside || t.cause != "" {
-		return r
-	}
+	t.put(r)
+	return r
+}
+
+// put puts r on record, if there still is one.
+func (t *tx) put(r *record) {
 	switch {
+	case !t.restartable():
+	case !t.explicit:
+		t.history.add(r)
 	case len(t.history.records) >= t.policy.MaxStatements:
 		t.unreplayable(causeStatements)
 	case t.history.bytes+r.size() > t.policy.MaxBytes:
 		t.unreplayable(causeBytes)
 	default:
-		r.ddl = isDDL(s.sql)
+		r.ddl, r.commits = isDDL(r.sql), mayCommit(r.sql)
 		t.history.add(r)
 		t.c.connector.metrics.historyBytes(r.size())
 	}
-	return r
+}
+
+// unrecord takes r, the latest statement, off the record again: it is not to be replayed.
+func (t *tx) unrecord(r *record) {
+	if !t.history.drop(r) || !t.explicit {
+		return
+	}
+	t.c.connector.metrics.historyBytes(-r.size())
 }
 
 // watch looks for the few statements that change how the transaction is to be treated.
 func (t *tx) watch(sql string) {
 	switch {
 	case restartSavepoint(sql), t.c.forceSavepoint && savepointStatement(sql):
+		if !t.aside {
+			t.c.connector.metrics.notReplayable(causeApplicationSavepoint)
+		}
 		t.standAside()
 	case asOfSystemTime(sql):
 		t.unreplayable(causeAsOfSystemTime)
@@ -298,6 +345,9 @@ func (t *tx) unreplayable(cause notReplayableCause) {
 }
 
 func (t *tx) forget() {
+	if !t.explicit {
+		return
+	}
 	t.c.connector.metrics.historyBytes(-t.history.bytes)
 	t.history.clear()
 }
@@ -306,20 +356,28 @@ func (t *tx) forget() {
 func (t *tx) answered(r *record, tag pgconn.CommandTag, err error) {
 	r.settle()
 	r.affected = tag.RowsAffected()
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		r.code = pgErr.Code
 	}
 	if !t.explicit || t.state != txLive || t.c.pg.IsClosed() {
 		return
 	}
-	switch status := t.c.pg.TxStatus(); {
-	case status == statusIdle && t.begun:
-		t.give(txOver, outcomeOver, nil)
-		t.leaveLane()
-	case status == statusOpen && tag.String() == sqlCommit:
-		t.standAside() // the application released our savepoint: it has committed, and only COMMIT is left to send
+	switch {
+	case t.endedUnasked():
+		t.overUnasked()
+	case t.c.pg.TxStatus() != statusOpen || tag.String() != sqlCommit:
+	case releases(r.sql):
+		t.standAside()
+		t.released = true
+	default: // COMMIT AND CHAIN
+		t.overUnasked()
 	}
+}
+
+// overUnasked ends the record of a transaction that the server has ended.
+func (t *tx) overUnasked() {
+	t.give(txOver, outcomeOver, nil)
+	t.leaveLane()
 }
 
 func (t *tx) leaveLane() {
@@ -333,19 +391,26 @@ func (t *tx) Commit() error {
 	if t.state == txCommitted {
 		return nil
 	}
-	return t.commit(t.ctx)
+	err := t.commit(t.ctx)
+	if err != nil {
+		_ = t.rollback() // the application has no other way to do it now, and the locks must not wait for the connection's next use
+	}
+	return err
 }
 
 // commit is Commit without the end of the driver's transaction.
 func (t *tx) commit(ctx context.Context) error {
 	if err := t.refuse(); err != nil {
 		if t.state == txConflict {
-			return pgx.ErrTxCommitRollback
+			// With the cause in it: the application may not have looked at the error of the statement, or of Rows.Close.
+			return fmt.Errorf("%w: %w", pgx.ErrTxCommitRollback, t.failure)
 		}
 		return err
 	}
 	for {
 		switch {
+		case t.endedUnasked():
+			t.overUnasked()
 		case !t.begun && t.opening != nil:
 			t.state, t.outcome = txCommitted, outcomeCommitted
 			return nil // there was no statement: there is nothing to commit
@@ -353,7 +418,7 @@ func (t *tx) commit(ctx context.Context) error {
 			return t.commitFailed()
 		}
 		err := t.sendCommit(ctx)
-		if !t.absorbs(err) {
+		if !t.retries(err) {
 			return err
 		}
 		if _, err := t.restart(ctx, err, placeCommit, nil); err != nil {
@@ -409,10 +474,10 @@ func (t *tx) end() {
 	t.c.tx = nil
 	t.leaveLane()
 	t.forget()
-	if t.outcome == outcomeCommitted {
+	if t.outcome == outcomeCommitted && t.begun {
 		t.c.connector.throttle.committed()
 	}
-	if t.begun {
+	if t.sent {
 		t.c.connector.metrics.transactionEnded(t.outcome, t.attempts, time.Since(t.started))
 	}
 }
