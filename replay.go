@@ -106,7 +106,11 @@ func (t *tx) compareLive(n int, r *record, a answer, err error) (answer, error) 
 	if err == nil {
 		differs, err = r.compareRows(&a)
 	}
-	if differs == nil && r.rows > 0 && t.isStatementError(err) {
+	switch {
+	case differs != nil:
+	case r.shown && r.otherColumns(err):
+		differs = &DivergenceError{Kind: DivergedColumns}
+	case r.rows > 0 && t.isStatementError(err):
 		differs = &DivergenceError{Kind: DivergedSQLState, is: codeOf(err)}
 	}
 	if differs != nil {
@@ -136,6 +140,8 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err er
 	case stalePlan(err) && r.prepared != nil && !r.prepared.gone && r.code != codeOf(err):
 		t.c.invalidate(r.prepared, err)
 		return errStaleInReplay
+	case differs == nil && r.shown && r.otherColumns(err):
+		differs = &DivergenceError{Kind: DivergedColumns}
 	case differs == nil && codeOf(err) != r.code:
 		differs = &DivergenceError{Kind: DivergedSQLState, was: r.code, is: codeOf(err)}
 	case differs == nil && err != nil && early && r.rows > 0:
@@ -157,6 +163,12 @@ func diverged(n int, differs *DivergenceError, a *answer) error {
 // isStatementError says whether err is the server's answer to a statement, and no conflict.
 func (t *tx) isStatementError(err error) bool {
 	return codeOf(err) != "" && conflictOf(err) == nil && !t.c.pg.IsClosed()
+}
+
+// otherColumns says whether the server could not give the columns in the formats that were asked for, because there are more or
+// fewer of them than when the statement was described.
+func (r *record) otherColumns(err error) bool {
+	return r.code == "" && len(r.resultFormats) > 1 && codeOf(err) == codeProtocolViolation
 }
 
 func codeOf(err error) string {
