@@ -111,11 +111,16 @@ func (r *rows) decode(i int, src []byte) (driver.Value, error) {
 	return r.shape.decoders[i](src)
 }
 
-// Close reads what is left of the answer. A conflict that only shows now is absorbed like any other.
+// Close reads what is left of the answer. A conflict that only shows now is absorbed like any other; where it
+// can't be, that may well go unheard: few look at the error of Close, and database/sql itself does not always.
 func (r *rows) Close() error {
+	told := r.over
 	r.ahead = false
 	r.drain()
 	r.done()
+	if !told && r.err != nil && r.t.state == txConflict {
+		r.t.unheard = true
+	}
 	return r.err
 }
 

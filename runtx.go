@@ -138,7 +138,7 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	}
 	t.forget()
 	t.state, t.outcome, t.failure, t.cause = txLive, "", nil, ""
-	t.aside = false
+	t.aside, t.unheard = false, false
 	t.savepoint = t.savepoint || t.c.crdb && !t.c.forceSavepoint
 	if err := t.nextAttempt(ctx, conflict, placeStatement); err != nil {
 		if t.state != txLost {

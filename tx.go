@@ -63,6 +63,7 @@ type tx struct {
 	aside   bool               // the application restarts by itself, or doesn't want retries: nothing is recorded
 	cause   notReplayableCause // why it can't be replayed; "" if it can
 	failure error              // what the application was told when it came to txConflict or txLost
+	unheard bool               // by the error of Rows.Close, so that it may not know
 	outcome outcome            // for the metrics; set when the application is told
 
 	attempts int
@@ -146,6 +147,9 @@ func (t *tx) refuse() error {
 	case t.rows != nil:
 		return errRowsOpen
 	case t.state == txLost:
+		return t.failure
+	case t.state == txConflict && t.unheard:
+		t.unheard = false
 		return t.failure
 	case t.state == txConflict:
 		return errTxAborted
@@ -343,7 +347,7 @@ func (t *tx) Commit() error {
 // commit is Commit without the end of the driver's transaction.
 func (t *tx) commit(ctx context.Context) error {
 	if err := t.refuse(); err != nil {
-		if t.state == txConflict {
+		if err == errTxAborted { //nolint:errorlint // refuse's own
 			return pgx.ErrTxCommitRollback
 		}
 		return err
