@@ -95,10 +95,11 @@ func (t *tx) compareLive(n int, r *record, a answer, err error) (answer, error) 
 		differs, err = r.compareRows(&a)
 	}
 	switch {
-	case differs != nil:
+	case err != nil && !t.isStatementError(err):
+		return a, err
 	case r.shown && r.otherColumns(err):
 		differs = &DivergenceError{Kind: DivergedColumns}
-	case r.rows > 0 && t.isStatementError(err):
+	case err != nil && r.rows > 0:
 		differs = &DivergenceError{Kind: DivergedSQLState, is: codeOf(err)}
 	}
 	if differs != nil {
@@ -111,10 +112,11 @@ func (t *tx) compareLive(n int, r *record, a answer, err error) (answer, error) 
 func (t *tx) compareDone(n int, r *record, a answer, err error) error {
 	var differs *DivergenceError
 	var tag pgconn.CommandTag
-	early := true
-	if err == nil {
+	switch {
+	case err == nil:
 		differs, err = r.compareRows(&a)
-		early = err != nil
+	case r.rows > 0:
+		differs = &DivergenceError{Kind: DivergedEndOfRows, Row: 1}
 	}
 	if err == nil && differs == nil {
 		tag, differs, err = r.compareEnd(&a)
@@ -125,12 +127,10 @@ func (t *tx) compareDone(n int, r *record, a answer, err error) error {
 	case stalePlan(err) && r.prepared != nil && !r.prepared.gone && r.code != codeOf(err):
 		t.c.invalidate(r.prepared)
 		return errStaleInReplay
-	case differs == nil && r.shown && r.otherColumns(err):
+	case r.shown && r.otherColumns(err):
 		differs = &DivergenceError{Kind: DivergedColumns}
-	case differs == nil && codeOf(err) != r.code:
+	case codeOf(err) != r.code && (err != nil || differs == nil || !r.shown):
 		differs = &DivergenceError{Kind: DivergedSQLState, was: r.code, is: codeOf(err)}
-	case differs == nil && err != nil && early && r.rows > 0:
-		differs = &DivergenceError{Kind: DivergedEndOfRows, Row: 1}
 	}
 	if differs != nil {
 		return diverged(n, differs, &a)
@@ -163,7 +163,8 @@ func codeOf(err error) string {
 	return ""
 }
 
-// compareRows reads as many rows as the application was handed, and no more. An error is the answer's; it has been closed then.
+// compareRows reads as many rows as the application was handed, and no more. An error is the answer's, which has been closed then,
+// and comes with a divergence: there were too few rows before it.
 func (r *record) compareRows(a *answer) (*DivergenceError, error) {
 	if r.shown && a.result != nil && shapeOfAnswer(a.result.FieldDescriptions()).digest != r.columns {
 		return &DivergenceError{Kind: DivergedColumns}, nil
@@ -176,10 +177,7 @@ func (r *record) compareRows(a *answer) (*DivergenceError, error) {
 	for d.rows < r.rows {
 		if !a.next() {
 			_, err := a.close()
-			if err != nil {
-				return nil, err
-			}
-			return &DivergenceError{Kind: DivergedEndOfRows, Row: d.rows + 1}, nil
+			return &DivergenceError{Kind: DivergedEndOfRows, Row: d.rows + 1}, err
 		}
 		d.add(a.result.Values())
 	}
@@ -204,10 +202,11 @@ func (r *record) compareRows(a *answer) (*DivergenceError, error) {
 
 // compareEnd reads the rest of the answer.
 func (r *record) compareEnd(a *answer) (pgconn.CommandTag, *DivergenceError, error) {
-	if r.end && a.next() {
-		return pgconn.CommandTag{}, &DivergenceError{Kind: DivergedEndOfRows, Row: r.rows + 1}, nil
-	}
+	more := r.end && a.next()
 	tag, err := a.close()
+	if more {
+		return tag, &DivergenceError{Kind: DivergedEndOfRows, Row: r.rows + 1}, err
+	}
 	if err == nil && r.asked && tag.RowsAffected() != r.affected {
 		return tag, &DivergenceError{Kind: DivergedCount}, nil
 	}

@@ -36,6 +36,7 @@ func (t *tx) query(ctx context.Context, s *statement, end traceEnd) (driver.Rows
 	r.open(s)
 	r.ahead = r.next()
 	if r.err != nil {
+		r.rec.end = true
 		return nil, r.err
 	}
 	r.show()
@@ -68,10 +69,10 @@ func (r *rows) show() {
 func (r *rows) advance() error {
 	if !r.ahead && !r.next() {
 		r.done()
+		r.rec.end = true // in front of an error, too
 		if r.err != nil {
 			return r.err
 		}
-		r.rec.end = true
 		return io.EOF
 	}
 	r.ahead = false
