@@ -107,10 +107,11 @@ func (t *tx) compareLive(n int, r *record, a answer, err error) (answer, error) 
 		differs, err = r.compareRows(&a)
 	}
 	switch {
-	case differs != nil:
+	case err != nil && !t.isStatementError(err):
+		return a, err
 	case r.shown && r.otherColumns(err):
 		differs = &DivergenceError{Kind: DivergedColumns}
-	case r.rows > 0 && t.isStatementError(err):
+	case err != nil && r.rows > 0:
 		differs = &DivergenceError{Kind: DivergedSQLState, is: codeOf(err)}
 	}
 	if differs != nil {
@@ -126,10 +127,11 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err er
 	var tag pgconn.CommandTag
 	_, end := t.c.trace.start(ctx, t.c.pc, r.sql, nil)
 	defer func() { end(t.c.pc, tag, err) }()
-	early := true
-	if err == nil {
+	switch {
+	case err == nil:
 		differs, err = r.compareRows(&a)
-		early = err != nil
+	case r.rows > 0:
+		differs = &DivergenceError{Kind: DivergedEndOfRows, Row: 1}
 	}
 	if err == nil && differs == nil {
 		tag, differs, err = r.compareEnd(&a)
@@ -140,12 +142,10 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err er
 	case stalePlan(err) && r.prepared != nil && !r.prepared.gone && r.code != codeOf(err):
 		t.c.invalidate(r.prepared, err)
 		return errStaleInReplay
-	case differs == nil && r.shown && r.otherColumns(err):
+	case r.shown && r.otherColumns(err):
 		differs = &DivergenceError{Kind: DivergedColumns}
-	case differs == nil && codeOf(err) != r.code:
+	case codeOf(err) != r.code && (err != nil || differs == nil || !r.shown):
 		differs = &DivergenceError{Kind: DivergedSQLState, was: r.code, is: codeOf(err)}
-	case differs == nil && err != nil && early && r.rows > 0:
-		differs = &DivergenceError{Kind: DivergedEndOfRows, Row: 1}
 	}
 	if differs != nil {
 		return diverged(n, differs, &a)
@@ -178,7 +178,8 @@ func codeOf(err error) string {
 	return ""
 }
 
-// compareRows reads as many rows as the application was handed, and no more. An error is the answer's; it has been closed then.
+// compareRows reads as many rows as the application was handed, and no more. An error is the answer's, which has been closed then,
+// and comes with a divergence: there were too few rows before it.
 func (r *record) compareRows(a *answer) (*DivergenceError, error) {
 	if r.shown && a.result != nil && shapeOfAnswer(a.result.FieldDescriptions()).digest != r.columns {
 		return &DivergenceError{Kind: DivergedColumns}, nil
@@ -191,10 +192,7 @@ func (r *record) compareRows(a *answer) (*DivergenceError, error) {
 	for d.rows < r.rows {
 		if !a.next() {
 			_, err := a.close()
-			if err != nil {
-				return nil, err
-			}
-			return &DivergenceError{Kind: DivergedEndOfRows, Row: d.rows + 1}, nil
+			return &DivergenceError{Kind: DivergedEndOfRows, Row: d.rows + 1}, err
 		}
 		d.add(a.result.Values())
 	}
@@ -219,10 +217,11 @@ func (r *record) compareRows(a *answer) (*DivergenceError, error) {
 
 // compareEnd reads the rest of the answer.
 func (r *record) compareEnd(a *answer) (pgconn.CommandTag, *DivergenceError, error) {
-	if r.end && a.next() {
-		return pgconn.CommandTag{}, &DivergenceError{Kind: DivergedEndOfRows, Row: r.rows + 1}, nil
-	}
+	more := r.end && a.next()
 	tag, err := a.close()
+	if more {
+		return tag, &DivergenceError{Kind: DivergedEndOfRows, Row: r.rows + 1}, err
+	}
 	if err == nil && r.asked && tag.RowsAffected() != r.affected {
 		return tag, &DivergenceError{Kind: DivergedCount}, nil
 	}

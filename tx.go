@@ -65,6 +65,7 @@ type tx struct {
 	released bool               // the application has released the restart savepoint: it is committed, and only COMMIT is left to send
 	cause    notReplayableCause // why it can't be replayed; "" if it can
 	failure  error              // what the application was told when it came to txConflict or txLost
+	unheard  bool               // by the error of Rows.Close, so that it may not know
 	outcome  outcome            // for the metrics; set when the application is told
 
 	attempts int
@@ -158,6 +159,9 @@ func (t *tx) refuse() error {
 	case t.rows != nil:
 		return errRowsOpen
 	case t.state == txLost:
+		return t.failure
+	case t.state == txConflict && t.unheard:
+		t.unheard = false
 		return t.failure
 	case t.state == txConflict:
 		return errTxAborted
