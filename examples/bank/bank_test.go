@@ -31,7 +31,7 @@ func TestMoneyLost(t *testing.T) {
 
 // TestOtherErrors has a kind of transfer that fails, and not with a conflict.
 func TestOtherErrors(t *testing.T) {
-	opts, err := parseOptions(short(), io.Discard)
+	opts, err := parseOptions(short("-postgres"), io.Discard)
 	require.NoError(t, err)
 	opts.kinds = []kind{{name: "typo", title: "typo", do: func(ctx context.Context, tx *sql.Tx, _ transfer) error {
 		_, err := tx.ExecContext(ctx, "UPDATE acounts SET balance = 0")

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -76,17 +77,26 @@ func get(t *testing.T, url string) string {
 func TestInterrupt(t *testing.T) {
 	self, err := os.FindProcess(os.Getpid())
 	require.NoError(t, err)
-	for what, match := range map[string]string{
-		"between loads": `pgx, blind`,
-		"in a load":     `pgx, read-modify-write`,
+	for what, c := range map[string]struct {
+		match, duration string
+		after           time.Duration
+	}{
+		"while it sets up": {match: `bank: `, duration: "1m"},
+		"in a load":        {match: `bank: `, duration: "1m", after: 500 * time.Millisecond},
+		"between loads":    {match: `pgx, blind updates`, duration: "2s"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			var stdout bytes.Buffer
-			stderr := &onFirst{match: regexp.MustCompile(match), do: func([]string) { assert.NoError(t, self.Signal(os.Interrupt)) }}
-			status := mainStatus(short("-duration", "1m", "-drivers", "pgx,cockroachdb", "-kinds", "blind,modify"), &stdout, stderr)
-			assert.Equal(t, exitInterrupted, status, "%s", stderr)
-			assert.Contains(t, stderr.String(), "bank: interrupted\n")
-			assert.NotContains(t, stdout.String(), "committed", "no table")
+			interrupt := func() { assert.NoError(t, self.Signal(os.Interrupt)) }
+			out := &onFirst{match: regexp.MustCompile(c.match), do: func([]string) {
+				if c.after == 0 {
+					interrupt()
+				} else {
+					time.AfterFunc(c.after, interrupt)
+				}
+			}}
+			assert.Equal(t, exitInterrupted, mainStatus(short("-duration", c.duration), out, out), "%s", out)
+			assert.Contains(t, out.String(), "bank: interrupted\n")
+			assert.NotContains(t, out.String(), "absorbed", "no table")
 		})
 	}
 }

@@ -43,7 +43,10 @@ type bar struct {
 	done time.Duration // by the loads before
 }
 
-const barUpdate = 100 * time.Millisecond
+const (
+	barUpdate   = 100 * time.Millisecond
+	widestState = 75 // so that the bar stays where it is
+)
 
 func newBar(w io.Writer, duration time.Duration) *bar {
 	return &bar{ProgressBar: progressbar.NewOptions64(duration.Milliseconds(),
@@ -52,7 +55,7 @@ func newBar(w io.Writer, duration time.Duration) *bar {
 		progressbar.OptionSetElapsedTime(false),
 		progressbar.OptionSetPredictTime(false),
 		progressbar.OptionClearOnFinish(),
-		progressbar.OptionSetTheme(progressbar.ThemeUnicode),
+		progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: "░"}), // the library's own needs a special font
 	)}
 }
 
@@ -63,7 +66,7 @@ func (b *bar) watch(title string, l *load) func() {
 		ticker := time.NewTicker(barUpdate)
 		defer ticker.Stop()
 		for {
-			b.Describe(l.state(title))
+			b.Describe(fmt.Sprintf("%-*s", widestState, l.state(title)))
 			_ = b.Set64((b.done + min(time.Since(began), l.window)).Milliseconds())
 			select {
 			case <-ticker.C:
