@@ -66,15 +66,22 @@ func (t *tx) nextAttempt(ctx context.Context, conflict error, at place) error {
 	if t.cause != "" {
 		return &NotReplayableError{Cause: string(t.cause), err: conflict}
 	}
-	if bound := t.spent(); bound != "" {
+	bound := t.spent()
+	if bound == "" {
+		if err := cmp.Or(ctx.Err(), t.ctx.Err()); err != nil {
+			return err
+		}
+		var err error
+		if bound, err = t.queue(ctx); err != nil {
+			return err
+		}
+	}
+	if bound != "" {
 		return &RetriesExhaustedError{Attempts: t.attempts, Elapsed: time.Since(t.started), Bound: bound, err: conflict}
 	}
 	t.attempts++
 	t.c.connector.metrics.retried(reasonOf(conflict), at)
-	if err := cmp.Or(ctx.Err(), t.ctx.Err()); err != nil {
-		return err
-	}
-	return t.queue(ctx)
+	return nil
 }
 
 // spent says which bound is reached; "" if none.
@@ -82,7 +89,7 @@ func (t *tx) spent() Bound {
 	switch {
 	case t.attempts >= t.policy.MaxAttempts:
 		return BoundAttempts
-	case time.Since(t.started) >= t.policy.MaxElapsed:
+	case t.timeLeft() <= 0:
 		return BoundElapsed
 	case !t.c.connector.throttle.take():
 		return BoundThrottle
@@ -91,38 +98,48 @@ func (t *tx) spent() Bound {
 }
 
 // queue comes back when it is this transaction's turn to retry, with the opening set. At most one transaction of a connector
-// retries at a time, in the lane: retriers mostly fight each other. It never waits with locks held.
-func (t *tx) queue(ctx context.Context) error {
+// retries at a time, in the lane: retriers mostly fight each other. It never waits with locks held, nor for longer than there is
+// time for a new attempt: then it says which bound was in the way.
+func (t *tx) queue(ctx context.Context) (Bound, error) {
 	lane, metrics := t.c.connector.lane, t.c.connector.metrics
 	if !t.pass.holds() {
 		t.pass = lane.tryEnter()
 		if t.pass != nil {
 			t.opening = t.atOnce()
-			return nil
+			return "", nil
 		}
 	} else {
 		if err := t.stepBack(ctx); err != nil {
-			return err
+			return "", err
 		}
 		t.waits++
 		d := t.policy.backoff(t.waits, rand.Float64)
+		if d >= t.timeLeft() {
+			return BoundElapsed, nil
+		}
 		metrics.waited(d)
 		t.opening = t.beginning(true)
-		return sleep(ctx, t.ctx, d)
+		return "", sleep(ctx, t.ctx, d)
 	}
 
 	if err := t.stepBack(ctx); err != nil {
-		return err
+		return "", err
 	}
 	came := time.Now()
 	metrics.laneWaiting(1)
 	var err error
-	t.pass, err = lane.enter(ctx, t.ctx, min(t.policy.LaneWait, t.policy.MaxElapsed-time.Since(t.started)))
+	t.pass, err = lane.enter(ctx, t.ctx, min(t.policy.LaneWait, t.timeLeft()))
 	metrics.laneWaiting(-1)
 	metrics.waitedForLane(time.Since(came))
+	if err == nil && t.timeLeft() <= 0 {
+		return BoundElapsed, nil
+	}
 	t.opening = t.beginning(t.pass != nil)
-	return err
+	return "", err
 }
+
+// timeLeft is how much longer a new attempt may begin.
+func (t *tx) timeLeft() time.Duration { return t.policy.MaxElapsed - time.Since(t.started) }
 
 // stepBack gives up the locks before a wait.
 func (t *tx) stepBack(ctx context.Context) error {
