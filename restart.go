@@ -68,29 +68,22 @@ func (t *tx) outcomeOfReplay(err, conflict error) error {
 
 // nextAttempt decides whether there is to be another attempt, waits if it must, and sets the opening.
 func (t *tx) nextAttempt(ctx context.Context, conflict error, at place) error {
+	t.conflict = conflict
 	if t.cause != "" {
 		return &NotReplayableError{Cause: string(t.cause), err: conflict}
 	}
 	if bound := t.spent(); bound != "" {
-		return t.exhausted(bound, conflict)
+		return t.exhausted(bound)
 	}
-	t.attempts++
-	t.conflict = conflict
-	t.c.connector.metrics.retried(reasonOf(conflict), at)
 	if err := cmp.Or(ctx.Err(), t.ctx.Err()); err != nil {
 		return err
 	}
 	if err := t.queue(ctx); err != nil {
 		return err
 	}
-	if time.Since(t.started) >= t.policy.MaxElapsed { // the wait took what was left
-		return t.exhausted(BoundElapsed, conflict)
-	}
+	t.attempts++
+	t.c.connector.metrics.retried(reasonOf(conflict), at)
 	return nil
-}
-
-func (t *tx) exhausted(bound Bound, conflict error) error {
-	return &RetriesExhaustedError{Attempts: t.attempts, Elapsed: time.Since(t.started), Bound: bound, err: conflict}
 }
 
 // spent says which bound is reached; "" if none.
@@ -98,7 +91,7 @@ func (t *tx) spent() Bound {
 	switch {
 	case t.attempts >= t.policy.MaxAttempts:
 		return BoundAttempts
-	case time.Since(t.started) >= t.policy.MaxElapsed:
+	case t.timeLeft() <= 0:
 		return BoundElapsed
 	case !t.c.connector.throttle.take():
 		return BoundThrottle
@@ -106,8 +99,16 @@ func (t *tx) spent() Bound {
 	return ""
 }
 
+// timeLeft is for how much longer a new attempt may begin.
+func (t *tx) timeLeft() time.Duration { return t.policy.MaxElapsed - time.Since(t.started) }
+
+func (t *tx) exhausted(bound Bound) error {
+	return &RetriesExhaustedError{Attempts: t.attempts, Elapsed: time.Since(t.started), Bound: bound, err: t.conflict}
+}
+
 // queue comes back when it is this transaction's turn to retry, with the opening set. At most one transaction of a connector
-// retries at a time, in the lane: retriers mostly fight each other. It never waits with locks held.
+// retries at a time, in the lane: retriers mostly fight each other. It never waits with locks held, nor for longer than there is
+// time for a new attempt.
 func (t *tx) queue(ctx context.Context) error {
 	if t.pass.holds() {
 		return t.backOff(ctx)
@@ -125,10 +126,15 @@ func (t *tx) backOff(ctx context.Context) error {
 		return err
 	}
 	t.waits++
-	d := t.policy.backoff(t.waits, rand.Float64)
-	t.c.connector.metrics.waited(d)
+	wait := t.policy.backoff(t.waits, rand.Float64)
+	if wait >= t.timeLeft() {
+		return t.exhausted(BoundElapsed)
+	}
+	began := time.Now()
+	err := sleep(ctx, t.ctx, wait)
+	t.c.connector.metrics.waited(time.Since(began))
 	t.opening = t.beginning(true)
-	return sleep(ctx, t.ctx, d)
+	return err
 }
 
 func (t *tx) waitForLane(ctx context.Context) error {
@@ -138,9 +144,12 @@ func (t *tx) waitForLane(ctx context.Context) error {
 	metrics, came := t.c.connector.metrics, time.Now()
 	metrics.laneWaiting(1)
 	var err error
-	t.pass, err = t.c.connector.lane.enter(ctx, t.ctx, min(t.policy.LaneWait, t.policy.MaxElapsed-time.Since(t.started)))
+	t.pass, err = t.c.connector.lane.enter(ctx, t.ctx, min(t.policy.LaneWait, t.timeLeft()))
 	metrics.laneWaiting(-1)
 	metrics.waitedForLane(time.Since(came))
+	if err == nil && t.timeLeft() <= 0 {
+		return t.exhausted(BoundElapsed)
+	}
 	t.opening = t.beginning(t.pass != nil)
 	return err
 }

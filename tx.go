@@ -224,7 +224,7 @@ func (t *tx) told(err error, sql string) error {
 	if unsent {
 		sql = "" // and so has committed nothing
 	}
-	failed, ok := errors.AsType[*openingError](err)
+	failed, ok := err.(*openingError) //nolint:errorlint // wrapped in an outcome it is told already
 	if ok {
 		err = failed.err
 	}
