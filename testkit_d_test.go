@@ -72,10 +72,11 @@ func (s script) reply(st fakepg.Statement) fakepg.Reply {
 // A rig is a pool on a server in memory, both in a synctest bubble: time is virtual, and what nobody ends fails the test.
 type rig struct {
 	*fakepg.Server
-	db       *sql.DB
-	cfg      *cockroachdb.Config
-	registry *prometheus.Registry
-	started  time.Time
+	db        *sql.DB
+	connector *cockroachdb.Connector // the db's
+	cfg       *cockroachdb.Config
+	registry  *prometheus.Registry
+	started   time.Time
 
 	mu     sync.Mutex
 	ran    []execution
@@ -130,19 +131,19 @@ func newRig(t *testing.T, s script, options ...any) *rig {
 		}
 	}
 	r.registry.MustRegister(r.cfg.Metrics)
-	r.db = r.pool(t)
+	r.connector, r.db = r.pool(t)
 	return r
 }
 
 // pool opens one more pool, with a lane and a throttle of its own.
-func (r *rig) pool(t *testing.T) *sql.DB {
+func (r *rig) pool(t *testing.T) (*cockroachdb.Connector, *sql.DB) {
 	t.Helper()
 	connector, err := cockroachdb.NewConnector(r.cfg)
 	require.NoError(t, err)
 	db := sql.OpenDB(connector)
 	db.SetMaxIdleConns(50)
 	t.Cleanup(func() { _ = db.Close() })
-	return db
+	return connector, db
 }
 
 // withPolicy is an option of newRig that changes the default policy.
