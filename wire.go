@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -25,7 +26,8 @@ type answer struct {
 	tag    pgconn.CommandTag
 	err    error
 
-	control bool // set by close: of a text of the simple protocol, that it held a COMMIT or a BEGIN
+	departed bool // the connection was open when multi was sent
+	control  bool // set by close: of a text of the simple protocol, that it held a COMMIT or a BEGIN
 }
 
 // next moves to the next row of the (first) result.
@@ -47,7 +49,7 @@ func (a *answer) close() (pgconn.CommandTag, error) {
 	if a.pipe != nil {
 		a.keep(a.tag, a.pipe.Close())
 	}
-	*a = answer{tag: a.tag, err: a.err, control: a.control}
+	*a = answer{tag: a.tag, err: a.err, departed: a.departed, control: a.control}
 	return a.tag, a.err
 }
 
@@ -62,10 +64,18 @@ func controls(tag pgconn.CommandTag) bool {
 
 func (a *answer) keep(tag pgconn.CommandTag, err error) {
 	a.tag = tag
-	if a.err == nil {
-		a.err = bare(err)
+	if a.err != nil {
+		return
+	}
+	a.err = bare(err)
+	if a.departed && errors.Is(err, pgconn.ErrConnClosed) {
+		a.err = errAnswerLost
 	}
 }
+
+// errAnswerLost is what a connection that breaks before the answer is there comes to in the simple protocol. pgconn says "conn
+// closed" then, which claims that nothing was sent; database/sql would run the statement a second time.
+var errAnswerLost = fmt.Errorf("the connection was lost before the answer was there: %w", io.ErrUnexpectedEOF)
 
 // bare takes the server's error out of pgconn's wrapping of a failed Parse: ORMs look at the type of an error.
 func bare(err error) error {
@@ -103,8 +113,9 @@ func (c *Conn) send(ctx context.Context, opening []string, s *statement) (a answ
 }
 
 func (c *Conn) sendSimple(ctx context.Context, sql string) (answer, error) {
+	open := !c.pg.IsClosed()
 	multi := c.pg.Exec(ctx, sql)
-	a := answer{multi: multi}
+	a := answer{multi: multi, departed: open}
 	if multi.NextResult() {
 		a.result = multi.ResultReader()
 		return a, nil
