@@ -74,9 +74,6 @@ func (t *tx) nextAttempt(ctx context.Context, conflict error, at place) error {
 	if bound := t.spent(); bound != "" {
 		return t.exhausted(bound, conflict)
 	}
-	t.attempts++
-	t.conflict = conflict
-	t.c.connector.metrics.retried(reasonOf(conflict), at)
 	if err := cmp.Or(ctx.Err(), t.ctx.Err()); err != nil {
 		return err
 	}
@@ -86,6 +83,9 @@ func (t *tx) nextAttempt(ctx context.Context, conflict error, at place) error {
 	if time.Since(t.started) >= t.policy.MaxElapsed { // the wait took what was left
 		return t.exhausted(BoundElapsed, conflict)
 	}
+	t.attempts++
+	t.conflict = conflict
+	t.c.connector.metrics.retried(reasonOf(conflict), at)
 	return nil
 }
 
@@ -121,10 +121,11 @@ func (t *tx) queue(ctx context.Context) error {
 			return err
 		}
 		t.waits++
-		d := t.policy.backoff(t.waits, rand.Float64)
-		metrics.waited(d)
+		began := time.Now()
+		err := sleep(ctx, t.ctx, t.policy.backoff(t.waits, rand.Float64))
+		metrics.waited(time.Since(began))
 		t.opening = t.beginning(true)
-		return sleep(ctx, t.ctx, d)
+		return err
 	}
 
 	if err := t.stepBack(ctx); err != nil {

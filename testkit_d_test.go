@@ -121,7 +121,7 @@ func newRig(t *testing.T, s script, options ...any) *rig {
 		return s.reply(st)
 	}), serverOptions...)
 	var err error
-	r.cfg, err = cockroachdb.ParseConfig(r.DSN() + query)
+	r.cfg, err = cockroachdb.ParseConfig(r.DSN() + query) // which has a '?' already
 	require.NoError(t, err)
 	r.cfg.ConnConfig.DialFunc, r.cfg.ConnConfig.LookupFunc = r.Dial, r.Lookup
 	r.cfg.Metrics = cockroachdb.NewMetrics()
