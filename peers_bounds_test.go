@@ -261,8 +261,8 @@ func TestPeerCase22_LaneWaitEndsAtMaxElapsed(t *testing.T) {
 	})
 }
 
-// cancelled is a context that ends after d, by itself or by its deadline.
-func cancelled(t testing.TB, how string, d time.Duration) (context.Context, error) {
+// endingAfter is a context that ends after d, by itself or by its deadline.
+func endingAfter(t testing.TB, how string, d time.Duration) (context.Context, error) {
 	if how == "deadline" {
 		ctx, cancel := context.WithTimeout(t.Context(), d)
 		t.Cleanup(cancel)
@@ -301,7 +301,7 @@ func TestPeerCase23_CancelledWhileWaiting(t *testing.T) {
 							mustExec(t, holder, update(9))
 							st.srv.Forget()
 						}
-						ctx, want := cancelled(t, how, time.Second)
+						ctx, want := endingAfter(t, how, time.Second)
 						began := time.Now()
 						txCtx, stmtCtx, sql := t.Context(), ctx, update(1)
 						if whose != "statement's" {
@@ -338,7 +338,7 @@ func TestPeerCase23_CancelledLeavesTheLane(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		st := newMemoryStage(t, playbook{update(1): {lost, lost, won}, update(2): {lost, won}}, policyOf(longWaits))
-		ctx, want := cancelled(t, "cancel", time.Second)
+		ctx, want := endingAfter(t, "cancel", time.Second)
 		tx := st.begin(t)
 		_, err := tx.ExecContext(ctx, update(1))
 		require.ErrorIs(t, err, want)

@@ -71,10 +71,11 @@ func (s script) reply(st fakepg.Statement) fakepg.Reply {
 // A rig is a pool on a server in memory, both in a synctest bubble: time is virtual, and what nobody ends fails the test.
 type rig struct {
 	*fakepg.Server
-	db       *sql.DB
-	cfg      *cockroachdb.Config
-	registry *prometheus.Registry
-	started  time.Time
+	db        *sql.DB
+	connector *cockroachdb.Connector // the db's
+	cfg       *cockroachdb.Config
+	registry  *prometheus.Registry
+	started   time.Time
 
 	mu     sync.Mutex
 	ran    []execution
@@ -119,7 +120,7 @@ func newRig(t *testing.T, s script, options ...any) *rig {
 		return s.reply(st)
 	}), serverOptions...)
 	var err error
-	r.cfg, err = cockroachdb.ParseConfig(r.DSN() + query)
+	r.cfg, err = cockroachdb.ParseConfig(r.DSN() + query) // which has a '?' already
 	require.NoError(t, err)
 	r.cfg.ConnConfig.DialFunc, r.cfg.ConnConfig.LookupFunc = r.Dial, r.Lookup
 	r.cfg.Metrics = cockroachdb.NewMetrics()
@@ -129,19 +130,19 @@ func newRig(t *testing.T, s script, options ...any) *rig {
 		}
 	}
 	r.registry.MustRegister(r.cfg.Metrics)
-	r.db = r.pool(t)
+	r.connector, r.db = r.pool(t)
 	return r
 }
 
 // pool opens one more pool, with a lane and a throttle of its own.
-func (r *rig) pool(t *testing.T) *sql.DB {
+func (r *rig) pool(t *testing.T) (*cockroachdb.Connector, *sql.DB) {
 	t.Helper()
 	connector, err := cockroachdb.NewConnector(r.cfg)
 	require.NoError(t, err)
 	db := sql.OpenDB(connector)
 	db.SetMaxIdleConns(50)
 	t.Cleanup(func() { _ = db.Close() })
-	return db
+	return connector, db
 }
 
 // withPolicy is an option of newRig that changes the default policy.

@@ -253,6 +253,9 @@ func (t *tx) give(state txState, o outcome, err error) {
 // lose is the end of a transaction whose connection died. Nothing was committed, unless the statement that was under way may
 // have done so itself.
 func (t *tx) lose(err error, sql string) error {
+	if failed, ok := err.(*openingError); ok { //nolint:errorlint // made by this package
+		err = failed.err
+	}
 	switch {
 	case t.released:
 		t.give(txLost, outcomeCommitted, err)

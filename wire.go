@@ -97,9 +97,12 @@ func (a *answer) keep(tag pgconn.CommandTag, err error) {
 		a.err = bare(err)
 	}
 	if a.err != nil && pgconn.SafeToRetry(a.err) { // it is not: the statement was sent
-		a.err = cmp.Or(a.ctx.Err(), io.ErrUnexpectedEOF)
+		a.err = cmp.Or(a.ctx.Err(), errAnswerLost)
 	}
 }
+
+// errAnswerLost is what a connection that broke before the answer was there comes to in the simple protocol, where pgconn loses the cause.
+var errAnswerLost = fmt.Errorf("the connection was lost before the answer was there: %w", io.ErrUnexpectedEOF)
 
 // bare takes the server's error out of pgconn's wrapping of a failed Parse: ORMs look at the type of an error.
 func bare(err error) error {
