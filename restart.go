@@ -75,6 +75,14 @@ func (t *tx) outcomeOfReplay(err, conflict error) error {
 
 // nextAttempt decides whether there is to be another attempt, waits if it must, and sets the opening.
 func (t *tx) nextAttempt(ctx context.Context, conflict error, at place) error {
+	if err := t.countAttempt(ctx, conflict, at); err != nil {
+		return err
+	}
+	return t.queue(ctx)
+}
+
+// countAttempt decides whether there is to be another attempt.
+func (t *tx) countAttempt(ctx context.Context, conflict error, at place) error {
 	if t.cause != "" {
 		return &NotReplayableError{Cause: string(t.cause), err: conflict}
 	}
@@ -83,10 +91,7 @@ func (t *tx) nextAttempt(ctx context.Context, conflict error, at place) error {
 	}
 	t.attempts++
 	t.c.connector.metrics.retried(reasonOf(conflict), at)
-	if err := cmp.Or(ctx.Err(), t.ctx.Err()); err != nil {
-		return err
-	}
-	return t.queue(ctx)
+	return cmp.Or(ctx.Err(), t.ctx.Err())
 }
 
 // spent says which bound is reached; "" if none.

@@ -94,7 +94,7 @@ func (r *runner) run(ctx context.Context, stx *sql.Tx, fn func(*sql.Tx) error) e
 		case errors.Is(err, sql.ErrTxDone):
 			committed = true // there is nothing left to roll back
 			return cmp.Or(ctx.Err(), errEndedInside)
-		case !isConflict(err):
+		case !isConflict(err) && !isDivergence(err):
 			return err
 		}
 		startOver := func(ctx context.Context, t *tx) error { return t.startOver(ctx, err) }
@@ -104,6 +104,13 @@ func (r *runner) run(ctx context.Context, stx *sql.Tx, fn func(*sql.Tx) error) e
 			return again
 		}
 	}
+}
+
+// isDivergence says whether a replay has diverged, be it one that no conflict made necessary but a prepared statement that had
+// become invalid.
+func isDivergence(err error) bool {
+	_, ok := errors.AsType[*DivergenceError](err)
+	return ok
 }
 
 var errEndedInside = errors.New("cockroachdb: the function given to RunTx ended the transaction by itself (Commit, Rollback, or as SQL text); it must leave that to RunTx")
@@ -140,12 +147,26 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	t.state, t.outcome, t.failure, t.cause = txLive, "", nil, ""
 	t.aside = false
 	t.savepoint = t.savepoint || t.c.crdb && !t.c.forceSavepoint
-	if err := t.nextAttempt(ctx, conflict, placeStatement); err != nil {
+	next := t.nextAttempt
+	if isDivergence(err) {
+		// The replay that diverged has lost nothing: it has its locks, and there is nobody to wait for.
+		next = t.attemptAtOnce
+	}
+	if err := next(ctx, conflict, placeStatement); err != nil {
 		if t.state != txLost {
 			t.give(txConflict, outcomeOf(err), err)
 		}
 		return err
 	}
+	return nil
+}
+
+// attemptAtOnce is nextAttempt where there is nothing to wait for.
+func (t *tx) attemptAtOnce(ctx context.Context, conflict error, at place) error {
+	if err := t.countAttempt(ctx, conflict, at); err != nil {
+		return err
+	}
+	t.opening = t.atOnce()
 	return nil
 }
 
