@@ -58,7 +58,11 @@ func bankBalance(t testing.TB, db *sql.DB) (total int) {
 // what it has read may diverge, and is told so. Either way no money is made or lost.
 func TestBankUnderConflict(t *testing.T) {
 	t.Parallel()
-	db := open(t, enginetest.NewDB(t))
+	t.Run("CockroachDB", func(t *testing.T) { testBank(t, open(t, enginetest.NewDB(t))) })
+	t.Run("PostgreSQL", func(t *testing.T) { testBank(t, open(t, enginetest.NewDirectDB(t))) })
+}
+
+func testBank(t *testing.T, db *sql.DB) {
 	newBank(t, db)
 	const workers, transfers = 8, 40
 	var diverged, committed atomic.Int64

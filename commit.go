@@ -16,16 +16,20 @@ var (
 // sendCommit sends RELEASE and COMMIT, or COMMIT alone, in one round trip. Once that is sent, only an answer that says so means
 // that nothing was committed; a conflict comes back as it is.
 func (t *tx) sendCommit(ctx context.Context) error {
+	if t.released || t.c.pg.TxStatus() == statusIdle {
+		return t.commitNothing(ctx)
+	}
 	mine := t.state == txLive && !t.aside
-	if mine && !alive(t.c.pg) {
-		t.c.die()
-		return t.lose(errClosedByServer, "")
+	if mine {
+		if err := t.c.check(ctx); err != nil {
+			t.c.die()
+			return t.lose(err, "")
+		}
 	}
 	statements := commitPlain
 	if mine && t.savepoint {
 		statements = commitWithRelease
 	}
-	ended := t.state == txOver && t.c.pg.TxStatus() == statusIdle
 	f := t.c.launch(ctx, nil)
 	for _, sql := range statements {
 		f.pipe.SendQueryParams(sql, nil, nil, nil, nil)
@@ -39,9 +43,11 @@ func (t *tx) sendCommit(ctx context.Context) error {
 
 	tag, err := f.own(statements[0])
 	if err == nil && len(statements) > 1 {
-		// RELEASE is the commit. Whatever becomes of the COMMIT behind it, it only ends the server's transaction block.
-		t.state, t.outcome = txCommitted, outcomeCommitted
-		_, _ = f.own(sqlCommit)
+		if tag.String() == sqlCommit {
+			// RELEASE was the commit. Whatever becomes of the COMMIT behind it, it only ends the server's transaction block.
+			t.state, t.outcome = txCommitted, outcomeCommitted
+		}
+		tag, err = f.own(sqlCommit)
 	}
 	closeErr := f.land()
 	if t.state == txCommitted {
@@ -53,10 +59,24 @@ func (t *tx) sendCommit(ctx context.Context) error {
 	if err == nil {
 		err = closeErr
 	}
-	if ended && codeOf(err) != "" {
-		return err // there was nothing left to commit, which is an error to CockroachDB
-	}
 	return t.commitAnswer(tag, err)
+}
+
+// commitNothing sends a COMMIT that decides nothing: the application has ended the transaction, or released its savepoint.
+func (t *tx) commitNothing(ctx context.Context) error {
+	f := t.c.launch(ctx, commitPlain)
+	err := f.depart()
+	if err == nil {
+		err = f.land()
+	}
+	if t.released {
+		t.state, t.outcome = txCommitted, outcomeCommitted
+		return nil
+	}
+	if failed, ok := errors.AsType[*openingError](err); ok {
+		err = failed.err
+	}
+	return err
 }
 
 // commitAnswer says what the answer to RELEASE, or to a COMMIT alone, means.
@@ -81,7 +101,7 @@ func (t *tx) commitAnswer(tag pgconn.CommandTag, err error) error {
 		if t.c.pg.IsClosed() {
 			return t.lose(err, "") // it lost, and then the connection did
 		}
-		if !t.absorbs(err) {
+		if !t.retries(err) {
 			t.outcome = outcomeFailed
 			_ = t.rollback()
 		}
@@ -100,8 +120,7 @@ func (t *tx) commitAnswer(tag pgconn.CommandTag, err error) error {
 }
 
 func (t *tx) ambiguous(err error) error {
-	var failed *openingError
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*openingError](err); ok {
 		err = failed.err
 	}
 	err = &AmbiguousCommitError{err: err}
@@ -112,6 +131,7 @@ func (t *tx) ambiguous(err error) error {
 
 // notSent is a commit of which nothing was sent: the context was done already, or the connection closed.
 func (t *tx) notSent(err error) error {
+	err, _ = asUnsent(err)
 	if t.c.pg.IsClosed() {
 		return t.lose(err, "")
 	}

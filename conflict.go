@@ -15,10 +15,11 @@ const (
 	codeSerializationFailure   = "40001"
 	codeStatementUnknown       = "40003" // statement completion unknown
 	codeDeadlock               = "40P01" // PostgreSQL's; CockroachDB answers a deadlock with 40001
-	codeActiveTransaction      = "25000" // CockroachDB's answer, among others, to statements behind RELEASE
+	codeInvalidTransaction     = "25000" // among others CockroachDB's answer to statements behind RELEASE
 	codeNoSavepoint            = "3B001"
 	codeSchemaChangeFailed     = "XXA00"
 	codeNoPreparedStatement    = "26000"
+	codeProtocolViolation      = "08P01"
 	codeFeatureNotSupported    = "0A000"
 	messageCachedPlan          = "cached plan must not change result type"
 	prefixCockroachDBRestart   = "restart transaction"
@@ -176,7 +177,7 @@ func outcomeOfCommit(err error, postgres bool) commitOutcome {
 		return commitConflict
 	case server.Code == codeSchemaChangeFailed:
 		return commitSchemaFailed
-	case server.Code == codeNoSavepoint, strings.HasPrefix(server.Code, classInvalidTransaction) && server.Code != codeActiveTransaction:
+	case server.Code == codeNoSavepoint, strings.HasPrefix(server.Code, classInvalidTransaction) && server.Code != codeInvalidTransaction:
 		return commitRefused
 	}
 	return commitAmbiguous

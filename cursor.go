@@ -40,9 +40,6 @@ func (cu *cursor) send() {
 			continue
 		}
 		if err != nil {
-			if t.endedUnasked(cu.rec.sql, err) {
-				t.over()
-			}
 			cu.recover(err)
 		}
 		return
@@ -51,6 +48,7 @@ func (cu *cursor) send() {
 
 // next moves to the next row. It says false at the end and after an error.
 func (cu *cursor) next() bool {
+	t := cu.t
 	for !cu.over {
 		if cu.ans.next() {
 			cu.row = cu.ans.result.Values()
@@ -60,8 +58,8 @@ func (cu *cursor) next() bool {
 			cu.fields = cu.ans.result.FieldDescriptions()
 		}
 		tag, err := cu.ans.close()
-		if cu.ans.ended || cu.t.endedUnasked(cu.rec.sql, err) {
-			cu.t.over()
+		if cu.ans.control && t.state == txLive && t.explicit {
+			t.overUnasked() // the text held a COMMIT or BEGIN of its own: a part of the record is committed
 		}
 		if err == nil {
 			cu.finish(tag, nil)
@@ -85,7 +83,7 @@ func (cu *cursor) recover(err error) {
 	t := cu.t
 	for err != nil {
 		switch {
-		case t.absorbs(err):
+		case t.absorbs(err), t.retries(err) && isCommit(cu.rec.sql): // a COMMIT that loses has committed nothing
 			cu.ans, err = t.restart(cu.ctx, err, cu.place(), cu.rec)
 		case cu.renewable(err):
 			cu.renewed = true
@@ -93,7 +91,8 @@ func (cu *cursor) recover(err error) {
 		case t.mustLowerPriority(err):
 			t.normal = true
 			t.opening = t.beginning(false)
-			cu.ans, err = t.rerunFor(cu.ctx, t.lost, cu.rec)
+			cu.ans, err = t.rerun(cu.ctx, cu.rec)
+			err = t.outcomeOfReplay(err, t.conflict)
 		default:
 			cu.finish(pgconn.CommandTag{}, err)
 			return
@@ -114,17 +113,29 @@ func (cu *cursor) renewable(err error) bool {
 	if s.prepared == nil || !stalePlan(err) {
 		return false
 	}
-	cu.t.c.invalidate(s.prepared)
+	cu.t.c.invalidate(s.prepared, err)
+	if s.shape != s.prepared.shape {
+		return false // the application chose formats for the columns as they were
+	}
 	return !cu.renewed && cu.rec.rows == 0 && !cu.rec.shown && cu.t.restartable()
 }
 
 func (cu *cursor) finish(tag pgconn.CommandTag, err error) {
 	t := cu.t
 	cu.over = true
+	if _, unsent := asUnsent(err); unsent {
+		t.unrecord(cu.rec) // it has not reached the server, and must not in a replay
+	}
+	if p := cu.rec.prepared; err != nil && p != nil && p.name == "" {
+		t.c.descriptions.forget(p) // it may be out of date in a way that no SQLSTATE tells
+	}
 	t.answered(cu.rec, tag, err)
 	cu.tag, cu.err = tag, t.told(err, cu.rec.sql)
 	if !t.explicit {
 		t.leaveLane()
+		if err == nil && t.attempts > 1 {
+			t.c.connector.throttle.committed()
+		}
 	}
 	cu.trace(t.c.pc, cu.tag, cu.err)
 }

@@ -16,7 +16,8 @@ type history struct {
 type record struct {
 	statement
 	observation
-	ddl bool
+	ddl     bool // it changes the schema
+	commits bool // it may commit the transaction, and so must not run before all that is on record has been compared
 }
 
 const recordSize = int(unsafe.Sizeof(record{}))
@@ -31,7 +32,7 @@ type observation struct {
 	digest  uint64 // which have this digest
 	marks   []uint32
 	live    *digest // the digest while rows are still being handed over
-	end     bool    // it has seen that there are no more rows
+	end     bool    // it has seen that there are no more rows, be it that an error came in their place
 
 	affected int64 // rows affected in the latest attempt, whether seen or not
 	asked    bool  // it has asked how many rows were affected
@@ -45,12 +46,16 @@ func (h *history) add(r *record) {
 	h.bytes += r.size()
 }
 
-// dropLast takes the latest statement out again: it has not reached the server.
-func (h *history) dropLast() {
+// drop takes r out again if it is the latest.
+func (h *history) drop(r *record) bool {
 	last := len(h.records) - 1
-	h.bytes -= h.records[last].size()
+	if last < 0 || h.records[last] != r {
+		return false
+	}
+	h.bytes -= r.size()
 	h.records[last] = nil
 	h.records = h.records[:last]
+	return true
 }
 
 func (h *history) clear() { *h = history{} }

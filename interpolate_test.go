@@ -136,26 +136,36 @@ func FuzzInterpolate(f *testing.F) {
 	f.Add("select a #--'\n $1 '", "; drop table t; --", "", uint8(1))
 	asPgx := pgxInterpolator(f)
 	f.Fuzz(func(t *testing.T, sql, first, second string, n uint8) {
-		args := []any{first, second, nil}[:n%4]
-		got, err := interpolate(sql, text(args...))
-		if err == nil || !whereWeDiffer(err.Error()) {
-			want, wantErr := asPgx(sql, args)
-			if (err == nil) != (wantErr == nil) || got != want {
-				t.Fatalf("%q: %q, %v; pgx: %q, %v", sql, got, err, want, wantErr)
-			}
-		}
-		if err != nil {
-			return
-		}
-		harmless, err := interpolate(sql, text([]any{"x", "y", nil}[:n%4]...))
-		require.NoError(t, err)
-		for server, reader := range map[string]sqlReader{"PostgreSQL": postgresReader, "CockroachDB": cockroachReader} {
-			want, readable := reader.read(harmless)
-			if kinds, ok := reader.read(got); readable && (!ok || !slices.Equal(kinds, want)) {
-				t.Fatalf("%q reads %q to %s, with harmless arguments %q", got, kinds, server, want)
-			}
-		}
+		checkInterpolate(t, asPgx, sql, []any{first, second, nil}[:n%4])
 	})
+}
+
+func TestInterpolateRandomSQL(t *testing.T) {
+	asPgx := pgxInterpolator(t)
+	for range randomRuns {
+		checkInterpolate(t, asPgx, randomSQL(), []any{randomSQL()})
+	}
+}
+
+func checkInterpolate(t *testing.T, asPgx interpolator, sql string, args []any) {
+	got, err := interpolate(sql, text(args...))
+	if err == nil || !whereWeDiffer(err.Error()) {
+		want, wantErr := asPgx(sql, args)
+		if (err == nil) != (wantErr == nil) || got != want {
+			t.Fatalf("%q: %q, %v; pgx: %q, %v", sql, got, err, want, wantErr)
+		}
+	}
+	if err != nil {
+		return
+	}
+	harmless, err := interpolate(sql, text([]any{"x", "y", nil}[:len(args)]...))
+	require.NoError(t, err)
+	for server, reader := range sqlReaders {
+		want, readable := reader.read(harmless)
+		if kinds, ok := reader.read(got); readable && (!ok || !slices.Equal(kinds, want)) {
+			t.Fatalf("%q reads %q to %s, with harmless arguments %q", got, kinds, server, want)
+		}
+	}
 }
 
 // whereWeDiffer reports whether an error is one that interpolate returns and pgx does not.
@@ -168,8 +178,11 @@ func whereWeDiffer(message string) bool {
 	return false
 }
 
-// pgxInterpolator returns a function that says what pgx sends to a server for sql and args in the simple protocol.
-func pgxInterpolator(tb testing.TB) func(sql string, args []any) (string, error) {
+// An interpolator says what is sent to a server for sql and args in the simple protocol.
+type interpolator func(sql string, args []any) (string, error)
+
+// pgxInterpolator returns pgx's.
+func pgxInterpolator(tb testing.TB) interpolator {
 	client, server := net.Pipe()
 	queries := make(chan string, 1)
 	go answerQueries(server, queries)

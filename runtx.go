@@ -94,7 +94,7 @@ func (r *runner) run(ctx context.Context, stx *sql.Tx, fn func(*sql.Tx) error) e
 		case errors.Is(err, sql.ErrTxDone):
 			committed = true // there is nothing left to roll back
 			return cmp.Or(ctx.Err(), errEndedInside)
-		case !isConflict(err) && !isDivergence(err):
+		case !isConflict(err) && !hasDiverged(err):
 			return err
 		}
 		startOver := func(ctx context.Context, t *tx) error { return t.startOver(ctx, err) }
@@ -106,14 +106,13 @@ func (r *runner) run(ctx context.Context, stx *sql.Tx, fn func(*sql.Tx) error) e
 	}
 }
 
-// isDivergence says whether a replay has diverged, be it one that no conflict made necessary but a prepared statement that had
-// become invalid.
-func isDivergence(err error) bool {
+var errEndedInside = errors.New("cockroachdb: the function given to RunTx ended the transaction by itself (Commit, Rollback, or as SQL text); it must leave that to RunTx")
+
+// hasDiverged says whether a replay has. What made it necessary need not be a conflict: it may be a stale prepared statement.
+func hasDiverged(err error) bool {
 	_, ok := errors.AsType[*DivergenceError](err)
 	return ok
 }
-
-var errEndedInside = errors.New("cockroachdb: the function given to RunTx ended the transaction by itself (Commit, Rollback, or as SQL text); it must leave that to RunTx")
 
 // commitNow commits before database/sql has closed its side of the transaction, so that fn can still be called again.
 func commitNow(ctx context.Context, t *tx) error {
@@ -145,28 +144,20 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	}
 	t.forget()
 	t.state, t.outcome, t.failure, t.cause = txLive, "", nil, ""
-	t.aside = false
+	t.aside, t.unheard = false, false
 	t.savepoint = t.savepoint || t.c.crdb && !t.c.forceSavepoint
-	next := t.nextAttempt
-	if isDivergence(err) {
-		// The replay that diverged has lost nothing: it has its locks, and there is nobody to wait for.
-		next = t.attemptAtOnce
+	if hasDiverged(err) && t.attempts < t.policy.MaxAttempts {
+		// The conflict has been dealt with: it is this transaction's turn, and its locks are held. Only fn has to see anew.
+		t.attempts++
+		t.opening = t.atOnce()
+		return nil
 	}
-	if err := next(ctx, conflict, placeStatement); err != nil {
+	if err := t.nextAttempt(ctx, conflict, placeStatement); err != nil {
 		if t.state != txLost {
 			t.give(txConflict, outcomeOf(err), err)
 		}
 		return err
 	}
-	return nil
-}
-
-// attemptAtOnce is nextAttempt where there is nothing to wait for.
-func (t *tx) attemptAtOnce(ctx context.Context, conflict error, at place) error {
-	if err := t.countAttempt(ctx, conflict, at); err != nil {
-		return err
-	}
-	t.opening = t.atOnce()
 	return nil
 }
 

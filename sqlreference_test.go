@@ -1,9 +1,26 @@
 package cockroachdb
 
 import (
+	"math/rand/v2"
 	"regexp"
 	"strings"
 )
+
+// randomRuns is how many random texts a test tries.
+const randomRuns = 10_000
+
+// randomSQL returns what is hardly SQL, made of all that makes SQL hard to read.
+func randomSQL() string {
+	parts := strings.Split("'~E'a'\n'~'~E'~e'~b'~''~\\~\\'~\"~$$~$$~$a$~$1~$1~$~--~/*~*/~#~/~|~||~\n~\r~\r\n~\n'~;~;~ ~ ~a~e~1~1e~é~*~-~x", "~")
+	var sql strings.Builder
+	for range 1 + rand.IntN(16) {
+		sql.WriteString(parts[rand.IntN(len(parts))])
+	}
+	return sql.String()
+}
+
+// sqlReaders are the two servers.
+var sqlReaders = map[string]sqlReader{"PostgreSQL": postgresReader, "CockroachDB": cockroachReader}
 
 // A sqlReader is how one server cuts SQL text into tokens, written down naively, as a list of patterns, after
 // PostgreSQL's scan.l and CockroachDB's scan.go. The scanner under test is held against both.
@@ -41,7 +58,7 @@ var cockroachReader = sqlReader{patterns: []sqlPattern{
 	{"other", regexp.MustCompile(`^(?:#-|//|\|\|/|\|/|->>|->|#>>|#>)`)},
 }}
 
-// read returns the kinds of sql's tokens, and false if some token does not end.
+// read returns the kinds of sql's tokens, and false if there is something it can't read.
 func (r sqlReader) read(sql string) (kinds []string, ok bool) {
 	for sql != "" {
 		kind, length := r.token(sql)
@@ -56,7 +73,7 @@ func (r sqlReader) read(sql string) (kinds []string, ok bool) {
 	return kinds, true
 }
 
-// token returns the kind of the first token of sql, and its length, negative if it does not end.
+// token returns the kind of the first token of sql, and its length, negative if it can't be read.
 func (r sqlReader) token(sql string) (kind string, length int) {
 	for _, p := range r.patterns {
 		token := p.re.FindString(sql)
@@ -74,7 +91,7 @@ func (r sqlReader) token(sql string) (kind string, length int) {
 		}
 		return p.kind, len(token)
 	}
-	if strings.ContainsAny(sql[:1], `'"`) {
+	if strings.ContainsAny(sql[:1], "'\"\v") { // a quote that does not end, and a character unknown to CockroachDB
 		return "", -1
 	}
 	return sql[:1], 1

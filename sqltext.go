@@ -36,6 +36,12 @@ func restartSavepoint(sql string) bool {
 	return isKeyword(s.firstWord(), "savepoint") && s.nextIsRestartName()
 }
 
+// releases reports whether sql is a RELEASE statement.
+func releases(sql string) bool {
+	s := sqlScanner{sql: sql}
+	return isKeyword(s.firstWord(), "release")
+}
+
 // savepointStatement reports whether sql is a SAVEPOINT statement.
 func savepointStatement(sql string) bool {
 	s := sqlScanner{sql: sql}
@@ -94,7 +100,7 @@ func mayRunAgain(sql string) bool {
 	case len("commit"):
 		return !isKeyword(word, "commit")
 	case len("release"):
-		return !isKeyword(word, "prepare") && !(isKeyword(word, "release") && s.restOfReleaseCommits())
+		return !isKeyword(word, "prepare") && (!isKeyword(word, "release") || !s.restOfReleaseCommits())
 	case len("rollback"):
 		return !isKeyword(word, "rollback") || s.restOfRollbackHasTo()
 	case len("deallocate"):
@@ -103,11 +109,11 @@ func mayRunAgain(sql string) bool {
 	return true
 }
 
-// isCommit reports whether sql is a COMMIT.
+// isCommit reports whether sql is a COMMIT and nothing else.
 func isCommit(sql string) bool {
 	s := sqlScanner{sql: sql}
 	word := s.firstWord()
-	return isKeyword(word, "commit") || isKeyword(word, "end")
+	return (isKeyword(word, "commit") || isKeyword(word, "end")) && isSingleStatement(sql)
 }
 
 // setsForceSavepointRestart reports whether sql is a SET or RESET of the session variable that makes every savepoint a

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -61,11 +63,11 @@ var databaseSQLFormats = pgx.QueryResultFormatsByOID{
 
 // request is what the application asked for, before it is encoded.
 type request struct {
-	sql      string
-	args     []any
-	mode     pgx.QueryExecMode
-	query    bool      // it wants rows
-	prepared *prepared // it comes from a prepared statement
+	sql   string
+	args  []any
+	mode  pgx.QueryExecMode
+	query bool  // it wants rows
+	stmt  *stmt // it comes from a prepared statement
 
 	formats      pgx.QueryResultFormats
 	formatsByOID pgx.QueryResultFormatsByOID
@@ -117,10 +119,16 @@ var (
 // arguments, once.
 func (c *Conn) compile(ctx context.Context, t *tx, r *request) (statement, error) {
 	switch {
-	case r.prepared != nil:
-		return c.encode(r, r.prepared, formPrepared)
-	case r.sql == "", len(r.args) == 0 && !r.query:
+	case r.stmt != nil:
+		p, err := r.stmt.current(ctx, t)
+		if err != nil {
+			return statement{}, err
+		}
+		return c.encode(t, r, p, formPrepared)
+	case len(r.args) == 0 && (r.sql == "" || !r.query):
 		return c.withoutArguments(t, r), nil
+	case r.sql == "" && r.query:
+		return c.interpolated(r)
 	}
 
 	switch r.mode {
@@ -129,9 +137,9 @@ func (c *Conn) compile(ctx context.Context, t *tx, r *request) (statement, error
 		if err != nil {
 			return statement{}, err
 		}
-		return c.encode(r, p, form)
+		return c.encode(t, r, p, form)
 	case pgx.QueryExecModeExec:
-		return c.encode(r, nil, formUnnamed)
+		return c.encode(t, r, nil, formUnnamed)
 	case pgx.QueryExecModeSimpleProtocol:
 		return c.interpolated(r)
 	default:
@@ -148,23 +156,31 @@ func (c *Conn) withoutArguments(t *tx, r *request) statement {
 	return statement{form: formSimple, sql: r.sql}
 }
 
-func (c *Conn) encode(r *request, p *prepared, f form) (statement, error) {
+func (c *Conn) encode(t *tx, r *request, p *prepared, f form) (statement, error) {
 	s := statement{form: f, sql: r.sql, prepared: p}
 	var desc *pgconn.StatementDescription
 	if p != nil {
 		desc = p.desc
 		s.sql, s.paramOIDs = desc.SQL, desc.ParamOIDs
-		if len(desc.ParamOIDs) != len(r.args) {
+		switch { // the texts are pgx's
+		case len(desc.ParamOIDs) == len(r.args):
+		case r.query:
 			return statement{}, fmt.Errorf("expected %d arguments, got %d", len(desc.ParamOIDs), len(r.args))
+		default:
+			return statement{}, errors.New("mismatched param and argument count")
 		}
 	}
+	if len(r.args) > math.MaxUint16 { // sent in spite of that, it would cost the connection
+		return statement{}, fmt.Errorf("extended protocol limited to %v parameters", math.MaxUint16)
+	}
 	if len(r.args) > 0 {
-		// A builder of its own: the statement keeps the encoded arguments.
-		var builder pgx.ExtendedQueryBuilder
-		if err := builder.Build(c.pc.TypeMap(), desc, r.args); err != nil {
+		if err := c.builder.Build(c.pc.TypeMap(), desc, r.args); err != nil {
 			return statement{}, err
 		}
-		s.values, s.paramFormats = builder.ParamValues, builder.ParamFormats
+		s.values, s.paramFormats = c.builder.ParamValues, c.builder.ParamFormats
+		if t.explicit { // the record outlives what the next statement is encoded into
+			s.values, s.paramFormats = clone(s.values), slices.Clone(s.paramFormats)
+		}
 	}
 	if p == nil {
 		return s, nil
@@ -175,6 +191,23 @@ func (c *Conn) encode(r *request, p *prepared, f form) (statement, error) {
 		s.shape = shapeOf(desc.Fields, s.resultFormats)
 	}
 	return s, nil
+}
+
+// clone copies encoded arguments into one piece of memory.
+func clone(values [][]byte) [][]byte {
+	size := 0
+	for _, v := range values {
+		size += len(v)
+	}
+	buf, out := make([]byte, 0, size), make([][]byte, len(values))
+	for i, v := range values {
+		if v != nil { // nil is NULL, which an empty value is not
+			start := len(buf)
+			buf = append(buf, v...)
+			out[i] = buf[start:len(buf):len(buf)]
+		}
+	}
+	return out
 }
 
 // chosenFormats are the result formats that the application asked for itself.

@@ -56,18 +56,21 @@ type tx struct {
 	savepoint bool     // it has the restart savepoint
 	opening   []string // what goes out with the next statement
 	begun     bool     // BEGIN has been answered
+	sent      bool     // something was sent, and so the transaction counts
 	priority  bool     // BEGIN said PRIORITY HIGH,
 	normal    bool     // which must not happen again
 
-	history history
-	aside   bool               // the application restarts by itself, or doesn't want retries: nothing is recorded
-	cause   notReplayableCause // why it can't be replayed; "" if it can
-	failure error              // what the application was told when it came to txConflict or txLost
-	lost    error              // the latest conflict that was absorbed
-	outcome outcome            // for the metrics; set when the application is told
+	history  history
+	aside    bool               // the application restarts by itself, or doesn't want retries: nothing is recorded
+	released bool               // the application has released the restart savepoint: it is committed, and only COMMIT is left to send
+	cause    notReplayableCause // why it can't be replayed; "" if it can
+	failure  error              // what the application was told when it came to txConflict or txLost
+	unheard  bool               // by the error of Rows.Close, so that it may not know
+	outcome  outcome            // for the metrics; set when the application is told
 
 	attempts int
-	waits    int // in the lane
+	conflict error // that made the latest attempt necessary
+	waits    int   // in the lane
 	started  time.Time
 	pass     *pass
 	rows     *rows // those that the application still reads
@@ -128,9 +131,18 @@ func beginStatement(opts driver.TxOptions) (string, error) {
 	return begin, nil
 }
 
-// absorbs says whether a conflict is the driver's to deal with.
-func (t *tx) absorbs(err error) bool {
+// retries says whether err is a conflict that is the driver's to deal with.
+func (t *tx) retries(err error) bool {
 	return t.state == txLive && !t.aside && conflictOf(err) != nil
+}
+
+// absorbs is retries for the answer to a statement of the application, which may have ended the transaction itself.
+func (t *tx) absorbs(err error) bool { return t.retries(err) && !t.endedUnasked() }
+
+// endedUnasked says whether the server has ended the transaction without the driver's doing: a part of it may be committed, by
+// the application's own COMMIT or by DDL that commits what is open, even if the statement then failed.
+func (t *tx) endedUnasked() bool {
+	return t.explicit && t.begun && t.state == txLive && t.opening == nil && t.c.pg.TxStatus() == statusIdle && !t.c.pg.IsClosed()
 }
 
 // conflictOf is the server's conflict, as it came; what this package has made of one already is none.
@@ -148,6 +160,9 @@ func (t *tx) refuse() error {
 		return errRowsOpen
 	case t.state == txLost:
 		return t.failure
+	case t.state == txConflict && t.unheard:
+		t.unheard = false
+		return t.failure
 	case t.state == txConflict:
 		return errTxAborted
 	case t.state == txCommitted:
@@ -163,13 +178,13 @@ func (t *tx) attempt(ctx context.Context, send func(opening []string) (sent bool
 		if t.opened(sent, err) {
 			continue
 		}
-		if t.endedUnasked("", err) {
-			t.over()
-		}
 		if t.absorbs(err) {
 			if _, err = t.restart(ctx, err, placeStatement, nil); err == nil {
 				continue
 			}
+		}
+		if !t.explicit {
+			t.leaveLane()
 		}
 		return t.told(err, "")
 	}
@@ -182,7 +197,7 @@ func (t *tx) opened(sent bool, err error) (again bool) {
 		return false
 	}
 	opening := t.opening
-	t.opening = nil
+	t.opening, t.sent = nil, true
 	var failed *openingError
 	if !errors.As(err, &failed) {
 		t.begun = true
@@ -193,6 +208,7 @@ func (t *tx) opened(sent bool, err error) (again bool) {
 		t.opening = t.beginning(false)
 		return true
 	}
+	t.begun = false // or not any more: an idle server is not one that the application has brought there
 	return false
 }
 
@@ -201,17 +217,29 @@ func (t *tx) told(err error, sql string) error {
 	if err == nil {
 		return nil
 	}
-	var failed *openingError
-	if errors.As(err, &failed) {
+	if !t.explicit {
+		return err
+	}
+	err, unsent := asUnsent(err)
+	if unsent {
+		sql = "" // and so has committed nothing
+	}
+	failed, ok := err.(*openingError) //nolint:errorlint // wrapped in an outcome it is told already
+	if ok {
 		err = failed.err
 	}
 	switch {
-	case !t.explicit, t.state == txLost:
+	case t.state != txLive:
 		return err
 	case t.c.pg.IsClosed():
 		return t.lose(err, sql)
-	case failed != nil && t.c.pg.TxStatus() == statusIdle:
-		t.give(txConflict, outcomeFailed, err)
+	case codeOf(err) == "" && !unsent:
+		t.c.die() // not the server's answer: there is no telling what the connection is good for
+		return t.lose(err, sql)
+	case ok:
+		t.give(txConflict, outcomeFailed, err) // there is no transaction for further statements to be part of
+	case t.endedUnasked():
+		t.overUnasked()
 	}
 	return err
 }
@@ -226,6 +254,8 @@ func (t *tx) give(state txState, o outcome, err error) {
 // have done so itself.
 func (t *tx) lose(err error, sql string) error {
 	switch {
+	case t.released:
+		t.give(txLost, outcomeCommitted, err)
 	case sql != "" && mayCommit(sql):
 		err = &AmbiguousCommitError{err: err}
 		t.give(txLost, outcomeAmbiguous, err)
@@ -246,25 +276,38 @@ func (t *tx) record(s *statement) *record {
 		t.c.forceSavepoint = t.c.forceSavepoint || setsForceSavepointRestart(s.sql)
 		r := &t.c.lone
 		*r = record{statement: *s}
-		t.history.records = append(t.history.records[:0], r)
+		t.history.add(r)
 		return r
 	}
 	r := &record{statement: *s}
 	t.watch(s.sql)
-	if t.state != txLive || t.aside || t.cause != "" {
-		return r
-	}
+	t.put(r)
+	return r
+}
+
+// put puts r on record, if there still is one.
+func (t *tx) put(r *record) {
 	switch {
+	case !t.restartable():
+	case !t.explicit:
+		t.history.add(r)
 	case len(t.history.records) >= t.policy.MaxStatements:
 		t.unreplayable(causeStatements)
 	case t.history.bytes+r.size() > t.policy.MaxBytes:
 		t.unreplayable(causeBytes)
 	default:
-		r.ddl = isDDL(s.sql)
+		r.ddl, r.commits = isDDL(r.sql), mayCommit(r.sql)
 		t.history.add(r)
 		t.c.connector.metrics.historyBytes(r.size())
 	}
-	return r
+}
+
+// unrecord takes r, the latest statement, off the record again: it is not to be replayed.
+func (t *tx) unrecord(r *record) {
+	if !t.history.drop(r) || !t.explicit {
+		return
+	}
+	t.c.connector.metrics.historyBytes(-r.size())
 }
 
 // watch looks for the few statements that change how the transaction is to be treated.
@@ -306,6 +349,9 @@ func (t *tx) unreplayable(cause notReplayableCause) {
 }
 
 func (t *tx) forget() {
+	if !t.explicit {
+		return
+	}
 	t.c.connector.metrics.historyBytes(-t.history.bytes)
 	t.history.clear()
 }
@@ -314,33 +360,28 @@ func (t *tx) forget() {
 func (t *tx) answered(r *record, tag pgconn.CommandTag, err error) {
 	r.settle()
 	r.affected = tag.RowsAffected()
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		r.code = pgErr.Code
 	}
 	if !t.explicit || t.state != txLive || t.c.pg.IsClosed() {
 		return
 	}
-	switch status := t.c.pg.TxStatus(); {
-	case status == statusIdle && t.begun:
-		t.over()
-	case status == statusOpen && tag.String() == sqlCommit:
-		t.standAside() // the application released our savepoint: it has committed, and only COMMIT is left to send
+	switch {
+	case t.endedUnasked():
+		t.overUnasked()
+	case t.c.pg.TxStatus() != statusOpen || tag.String() != sqlCommit:
+	case releases(r.sql):
+		t.standAside()
+		t.released = true
+	default: // COMMIT AND CHAIN
+		t.overUnasked()
 	}
 }
 
-// over is the end of the server's transaction without the driver's doing. What ran until then may be committed.
-func (t *tx) over() {
-	if t.explicit && t.state == txLive {
-		t.give(txOver, outcomeOver, nil)
-		t.leaveLane()
-	}
-}
-
-// endedUnasked says whether the transaction was over before the statement met the conflict err, so that what is on record may
-// be committed and must not be run again: a conflict leaves a transaction failed, and only a COMMIT that loses ends it.
-func (t *tx) endedUnasked(sql string, err error) bool {
-	return t.explicit && conflictOf(err) != nil && t.c.pg.TxStatus() == statusIdle && !(isSingleStatement(sql) && isCommit(sql))
+// overUnasked ends the record of a transaction that the server has ended.
+func (t *tx) overUnasked() {
+	t.give(txOver, outcomeOver, nil)
+	t.leaveLane()
 }
 
 func (t *tx) leaveLane() {
@@ -354,19 +395,26 @@ func (t *tx) Commit() error {
 	if t.state == txCommitted {
 		return nil
 	}
-	return t.commit(t.ctx)
+	err := t.commit(t.ctx)
+	if err != nil {
+		_ = t.rollback() // the application has no other way to do it now, and the locks must not wait for the connection's next use
+	}
+	return err
 }
 
 // commit is Commit without the end of the driver's transaction.
 func (t *tx) commit(ctx context.Context) error {
 	if err := t.refuse(); err != nil {
 		if t.state == txConflict {
-			return pgx.ErrTxCommitRollback
+			// With the cause in it: the application may not have looked at the error of the statement, or of Rows.Close.
+			return fmt.Errorf("%w: %w", pgx.ErrTxCommitRollback, t.failure)
 		}
 		return err
 	}
 	for {
 		switch {
+		case t.endedUnasked():
+			t.overUnasked()
 		case !t.begun && t.opening != nil:
 			t.state, t.outcome = txCommitted, outcomeCommitted
 			return nil // there was no statement: there is nothing to commit
@@ -374,7 +422,7 @@ func (t *tx) commit(ctx context.Context) error {
 			return t.commitFailed()
 		}
 		err := t.sendCommit(ctx)
-		if !t.absorbs(err) {
+		if !t.retries(err) {
 			return err
 		}
 		if _, err := t.restart(ctx, err, placeCommit, nil); err != nil {
@@ -430,10 +478,10 @@ func (t *tx) end() {
 	t.c.tx = nil
 	t.leaveLane()
 	t.forget()
-	if t.outcome == outcomeCommitted {
+	if t.outcome == outcomeCommitted && t.begun {
 		t.c.connector.throttle.committed()
 	}
-	if t.begun {
+	if t.sent {
 		t.c.connector.metrics.transactionEnded(t.outcome, t.attempts, time.Since(t.started))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/require"
 )
@@ -127,4 +128,26 @@ func (c *client) next() string {
 			return fmt.Sprintf("Z %c", m.TxStatus)
 		}
 	}
+}
+
+// waitForLock waits until PostgreSQL has the client wait for a lock.
+func (c *client) waitForLock() {
+	c.waitFor("SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock'", 1)
+}
+
+// waitForEnd waits until PostgreSQL's side of the connection has ended.
+func (c *client) waitForEnd() {
+	c.waitFor("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", 0)
+}
+
+func (c *client) waitFor(sql string, want int) {
+	c.t.Helper()
+	conn, err := pgx.Connect(c.t.Context(), postgres.dsn())
+	require.NoError(c.t, err)
+	defer conn.Close(c.t.Context())
+	require.Eventually(c.t, func() bool {
+		var got int
+		err := conn.QueryRow(c.t.Context(), sql, c.key.ProcessID).Scan(&got)
+		return err == nil && got == want
+	}, time.Minute, 5*time.Millisecond)
 }

@@ -38,6 +38,7 @@ type conn struct {
 	stmts    map[string]*statement
 	portals  map[string]*portal
 
+	pid  atomic.Uint32
 	busy atomic.Bool // PostgreSQL is at work for us
 	gone atomic.Bool // the client has hung up
 	done chan struct{}
@@ -86,13 +87,13 @@ func (u *upstream) close() {
 
 func newConn(s *Sim, id uint64, nc net.Conn) *conn {
 	c := &conn{
-		sim: s, id: id, client: nc, mail: newInbox(),
+		sim: s, id: id, client: nc, mail: newInbox(s.done),
 		stmts: make(map[string]*statement), portals: make(map[string]*portal),
 		done: make(chan struct{}),
 	}
 	c.session.status, c.session.vars = 'I', make(map[string]string)
 	c.in.r = bufio.NewReaderSize(c.mail, 2*chunkSize)
-	c.outbox = outbox{nc: nc, latency: &s.latency}
+	c.outbox = outbox{nc: nc, latency: &s.latency, closing: s.done}
 	return c
 }
 

@@ -82,7 +82,7 @@ type Action struct {
 }
 
 // A Fault is a place and what happens there. Of several that match the first injected strikes. The fields must not be changed once it is
-// injected.
+// injected; injecting it again starts its counts anew.
 type Fault struct {
 	At      Stage
 	SQL     func(sql string) bool // nil matches all
@@ -91,7 +91,8 @@ type Fault struct {
 	Skip    int                   // how many matches to let pass first
 	Times   int                   // how often to strike: 0 stands for once, -1 for always
 
-	// Chance is the probability with which a match counts, drawn from Rand; 0 stands for certainty.
+	// Chance is the probability with which a match counts, drawn from Rand, without which it is the same in every run; 0 stands
+	// for certainty.
 	Chance float64
 	Rand   *rand.Rand
 
@@ -126,6 +127,13 @@ type faults struct {
 func (fs *faults) add(list ...*Fault) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
+	for _, f := range list {
+		f.seen = 0
+		f.hits.Store(0)
+		if f.Rand == nil {
+			f.Rand = rand.New(rand.NewPCG(1, 1))
+		}
+	}
 	fs.list = append(fs.list, list...)
 	fs.some.Store(len(fs.list) > 0)
 }

@@ -167,9 +167,8 @@ func (w *world) dsn() string {
 
 func (w *world) connect(t *testing.T) *pgx.Conn {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), w.dsn())
+	conn, err := pgxConnect(t, w)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	return conn
 }
 
@@ -181,4 +180,12 @@ func (w *world) value(t *testing.T, k int) (v int) {
 	defer conn.Close(t.Context())
 	require.NoError(t, conn.QueryRow(t.Context(), "SELECT v FROM "+w.schema+".kv WHERE k = $1", k).Scan(&v))
 	return v
+}
+
+func pgxConnect(t *testing.T, w *world) (*pgx.Conn, error) {
+	conn, err := pgx.Connect(t.Context(), w.dsn())
+	if err == nil {
+		t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	}
+	return conn, err
 }

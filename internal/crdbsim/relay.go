@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 )
@@ -131,6 +133,7 @@ func (c *conn) relay(limit int) (answer, error) {
 		return a, errGone
 	}
 	if err := c.up.send(); err != nil {
+		c.lastWords()
 		return a, err
 	}
 	for len(c.pending) > 0 {
@@ -147,6 +150,20 @@ func (c *conn) relay(limit int) (answer, error) {
 		}
 	}
 	return a, nil
+}
+
+// lastWords passes on what PostgreSQL said before it hung up, when nobody was listening.
+func (c *conn) lastWords() {
+	_ = c.up.nc.SetReadDeadline(time.Now().Add(time.Second))
+	for {
+		f, err := c.up.in.next()
+		if err != nil {
+			return
+		}
+		if f.typ == 'E' {
+			c.out = append(c.out, f.raw...)
+		}
+	}
 }
 
 func (c *conn) relayFrame(a *answer, f frame, limit int) error {
@@ -220,22 +237,27 @@ func (c *conn) relayError(a *answer, f frame, p pending) error {
 			return fmt.Errorf("crdbsim: an error of PostgreSQL's: %w", err)
 		}
 	}
-	for len(c.pending) > 0 && c.pending[0].typ != 'S' && c.pending[0].typ != 'Q' {
-		if q := c.pending[0]; q.typ == 'P' && !q.hidden {
+	n := slices.IndexFunc(c.pending, func(p pending) bool { return p.typ == 'S' || p.typ == 'Q' })
+	if n < 0 {
+		n = len(c.pending)
+	}
+	for _, q := range slices.Backward(c.pending[:n]) {
+		if q.typ == 'P' && !q.hidden {
 			c.restore(q)
 		}
-		c.pop()
 	}
-	if len(c.pending) == 0 {
-		c.queueSync()
-		return c.up.send()
+	c.pending = slices.Delete(c.pending, 0, n)
+	if len(c.pending) > 0 {
+		return nil
+	}
+	c.queueSync()
+	if err := c.up.send(); err != nil && a.failed.Severity != "FATAL" { // after a FATAL it is up to relay, which finds the end
+		return err
 	}
 	return nil
 }
 
-func (c *conn) pop() {
-	c.pending = c.pending[:copy(c.pending, c.pending[1:])]
-}
+func (c *conn) pop() { c.pending = slices.Delete(c.pending, 0, 1) }
 
 // copyIn passes on the data of COPY FROM STDIN until the client ends it.
 func (c *conn) copyIn(f frame) error {
@@ -245,6 +267,10 @@ func (c *conn) copyIn(f frame) error {
 	}
 	for {
 		m, err := c.in.next()
+		if errors.Is(err, errKicked) {
+			c.draining = true
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -122,6 +122,18 @@ func (s *Sim) Drain(e Error) {
 	}
 }
 
+// ConnOf returns the number of the connection whose client was given this process id at start-up (PgConn.PID in pgx), 0 if there is none.
+func (s *Sim) ConnOf(pid uint32) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, c := range s.conns {
+		if c.pid.Load() == pid {
+			return id
+		}
+	}
+	return 0
+}
+
 func (s *Sim) drainError() *pgproto3.ErrorResponse {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,13 +1,12 @@
 package crdbsim
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
-
-	"bufio"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 )
@@ -100,6 +99,7 @@ func (c *conn) greet() error {
 		switch f.typ {
 		case 'K':
 			c.up.key = append([]byte(nil), f.body()...)
+			c.pid.Store(binary.BigEndian.Uint32(c.up.key))
 			if !c.sim.cfg.PostgreSQL {
 				c.send(&pgproto3.ParameterStatus{Name: "crdb_version", Value: c.sim.cfg.Version})
 			}
@@ -197,13 +197,10 @@ func (c *conn) parameters(all map[string]string) map[string]string {
 			c.vars[lower] = value
 		}
 	}
+	for key, value := range options(all["options"]) { // first, since a parameter of its own goes before one in there
+		take(key, value)
+	}
 	for key, value := range all {
-		if key == "options" {
-			for k, v := range options(value) {
-				take(k, v)
-			}
-			continue
-		}
 		take(key, value)
 	}
 	kept["default_transaction_isolation"] = "serializable"
@@ -214,7 +211,7 @@ func (c *conn) parameters(all map[string]string) map[string]string {
 func options(s string) map[string]string {
 	const escaped = "\x00"
 	all := make(map[string]string)
-	for _, word := range strings.Fields(strings.ReplaceAll(s, `\ `, escaped)) {
+	for word := range strings.FieldsSeq(strings.ReplaceAll(s, `\ `, escaped)) {
 		word = strings.ReplaceAll(word, escaped, " ")
 		switch {
 		case strings.HasPrefix(word, "--"):

@@ -211,7 +211,15 @@ func (s *statement) classifySet(rest []token) {
 		return
 	}
 	rest = skip(rest, "session", "local")
-	if len(rest) == 0 || !isOwnVariable(rest[0].text) {
+	if len(rest) == 0 {
+		return
+	}
+	switch rest[0].text {
+	case "characteristics", "default_transaction_isolation", "transaction_isolation": // there is but one level, so nothing to set
+		s.kind, s.name = kindSet, "isolation"
+		return
+	}
+	if !isOwnVariable(rest[0].text) {
 		return
 	}
 	s.kind, s.name = kindSet, rest[0].text

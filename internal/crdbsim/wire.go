@@ -68,9 +68,16 @@ type chunk struct {
 	due  time.Time
 }
 
-func wait(until time.Time) {
-	if !until.IsZero() {
-		time.Sleep(time.Until(until))
+// wait waits until the chunk is due, or done is closed.
+func (c chunk) wait(done <-chan struct{}) {
+	if c.due.IsZero() {
+		return
+	}
+	t := time.NewTimer(time.Until(c.due))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-done:
 	}
 }
 
@@ -83,16 +90,16 @@ type inbox struct {
 	full chan chunk
 	free chan []byte
 	kick chan struct{}
+	done <-chan struct{}
 	cur  []byte // what is left of buf
 	buf  []byte
-	due  time.Time
 	err  error // why full was closed
 }
 
 const chunkSize = 16 << 10
 
-func newInbox() *inbox {
-	in := &inbox{full: make(chan chunk, 4), free: make(chan []byte, 4), kick: make(chan struct{}, 1)}
+func newInbox(done <-chan struct{}) *inbox {
+	in := &inbox{done: done, full: make(chan chunk, 4), free: make(chan []byte, 4), kick: make(chan struct{}, 1)}
 	for range cap(in.free) {
 		in.free <- make([]byte, chunkSize)
 	}
@@ -141,7 +148,7 @@ func (in *inbox) Read(p []byte) (int, error) {
 			if !ok {
 				return 0, in.err
 			}
-			wait(c.due)
+			c.wait(in.done)
 			in.buf, in.cur = c.data[:cap(c.data)], c.data
 		case <-in.kick:
 			return 0, errKicked
@@ -157,6 +164,7 @@ func (in *inbox) Read(p []byte) (int, error) {
 type outbox struct {
 	nc      net.Conn
 	latency *atomic.Int64
+	closing <-chan struct{}
 	queue   chan chunk
 	done    chan struct{}
 }
@@ -185,7 +193,7 @@ func (o *outbox) run() {
 		if failed {
 			continue
 		}
-		wait(c.due)
+		c.wait(o.closing)
 		if _, err := o.nc.Write(c.data); err != nil {
 			failed = true
 			_ = o.nc.Close() // the handler notices when it reads

@@ -51,7 +51,7 @@ func Start(ctx context.Context, opts Options) (*Engine, error) {
 	}
 	e, err := found.start(ctx, opts)
 	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", found.describe(), err)
+		return nil, fmt.Errorf("engine: %s: %w", found.describe(), err)
 	}
 	e.close = sync.OnceValue(e.shutDown)
 	return e, nil

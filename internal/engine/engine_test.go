@@ -164,7 +164,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			out, err := cmd.StdoutPipe()
 			require.NoError(t, err)
 			require.NoError(t, cmd.Start())
-			defer cmd.Process.Kill()
+			defer func() { _ = cmd.Process.Kill() }() // for a test that fails before the signal
 			var folder string
 			_, err = fmt.Fscanln(out, &folder)
 			require.NoError(t, err)
@@ -176,6 +176,32 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			require.Eventually(t, func() bool {
 				_, err := os.Stat(folder)
 				return os.IsNotExist(err) && len(processes(t, folder)) == 0
+			}, 10*time.Second, 20*time.Millisecond)
+		})
+	}
+}
+
+// Whoever presses Ctrl-C at once hits initdb, or the moment between it and the server.
+func TestKilledWhileStarting(t *testing.T) {
+	onlyPostgres(t)
+	for _, after := range []time.Duration{0, 150, 500} {
+		t.Run(fmt.Sprint(int(after), "ms"), func(t *testing.T) {
+			t.Parallel()
+			tmp, err := os.MkdirTemp("", "engine") //nolint:usetesting // a name as long as TempDir's leaves no room for a socket on macOS
+			require.NoError(t, err)
+			defer os.RemoveAll(tmp)
+			require.NoError(t, os.Chmod(tmp, 0o777))
+			cmd := exec.Command(os.Args[0])
+			cmd.Env = append(os.Environ(), childVar+"=killed", "TMPDIR="+tmp)
+			require.NoError(t, cmd.Start())
+			started := assert.Eventually(t, func() bool { return len(processes(t, tmp)) > 0 }, 10*time.Second, time.Millisecond)
+			time.Sleep(after * time.Millisecond)
+			require.NoError(t, cmd.Process.Kill())
+			require.Error(t, cmd.Wait())
+			require.True(t, started)
+			require.Eventually(t, func() bool {
+				left, err := os.ReadDir(tmp)
+				return err == nil && len(left) == 0 && len(processes(t, tmp)) == 0
 			}, 10*time.Second, 20*time.Millisecond)
 		})
 	}
@@ -217,12 +243,30 @@ func TestStaleFoldersAreRemoved(t *testing.T) {
 func TestNothingToRunOn(t *testing.T) {
 	t.Setenv("COCKROACH_URL", "")
 	t.Setenv("PATH", t.TempDir())
-	defer engine.HidePostgres()()
+	defer engine.PostgresFolders()()
 	_, err := engine.Start(t.Context(), engine.Options{})
 	require.ErrorIs(t, err, engine.ErrNone)
 	for _, what := range []string{"apt-get install postgresql", "brew install postgresql", "COCKROACH_URL"} {
 		assert.Contains(t, err.Error(), what)
 	}
+}
+
+func TestTheNewestPostgresOffThePathIsFound(t *testing.T) {
+	t.Setenv("COCKROACH_URL", "")
+	t.Setenv("PATH", t.TempDir())
+	root := t.TempDir()
+	defer engine.PostgresFolders(root + "/postgresql*/bin")()
+	for _, name := range []string{"postgresql@9", "postgresql@17", "postgresql"} {
+		bin := filepath.Join(root, name, "bin")
+		require.NoError(t, os.MkdirAll(bin, 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(bin, "initdb"), nil, 0o755))
+		if name != "postgresql" { // which has one of the two only, and won't do
+			require.NoError(t, os.WriteFile(filepath.Join(bin, "postgres"), nil, 0o755))
+		}
+	}
+	got, err := engine.Find(engine.Options{})
+	require.NoError(t, err)
+	assert.Equal(t, root+"/postgresql@17/bin/postgres behind crdbsim", got)
 }
 
 func TestBrokenPostgresShowsItsLog(t *testing.T) {

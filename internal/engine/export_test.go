@@ -3,9 +3,9 @@ package engine
 // Folder is where the files of a server started for this run are.
 func (e *Engine) Folder() string { return e.server.folder }
 
-// HidePostgres makes PostgreSQL findable on the PATH only, until the function it returns is called.
-func HidePostgres() (restore func()) {
+// PostgresFolders makes PostgreSQL findable on the PATH and there only, until the function it returns is called.
+func PostgresFolders(patterns ...string) (restore func()) {
 	folders := postgresFolders
-	postgresFolders = nil
+	postgresFolders = patterns
 	return func() { postgresFolders = folders }
 }

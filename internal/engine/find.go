@@ -75,9 +75,9 @@ func lookPostgres(look func(string) (string, error)) (p postgres, ok bool) {
 
 var digits = regexp.MustCompile(`[0-9]+`)
 
-// version is the number in a folder's name; a name without one is Homebrew's link to the newest.
-func version(folder string) int {
-	n, err := strconv.Atoi(digits.FindString(folder))
+// version is the number in the name of the folder above a bin; a name without one is Homebrew's link to the newest.
+func version(bin string) int {
+	n, err := strconv.Atoi(digits.FindString(filepath.Base(filepath.Dir(bin))))
 	if err != nil {
 		return 1 << 30
 	}

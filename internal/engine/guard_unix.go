@@ -19,6 +19,8 @@ import (
 // pipe whose writing end nobody has but this process: when that closes, be it by stop, by a panic or by SIGKILL, the command that
 // is running gets the signal and the folder is removed. This needs nothing of the system but sh, and is the same on Linux and macOS.
 //
+// It holds the lock on the folder too, so that nobody takes the folder for a stale one before it is done.
+//
 // The commands call run, which keeps a command's number in $folder/pid. What the terminal or a service manager sends to every
 // process is ignored here, since the one that matters will go, and then the pipe.
 const guardScript = `
@@ -26,13 +28,13 @@ trap '' HUP INT QUIT TERM
 folder=$1 signal=$2 commands=$3
 shift 3
 run() {
-	"$@" >>"$folder/log" 2>&1 </dev/null 3<&- &
+	"$@" >>"$folder/log" 2>&1 </dev/null 3<&- 4<&- &
 	echo $! >"$folder/pid"
 	wait $!
 }
 {
 	read -r _ <&3
-	until [ -e "$folder/ended" ]; do
+	while [ -d "$folder" ] && ! [ -e "$folder/ended" ]; do
 		kill -"$signal" "$(cat "$folder/pid")"
 		sleep 0.05
 	done
@@ -69,7 +71,7 @@ func startGuarded(signal, commands string, args ...string) (*guarded, error) {
 	defer r.Close()
 	g.lifeline = w
 	g.sh = exec.Command("/bin/sh", append([]string{"-c", guardScript, "reprise-engine", g.folder, signal, commands}, args...)...)
-	g.sh.Dir, g.sh.Env, g.sh.ExtraFiles = g.folder, environment(), []*os.File{r}
+	g.sh.Dir, g.sh.Env, g.sh.ExtraFiles = g.folder, environment(), []*os.File{r, g.lock} // 3 and 4
 	// A session of its own is out of reach of the terminal's Ctrl-C.
 	g.sh.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: as}
 	if err := g.sh.Start(); err != nil {

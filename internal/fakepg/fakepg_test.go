@@ -2,6 +2,7 @@ package fakepg_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -127,7 +128,8 @@ func pipeline(t *testing.T, conn *pgx.Conn, statements ...string) string {
 }
 
 func asPgError(err error) *pgconn.PgError {
-	pgErr, _ := err.(*pgconn.PgError)
+	var pgErr *pgconn.PgError
+	errors.As(err, &pgErr)
 	return pgErr
 }
 
@@ -405,4 +407,37 @@ func BenchmarkStatement(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// The default tags are what pgx needs to count rows.
+func TestTagsFitTheText(t *testing.T) {
+	conn := connect(t, fakepg.Start(t, fakepg.Answer(func(s fakepg.Statement) fakepg.Reply {
+		if strings.HasSuffix(s.SQL, "RETURNING k") {
+			return fakepg.Reply{Columns: []fakepg.Column{{Name: "k"}}, Values: [][]any{{"1"}, {"2"}}}
+		}
+		if s.SQL == "UPDATE many" {
+			return fakepg.Reply{Tag: "UPDATE 12"}
+		}
+		return fakepg.Reply{}
+	}), fakepg.Quiet()))
+	for sql, want := range map[string]string{
+		"INSERT INTO kv": "INSERT 0 1", "INSERT INTO kv RETURNING k": "INSERT 0 2", "update kv": "UPDATE 1", "UPDATE many": "UPDATE 12",
+		"DELETE FROM kv RETURNING k": "DELETE 2", "SELECT": "SELECT 0", "WITH x RETURNING k": "SELECT 2", "CREATE TABLE t": "CREATE",
+	} {
+		tag, err := conn.Exec(t.Context(), sql)
+		require.NoError(t, err, sql)
+		assert.Equal(t, want, tag.String(), sql)
+	}
+}
+
+// A driver that prepares with arguments of Go types must be able to, whether or not a test says what the parameters are.
+func TestParametersOfUnknownType(t *testing.T) {
+	srv := fakepg.Start(t, fakepg.Answer(zero))
+	conn := connect(t, srv)
+	_, err := conn.Exec(t.Context(), "INSERT INTO kv VALUES ($1, $2, $3)", 1, "two", true)
+	require.NoError(t, err)
+	assert.Contains(t, srv.Exchanges()[1][0], `params=["1" "two" "t"]`)
+	srv.Disconnect()
+	_, err = conn.Exec(t.Context(), "SELECT 1")
+	require.Error(t, err)
 }

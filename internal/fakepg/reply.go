@@ -11,7 +11,7 @@ import (
 // A Statement is what a client asks to be executed, or, where Describing is set, to be described.
 type Statement struct {
 	SQL    string
-	Params [][]byte // nil in the simple protocol and when describing; valid until the reply has been sent
+	Params [][]byte // nil in the simple protocol and when describing; valid during the call only
 
 	ParamFormats  []int16 // as in Bind
 	ResultFormats []int16 // as in Bind

@@ -172,7 +172,7 @@ func (s *Server) start(nc net.Conn) bool {
 func (s *Server) run(nc net.Conn) {
 	c := newConn(s, nc)
 	defer func() {
-		if p := recover(); p != nil && p != errGone {
+		if p := recover(); p != nil && p != any(errGone) {
 			s.t.Errorf("fakepg: handler of connection %d: %v", c.id, p)
 		}
 	}()

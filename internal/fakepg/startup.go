@@ -38,9 +38,14 @@ func (c *Conn) welcome() {
 	c.id = int(c.srv.connections.Add(1))
 	c.Send(&pgproto3.AuthenticationOk{})
 	for _, p := range [][2]string{
-		{"server_version", "13.0.0"}, {"server_encoding", "UTF8"}, {"client_encoding", "UTF8"},
-		{"DateStyle", "ISO, MDY"}, {"IntervalStyle", "postgres"}, {"TimeZone", "UTC"},
-		{"integer_datetimes", "on"}, {"standard_conforming_strings", "on"},
+		{"server_version", "13.0.0"},
+		{"server_encoding", "UTF8"},
+		{"client_encoding", "UTF8"},
+		{"DateStyle", "ISO, MDY"},
+		{"IntervalStyle", "postgres"},
+		{"TimeZone", "UTC"},
+		{"integer_datetimes", "on"},
+		{"standard_conforming_strings", "on"},
 		{"crdb_version", c.srv.opts.version},
 	} {
 		if p[1] != "" {

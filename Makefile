@@ -1,0 +1,73 @@
+# Each target does its own set-up. `make` alone lists them.
+
+SHELL := /bin/bash
+
+# Every module of the repository, wherever it is; tools has no code of its own.
+MODULES := $(sort $(dir $(shell find . -name .git -prune -o -name testdata -prune -o -name go.mod -print)))
+TESTED  := $(filter-out ./tools/,$(MODULES))
+
+# The next Go, which must work as well as the oldest that go.mod allows. It comes through the module proxy.
+NEXT_GO := go1.27.3
+
+TEST_FLAGS ?= -race -shuffle=on -timeout=5m
+GOLANGCI   := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
+
+# each runs $(2) in each module of $(1), says where, and stops at the first that fails.
+each = @set -e; for m in $(1); do echo "== $$m: $(strip $(2))"; (cd $$m && $(2)); done
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: engine
+engine: ## make sure that there is a database to run on, and say which
+	@go run ./internal/engine/which >/dev/null 2>&1 || ./tools/install-postgresql || true
+	@go run ./internal/engine/which
+
+.PHONY: demo
+demo: engine ## the bank, through pgx and through this driver (DEMO_FLAGS='-duration 10s -workers 32 -metrics :2112')
+	cd examples && go run ./bank $(DEMO_FLAGS)
+
+.PHONY: test
+test: engine compiler test-go test-next ## every test of every module, on the oldest Go and on the next
+
+.PHONY: test-go
+test-go:
+	$(call each,$(TESTED),go test $(TEST_FLAGS) ./...)
+
+# Without a network the next Go may be out of reach. That is no reason to fail at somebody's desk; in CI it is.
+.PHONY: test-next
+test-next:
+	@case "$$(go env GOVERSION)" in $(basename $(NEXT_GO))*) exit;; esac; \
+	if ! GOTOOLCHAIN=$(NEXT_GO) go version; then \
+		echo "$(NEXT_GO) can't be had from the module proxy; set GOPROXY to one that has it" >&2; \
+		test -z "$$CI"; exit; \
+	fi; \
+	echo "== $(NEXT_GO)"; GOTOOLCHAIN=$(NEXT_GO) go test $(TEST_FLAGS) ./...
+
+.PHONY: compiler
+compiler:
+	@case "$(TEST_FLAGS)" in *-race*) command -v "$$(go env CC)" >/dev/null || { \
+		echo "the race detector needs a C compiler: install gcc, or run make test TEST_FLAGS=-shuffle=on" >&2; exit 1; };; esac
+
+.PHONY: lint
+lint: ## vet, golangci-lint with gofumpt, and tidiness of every go.mod
+	$(call each,$(TESTED),go vet ./...)
+	$(call each,$(TESTED),$(GOLANGCI) run)
+	$(call each,$(MODULES),go mod tidy -diff)
+
+.PHONY: fmt
+fmt: ## format everything, and tidy every go.mod
+	$(call each,$(TESTED),$(GOLANGCI) fmt)
+	$(call each,$(MODULES),go mod tidy)
+
+.PHONY: bench
+bench: engine ## the benchmarks of the driver, and of the workloads against its peers (BENCH_FLAGS='-benchtime 5s')
+	go test -run '^$$' -bench . -benchmem $(BENCH_FLAGS) .
+	cd bench && go test -run '^$$' -bench . $(BENCH_FLAGS) ./...
+
+.PHONY: cover
+cover: engine ## which share of the driver its tests run, and a page that shows it
+	go test -coverpkg=./... -coverprofile=coverage.out ./...
+	@go tool cover -html=coverage.out -o coverage.html
+	@go tool cover -func=coverage.out | tail -1; echo "see coverage.html"
