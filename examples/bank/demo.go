@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"strings"
 
@@ -158,9 +159,7 @@ func withQuery(dsn string, params url.Values) (string, string, error) {
 		return "", "", errors.New("the URL can't be parsed") // it may hold a password
 	}
 	query := u.Query()
-	for key, values := range params {
-		query[key] = values
-	}
+	maps.Copy(query, params)
 	u.RawQuery = query.Encode()
 	return u.String(), strings.Trim(u.Path, "/"), nil
 }

@@ -78,7 +78,7 @@ func TestNothingHappened(t *testing.T) {
 func TestMostAttempts(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace: "cockroachdb", Name: "transaction_attempts", NativeHistogramBucketFactor: 1.1,
+		Namespace: "cockroachdb", Name: "transaction_attempts", Help: "Number of attempts.", NativeHistogramBucketFactor: 1.1,
 	}, []string{"db_name"})
 	registry.MustRegister(h)
 	read := func() counts {
