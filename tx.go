@@ -305,6 +305,9 @@ func (t *tx) unrecord(r *record) {
 func (t *tx) watch(sql string) {
 	switch {
 	case restartSavepoint(sql), t.c.forceSavepoint && savepointStatement(sql):
+		if !t.aside {
+			t.c.connector.metrics.notReplayable(causeApplicationSavepoint)
+		}
 		t.standAside()
 	case asOfSystemTime(sql):
 		t.unreplayable(causeAsOfSystemTime)
