@@ -73,8 +73,8 @@ func failures() map[string]failure {
 		}
 	}
 	return map[string]failure{
-		"a row changed":      diverges(secretRow("another one"), "row 1, already read, changed"),
-		"a row is gone":      diverges(secretRow(), "the end of the rows, as already seen, moved (at row 1)"),
+		"a row changed": diverges(secretRow("another one"), "row 1, already read, changed"),
+		"a row is gone": diverges(secretRow(), "the end of the rows, as already seen, moved (at row 1)"),
 		"the columns differ": {
 			script: script{"SELECT secret": sees(numbers(1)), release: {lost}}, state: "40001",
 			cause: func(t *testing.T, r *rig) error {
