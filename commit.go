@@ -20,9 +20,11 @@ func (t *tx) sendCommit(ctx context.Context) error {
 		return t.commitNothing(ctx)
 	}
 	mine := t.state == txLive && !t.aside
-	if mine && !alive(t.c.pg) {
-		t.c.die()
-		return t.lose(errClosedByServer, "")
+	if mine {
+		if err := t.c.check(ctx); err != nil {
+			t.c.die()
+			return t.lose(err, "")
+		}
 	}
 	statements := commitPlain
 	if mine && t.savepoint {
@@ -118,8 +120,7 @@ func (t *tx) commitAnswer(tag pgconn.CommandTag, err error) error {
 }
 
 func (t *tx) ambiguous(err error) error {
-	var failed *openingError
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*openingError](err); ok {
 		err = failed.err
 	}
 	err = &AmbiguousCommitError{err: err}
@@ -130,6 +131,7 @@ func (t *tx) ambiguous(err error) error {
 
 // notSent is a commit of which nothing was sent: the context was done already, or the connection closed.
 func (t *tx) notSent(err error) error {
+	err, _ = asUnsent(err)
 	if t.c.pg.IsClosed() {
 		return t.lose(err, "")
 	}

@@ -69,6 +69,9 @@ func (c *Conn) Conn() *pgx.Conn {
 
 // handOver makes the server's transaction the one that the application believes to be in, before it works on it by itself.
 func (t *tx) handOver() {
+	if t.started.IsZero() {
+		t.started = time.Now()
+	}
 	err := t.attempt(t.ctx, func(opening []string) (bool, error) {
 		if t.state != txLive || len(opening) == 0 {
 			return false, nil
@@ -86,7 +89,7 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	return c.exec(ctx, query, nil, args)
 }
 
-func (c *Conn) exec(ctx context.Context, query string, p *prepared, args []driver.NamedValue) (driver.Result, error) {
+func (c *Conn) exec(ctx context.Context, query string, st *stmt, args []driver.NamedValue) (driver.Result, error) {
 	if cmd := c.tx.commandOf(ctx); cmd != nil {
 		return driver.ResultNoRows, cmd(ctx, c.tx)
 	}
@@ -94,7 +97,7 @@ func (c *Conn) exec(ctx context.Context, query string, p *prepared, args []drive
 	if err != nil {
 		return nil, err
 	}
-	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: values(args), mode: c.mode, prepared: p})
+	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: values(args), mode: c.mode, stmt: st})
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +105,7 @@ func (c *Conn) exec(ctx context.Context, query string, p *prepared, args []drive
 	cu.open(&s)
 	cu.drain()
 	if cu.err != nil {
-		return nil, c.badConn(t, cu.err)
+		return nil, c.badConn(ctx, t, cu.err)
 	}
 	if !t.explicit {
 		return driver.RowsAffected(cu.tag.RowsAffected()), nil
@@ -115,18 +118,18 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	return c.query(ctx, query, nil, args)
 }
 
-func (c *Conn) query(ctx context.Context, query string, p *prepared, args []driver.NamedValue) (driver.Rows, error) {
+func (c *Conn) query(ctx context.Context, query string, st *stmt, args []driver.NamedValue) (driver.Rows, error) {
 	t, err := c.ready(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: values(args), mode: c.mode, prepared: p, query: true})
+	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: values(args), mode: c.mode, stmt: st, query: true})
 	if err != nil {
 		return nil, err
 	}
 	r, err := t.query(ctx, &s, end)
 	if err != nil {
-		return nil, c.badConn(t, err)
+		return nil, c.badConn(ctx, t, err)
 	}
 	return r, nil
 }
@@ -141,17 +144,19 @@ func (c *Conn) start(ctx context.Context, t *tx, r *request) (statement, context
 	}
 	if err != nil {
 		end(c.pc, pgconn.CommandTag{}, err)
-		return statement{}, ctx, nil, c.badConn(t, err)
+		return statement{}, ctx, nil, c.badConn(ctx, t, err)
 	}
 	return s, ctx, end, nil
 }
 
-// badConn has database/sql try a statement on another connection, if nothing of it was sent.
-func (c *Conn) badConn(t *tx, err error) error {
-	if !t.explicit && pgconn.SafeToRetry(err) {
-		return driver.ErrBadConn
+// badConn has database/sql try a statement on another connection, if nothing of it was sent. Where that was the caller's wish,
+// this connection is still good.
+func (c *Conn) badConn(ctx context.Context, t *tx, err error) error {
+	err, unsent := asUnsent(err)
+	if t.explicit || !unsent || ctx.Err() != nil && !c.pg.IsClosed() {
+		return err
 	}
-	return err
+	return driver.ErrBadConn
 }
 
 // ready gives the transaction that a statement belongs to.
@@ -212,11 +217,10 @@ func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	if err != nil {
 		return nil, err
 	}
-	p, err := c.prepare(ctx, t, query)
+	p, err := c.prepareFor(ctx, t, query)
 	if err != nil {
-		return nil, c.badConn(t, err)
+		return nil, c.badConn(ctx, t, err)
 	}
-	p.refs++
 	return &stmt{c: c, p: p}, nil
 }
 
@@ -232,8 +236,11 @@ func (c *Conn) CheckNamedValue(*driver.NamedValue) error { return nil }
 
 // Ping asks the server for a sign of life.
 func (c *Conn) Ping(ctx context.Context) error {
-	if c.pg.IsClosed() {
+	switch {
+	case c.pg.IsClosed():
 		return driver.ErrBadConn
+	case c.single.rows != nil, c.tx != nil && c.tx.rows != nil:
+		return errRowsOpen
 	}
 	if err := c.pc.Ping(ctx); err != nil {
 		c.die()
@@ -242,10 +249,10 @@ func (c *Conn) Ping(ctx context.Context) error {
 	return nil
 }
 
-// ResetSession is called before a connection is used again. One that the server closed, or is about to close, is seen here, at
-// no round trip.
+// ResetSession is called before a connection is used again. One that the server closed, or is about to close, is seen here; it
+// costs a round trip only if the server has sent something since.
 func (c *Conn) ResetSession(ctx context.Context) error {
-	if c.pg.IsClosed() || c.pg.TxStatus() != statusIdle || !alive(c.pg) {
+	if c.pg.IsClosed() || c.pg.TxStatus() != statusIdle || c.check(ctx) != nil {
 		return driver.ErrBadConn
 	}
 	if reset := c.connector.cfg.ResetSession; reset != nil {

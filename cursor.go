@@ -83,7 +83,7 @@ func (cu *cursor) recover(err error) {
 	t := cu.t
 	for err != nil {
 		switch {
-		case t.absorbs(err):
+		case t.absorbs(err), t.retries(err) && isCommit(cu.rec.sql): // a COMMIT that loses has committed nothing
 			cu.ans, err = t.restart(cu.ctx, err, cu.place(), cu.rec)
 		case cu.renewable(err):
 			cu.renewed = true
@@ -113,15 +113,21 @@ func (cu *cursor) renewable(err error) bool {
 	if s.prepared == nil || !stalePlan(err) {
 		return false
 	}
-	cu.t.c.invalidate(s.prepared)
+	cu.t.c.invalidate(s.prepared, err)
+	if s.shape != s.prepared.shape {
+		return false // the application chose formats for the columns as they were
+	}
 	return !cu.renewed && cu.rec.rows == 0 && !cu.rec.shown && cu.t.restartable()
 }
 
 func (cu *cursor) finish(tag pgconn.CommandTag, err error) {
 	t := cu.t
 	cu.over = true
-	if err != nil && pgconn.SafeToRetry(err) && !t.c.pg.IsClosed() {
+	if _, unsent := asUnsent(err); unsent {
 		t.unrecord(cu.rec) // it has not reached the server, and must not in a replay
+	}
+	if p := cu.rec.prepared; err != nil && p != nil && p.name == "" {
+		t.c.descriptions.forget(p) // it may be out of date in a way that no SQLSTATE tells
 	}
 	t.answered(cu.rec, tag, err)
 	cu.tag, cu.err = tag, t.told(err, cu.rec.sql)

@@ -200,7 +200,7 @@ func TestSettingErrors(t *testing.T) {
 		"retry_max_attempts=":                     {`"retry_max_attempts"`, wholeNumber, "empty"},
 		"retry_max_attempts=1.5":                  {`"retry_max_attempts"`, wholeNumber, "not one"},
 		"retry_max_attempts=99999999999999999999": {`"retry_max_attempts"`, wholeNumber, "out of range"},
-		"retry_max_attempts=0":                    {`"retry_max_attempts"`, wholeNumber, "at least 1"},
+		"retry_max_attempts=0":                    {`"retry_max_attempts"`, wholeNumber, "use 1 to switch retries off"},
 		"retry_max_elapsed=30":                    {`"retry_max_elapsed"`, duration, "no unit"},
 		"retry_max_elapsed=soon":                  {`"retry_max_elapsed"`, duration, "not one"},
 		"retry_max_elapsed=":                      {`"retry_max_elapsed"`, duration, "empty"},
@@ -221,7 +221,7 @@ func TestSettingErrors(t *testing.T) {
 		}
 	}
 	_, err := ParseConfig("postgresql://db/bank?retry_initial_backoff=500ms&retry_max_backoff=100ms")
-	assert.ErrorContains(t, err, "MaxBackoff must not be below", "each is right by itself")
+	assert.ErrorContains(t, err, "RetryPolicy.MaxBackoff is 100ms", "each is right by itself")
 }
 
 func TestRepeatedSettings(t *testing.T) {
@@ -289,7 +289,7 @@ func TestMistypedSettings(t *testing.T) {
 }
 
 func TestSessionVariablesAreNoMistypedSettings(t *testing.T) {
-	for _, key := range strings.Fields(`
+	for key := range strings.FieldsSeq(`
 		application_name autocommit_before_ddl backoff client_encoding client_min_messages cluster copy_num_retries_per_batch
 		copy_transaction_quality_of_service cost_scans_with_default_col_size database datestyle deadlock_timeout
 		default_int_size default_statistics_target default_transaction_isolation default_transaction_priority

@@ -140,7 +140,6 @@ func (e *ConnectionLostError) Error() string {
 func (e *ConnectionLostError) Unwrap() error { return e.err }
 
 var (
-	errRowsOpen   = errors.New("cockroachdb: the rows of an earlier query are still open on this connection: read them to the end or close them first")
-	errTxAborted  = &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "25P02", Message: "current transaction is aborted, commands ignored until end of transaction block"}
-	errTxNotBegun = errors.New("cockroachdb: the transaction could not be begun")
+	errRowsOpen  = errors.New("cockroachdb: the rows of an earlier query are still open on this connection: read them to the end or close them first")
+	errTxAborted = &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "25P02", Message: "current transaction is aborted, commands ignored until end of transaction block"}
 )

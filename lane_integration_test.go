@@ -261,7 +261,7 @@ func waysOutOfTheLane() map[string]wayOut {
 			assert.NoError(t, tx.Rollback())
 		}},
 		"COMMIT as text, lost": held(script{"COMMIT": {lost}}, func(t *testing.T, tx *sql.Tx) {
-			bareConflict(t, execAll(tx, "COMMIT"))
+			require.NoError(t, execAll(tx, "COMMIT"), "absorbed: it had committed nothing")
 			assert.NoError(t, tx.Rollback())
 		}),
 

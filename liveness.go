@@ -1,6 +1,7 @@
 package cockroachdb
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 
@@ -9,19 +10,41 @@ import (
 
 var errClosedByServer = errors.New("the connection is closed")
 
-// alive looks, without waiting, whether the server has closed the connection or is about to. It costs a system call, no round
-// trip. It can't see a server or a network that died in silence; the next statement finds out about those.
-func alive(pg *pgconn.PgConn) bool {
-	conn := pg.Conn()
-	encrypted := false
-	if t, ok := conn.(*tls.Conn); ok {
-		conn, encrypted = t.NetConn(), true
+// pulse is what can be seen of a connection without waiting.
+type pulse uint8
+
+const (
+	pulseAlive  pulse = iota // nothing says otherwise
+	pulseDead                // the server has closed the connection, or said why it will
+	pulseUnsure              // the server has sent something without having been asked: a notice, or its farewell
+)
+
+// check finds out, before something is sent, whether the server has closed the connection or is about to. It costs a system
+// call; where the server has sent something that can't be looked at, as it is encrypted or in a buffer, or behind which there
+// may be more, a round trip too. It can't see a server or a network that died in silence; the next statement finds out about
+// those.
+func (c *Conn) check(ctx context.Context) error {
+	switch pulseOf(c.pg) {
+	case pulseDead:
+		return errClosedByServer
+	case pulseUnsure:
+		return c.pg.Ping(ctx)
 	}
-	return peek(conn, encrypted)
+	return nil
 }
 
-// unsolicited says whether first, the first byte of what the server sent without having been asked, leaves the connection
-// usable: a notice, a notification, or a parameter's new value. An error, which a draining server sends, is the end.
-func unsolicited(first byte) bool {
-	return first == 'N' || first == 'A' || first == 'S'
+func pulseOf(pg *pgconn.PgConn) pulse {
+	if pg.Frontend().ReadBufferLen() > 0 {
+		return pulseUnsure
+	}
+	conn := pg.Conn()
+	t, encrypted := conn.(*tls.Conn)
+	if encrypted {
+		conn = t.NetConn()
+	}
+	first, p := peek(conn)
+	if p == pulseUnsure && !encrypted && first == 'E' {
+		return pulseDead // a draining server says so, and not always as FATAL
+	}
+	return p
 }

@@ -7,27 +7,29 @@ import (
 	"syscall"
 )
 
-// peek reads a byte without taking it out of the socket. What is encrypted can't be told apart, and counts as alive.
-func peek(conn net.Conn, encrypted bool) bool {
+// peek looks at the next byte in the socket without taking it out; it is there if the pulse is unsure.
+func peek(conn net.Conn) (first byte, p pulse) {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
-		return true
+		return 0, pulseAlive
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
-		return true
+		return 0, pulseAlive
 	}
-	ok = true
 	err = raw.Control(func(fd uintptr) {
 		var buf [1]byte
 		n, _, err := syscall.Recvfrom(int(fd), buf[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		switch {
 		case err == syscall.EAGAIN || err == syscall.EWOULDBLOCK || err == syscall.EINTR:
 		case err != nil, n == 0:
-			ok = false
+			p = pulseDead
 		default:
-			ok = encrypted || unsolicited(buf[0])
+			first, p = buf[0], pulseUnsure
 		}
 	})
-	return ok && err == nil
+	if err != nil {
+		return 0, pulseDead
+	}
+	return first, p
 }

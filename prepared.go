@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/maphash"
+	"slices"
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
@@ -20,7 +21,7 @@ type prepared struct {
 	shape         *shape
 
 	refs int           // the driver.Stmts that use it
-	elem *list.Element // its place in the cache; nil outside of it
+	elem *list.Element // its place among those that may be evicted; nil while a driver.Stmt uses it
 	gone bool          // the server has it no longer, or soon won't
 }
 
@@ -71,6 +72,13 @@ func shapeOf(fields []pgconn.FieldDescription, formats []int16) *shape {
 	return s
 }
 
+// fits says whether s is the shape of an answer with these fields.
+func (s *shape) fits(fields []pgconn.FieldDescription) bool {
+	return slices.EqualFunc(s.fields, fields, func(a, b pgconn.FieldDescription) bool {
+		return a.DataTypeOID == b.DataTypeOID && a.TypeModifier == b.TypeModifier && a.Format == b.Format && a.Name == b.Name
+	})
+}
+
 // shapeOfAnswer is the shape of an answer that the server described by itself.
 func shapeOfAnswer(fields []pgconn.FieldDescription) *shape {
 	formats := make([]int16, len(fields))
@@ -85,7 +93,7 @@ func shapeOfAnswer(fields []pgconn.FieldDescription) *shape {
 type statementCache struct {
 	capacity int
 	byText   map[string]*prepared
-	recent   list.List // of *prepared, the latest first
+	recent   list.List // of those that no driver.Stmt uses, the latest first
 	doomed   []string  // names to deallocate
 	names    int       // for names that were never used before on this connection
 }
@@ -108,15 +116,30 @@ func (sc *statementCache) newName() string {
 	return "reprise_" + strconv.Itoa(sc.names)
 }
 
+// put gives p a place in the cache; the one that was used longest ago may lose its own for it.
 func (sc *statementCache) put(p *prepared) {
 	sc.byText[p.desc.SQL] = p
 	p.elem = sc.recent.PushFront(p)
-	for e := sc.recent.Back(); sc.recent.Len() > sc.capacity && e != nil; {
-		oldest := e.Value.(*prepared)
-		e = e.Prev()
-		if oldest.refs == 0 && oldest != p {
-			sc.forget(oldest)
-		}
+	for sc.recent.Len() > sc.capacity {
+		sc.forget(sc.recent.Back().Value.(*prepared))
+	}
+}
+
+// pin keeps p for a driver.Stmt: it is not evicted, and takes no place from others.
+func (sc *statementCache) pin(p *prepared) {
+	p.refs++
+	sc.byText[p.desc.SQL] = p
+	if p.elem != nil {
+		sc.recent.Remove(p.elem)
+		p.elem = nil
+	}
+}
+
+// unpin is for a driver.Stmt that has been closed.
+func (sc *statementCache) unpin(p *prepared) {
+	p.refs--
+	if p.refs == 0 && !p.gone {
+		sc.put(p)
 	}
 }
 
@@ -181,11 +204,27 @@ func (c *Conn) prepare(ctx context.Context, t *tx, sql string) (*prepared, error
 	return p, nil
 }
 
-// invalidate forgets a statement that the server has lost or outgrown.
-func (c *Conn) invalidate(p *prepared) {
-	if p.name == "" {
+// prepareFor is prepare for a driver.Stmt.
+func (c *Conn) prepareFor(ctx context.Context, t *tx, sql string) (p *prepared, err error) {
+	if p = c.statements.get(sql); p != nil {
+		c.trace.alreadyPrepared(ctx, c.pc, p)
+	} else if p, err = c.parse(ctx, t, c.statements.newName(), sql); err != nil {
+		return nil, err
+	}
+	c.statements.pin(p)
+	return p, nil
+}
+
+// invalidate forgets a statement that the server has lost or outgrown. Where it has lost one, it has lost all of them.
+func (c *Conn) invalidate(p *prepared, stale error) {
+	switch {
+	case p.name == "":
 		c.descriptions.forget(p)
-	} else {
+	case codeOf(stale) == codeNoPreparedStatement:
+		for _, p := range c.statements.byText {
+			c.statements.forget(p)
+		}
+	default:
 		c.statements.forget(p)
 	}
 }
@@ -206,7 +245,12 @@ func (c *Conn) parse(ctx context.Context, t *tx, name, sql string) (p *prepared,
 		defer func() { c.trace.prepare.TracePrepareEnd(ctx, c.pc, pgx.TracePrepareEndData{Err: err}) }()
 	}
 	var desc *pgconn.StatementDescription
+	tried := false
 	err = t.attempt(ctx, func(opening []string) (sent bool, err error) {
+		if tried && name != "" { // the server may know the name since the last try, though that failed
+			name = c.statements.newName()
+		}
+		tried = true
 		desc, sent, err = c.sendParse(ctx, opening, name, sql)
 		return sent, err
 	})
@@ -214,10 +258,6 @@ func (c *Conn) parse(ctx context.Context, t *tx, name, sql string) (p *prepared,
 		return newPrepared(name, sql, desc), nil
 	}
 
-	// The statement may exist although its description failed.
-	if name != "" {
-		c.statements.doomed = append(c.statements.doomed, name)
-	}
 	var pgErr *pgconn.PgError
 	if t.explicit && errors.As(err, &pgErr) {
 		t.record(&statement{form: formParse, sql: sql}).code = pgErr.Code

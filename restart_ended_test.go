@@ -26,8 +26,8 @@ func TestRestartOfDDLHasNoPriority(t *testing.T) {
 		require.NoError(t, tx.Commit())
 		assert.Equal(t, []string{
 			"BEGIN; SAVEPOINT; CREATE TABLE x ()", "UPDATE b",
-			"ROLLBACK TO; CREATE TABLE x (); UPDATE b",
-			"ROLLBACK", "BEGIN; SAVEPOINT; CREATE TABLE x (); UPDATE b",
+			"ROLLBACK TO; CREATE TABLE x ()", "UPDATE b",
+			"ROLLBACK", "BEGIN; SAVEPOINT; CREATE TABLE x ()", "UPDATE b",
 			"RELEASE; COMMIT",
 		}, r.trips(first))
 	})
@@ -44,7 +44,7 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 			tx := r.begin(t, t.Context())
 			require.NoError(t, execAll(tx, "UPDATE a", ddl))
 			require.NoError(t, tx.Commit())
-			assert.Equal(t, append(high, ddl, "ROLLBACK; BEGIN; SAVEPOINT; UPDATE a; "+ddl, "RELEASE; COMMIT"), r.trips(first))
+			assert.Equal(t, append(high, ddl, "ROLLBACK; BEGIN; SAVEPOINT; UPDATE a", ddl, "RELEASE; COMMIT"), r.trips(first))
 			r.usable(t)
 		})
 	})
@@ -53,8 +53,8 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 			tx := r.begin(t, t.Context())
 			require.NoError(t, execAll(tx, "UPDATE a", ddl, "UPDATE b"))
 			require.NoError(t, tx.Commit())
-			assert.Equal(t, append(high, ddl, "ROLLBACK; BEGIN; SAVEPOINT; UPDATE a; "+ddl, "UPDATE b",
-				"ROLLBACK", "BEGIN; SAVEPOINT; UPDATE a; "+ddl+"; UPDATE b", "RELEASE; COMMIT"), r.trips(first))
+			assert.Equal(t, append(high, ddl, "ROLLBACK; BEGIN; SAVEPOINT; UPDATE a", ddl, "UPDATE b",
+				"ROLLBACK", "BEGIN; SAVEPOINT; UPDATE a", ddl, "UPDATE b", "RELEASE; COMMIT"), r.trips(first))
 		})
 	})
 	t.Run("and then loses", func(t *testing.T) {
@@ -62,8 +62,8 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 			tx := r.begin(t, t.Context())
 			require.NoError(t, execAll(tx, "UPDATE a", ddl))
 			require.NoError(t, tx.Commit())
-			assert.Equal(t, append(high, ddl, "ROLLBACK; BEGIN; SAVEPOINT; UPDATE a; "+ddl,
-				"ROLLBACK", "BEGIN; SAVEPOINT; UPDATE a; "+ddl, "RELEASE; COMMIT"), r.trips(first))
+			assert.Equal(t, append(high, ddl, "ROLLBACK; BEGIN; SAVEPOINT; UPDATE a",
+				"ROLLBACK", "BEGIN; SAVEPOINT; UPDATE a", ddl, "RELEASE; COMMIT"), r.trips(first))
 		})
 	})
 	t.Run("refused for itself", func(t *testing.T) {
@@ -73,7 +73,7 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 			assert.IsType(t, (*pgconn.PgError)(nil), err)
 			assert.Equal(t, "0A000", stateOf(err))
 			require.ErrorIs(t, tx.Commit(), pgx.ErrTxCommitRollback)
-			assert.Equal(t, append(high, ddl, "ROLLBACK; BEGIN; SAVEPOINT; UPDATE a; "+ddl, "ROLLBACK"), r.trips(first))
+			assert.Equal(t, append(high, ddl, "ROLLBACK; BEGIN; SAVEPOINT; UPDATE a", ddl, "ROLLBACK"), r.trips(first))
 			r.usable(t)
 		})
 	})
@@ -124,14 +124,14 @@ func TestRestartNotAfterTheServerHasCommitted(t *testing.T) {
 	t.Parallel()
 	for name, options := range map[string][]any{"CockroachDB": nil, "PostgreSQL": {plainPostgreSQL}} {
 		t.Run(name, func(t *testing.T) {
-			t.Run("COMMIT as text that loses", func(t *testing.T) {
+			t.Run("but a COMMIT as text that loses has committed nothing", func(t *testing.T) {
 				inBubble(t, script{"COMMIT": {lost, success}}, func(t *testing.T, r *rig) {
 					tx := r.begin(t, t.Context())
 					before := r.counts(t)
-					bareConflict(t, execAll(tx, "UPDATE a", "COMMIT"))
+					require.NoError(t, execAll(tx, "UPDATE a", "COMMIT"))
 					_ = tx.Rollback()
-					assert.Equal(t, 1, r.times("UPDATE a"))
-					assert.Equal(t, 1, r.times("BEGIN"))
+					assert.Equal(t, 2, r.times("UPDATE a"))
+					assert.Equal(t, 2, r.times("BEGIN"))
 					assert.Equal(t, 1.0, r.moved(t, before)["transactions_total ended_by_application"])
 					r.usable(t)
 				}, options...)

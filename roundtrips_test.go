@@ -3,6 +3,7 @@ package cockroachdb_test
 import (
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,10 +39,8 @@ func (c *conflicts) answer(s fakepg.Statement) fakepg.Reply {
 		c.count = map[string]int{}
 	}
 	c.count[s.SQL]++
-	for _, n := range c.at[s.SQL] {
-		if n == c.count[s.SQL] {
-			return fakepg.Reply{Err: fakepg.Conflict()}
-		}
+	if slices.Contains(c.at[s.SQL], c.count[s.SQL]) {
+		return fakepg.Reply{Err: fakepg.Conflict()}
 	}
 	if strings.HasPrefix(s.SQL, "UPDATE") {
 		return fakepg.Reply{Tag: "UPDATE 1"}

@@ -144,7 +144,7 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	}
 	t.forget()
 	t.state, t.outcome, t.failure, t.cause = txLive, "", nil, ""
-	t.aside = false
+	t.aside, t.unheard = false, false
 	t.savepoint = t.savepoint || t.c.crdb && !t.c.forceSavepoint
 	if hasDiverged(err) && t.attempts < t.policy.MaxAttempts {
 		// The conflict has been dealt with: it is this transaction's turn, and its locks are held. Only fn has to see anew.

@@ -100,13 +100,20 @@ func mayRunAgain(sql string) bool {
 	case len("commit"):
 		return !isKeyword(word, "commit")
 	case len("release"):
-		return !isKeyword(word, "prepare") && !(isKeyword(word, "release") && s.restOfReleaseCommits())
+		return !isKeyword(word, "prepare") && (!isKeyword(word, "release") || !s.restOfReleaseCommits())
 	case len("rollback"):
 		return !isKeyword(word, "rollback") || s.restOfRollbackHasTo()
 	case len("deallocate"):
 		return !isKeyword(word, "deallocate")
 	}
 	return true
+}
+
+// isCommit reports whether sql is a COMMIT and nothing else.
+func isCommit(sql string) bool {
+	s := sqlScanner{sql: sql}
+	word := s.firstWord()
+	return (isKeyword(word, "commit") || isKeyword(word, "end")) && isSingleStatement(sql)
 }
 
 // setsForceSavepointRestart reports whether sql is a SET or RESET of the session variable that makes every savepoint a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -62,11 +63,11 @@ var databaseSQLFormats = pgx.QueryResultFormatsByOID{
 
 // request is what the application asked for, before it is encoded.
 type request struct {
-	sql      string
-	args     []any
-	mode     pgx.QueryExecMode
-	query    bool      // it wants rows
-	prepared *prepared // it comes from a prepared statement
+	sql   string
+	args  []any
+	mode  pgx.QueryExecMode
+	query bool  // it wants rows
+	stmt  *stmt // it comes from a prepared statement
 
 	formats      pgx.QueryResultFormats
 	formatsByOID pgx.QueryResultFormatsByOID
@@ -118,10 +119,16 @@ var (
 // arguments, once.
 func (c *Conn) compile(ctx context.Context, t *tx, r *request) (statement, error) {
 	switch {
-	case r.prepared != nil:
-		return c.encode(t, r, r.prepared, formPrepared)
-	case r.sql == "", len(r.args) == 0 && !r.query:
+	case r.stmt != nil:
+		p, err := r.stmt.current(ctx, t)
+		if err != nil {
+			return statement{}, err
+		}
+		return c.encode(t, r, p, formPrepared)
+	case len(r.args) == 0 && (r.sql == "" || !r.query):
 		return c.withoutArguments(t, r), nil
+	case r.sql == "" && r.query:
+		return c.interpolated(r)
 	}
 
 	switch r.mode {
@@ -155,9 +162,16 @@ func (c *Conn) encode(t *tx, r *request, p *prepared, f form) (statement, error)
 	if p != nil {
 		desc = p.desc
 		s.sql, s.paramOIDs = desc.SQL, desc.ParamOIDs
-		if len(desc.ParamOIDs) != len(r.args) {
+		switch { // the texts are pgx's
+		case len(desc.ParamOIDs) == len(r.args):
+		case r.query:
 			return statement{}, fmt.Errorf("expected %d arguments, got %d", len(desc.ParamOIDs), len(r.args))
+		default:
+			return statement{}, errors.New("mismatched param and argument count")
 		}
+	}
+	if len(r.args) > math.MaxUint16 { // sent in spite of that, it would cost the connection
+		return statement{}, fmt.Errorf("extended protocol limited to %v parameters", math.MaxUint16)
 	}
 	if len(r.args) > 0 {
 		if err := c.builder.Build(c.pc.TypeMap(), desc, r.args); err != nil {

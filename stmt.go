@@ -22,27 +22,37 @@ var (
 
 // ExecContext runs the statement.
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	return s.c.exec(ctx, s.p.desc.SQL, s.p, args)
+	return s.c.exec(ctx, s.p.desc.SQL, s, args)
 }
 
 // QueryContext runs the statement and gives its rows.
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	return s.c.query(ctx, s.p.desc.SQL, s.p, args)
+	return s.c.query(ctx, s.p.desc.SQL, s, args)
+}
+
+// current is what the server has prepared, anew where it has lost or outgrown it.
+func (s *stmt) current(ctx context.Context, t *tx) (*prepared, error) {
+	if !s.p.gone {
+		return s.p, nil
+	}
+	p, err := s.c.prepareFor(ctx, t, s.p.desc.SQL)
+	if err != nil {
+		return nil, err
+	}
+	s.p = p
+	return p, nil
 }
 
 // NumInput is the number of arguments.
 func (s *stmt) NumInput() int { return len(s.p.desc.ParamOIDs) }
 
-// Close has the statement deallocated with the next message, unless it has another user or a place in the cache.
+// Close leaves the statement to the cache, and so has it deallocated, with the next message, once there is no place for it.
 func (s *stmt) Close() error {
 	if s.closed {
 		return nil
 	}
 	s.closed = true
-	s.p.refs--
-	if s.p.refs == 0 && s.p.elem == nil {
-		s.c.statements.forget(s.p)
-	}
+	s.c.statements.unpin(s.p)
 	return nil
 }
 

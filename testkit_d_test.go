@@ -27,7 +27,6 @@ import (
 // Replies of a script.
 var (
 	success = fakepg.Reply{}
-	lost    = fakepg.Reply{Err: fakepg.Conflict()}
 	cutOff  = fakepg.Reply{Cut: fakepg.CutUnsent}
 )
 

@@ -34,3 +34,12 @@ func (t *tracing) start(ctx context.Context, pc *pgx.Conn, sql string, args []an
 		t.query.TraceQueryEnd(ctx, pc, pgx.TraceQueryEndData{CommandTag: tag, Err: err})
 	}
 }
+
+// alreadyPrepared is the trace of a Prepare that finds its text prepared.
+func (t *tracing) alreadyPrepared(ctx context.Context, pc *pgx.Conn, p *prepared) {
+	if t.prepare == nil {
+		return
+	}
+	ctx = t.prepare.TracePrepareStart(ctx, pc, pgx.TracePrepareStartData{Name: p.name, SQL: p.desc.SQL})
+	t.prepare.TracePrepareEnd(ctx, pc, pgx.TracePrepareEndData{AlreadyPrepared: true})
+}

@@ -65,6 +65,7 @@ type tx struct {
 	released bool               // the application has released the restart savepoint: it is committed, and only COMMIT is left to send
 	cause    notReplayableCause // why it can't be replayed; "" if it can
 	failure  error              // what the application was told when it came to txConflict or txLost
+	unheard  bool               // by the error of Rows.Close, so that it may not know
 	outcome  outcome            // for the metrics; set when the application is told
 
 	attempts int
@@ -159,6 +160,9 @@ func (t *tx) refuse() error {
 		return errRowsOpen
 	case t.state == txLost:
 		return t.failure
+	case t.state == txConflict && t.unheard:
+		t.unheard = false
+		return t.failure
 	case t.state == txConflict:
 		return errTxAborted
 	case t.state == txCommitted:
@@ -213,19 +217,26 @@ func (t *tx) told(err error, sql string) error {
 	if err == nil {
 		return nil
 	}
+	if !t.explicit {
+		return err
+	}
+	err, unsent := asUnsent(err)
+	if unsent {
+		sql = "" // and so has committed nothing
+	}
 	failed, ok := err.(*openingError) //nolint:errorlint // wrapped in an outcome it is told already
 	if ok {
 		err = failed.err
 	}
 	switch {
-	case !t.explicit, t.state != txLive:
+	case t.state != txLive:
 		return err
 	case t.c.pg.IsClosed():
 		return t.lose(err, sql)
-	case codeOf(err) == "" && !pgconn.SafeToRetry(err):
+	case codeOf(err) == "" && !unsent:
 		t.c.die() // not the server's answer: there is no telling what the connection is good for
 		return t.lose(err, sql)
-	case failed != nil:
+	case ok:
 		t.give(txConflict, outcomeFailed, err) // there is no transaction for further statements to be part of
 	case t.endedUnasked():
 		t.overUnasked()
@@ -265,6 +276,7 @@ func (t *tx) record(s *statement) *record {
 	if !t.explicit {
 		// Of a text with several statements, and of a procedure, a part may have been committed.
 		t.aside = t.aside || !isSingleStatement(s.sql) || !mayRunAgain(s.sql)
+		t.c.forceSavepoint = t.c.forceSavepoint || setsForceSavepointRestart(s.sql)
 		r := &t.c.lone
 		*r = record{statement: *s}
 		t.history.add(r)
@@ -287,7 +299,7 @@ func (t *tx) put(r *record) {
 	case t.history.bytes+r.size() > t.policy.MaxBytes:
 		t.unreplayable(causeBytes)
 	default:
-		r.ddl = isDDL(r.sql)
+		r.ddl, r.commits = isDDL(r.sql), mayCommit(r.sql)
 		t.history.add(r)
 		t.c.connector.metrics.historyBytes(r.size())
 	}
@@ -388,7 +400,7 @@ func (t *tx) Commit() error {
 	}
 	err := t.commit(t.ctx)
 	if err != nil {
-		_ = t.rollback() // where it was not for the commit to do so
+		_ = t.rollback() // the application has no other way to do it now, and the locks must not wait for the connection's next use
 	}
 	return err
 }

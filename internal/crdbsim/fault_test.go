@@ -3,6 +3,7 @@ package crdbsim
 import (
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
@@ -136,8 +137,13 @@ func TestFaultCuts(t *testing.T) {
 		{"outside a transaction, before", Cut, []string{update}, "^update", []string{"EOF"}, 10},
 		{"outside a transaction, after", ExecuteCut, []string{update}, "^update", []string{"EOF"}, 11},
 		{"half an answer", ExecuteHalf, []string{read}, "^select", []string{"D 10", "EOF"}, 10},
-		{"half an answer of a release", ExecuteHalf, []string{"BEGIN", open, update, release, "COMMIT"}, "^release",
-			[]string{"C BEGIN", "C SAVEPOINT", "C UPDATE 1", "EOF"}, 11},
+		{
+			"half an answer of a release", ExecuteHalf,
+			[]string{"BEGIN", open, update, release, "COMMIT"},
+			"^release",
+			[]string{"C BEGIN", "C SAVEPOINT", "C UPDATE 1", "EOF"},
+			11,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
@@ -182,6 +188,23 @@ func TestFaultCalls(t *testing.T) {
 		assert.Equal(t, []string{"C UPDATE 1", "C COMMIT", "C COMMIT", "Z I"}, exec(a, update, release, "COMMIT"))
 		assert.Equal(t, 13, seen, "it was called when the commit was done")
 	})
+}
+
+// TestFaultDelays looks only at how long things take at least, and that the end of the sim is the end of every delay.
+func TestFaultDelays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Config{})
+	c := w.client(t)
+	const delay = 10 * time.Millisecond
+	w.Inject(On("^select", Action{Delay: delay, DelayReply: delay}))
+	start := time.Now()
+	assert.Equal(t, []string{"D 10", "C SELECT 1", "Z I"}, c.query(read))
+	assert.GreaterOrEqual(t, time.Since(start), 2*delay)
+	reached := make(chan struct{})
+	w.Inject(On("^select", Action{Call: func() { close(reached) }, DelayReply: time.Hour}))
+	c.send(&pgproto3.Query{String: read})
+	<-reached
+	require.NoError(t, w.Close())
 }
 
 func TestFaultWhere(t *testing.T) {

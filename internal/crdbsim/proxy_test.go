@@ -2,8 +2,8 @@ package crdbsim
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -225,10 +225,9 @@ func TestCloseConns(t *testing.T) {
 func TestConcurrency(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Config{})
-	w.Inject(
-		&Fault{Pattern: regexp.MustCompile(`^(?i:begin|savepoint|select|update|release|rollback to)`), Times: 20, Do: func(Point) Action { return Action{Then: Fail, Error: Conflict("RETRY_SERIALIZABLE")} }},
-		On("^update", Action{Then: ExecuteFail, Error: Conflict("WriteTooOldError")}),
-	)
+	everywhere := On("^(begin|savepoint|select|update|release|rollback to)", Action{Then: Fail, Error: Conflict("RETRY_SERIALIZABLE")})
+	everywhere.Times = 20
+	w.Inject(everywhere, On("^update", Action{Then: ExecuteFail, Error: Conflict("WriteTooOldError")}))
 	var group sync.WaitGroup
 	for i := range 4 {
 		conn := w.connect(t)
@@ -292,7 +291,8 @@ func transfer(ctx context.Context, conn *pgx.Conn, from, to int) error {
 }
 
 func isConflict(err error) bool {
-	e, ok := err.(*pgconn.PgError)
+	e := &pgconn.PgError{}
+	ok := errors.As(err, &e)
 	return ok && e.Code == "40001"
 }
 

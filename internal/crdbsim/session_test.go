@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -27,6 +28,7 @@ func TestSession(t *testing.T) {
 		}},
 		{"application savepoints without the restart savepoint", [][2]string{
 			{"BEGIN; SAVEPOINT a; INSERT INTO kv VALUES (1, 1)", "C BEGIN, C SAVEPOINT, E 23505, Z E"},
+			{"SELECT 2", "E 25P02, Z E"},
 			{"ROLLBACK TO a", "C ROLLBACK, Z T"},
 			{"RELEASE a; COMMIT", "C RELEASE, C COMMIT, Z I"},
 		}},
@@ -47,6 +49,7 @@ func TestSession(t *testing.T) {
 		}},
 		{"a deferred constraint fails at release", [][2]string{
 			{"CREATE TABLE d (a INT UNIQUE DEFERRABLE INITIALLY DEFERRED)", "C CREATE TABLE, Z I"},
+			{"INSERT INTO d VALUES (1), (1)", "E 23505, Z I"},
 			{"BEGIN; SAVEPOINT cockroach_restart; INSERT INTO d VALUES (1), (1)", "C BEGIN, C SAVEPOINT, C INSERT 0 2, Z T"},
 			{"RELEASE cockroach_restart; COMMIT", "E 23505, Z E"},
 			{"ROLLBACK TO cockroach_restart", "E 3B001, Z E"},
@@ -66,8 +69,10 @@ func TestSession(t *testing.T) {
 			{"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED", "C SET, Z I"},
 			{"SET default_transaction_isolation = 'read committed'", "C SET, Z I"},
 			{"SHOW transaction_isolation", "D serializable, C SHOW 1, Z I"},
-			{"BEGIN; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SHOW transaction_isolation",
-				"C BEGIN, C SET TRANSACTION, D serializable, C SHOW 1, Z T"},
+			{
+				"BEGIN; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SHOW transaction_isolation",
+				"C BEGIN, C SET TRANSACTION, D serializable, C SHOW 1, Z T",
+			},
 		}},
 		{"read only", [][2]string{
 			{"BEGIN READ ONLY; UPDATE kv SET v = 1", "C BEGIN, E 25006, Z E"},
@@ -163,4 +168,46 @@ func TestPreparedStatements(t *testing.T) {
 	require.NoError(t, err)
 	_, err = conn.PgConn().Prepare(t.Context(), "b", "BEGIN", nil)
 	require.ErrorContains(t, err, "42P05")
+}
+
+// TestNames checks that statements and portals are told apart by their names, whoever answers them.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	c := newWorld(t, Config{}).client(t)
+	parse := func(name, sql string) { c.fe.Send(&pgproto3.Parse{Name: name, Query: sql}) }
+	run := func(stmt, portal string) {
+		c.fe.Send(&pgproto3.Bind{PreparedStatement: stmt, DestinationPortal: portal})
+		c.fe.Send(&pgproto3.Execute{Portal: portal})
+	}
+	end := func(want ...string) {
+		t.Helper()
+		c.send(&pgproto3.Sync{})
+		require.Equal(t, want, c.untilReady())
+	}
+	parse("b", "BEGIN")
+	parse("s", "SELECT 1")
+	c.fe.Send(&pgproto3.Describe{ObjectType: 'S', Name: "b"})
+	c.fe.Send(&pgproto3.Describe{ObjectType: 'S', Name: "s"})
+	run("b", "")
+	run("s", "p")
+	c.fe.Send(&pgproto3.Close{ObjectType: 'P', Name: "p"})
+	end("C BEGIN", "D 1", "C SELECT 1", "Z T")
+	parse("s", "SELECT 2") // taken: s stays what it was
+	end("E 42P05", "Z E")
+	parse("e", "ROLLBACK")
+	run("e", "q")
+	c.fe.Send(&pgproto3.Close{ObjectType: 'P', Name: "q"})
+	run("s", "")
+	end("C ROLLBACK", "D 1", "C SELECT 1", "Z I")
+	parse("", "SELEKT")
+	parse("x", "SELECT 3")
+	end("E 42601", "Z I")
+	run("x", "")
+	end("E 26000", "Z I")
+	c.fe.Send(&pgproto3.Close{ObjectType: 'S', Name: "b"})
+	c.fe.Send(&pgproto3.Close{ObjectType: 'S', Name: "s"})
+	run("s", "")
+	end("E 26000", "Z I")
+	c.fe.Send(&pgproto3.Execute{Portal: "nowhere"})
+	end("E 34000", "Z I")
 }

@@ -1,0 +1,287 @@
+package cockroachdb_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver to compare with
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
+)
+
+// parityModes are pgx's query modes, as the DSN has them.
+var parityModes = []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"}
+
+// A parityQuerier is a *sql.DB, *sql.Conn or *sql.Tx.
+type parityQuerier interface {
+	executor
+	PrepareContext(context.Context, string) (*sql.Stmt, error)
+	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
+	QueryRowContext(context.Context, string, ...any) *sql.Row
+}
+
+// A scene does something with a driver and says what came of it, one line at a time.
+type scene struct {
+	name string
+	play func(ctx context.Context, q parityQuerier, say func(format string, args ...any))
+}
+
+// playSafely is play for drivers that panic.
+func (sc scene) playSafely(ctx context.Context, q parityQuerier, say func(string, ...any)) {
+	defer func() {
+		if p := recover(); p != nil {
+			say("panic: %v", p)
+		}
+	}()
+	sc.play(ctx, q, say)
+}
+
+// explain writes down an error with all that an application can look at: its type and text.
+func explain(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return fmt.Sprintf("%T: %s", err, err)
+}
+
+// A difference from pgx's stdlib that is meant to be. The patterns match the whole line.
+type difference struct {
+	where      string // matches "scene, mode, outside" or "scene, mode, inside"
+	pgx, ours  string
+	why        string
+	seenOnce   sync.Once
+	seen       bool
+	rWhere     *regexp.Regexp
+	rPgx, rOur *regexp.Regexp
+}
+
+// parityDifferences is the whole list. Each of them must occur.
+var parityDifferences = []*difference{
+	{
+		where: ".*",
+		pgx:   `(.*)\*pgconn\.PrepareError: (.*)`, ours: `(.*)\*pgconn\.PgError: (.*)`,
+		why: "a failed Prepare is the bare *pgconn.PgError, as every error of a statement: ORMs assert its type",
+	},
+	{
+		where: ".*, simple_protocol, .*|empty query with an argument, .*",
+		pgx:   `(query|exec): \*errors.errorString: (?:unused argument: \d|insufficient arguments)`,
+		ours:  `(query|exec): \*errors.errorString: cockroachdb: (?:argument \$\d is not used by the statement|no argument for parameter \$\d: there are \d arguments)`,
+		why:   "texts that say which argument, counted as in SQL",
+	},
+	{
+		where: "no arguments in exec, .*, inside",
+		pgx:   `exec: (\*pgconn.PgError: ERROR: ).*42P02\)`, ours: `exec: (\*pgconn.PgError: ERROR: ).*08P01\)`,
+		why: "an Exec without arguments goes by the extended protocol inside a transaction, where it shares a round trip",
+	},
+	{
+		where: "context .*, inside",
+		pgx:   "(the transaction afterwards): .*: driver: bad connection",
+		ours:  "(the transaction afterwards): .*: (?:timeout: context deadline exceeded|context canceled)",
+		why:   "the transaction is lost with its connection, and goes on saying why; another connection could not help",
+	},
+	{
+		where: "context .*, inside",
+		pgx:   "(the commit): .*: (?:failed to deallocate cached statement\\(s\\): )?conn closed",
+		ours:  "(the commit): .*: (?:timeout: context deadline exceeded|context canceled)",
+		why:   "as above",
+	},
+	{
+		where: "rows still open, .*, inside",
+		pgx:   ".*: (?:driver: bad connection|conn busy)",
+		ours:  ".*: cockroachdb: the rows of an earlier query are still open on this connection.*",
+		why:   "another connection could not help; what is wrong is said",
+	},
+	{
+		where: "rows still open, .*, inside",
+		pgx:   "next false, close ok|the .*", ours: "next true, close ok|the transaction afterwards: ok|the commit: ok|the same connection afterwards: true|the table afterwards: .*",
+		why: "and nothing is lost, where pgx's stdlib loses the transaction",
+	},
+	{
+		where: "NUL(?: in exec)?, simple_protocol, .*",
+		pgx:   `(query|exec): \*pgconn.PgError: ERROR: unterminated quoted string.*`,
+		ours:  `(query|exec): \*errors.errorString: cockroachdb: argument \$1 holds a NUL character.*`,
+		why:   "CockroachDB ignores what follows a NUL in a statement's text: that must not be sent",
+	},
+	{
+		where: "NUL(?: in exec)?, simple_protocol, inside",
+		pgx:   "(the transaction afterwards: ).*25P02.*|(the commit: ).*commit unexpectedly.*|(the table afterwards: ).*",
+		ours:  "(the transaction afterwards: )ok|(the commit: )ok|(the table afterwards: ).*",
+		why:   "as above",
+	},
+}
+
+func (d *difference) match(where, pgxSays, weSay string) bool {
+	d.seenOnce.Do(func() {
+		d.rWhere = regexp.MustCompile("^(?:" + d.where + ")$")
+		d.rPgx = regexp.MustCompile("(?s)^(?:" + d.pgx + ")$")
+		d.rOur = regexp.MustCompile("(?s)^(?:" + d.ours + ")$")
+	})
+	if !d.rWhere.MatchString(where) {
+		return false
+	}
+	theirs, ours := d.rPgx.FindStringSubmatch(pgxSays), d.rOur.FindStringSubmatch(weSay)
+	if theirs == nil || ours == nil || !slices.Equal(theirs[1:], ours[1:]) { // what is in groups is the same
+		return false
+	}
+	d.seen = true
+	return true
+}
+
+// TestParityWithPgx runs the same operations through pgx's own driver and through this one, in all query modes, outside and inside
+// of transactions. What an application sees must be the same but for the list above.
+func TestParityWithPgx(t *testing.T) {
+	t.Parallel()
+	dsn := enginetest.NewDB(t)
+	admin := open(t, dsn)
+	mustExec(t, admin, "CREATE TYPE mood AS ENUM ('sad', 'happy')")
+	mustExec(t, admin, "CREATE TABLE parity (id INT PRIMARY KEY, name VARCHAR(20) NOT NULL, amount NUMERIC(10, 2))")
+	scenes := slices.Concat(parityScenes, valueScenes())
+	for _, mode := range parityModes {
+		t.Run(mode, func(t *testing.T) { // one after the other: they share a table
+			drivers := map[string]*sql.DB{}
+			for _, name := range []string{"pgx", "cockroachdb"} {
+				db, err := sql.Open(name, withParams(dsn, "default_query_exec_mode="+mode))
+				require.NoError(t, err)
+				defer db.Close()
+				db.SetMaxOpenConns(1)
+				drivers[name] = db
+			}
+			for _, sc := range scenes {
+				for _, inside := range []bool{false, true} {
+					where := fmt.Sprintf("%s, %s, %s", sc.name, mode, map[bool]string{false: "outside", true: "inside"}[inside])
+					theirs := perform(t, drivers["pgx"], sc, inside)
+					ours := perform(t, drivers["cockroachdb"], sc, inside)
+					compareTranscripts(t, where, theirs, ours)
+				}
+			}
+		})
+	}
+	for _, d := range parityDifferences {
+		assert.True(t, d.seen, "not a difference any more: %s: %s: %s", d.where, d.ours, d.why)
+	}
+}
+
+func compareTranscripts(t *testing.T, where string, theirs, ours []string) {
+	t.Helper()
+	for i := range max(len(theirs), len(ours)) {
+		a, b := lineAt(theirs, i), lineAt(ours, i)
+		if a != b && !slices.ContainsFunc(parityDifferences, func(d *difference) bool { return d.match(where, a, b) }) {
+			t.Errorf("%s, line %d:\n  pgx:  %s\n  ours: %s", where, i+1, a, b)
+		}
+	}
+}
+
+func lineAt(lines []string, i int) string {
+	if i < len(lines) {
+		return lines[i]
+	}
+	return "(nothing)"
+}
+
+// perform plays a scene, and looks what it has left of the transaction and of the connection.
+func perform(t *testing.T, db *sql.DB, sc scene, inside bool) (transcript []string) {
+	t.Helper()
+	mustExec(t, db, "DELETE FROM parity")
+	mustExec(t, db, "INSERT INTO parity VALUES (1, 'one', 1.50), (2, 'two', NULL)")
+	before := parityPID(t, db)
+	say := func(format string, args ...any) { transcript = append(transcript, fmt.Sprintf(format, args...)) }
+	if inside {
+		tx, err := db.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		sc.playSafely(t.Context(), tx, say)
+		_, err = tx.ExecContext(t.Context(), "UPDATE parity SET name = 'new' WHERE id = 1")
+		say("the transaction afterwards: %s", explain(err))
+		say("the commit: %s", explain(tx.Commit()))
+	} else {
+		sc.playSafely(t.Context(), db, say)
+	}
+	say("the same connection afterwards: %t", before == parityPID(t, db))
+	say("the table afterwards: %v", parityTable(t, db))
+	return transcript
+}
+
+func parityPID(t *testing.T, db *sql.DB) (pid int) {
+	t.Helper()
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT pg_backend_pid()").Scan(&pid))
+	return pid
+}
+
+func parityTable(t *testing.T, db *sql.DB) (rows []string) {
+	t.Helper()
+	rs, err := db.QueryContext(t.Context(), "SELECT id, name, amount FROM parity ORDER BY id")
+	require.NoError(t, err)
+	defer rs.Close()
+	for rs.Next() {
+		var id, name, amount any
+		require.NoError(t, rs.Scan(&id, &name, &amount))
+		rows = append(rows, fmt.Sprint(id, name, amount))
+	}
+	require.NoError(t, rs.Err())
+	return rows
+}
+
+// sayRows reads all rows of a query into any.
+func sayRows(ctx context.Context, q parityQuerier, say func(string, ...any), query string, args ...any) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		say("query: %s", explain(err))
+		return
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	say("columns %q %s", columns, explain(err))
+	for rows.Next() {
+		values := make([]any, len(columns))
+		dest := make([]any, len(columns))
+		for i := range values {
+			dest[i] = &values[i]
+		}
+		if err := rows.Scan(dest...); err != nil {
+			say("scan: %s", explain(err))
+			break
+		}
+		say("row %#v", values)
+	}
+	say("rows: %s, close: %s", explain(rows.Err()), explain(rows.Close()))
+}
+
+func sayExec(ctx context.Context, q parityQuerier, say func(string, ...any), query string, args ...any) {
+	res, err := q.ExecContext(ctx, query, args...)
+	if err != nil {
+		say("exec: %s", explain(err))
+		return
+	}
+	n, err := res.RowsAffected()
+	say("affected %d %s", n, explain(err))
+	id, err := res.LastInsertId()
+	say("last insert id %d %s", id, explain(err))
+}
+
+// execScene and queryScene are scenes of one statement.
+func execScene(name, query string, args ...any) scene {
+	return scene{name, func(ctx context.Context, q parityQuerier, say func(string, ...any)) {
+		sayExec(ctx, q, say, query, args...)
+	}}
+}
+
+func queryScene(name, query string, args ...any) scene {
+	return scene{name, func(ctx context.Context, q parityQuerier, say func(string, ...any)) {
+		sayRows(ctx, q, say, query, args...)
+	}}
+}
+
+// A badRewriter can't.
+type badRewriter struct{}
+
+func (badRewriter) RewriteQuery(context.Context, *pgx.Conn, string, []any) (string, []any, error) {
+	return "", nil, errors.New("no")
+}

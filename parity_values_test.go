@@ -1,0 +1,191 @@
+package cockroachdb_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"reflect"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// parityValues are values of all the types that have their own way into a driver.Value, and of some that haven't.
+var parityValues = []string{
+	"true", "NULL::bool", "'t'::text", "''::text", "NULL::text", "'x'::varchar(10)", "'x'::varchar", "'x'::char(3)", `'x'::"char"`, "'x'::name",
+	"7::int2", "NULL::int2", "-7::int4", "9223372036854775807::int8", "NULL::int8",
+	"1.5::float4", "'NaN'::float4", "0.1::float8", "'-Infinity'::float8", "NULL::float8",
+	"12.340::numeric", "12.340::numeric(10, 3)", "'NaN'::numeric", "NULL::numeric", "1e30::numeric",
+	`'\x00ff'::bytea`, "''::bytea", "NULL::bytea",
+	"'2024-02-29 12:34:56.789012'::timestamp", "'infinity'::timestamp", "NULL::timestamp",
+	"'2024-02-29 12:34:56+02'::timestamptz", "'-infinity'::timestamptz", "'0044-03-15 BC'::date", "'2024-02-29'::date", "'infinity'::date", "NULL::date",
+	"'12:34:56'::time", "'1 year 2 days 00:00:03'::interval", "NULL::interval",
+	`'{"a": [1, null]}'::json`, `'{"a": [1, null]}'::jsonb`, "'null'::jsonb", "NULL::jsonb",
+	"'6ba7b810-9dad-11d1-80b4-00c04fd430c8'::uuid", "NULL::uuid", "'happy'::mood", "NULL::mood",
+	"'{1,2,3}'::int[]", "'{1,NULL}'::int[]", "'{}'::int[]", "NULL::int[]", "'{a,\"b c\"}'::text[]", "'{{1,2},{3,4}}'::int8[]",
+	"'10.0.0.1'::inet", "42::oid", "'7'::xid", "int4range(1, 5)", "'101'::varbit(5)", "point(1, 2)", "'<a/>'::xml", "row(1, 'a')",
+}
+
+// parityDestinations are pointers to scan into; a new one each time.
+var parityDestinations = []func() any{
+	func() any { return new(any) }, func() any { return new(string) }, func() any { return new([]byte) }, func() any { return new(sql.RawBytes) },
+	func() any { return new(bool) }, func() any { return new(int16) }, func() any { return new(int64) }, func() any { return new(uint8) },
+	func() any { return new(float32) }, func() any { return new(float64) }, func() any { return new(time.Time) }, func() any { return new(json.RawMessage) },
+	func() any { return new(*string) }, func() any { return new(*int64) }, func() any { return new(*time.Time) },
+	func() any { return new(sql.NullString) }, func() any { return new(sql.NullTime) }, func() any { return new(sql.Null[int64]) },
+	func() any { return new(pgtype.Numeric) }, func() any { return new(pgtype.Timestamptz) }, func() any { return new(pgtype.Date) },
+	func() any { return new(pgtype.Interval) }, func() any { return new(pgtype.UUID) }, func() any { return new(pgtype.Range[pgtype.Int4]) },
+	func() any { return new(pgtype.PreallocBytes) }, func() any { return new([16]byte) }, func() any { return new(netip.Addr) },
+	func() any { return new([]int64) }, func() any { return new([]*int32) }, func() any { return new([]string) }, func() any { return new([][]int64) },
+	func() any { return new(map[string]any) }, func() any { return new(unencodable) },
+}
+
+// throughMap are scanned with pgtype's Map.SQLScanner, which works in every Go.
+var throughMap = []func() any{
+	func() any { return new([]int64) }, func() any { return new([]*int32) }, func() any { return new([]string) }, func() any { return new([][]int64) },
+	func() any { return new(pgtype.Range[pgtype.Int4]) }, func() any { return new(map[string]any) }, func() any { return new(int64) },
+}
+
+// shown is what a destination holds.
+func shown(dest any) string {
+	v := reflect.ValueOf(dest).Elem()
+	if v.Kind() == reflect.Pointer && !v.IsNil() {
+		return fmt.Sprintf("*%#v", v.Elem().Interface())
+	}
+	if t, ok := v.Interface().(time.Time); ok {
+		return t.String()
+	}
+	if tz, ok := v.Interface().(pgtype.Timestamptz); ok {
+		return fmt.Sprint(tz)
+	}
+	if s, ok := v.Interface().([]*int32); ok {
+		all := make([]any, len(s))
+		for i, n := range s {
+			if n != nil {
+				all[i] = *n
+			}
+		}
+		return fmt.Sprint(all)
+	}
+	return fmt.Sprintf("%#v", v.Interface())
+}
+
+func valueScenes() []scene {
+	var scenes []scene
+	for _, value := range parityValues {
+		scenes = append(scenes, scene{"value " + value, func(ctx context.Context, q parityQuerier, say func(string, ...any)) {
+			sayValue(ctx, q, say, "SELECT "+value+" AS v")
+		}})
+	}
+	for _, c := range parityArguments() {
+		name := fmt.Sprintf("argument %T for %s", c.arg, c.expr)
+		scenes = append(scenes, queryScene(name, "SELECT "+c.expr, c.arg), execScene(name+" in exec", "SELECT "+c.expr, c.arg))
+	}
+	nul := "a\x00b"
+	return append(scenes, queryScene("NUL", "SELECT $1::text", nul), execScene("NUL in exec", "SELECT $1::text", nul))
+}
+
+func sayValue(ctx context.Context, q parityQuerier, say func(string, ...any), query string) {
+	rows, err := q.QueryContext(ctx, query)
+	if err != nil {
+		say("query: %s", explain(err))
+		return
+	}
+	defer rows.Close()
+	types, err := rows.ColumnTypes()
+	say("types: %s", explain(err))
+	for _, ct := range types {
+		length, hasLength := ct.Length()
+		precision, scale, isDecimal := ct.DecimalSize()
+		nullable, known := ct.Nullable()
+		say("%s %s %v: length %d %t, decimal %d %d %t, nullable %t %t", ct.Name(), ct.DatabaseTypeName(), ct.ScanType(),
+			length, hasLength, precision, scale, isDecimal, nullable, known)
+	}
+	say("next %t", rows.Next())
+	m := pgtype.NewMap()
+	for _, dest := range parityDestinations {
+		d := dest()
+		err := rows.Scan(d)
+		say("into %T: %s %s", d, shown(d), explain(err))
+	}
+	for _, dest := range throughMap {
+		d := dest()
+		err := rows.Scan(m.SQLScanner(d))
+		say("by SQLScanner into %T: %s %s", d, shown(d), explain(err))
+	}
+	say("scan of too many: %s", explain(rows.Scan(new(any), new(any))))
+	say("next %t, %s, %s", rows.Next(), explain(rows.Err()), explain(rows.Close()))
+}
+
+// A priced is a driver.Valuer; a negative one refuses.
+type priced int
+
+func (p priced) Value() (driver.Value, error) {
+	if p < 0 {
+		return nil, errors.New("no price")
+	}
+	return fmt.Sprintf("%d.00", int(p)), nil
+}
+
+type parityArgument struct {
+	expr string
+	arg  any
+}
+
+func parityArguments() []parityArgument {
+	when := time.Date(2024, 2, 29, 12, 34, 56, 789012000, time.FixedZone("east", 7200))
+	seven, none := 7, (*int)(nil)
+	return []parityArgument{
+		{"$1::int", 7},
+		{"$1::int", &seven},
+		{"$1::int", none},
+		{"$1::int", nil},
+		{"$1::int", "7"},
+		{"$1::int", int64(math.MaxInt64)},
+		{"$1::int8", uint64(math.MaxUint64)},
+		{"$1::int", 1.5},
+		{"$1::int", true},
+		{"$1::int", []byte("7")},
+		{"$1::text", "it's"},
+		{"$1::text", "\xff"},
+		{"$1::text", []byte("bytes")},
+		{"$1::text", 7},
+		{"$1::text", sql.NullString{String: "x", Valid: true}},
+		{"$1::text", sql.NullString{}},
+		{"$1::bytea", []byte{0, 255}},
+		{"$1::bytea", []byte{}},
+		{"$1::bytea", []byte(nil)},
+		{"$1::bool", false},
+		{"$1::float8", 0.1},
+		{"$1::float8", math.Inf(1)},
+		{"$1::float4", float32(0.1)},
+		{"$1::numeric", "12.340"},
+		{"$1::numeric", 12.34},
+		{"$1::numeric", pgtype.Numeric{NaN: true, Valid: true}},
+		{"$1::numeric", priced(5)},
+		{"$1::numeric", priced(-5)},
+		{"$1::timestamptz", when},
+		{"$1::timestamp", when},
+		{"$1::date", when},
+		{"$1::date", pgtype.Date{InfinityModifier: pgtype.Infinity, Valid: true}},
+		{"$1::interval", 90 * time.Second},
+		{"$1::jsonb", json.RawMessage(`{"a":1}`)},
+		{"$1::jsonb", map[string]int{"a": 1}},
+		{"$1::jsonb", "{\"a\": 1}"},
+		{"$1::json", nil},
+		{"$1::uuid", [16]byte{0x6b, 0xa7, 0xb8, 0x10}},
+		{"$1::uuid", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"},
+		{"$1::int[]", []int{1, 2, 3}},
+		{"$1::int[]", []int{}},
+		{"$1::int[]", "{4,5}"},
+		{"$1::text[]", []string{"a", "b c", `"`}},
+		{"$1::mood", "happy"},
+		{"$1::mood", "angry"},
+		{"$1::inet", netip.MustParseAddr("10.0.0.1")},
+	}
+}

@@ -1,0 +1,460 @@
+package cockroachdb_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
+	"github.com/reprise-go/cockroachdb/internal/fakepg"
+)
+
+// parsed and closed are the names of the statements that were prepared and deallocated, in order.
+func (st stage) parsed() []string { return st.names("Parse name=") }
+func (st stage) closed() []string { return st.names("Close S ") }
+
+func (st stage) names(prefix string) (names []string) {
+	for _, m := range slices.Concat(st.srv.Exchanges()...) {
+		if rest, ok := strings.CutPrefix(m, prefix); ok && !strings.HasPrefix(rest, " ") { // not the unnamed statement
+			name, _, _ := strings.Cut(rest, " ")
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// trips is the number of round trips that f takes.
+func (st stage) trips(f func()) int {
+	before := st.srv.RoundTrips()
+	f()
+	return st.srv.RoundTrips() - before
+}
+
+// numberedQuery is a text of its own for each k.
+func numberedQuery(k int) string { return fmt.Sprintf("SELECT v FROM kv WHERE k = %d", k) }
+
+func numberedStage(t *testing.T, params ...string) stage {
+	t.Helper()
+	return newStageWith(t, func(fakepg.Statement) fakepg.Reply { return vs("x") }, params...)
+}
+
+func (st stage) ask(t *testing.T, query string, args ...any) {
+	t.Helper()
+	var v string
+	require.NoError(t, st.QueryRowContext(t.Context(), query, args...).Scan(&v))
+	require.Equal(t, "x", v)
+}
+
+func TestStatementCacheIsBounded(t *testing.T) {
+	t.Parallel()
+	st := numberedStage(t, "statement_cache_capacity=2")
+	for k := range 5 {
+		assert.Equal(t, 2, st.trips(func() { st.ask(t, numberedQuery(k)) }), "a cold statement is prepared, then run; eviction costs nothing")
+	}
+	names := st.parsed()
+	require.Len(t, names, 5)
+	assert.Equal(t, names[:3], st.closed(), "all but the latest two")
+	for _, exchange := range st.srv.Exchanges() {
+		if strings.HasPrefix(exchange[0], "Close") {
+			assert.Greater(t, len(exchange), 2, "a Close travels with something else: %q", exchange)
+		}
+	}
+	assert.Equal(t, 1, st.trips(func() { st.ask(t, numberedQuery(3)) }), "still there")
+	assert.Equal(t, 2, st.trips(func() { st.ask(t, numberedQuery(0)) }), "evicted, and prepared again")
+	names = st.parsed()
+	assert.Len(t, slices.Compact(slices.Sorted(slices.Values(names))), len(names), "no name is used twice: %q", names)
+	assert.Equal(t, names[4:5], st.closed()[3:], "3 was used after 4: 4 goes")
+}
+
+func TestDescriptionCacheIsBounded(t *testing.T) {
+	t.Parallel()
+	st := numberedStage(t, "default_query_exec_mode=cache_describe", "description_cache_capacity=2")
+	for k := range 3 {
+		assert.Equal(t, 2, st.trips(func() { st.ask(t, numberedQuery(k)) }))
+	}
+	assert.Equal(t, 1, st.trips(func() { st.ask(t, numberedQuery(1)) }))
+	assert.Equal(t, 2, st.trips(func() { st.ask(t, numberedQuery(0)) }))
+	assert.Equal(t, 1, st.trips(func() { st.ask(t, numberedQuery(1)) }), "used after 2, which went")
+	assert.Empty(t, st.parsed(), "nothing has a name")
+	assert.Empty(t, st.closed())
+}
+
+func TestCachesOfNoCapacity(t *testing.T) {
+	t.Parallel()
+	srv := fakepg.Start(t, fakepg.Answer(playbook{}.answer))
+	for _, params := range []string{
+		"default_query_exec_mode=cache_statement&statement_cache_capacity=0",
+		"default_query_exec_mode=cache_describe&description_cache_capacity=0",
+	} {
+		says := map[string][]string{}
+		for _, name := range []string{"pgx", "cockroachdb"} {
+			db, err := sql.Open(name, srv.DSN()+"&"+params)
+			require.NoError(t, err)
+			defer db.Close()
+			_, err = db.QueryContext(t.Context(), "SELECT 1") //nolint:rowserrcheck,sqlclosecheck // there are no rows
+			require.Error(t, err)
+			_, execErr := db.ExecContext(t.Context(), "UPDATE kv SET v = $1", 1)
+			require.Error(t, execErr)
+			says[name] = []string{explain(err), explain(execErr)}
+		}
+		assert.Equal(t, says["pgx"], says["cockroachdb"])
+	}
+}
+
+func TestStmtsShareAndSurviveEviction(t *testing.T) {
+	t.Parallel()
+	st := numberedStage(t, "statement_cache_capacity=1")
+	ctx := t.Context()
+	one, err := st.PrepareContext(ctx, numberedQuery(0))
+	require.NoError(t, err)
+	two, err := st.PrepareContext(ctx, numberedQuery(0))
+	require.NoError(t, err)
+	require.Len(t, st.parsed(), 1, "prepared once for both")
+
+	for k := 1; k < 4; k++ {
+		st.ask(t, numberedQuery(k))
+	}
+	names := st.parsed()
+	assert.Equal(t, names[1:3], st.closed(), "a Stmt takes no place in the cache, and is not evicted from it")
+	st.ask(t, numberedQuery(3))
+	assert.Equal(t, names, st.parsed(), "the cache is of use though a Stmt is pinned")
+
+	run := func(stmt *sql.Stmt) {
+		var v string
+		require.NoError(t, stmt.QueryRowContext(ctx).Scan(&v))
+	}
+	assert.Equal(t, 1, st.trips(func() { run(one) }))
+	require.NoError(t, one.Close())
+	assert.Equal(t, 1, st.trips(func() { run(two) }), "one has gone, two has not")
+	assert.Zero(t, st.trips(func() { require.NoError(t, two.Close()) }), "Close sends nothing")
+	assert.NotContains(t, st.closed(), names[0])
+	st.ask(t, numberedQuery(9))
+	st.ask(t, numberedQuery(9))
+	assert.Contains(t, st.closed(), names[0], "after the last Close it is like any other in the cache")
+}
+
+func TestAClosedStmtIsDeallocated(t *testing.T) {
+	t.Parallel()
+	st := numberedStage(t, "default_query_exec_mode=exec", "statement_cache_capacity=0")
+	for range 3 {
+		stmt, err := st.PrepareContext(t.Context(), numberedQuery(0))
+		require.NoError(t, err)
+		require.NoError(t, stmt.Close())
+		require.NoError(t, stmt.Close(), "twice does no harm")
+	}
+	assert.Equal(t, 1, st.trips(func() { st.ask(t, numberedQuery(1)) }), "in the same round trip")
+	assert.Len(t, st.parsed(), 3)
+	assert.Equal(t, st.parsed(), st.closed())
+}
+
+// A Prepare that failed leaves nothing on the server, wherever it failed.
+func TestFailedPrepareLeavesNothing(t *testing.T) {
+	t.Parallel()
+	t.Run("at Parse", func(t *testing.T) {
+		t.Parallel()
+		st := newStageWith(t, func(s fakepg.Statement) fakepg.Reply {
+			if s.SQL == "SELECT bad" {
+				return fakepg.Reply{Err: fakepg.Error("42703", "no bad"), ErrAt: fakepg.AtParse}
+			}
+			return vs("x")
+		})
+		_, err := st.PrepareContext(t.Context(), "SELECT bad") //nolint:sqlclosecheck // there is none
+		requireCode(t, err, "42703")
+		assert.IsType(t, &pgconn.PgError{}, err)
+		st.ask(t, "SELECT good")
+	})
+	t.Run("at Describe", func(t *testing.T) {
+		t.Parallel()
+		srv := fakepg.Start(t, func(c *fakepg.Conn) {
+			c.ReceiveUntilSync()
+			c.Send(&pgproto3.ParseComplete{}, fakepg.Error("42P18", "could not determine data type"))
+			c.Ready('I')
+			c.Serve(func(fakepg.Statement) fakepg.Reply { return vs("x") })
+		})
+		db := open(t, srv.DSN())
+		db.SetMaxOpenConns(1)
+		_, err := db.PrepareContext(t.Context(), "SELECT bad") //nolint:sqlclosecheck // there is none
+		requireCode(t, err, "42P18")
+		st := stage{db, srv}
+		st.ask(t, "SELECT good")
+		require.Len(t, st.parsed(), 2)
+		assert.Equal(t, st.parsed()[:1], st.closed())
+		assert.Equal(t, 3, srv.RoundTrips())
+	})
+	t.Run("a conflict at Describe", func(t *testing.T) { // the name is taken when it is tried again
+		t.Parallel()
+		srv := fakepg.Start(t, func(c *fakepg.Conn) {
+			c.ReceiveUntilSync()
+			c.Send(&pgproto3.ParseComplete{}, fakepg.Conflict())
+			c.Ready('I')
+			c.Serve(func(fakepg.Statement) fakepg.Reply { return vs("x") })
+		})
+		db := open(t, srv.DSN())
+		db.SetMaxOpenConns(1)
+		st := stage{db, srv}
+		st.ask(t, "SELECT good")
+		names := st.parsed()
+		require.Len(t, names, 2)
+		assert.NotEqual(t, names[0], names[1])
+		assert.Equal(t, names[:1], st.closed())
+	})
+}
+
+var stale = fakepg.Reply{Err: fakepg.Error("0A000", "cached plan must not change result type"), ErrAt: fakepg.AtBind}
+
+func TestStalePlanOutside(t *testing.T) {
+	t.Parallel()
+	st := newStage(t, playbook{"SELECT a": {vs("x"), stale, vs("x")}})
+	st.ask(t, "SELECT a")
+	assert.Equal(t, 3, st.trips(func() { st.ask(t, "SELECT a") }), "tried, prepared, run")
+	assert.Equal(t, 1, st.trips(func() { st.ask(t, "SELECT a") }))
+	assert.Equal(t, st.parsed()[:1], st.closed())
+}
+
+func TestStalePlanForGood(t *testing.T) {
+	t.Parallel()
+	for _, inside := range []bool{false, true} {
+		st := newStage(t, playbook{"SELECT a": {vs("x"), stale}, "UPDATE b": {won}})
+		st.ask(t, "SELECT a")
+		var q parityQuerier = st.DB
+		if inside {
+			tx := st.begin(t)
+			defer st.mustEnd(t, tx)
+			mustExec(t, tx, "UPDATE b")
+			q = tx
+		}
+		var v string
+		requireCode(t, q.QueryRowContext(t.Context(), "SELECT a").Scan(&v), "0A000")
+		assert.Equal(t, 1+2, times(st.srv, "SELECT a"), "once more is enough")
+	}
+}
+
+func TestStalePlanInATransaction(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		book       playbook
+		statements []string // in the transaction, all of them warm
+		ran        []string // what was sent, the statements that the server refused or skipped included
+	}{
+		"first": {
+			playbook{"SELECT a": {vs("x"), stale, vs("y")}}, []string{"SELECT a"},
+			[]string{"BEGIN", savepointSQL, "SELECT a", rollbackToSQL, "SELECT a", releaseSQL, "COMMIT"},
+		},
+		"later": {
+			playbook{"SELECT a": {vs("x"), stale, vs("y")}, "SELECT b": {vs("x"), vs("z")}}, []string{"SELECT b", "SELECT a"},
+			[]string{"BEGIN", savepointSQL, "SELECT b", "SELECT a", rollbackToSQL, "SELECT b", "SELECT a", releaseSQL, "COMMIT"},
+		},
+		"in a replay": {
+			playbook{"SELECT a": {vs("x"), vs("y"), stale, vs("y")}, "SELECT b": {vs("x"), lost, vs("z")}}, []string{"SELECT a", "SELECT b"},
+			[]string{"BEGIN", savepointSQL, "SELECT a", "SELECT b", rollbackToSQL, "SELECT a", "SELECT b", rollbackToSQL, "SELECT a", "SELECT b", releaseSQL, "COMMIT"},
+		},
+		"a conflict while what ran before it is replayed": {
+			playbook{"SELECT a": {vs("x"), stale, vs("y")}, "SELECT b": {vs("x"), vs("z"), lost, vs("z")}}, []string{"SELECT b", "SELECT a"},
+			[]string{"BEGIN", savepointSQL, "SELECT b", "SELECT a", rollbackToSQL, "SELECT b", rollbackToSQL, "SELECT b", "SELECT a", releaseSQL, "COMMIT"},
+		},
+		"another while what ran before it is replayed": {
+			playbook{"SELECT a": {vs("x"), stale, vs("y")}, "SELECT b": {vs("x"), vs("z"), stale, vs("z")}}, []string{"SELECT b", "SELECT a"},
+			[]string{"BEGIN", savepointSQL, "SELECT b", "SELECT a", rollbackToSQL, "SELECT b", rollbackToSQL, "SELECT b", "SELECT a", releaseSQL, "COMMIT"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := newStage(t, tc.book)
+			for _, query := range tc.statements {
+				st.ask(t, query)
+			}
+			st.srv.Forget()
+			tx := st.begin(t)
+			for _, query := range tc.statements {
+				var v string
+				require.NoError(t, tx.QueryRowContext(t.Context(), query).Scan(&v))
+				require.NotEqual(t, "x", v)
+			}
+			require.NoError(t, tx.Commit())
+			assert.Equal(t, tc.ran, st.ran())
+		})
+	}
+}
+
+func TestStalePlanAndADivergence(t *testing.T) {
+	t.Parallel()
+	st := newStage(t, playbook{"SELECT a": {vs("x"), stale, vs("y")}, "SELECT b": {vs("1"), vs("2")}})
+	st.ask(t, "SELECT a")
+	tx := st.begin(t)
+	var v string
+	require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT b").Scan(&v))
+	err := tx.QueryRowContext(t.Context(), "SELECT a").Scan(&v)
+	d := isA[*cockroachdb.DivergenceError](t, err)
+	assert.Equal(t, 1, d.Statement)
+	unwraps(t, err, "0A000")
+	require.ErrorIs(t, tx.Commit(), pgx.ErrTxCommitRollback)
+	st.mustBeUsable(t)
+}
+
+func TestStalePlanNotReplayable(t *testing.T) {
+	t.Parallel()
+	st := newStage(t, playbook{"SELECT a": {vs("x"), stale, vs("x")}})
+	st.ask(t, "SELECT a")
+	tx, err := st.BeginTx(cockroachdb.WithoutRetries(t.Context()), nil)
+	require.NoError(t, err)
+	var v string
+	requireCode(t, tx.QueryRowContext(t.Context(), "SELECT a").Scan(&v), "0A000")
+	require.ErrorIs(t, tx.Commit(), pgx.ErrTxCommitRollback)
+	st.ask(t, "SELECT a")
+}
+
+// The arguments were encoded for types that the statement has no more: it can't be run again with them.
+func TestStalePlanOfOtherArgumentTypes(t *testing.T) {
+	t.Parallel()
+	const query = "SELECT v FROM kv WHERE k = $1"
+	for _, inside := range []bool{false, true} {
+		described := 0
+		st := newStageWith(t, func(s fakepg.Statement) fakepg.Reply {
+			switch {
+			case s.SQL != query:
+				return fakepg.Reply{}
+			case !s.Describing && s.Nth == 2:
+				return stale
+			case !s.Describing:
+				return vs("x")
+			}
+			described++
+			r := vs("x")
+			if r.ParamOIDs = []uint32{pgtype.Int4OID}; described > 2 { // each Prepare asks at its Parse and at its Describe
+				r.ParamOIDs = []uint32{pgtype.TextOID}
+			}
+			return r
+		})
+		st.ask(t, query, 7)
+		var v string
+		if !inside {
+			requireCode(t, st.QueryRowContext(t.Context(), query, 7).Scan(&v), "0A000")
+		} else {
+			tx := st.begin(t)
+			requireCode(t, tx.QueryRowContext(t.Context(), query, 7).Scan(&v), "0A000")
+			_, err := tx.ExecContext(t.Context(), "UPDATE b")
+			requireCode(t, err, "25P02")
+			require.ErrorIs(t, tx.Commit(), pgx.ErrTxCommitRollback)
+			assert.Zero(t, times(st.srv, "UPDATE b"))
+			assert.Zero(t, times(st.srv, "COMMIT"))
+		}
+		st.ask(t, query, "7")
+	}
+}
+
+// DEALLOCATE ALL takes every prepared statement away, those that a replay needs too.
+func TestDeallocateAllInATransaction(t *testing.T) {
+	t.Parallel()
+	st := newStage(t, playbook{"SELECT a": {vs("x")}, "SELECT b": {vs("x")}})
+	st.ask(t, "SELECT a")
+	st.ask(t, "SELECT b")
+	tx := st.begin(t)
+	for _, query := range []string{"SELECT a", "SELECT b", "", "SELECT a", "SELECT b"} {
+		if query == "" {
+			mustExec(t, tx, "DEALLOCATE ALL")
+			continue
+		}
+		var v string
+		require.NoError(t, tx.QueryRowContext(t.Context(), query).Scan(&v))
+	}
+	require.NoError(t, tx.Commit())
+	st.ask(t, "SELECT a")
+}
+
+// TestSchemaChangeBetweenUses is on a real server.
+func TestSchemaChangeBetweenUses(t *testing.T) {
+	t.Parallel()
+	dsn := enginetest.NewDB(t)
+	for _, mode := range parityModes {
+		for _, inside := range []bool{false, true} {
+			for _, change := range []string{"ALTER TABLE %s ADD COLUMN c INT DEFAULT 3", "DISCARD ALL", "DEALLOCATE ALL"} {
+				t.Run(fmt.Sprintf("%s, %t, %.10s", mode, inside, change), func(t *testing.T) {
+					t.Parallel()
+					table := strings.NewReplacer("/", "_", ",", "", "#", "_").Replace(strings.ToLower(t.Name()))
+					db := open(t, withParams(dsn, "default_query_exec_mode="+mode))
+					db.SetMaxOpenConns(1)
+					ctx := t.Context()
+					mustExec(t, db, "CREATE TABLE "+table+" (a INT, b INT)")
+					mustExec(t, db, "INSERT INTO "+table+" VALUES (1, 2)")
+					query := "SELECT * FROM " + table + " WHERE a = $1"
+					stmt, err := db.PrepareContext(ctx, query)
+					require.NoError(t, err)
+					defer stmt.Close()
+					require.Equal(t, 2, countColumns(t, stmt.QueryContext, 1))
+					byText := func(ctx context.Context, args ...any) (*sql.Rows, error) { return db.QueryContext(ctx, query, args...) }
+					require.Equal(t, 2, countColumns(t, byText, 1))
+
+					want := 2
+					if strings.HasPrefix(change, "ALTER") {
+						change, want = fmt.Sprintf(change, table), 3
+					}
+					mustExec(t, db, change)
+					if mode == "cache_describe" && want == 3 {
+						// As with pgx: the cached description is noticed to be wrong only by an error, which is the application's.
+						_, err := byText(ctx, 1) //nolint:rowserrcheck,sqlclosecheck // there are no rows
+						requireCode(t, err, "08P01")
+					}
+					if inside {
+						tx, err := db.BeginTx(ctx, nil)
+						require.NoError(t, err)
+						mustExec(t, tx, "UPDATE "+table+" SET b = b + 1")
+						txStmt := tx.StmtContext(ctx, stmt)
+						require.Equal(t, want, countColumns(t, txStmt.QueryContext, 1))
+						require.NoError(t, tx.Commit())
+					}
+					for range 2 {
+						require.Equal(t, want, countColumns(t, stmt.QueryContext, 1))
+						require.Equal(t, want, countColumns(t, byText, 1))
+					}
+				})
+			}
+		}
+	}
+}
+
+func countColumns(t *testing.T, query func(context.Context, ...any) (*sql.Rows, error), args ...any) int {
+	t.Helper()
+	rows, err := query(t.Context(), args...)
+	require.NoError(t, err)
+	defer rows.Close()
+	columns, err := rows.Columns()
+	require.NoError(t, err)
+	require.True(t, rows.Next())
+	dest := make([]any, len(columns))
+	for i := range dest {
+		dest[i] = new(int)
+	}
+	require.NoError(t, rows.Scan(dest...))
+	require.False(t, rows.Next())
+	require.NoError(t, rows.Err())
+	return len(columns)
+}
+
+// A cached description whose column has another type by now must not be used to decode what comes.
+func TestColumnOfAnotherType(t *testing.T) {
+	t.Parallel()
+	for _, mode := range parityModes {
+		db := open(t, withParams(enginetest.NewDirectDB(t), "default_query_exec_mode="+mode))
+		db.SetMaxOpenConns(1)
+		mustExec(t, db, "CREATE TABLE other (a INT)")
+		mustExec(t, db, "INSERT INTO other VALUES (1234)")
+		get := func() (v any) {
+			require.NoError(t, db.QueryRowContext(t.Context(), "SELECT a FROM other").Scan(&v))
+			return v
+		}
+		assert.Equal(t, int64(1234), get())
+		mustExec(t, db, "ALTER TABLE other ALTER COLUMN a TYPE TEXT")
+		assert.Equal(t, "1234", get(), mode)
+	}
+}
