@@ -289,7 +289,7 @@ func (p *poolMetrics) retried(r retryReason, at place) {
 	}
 }
 
-// replayed counts a replay of this many statements that went through, in time d.
+// replayed counts a replay, however it ended, that ran this many statements in time d.
 func (p *poolMetrics) replayed(statements int, d time.Duration) {
 	if p != nil {
 		p.replayedStatements.Add(float64(max(statements, 0)))

@@ -100,7 +100,7 @@ func stories() map[string]story {
 			}),
 		"retried at the commit":   ofTx(script{release: {lost, success}}, transaction("committed", 2, retries("commit", 1), replays(1, 1)), commits),
 		"retried on PostgreSQL":   ofTx(script{"COMMIT": {lost, success}}, transaction("committed", 2, retries("commit", 1), replays(1, 1)), commits).with(plainPostgreSQL),
-		"retried in three places": ofTx(script{"UPDATE a": {lost, lost, success}, release: {lost, success}}, transaction("committed", 4, retries("statement", 2), retries("commit", 1), replays(2, 2)), commits).with(four),
+		"retried in three places": ofTx(script{"UPDATE a": {lost, lost, success}, release: {lost, success}}, transaction("committed", 4, retries("statement", 2), retries("commit", 1), replays(3, 3)), commits).with(four),
 		"duration": ofTx(script{"UPDATE a": {{Delay: 3 * time.Second}}},
 			transaction("committed", 1, series{"transaction_duration_seconds false sum": 3}), commits),
 		"duration of a replay": ofTx(script{"UPDATE a": {lost, {Delay: 3 * time.Second}}},
@@ -121,17 +121,17 @@ func stories() map[string]story {
 		}),
 		"rolled back after an error": ofTx(script{"UPDATE a": {refused("23505", "duplicate")}}, transaction("rolled_back", 1), failsThenRollsBack),
 		"diverged": ofTx(script{"SELECT v": {numbers(1), numbers(2)}, "UPDATE a": {lost}},
-			transaction("diverged", 2, retries("statement", 1), series{"replay_divergences_total row": 1}), func(t *testing.T, tx *sql.Tx) {
+			transaction("diverged", 2, retries("statement", 1), replays(1, 2), series{"replay_divergences_total row": 1}), func(t *testing.T, tx *sql.Tx) {
 				reads(t, tx)
 				failsThenRollsBack(t, tx)
 			}),
 		"diverged at the commit": ofTx(script{"SELECT v": {numbers(1), numbers()}, release: {lost}},
-			transaction("diverged", 2, retries("commit", 1), series{"replay_divergences_total end_of_rows": 1}), func(t *testing.T, tx *sql.Tx) {
+			transaction("diverged", 2, retries("commit", 1), replays(1, 1), series{"replay_divergences_total end_of_rows": 1}), func(t *testing.T, tx *sql.Tx) {
 				reads(t, tx)
 				require.Error(t, tx.Commit())
 			}),
 		"exhausted": ofTx(script{"UPDATE a": {lost, lost, lost}},
-			transaction("exhausted", 3, retries("statement", 2)), failsThenRollsBack).with(three),
+			transaction("exhausted", 3, retries("statement", 2), replays(2, 2)), failsThenRollsBack).with(three),
 		"exhausted at the commit": ofTx(script{release: {lost, lost, lost}},
 			transaction("exhausted", 3, retries("commit", 2), replays(2, 2)), func(t *testing.T, tx *sql.Tx) {
 				require.NoError(t, execAll(tx, "UPDATE a"))
@@ -167,7 +167,7 @@ func stories() map[string]story {
 		}),
 		"connection lost at once":   ofTx(script{"UPDATE a": {cutOff}}, transaction("connection_lost", 1), failsThenRollsBack),
 		"connection lost at BEGIN":  ofTx(script{"BEGIN": {cutOff}}, transaction("connection_lost", 1), failsThenRollsBack),
-		"connection lost, replayed": ofTx(script{"UPDATE a": {lost, cutOff}}, transaction("connection_lost", 2, retries("statement", 1)), failsThenRollsBack),
+		"connection lost, replayed": ofTx(script{"UPDATE a": {lost, cutOff}}, transaction("connection_lost", 2, retries("statement", 1), replays(1, 1)), failsThenRollsBack),
 		"ended by COMMIT": ofTx(nil, transaction("ended_by_application", 1), func(t *testing.T, tx *sql.Tx) {
 			require.NoError(t, execAll(tx, "UPDATE a", "COMMIT"))
 			_ = tx.Commit()
@@ -185,7 +185,7 @@ func stories() map[string]story {
 		}},
 		"RunTx starts over": {
 			script: script{"SELECT v": {numbers(1), numbers(2), numbers(2)}, release: {lost, success}},
-			want:   transaction("committed", 3, retries("commit", 1), series{"replay_divergences_total row": 1}),
+			want:   transaction("committed", 3, retries("commit", 1), replays(1, 1), series{"replay_divergences_total row": 1}),
 			run: func(t *testing.T, r *rig) {
 				require.NoError(t, cockroachdb.RunTx(t.Context(), r.db, nil, func(tx *sql.Tx) error {
 					return tx.QueryRow("SELECT v").Scan(new(int))
@@ -208,7 +208,7 @@ func stories() map[string]story {
 		},
 		"is cancelled in the backoff": {
 			script: script{"UPDATE a": {lost, lost}}, option: patient,
-			want: transaction("failed", 2, retries("statement", 1), series{"backoff_seconds_total backoff": 1, "transaction_duration_seconds true sum": 1}),
+			want: transaction("failed", 2, retries("statement", 1), replays(1, 1), series{"backoff_seconds_total backoff": 1, "transaction_duration_seconds true sum": 1}),
 			run: func(t *testing.T, r *rig) {
 				tx := r.begin(t, t.Context())
 				_, err := tx.ExecContext(cancelled(t), "UPDATE a")
