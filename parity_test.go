@@ -285,3 +285,12 @@ type badRewriter struct{}
 func (badRewriter) RewriteQuery(context.Context, *pgx.Conn, string, []any) (string, []any, error) {
 	return "", nil, errors.New("no")
 }
+
+// parityDB is a pool of one of the two drivers on an empty PostgreSQL.
+func parityDB(t *testing.T, driver string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open(driver, enginetest.NewDirectDB(t))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}

@@ -1,0 +1,119 @@
+package cockroachdb_test
+
+import (
+	"database/sql/driver"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A countedValuer counts how often it is asked.
+type countedValuer struct{ calls int }
+
+func (v *countedValuer) Value() (driver.Value, error) {
+	v.calls++
+	return "value", nil
+}
+
+// binds gives the parameters of each Bind of a statement that has any.
+func (st stage) binds() (params []string) {
+	for _, m := range slices.Concat(st.srv.Exchanges()...) {
+		if _, p, ok := strings.Cut(m, " params="); ok && strings.HasPrefix(m, "Bind") && p != "[]" {
+			params = append(params, p)
+		}
+	}
+	return params
+}
+
+// A statement that is run again, in the middle of its rows too, sends the bytes that it sent at first.
+func TestArgumentsAreTakenByValue(t *testing.T) {
+	t.Parallel()
+	const query = "SELECT v WHERE a = $1 AND b = $2 AND c = $3"
+	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec"} {
+		for _, inside := range []bool{false, true} {
+			first, second := breakingOff(vs("x", "y"), 1), vs("x", "y")
+			first.ParamOIDs = []uint32{pgtype.ByteaOID, pgtype.TextOID, pgtype.TextOID}
+			st := newStage(t, playbook{query: {first, second}, "SELECT other": {vs("z")}}, "default_query_exec_mode="+mode)
+			valuer := &countedValuer{}
+			b, word := []byte("before"), "before"
+			var q parityQuerier = st.DB
+			if inside {
+				tx := st.begin(t)
+				defer func() { require.NoError(t, tx.Commit()) }()
+				q = tx
+			}
+			rows, err := q.QueryContext(t.Context(), query, b, &word, valuer)
+			require.NoError(t, err)
+			require.True(t, rows.Next())
+			copy(b, "AFTER!")
+			word = "AFTER!"
+			require.True(t, rows.Next(), "run again, and gone on with")
+			require.False(t, rows.Next())
+			require.NoError(t, rows.Err())
+			require.NoError(t, rows.Close())
+			params := st.binds()
+			require.Len(t, params, 2, mode)
+			assert.Equal(t, params[0], params[1], mode)
+			assert.Equal(t, 1, valuer.calls, mode)
+		}
+	}
+}
+
+// In a transaction the arguments outlive what the next statements are encoded into.
+func TestArgumentsOfEarlierStatementsStay(t *testing.T) {
+	t.Parallel()
+	st := newStage(t, playbook{"UPDATE c": {lost, won}}, "default_query_exec_mode=exec")
+	tx := st.begin(t)
+	for _, arg := range []string{"first", "2nd", "the third"} {
+		mustExec(t, tx, "UPDATE a SET v = $1", arg)
+	}
+	mustExec(t, tx, "UPDATE c")
+	require.NoError(t, tx.Commit())
+	params := st.binds()
+	require.Len(t, params, 6)
+	assert.Equal(t, []string{`["first"]`, `["2nd"]`, `["the third"]`}, params[:3])
+	assert.Equal(t, params[:3], params[3:])
+}
+
+// An argument that can't be encoded, and the wrong number of them, send nothing.
+func TestBadArgumentsSendNothing(t *testing.T) {
+	t.Parallel()
+	for _, mode := range parityModes {
+		st := newStage(t, playbook{}, "default_query_exec_mode="+mode)
+		mustExec(t, st, "UPDATE a SET v = $1", "warm")
+		st.srv.Forget()
+		for _, args := range [][]any{{unencodable{}}, {"a", "b"}} {
+			if mode == "exec" && len(args) == 2 {
+				continue // only the server can know
+			}
+			_, err := st.ExecContext(t.Context(), "UPDATE a SET v = $1", args...)
+			require.Error(t, err)
+		}
+		if mode != "describe_exec" { // which asks first
+			assert.Zero(t, st.srv.RoundTrips(), mode)
+		}
+		tx := st.begin(t)
+		_, err := tx.ExecContext(t.Context(), "UPDATE a SET v = $1", unencodable{})
+		require.Error(t, err)
+		mustExec(t, tx, "UPDATE a SET v = $1", "x")
+		require.NoError(t, tx.Commit(), "the transaction goes on")
+	}
+}
+
+func TestSimpleProtocolNeedsItsSettings(t *testing.T) {
+	t.Parallel()
+	for _, change := range []string{"SET standard_conforming_strings = off", "SET client_encoding = 'LATIN1'"} {
+		for _, name := range []string{"pgx", "cockroachdb"} {
+			db := parityDB(t, name)
+			db.SetMaxOpenConns(1)
+			mustExec(t, db, change)
+			_, err := db.ExecContext(t.Context(), "SELECT $1::text", pgx.QueryExecModeSimpleProtocol, `\`)
+			require.ErrorContains(t, err, "simple protocol queries must be run with", name)
+		}
+	}
+}
