@@ -55,6 +55,8 @@ type script map[string][]fakepg.Reply
 func (s script) reply(st fakepg.Statement) fakepg.Reply {
 	replies, scripted := s[st.SQL]
 	switch {
+	case st.Describing && len(replies) > 0 && replies[0].ErrAt == fakepg.AtParse:
+		return replies[0]
 	case st.Describing && len(replies) > 0:
 		return columnsOf(replies[0])
 	case st.Describing:
