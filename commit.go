@@ -131,6 +131,7 @@ func (t *tx) ambiguous(err error) error {
 
 // notSent is a commit of which nothing was sent: the context was done already, or the connection closed.
 func (t *tx) notSent(err error) error {
+	err, _ = asUnsent(err)
 	if t.c.pg.IsClosed() {
 		return t.lose(err, "")
 	}

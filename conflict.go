@@ -19,6 +19,7 @@ const (
 	codeNoSavepoint            = "3B001"
 	codeSchemaChangeFailed     = "XXA00"
 	codeNoPreparedStatement    = "26000"
+	codeProtocolViolation      = "08P01"
 	codeFeatureNotSupported    = "0A000"
 	messageCachedPlan          = "cached plan must not change result type"
 	prefixCockroachDBRestart   = "restart transaction"

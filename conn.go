@@ -69,6 +69,9 @@ func (c *Conn) Conn() *pgx.Conn {
 
 // handOver makes the server's transaction the one that the application believes to be in, before it works on it by itself.
 func (t *tx) handOver() {
+	if t.started.IsZero() {
+		t.started = time.Now()
+	}
 	err := t.attempt(t.ctx, func(opening []string) (bool, error) {
 		if t.state != txLive || len(opening) == 0 {
 			return false, nil
@@ -149,11 +152,9 @@ func (c *Conn) start(ctx context.Context, t *tx, r *request) (statement, context
 // badConn has database/sql try a statement on another connection, if nothing of it was sent. Where that was the caller's wish,
 // this connection is still good.
 func (c *Conn) badConn(ctx context.Context, t *tx, err error) error {
-	switch {
-	case t.explicit || !pgconn.SafeToRetry(err):
+	err, unsent := asUnsent(err)
+	if t.explicit || !unsent || ctx.Err() != nil && !c.pg.IsClosed() {
 		return err
-	case ctx.Err() != nil && !c.pg.IsClosed():
-		return ctx.Err()
 	}
 	return driver.ErrBadConn
 }

@@ -83,7 +83,7 @@ func (cu *cursor) recover(err error) {
 	t := cu.t
 	for err != nil {
 		switch {
-		case t.absorbs(err):
+		case t.absorbs(err), t.retries(err) && isCommit(cu.rec.sql): // a COMMIT that loses has committed nothing
 			cu.ans, err = t.restart(cu.ctx, err, cu.place(), cu.rec)
 		case cu.renewable(err):
 			cu.renewed = true
@@ -92,6 +92,7 @@ func (cu *cursor) recover(err error) {
 			t.normal = true
 			t.opening = t.beginning(false)
 			cu.ans, err = t.rerun(cu.ctx, cu.rec)
+			err = t.outcomeOfReplay(err, t.conflict)
 		default:
 			cu.finish(pgconn.CommandTag{}, err)
 			return
@@ -122,7 +123,7 @@ func (cu *cursor) renewable(err error) bool {
 func (cu *cursor) finish(tag pgconn.CommandTag, err error) {
 	t := cu.t
 	cu.over = true
-	if err != nil && pgconn.SafeToRetry(err) && !t.c.pg.IsClosed() {
+	if _, unsent := asUnsent(err); unsent {
 		t.unrecord(cu.rec) // it has not reached the server, and must not in a replay
 	}
 	if p := cu.rec.prepared; err != nil && p != nil && p.name == "" {

@@ -16,7 +16,8 @@ type history struct {
 type record struct {
 	statement
 	observation
-	ddl bool // it changes the schema
+	ddl     bool // it changes the schema
+	commits bool // it may commit the transaction, and so must not run before all that is on record has been compared
 }
 
 const recordSize = int(unsafe.Sizeof(record{}))
@@ -31,7 +32,7 @@ type observation struct {
 	digest  uint64 // which have this digest
 	marks   []uint32
 	live    *digest // the digest while rows are still being handed over
-	end     bool    // it has seen that there are no more rows
+	end     bool    // it has seen that there are no more rows, be it that an error came in their place
 
 	affected int64 // rows affected in the latest attempt, whether seen or not
 	asked    bool  // it has asked how many rows were affected

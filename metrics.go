@@ -38,7 +38,7 @@ type Metrics struct {
 // Ensure this interface is implemented.
 var _ prometheus.Collector = (*Metrics)(nil)
 
-// outcome is how a transaction ended; a statement outside a transaction is one of its own.
+// outcome is how a transaction ended that the application began and in which it ran something.
 type outcome string
 
 const (

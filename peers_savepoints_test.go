@@ -251,10 +251,15 @@ func TestPeerCase32ExecuteTx(t *testing.T) {
 			assert.Equal(t, 3, calls, "the application restarts, once for each conflict")
 			assert.Equal(t, [][]string{
 				{"BEGIN", "SAVEPOINT " + tc.savepoint}, // and not the driver's own
-				{update(1)}, {update(2)},
-				{back}, {update(1)}, {update(2)},
+				{update(1)},
+				{update(2)},
+				{back},
+				{update(1)},
+				{update(2)},
 				{free},
-				{back}, {update(1)}, {update(2)},
+				{back},
+				{update(1)},
+				{update(2)},
 				{free},
 				{"COMMIT"}, // and no RELEASE
 			}, srv.Statements())

@@ -16,15 +16,21 @@ var errEndedInReplay = errors.New("cockroachdb: a statement ended the transactio
 var errStaleInReplay = errors.New("cockroachdb: a prepared statement became invalid during a replay")
 
 // replay runs the record again, behind the opening, and compares what the application has seen. It costs one round trip, and
-// one more for each statement that had failed, since that ends a pipeline, and for each text of several statements. live, the
+// one more for each statement that had failed, since that ends a pipeline, for each text of several statements, and for what may
+// commit, such as DDL on some servers, which has to wait until all before it has been compared. live, the
 // last on record, is compared as far as it was read, and its answer comes back open, for the rest. Without a record there is
 // nothing to send: the opening waits for the next statement.
 func (t *tx) replay(ctx context.Context, live *record) (answer, error) {
 	records := t.history.records
-	began := time.Now()
+	if len(records) == 0 {
+		return answer{}, nil
+	}
+	ran, began := 0, time.Now()
+	defer func() { t.c.connector.metrics.replayed(ran, time.Since(began)) }()
 	var a answer
 	for i := 0; i < len(records); {
 		segment := records[i : i+segmentLength(records[i:])]
+		ran += len(segment)
 		var err error
 		if segment[0].form == formSimple {
 			a, err = t.replaySimple(ctx, i, segment[0], live)
@@ -39,18 +45,17 @@ func (t *tx) replay(ctx context.Context, live *record) (answer, error) {
 		}
 		i += len(segment)
 	}
-	t.c.connector.metrics.replayed(len(records), time.Since(began))
 	return a, nil
 }
 
 // segmentLength is how many of the records go under one Sync.
 func segmentLength(records []*record) int {
-	if records[0].form == formSimple {
+	if records[0].form == formSimple || records[0].commits {
 		return 1
 	}
 	for i, r := range records {
 		switch {
-		case r.form == formSimple:
+		case r.form == formSimple, r.commits:
 			return i
 		case r.code != "":
 			return i + 1
@@ -101,7 +106,12 @@ func (t *tx) compareLive(n int, r *record, a answer, err error) (answer, error) 
 	if err == nil {
 		differs, err = r.compareRows(&a)
 	}
-	if differs == nil && r.rows > 0 && t.isStatementError(err) {
+	switch {
+	case err != nil && !t.isStatementError(err):
+		return a, err
+	case r.shown && r.otherColumns(err):
+		differs = &DivergenceError{Kind: DivergedColumns}
+	case err != nil && r.rows > 0:
 		differs = &DivergenceError{Kind: DivergedSQLState, is: codeOf(err)}
 	}
 	if differs != nil {
@@ -117,10 +127,11 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err er
 	var tag pgconn.CommandTag
 	_, end := t.c.trace.start(ctx, t.c.pc, r.sql, nil)
 	defer func() { end(t.c.pc, tag, err) }()
-	early := true
-	if err == nil {
+	switch {
+	case err == nil:
 		differs, err = r.compareRows(&a)
-		early = err != nil
+	case r.rows > 0:
+		differs = &DivergenceError{Kind: DivergedEndOfRows, Row: 1}
 	}
 	if err == nil && differs == nil {
 		tag, differs, err = r.compareEnd(&a)
@@ -131,10 +142,10 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err er
 	case stalePlan(err) && r.prepared != nil && !r.prepared.gone && r.code != codeOf(err):
 		t.c.invalidate(r.prepared, err)
 		return errStaleInReplay
-	case differs == nil && codeOf(err) != r.code:
+	case r.shown && r.otherColumns(err):
+		differs = &DivergenceError{Kind: DivergedColumns}
+	case codeOf(err) != r.code && (err != nil || differs == nil || !r.shown):
 		differs = &DivergenceError{Kind: DivergedSQLState, was: r.code, is: codeOf(err)}
-	case differs == nil && err != nil && early && r.rows > 0:
-		differs = &DivergenceError{Kind: DivergedEndOfRows, Row: 1}
 	}
 	if differs != nil {
 		return diverged(n, differs, &a)
@@ -154,6 +165,12 @@ func (t *tx) isStatementError(err error) bool {
 	return codeOf(err) != "" && conflictOf(err) == nil && !t.c.pg.IsClosed()
 }
 
+// otherColumns says whether the server could not give the columns in the formats that were asked for, because there are more or
+// fewer of them than when the statement was described.
+func (r *record) otherColumns(err error) bool {
+	return r.code == "" && len(r.resultFormats) > 1 && codeOf(err) == codeProtocolViolation
+}
+
 func codeOf(err error) string {
 	if pgErr, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // the server's own answer
 		return pgErr.Code
@@ -161,7 +178,8 @@ func codeOf(err error) string {
 	return ""
 }
 
-// compareRows reads as many rows as the application was handed, and no more. An error is the answer's; it has been closed then.
+// compareRows reads as many rows as the application was handed, and no more. An error is the answer's, which has been closed then,
+// and comes with a divergence: there were too few rows before it.
 func (r *record) compareRows(a *answer) (*DivergenceError, error) {
 	if r.shown && a.result != nil && shapeOfAnswer(a.result.FieldDescriptions()).digest != r.columns {
 		return &DivergenceError{Kind: DivergedColumns}, nil
@@ -174,10 +192,7 @@ func (r *record) compareRows(a *answer) (*DivergenceError, error) {
 	for d.rows < r.rows {
 		if !a.next() {
 			_, err := a.close()
-			if err != nil {
-				return nil, err
-			}
-			return &DivergenceError{Kind: DivergedEndOfRows, Row: d.rows + 1}, nil
+			return &DivergenceError{Kind: DivergedEndOfRows, Row: d.rows + 1}, err
 		}
 		d.add(a.result.Values())
 	}
@@ -202,10 +217,11 @@ func (r *record) compareRows(a *answer) (*DivergenceError, error) {
 
 // compareEnd reads the rest of the answer.
 func (r *record) compareEnd(a *answer) (pgconn.CommandTag, *DivergenceError, error) {
-	if r.end && a.next() {
-		return pgconn.CommandTag{}, &DivergenceError{Kind: DivergedEndOfRows, Row: r.rows + 1}, nil
-	}
+	more := r.end && a.next()
 	tag, err := a.close()
+	if more {
+		return tag, &DivergenceError{Kind: DivergedEndOfRows, Row: r.rows + 1}, err
+	}
 	if err == nil && r.asked && tag.RowsAffected() != r.affected {
 		return tag, &DivergenceError{Kind: DivergedCount}, nil
 	}

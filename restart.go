@@ -31,24 +31,23 @@ func (t *tx) restart(ctx context.Context, conflict error, at place, live *record
 			return answer{}, err
 		}
 		a, err := t.rerun(ctx, live)
-		if conflictOf(err) != nil {
-			conflict, at = err, placeStatement
-			continue
+		if conflictOf(err) == nil {
+			return a, t.outcomeOfReplay(err, conflict)
 		}
-		return a, t.outcomeOfReplay(err, conflict)
+		conflict, at = err, placeStatement
 	}
 }
 
-// rerun replays the record behind the opening: again where the savepoint could not be gone back to, and where a prepared
-// statement had become invalid, of which there is one fewer each time.
+// rerun replays the record behind the opening, and once more for each reason to that is no conflict: the opening was refused and
+// another one is in its place, or a prepared statement is no longer good and goes as text from now on.
 func (t *tx) rerun(ctx context.Context, live *record) (answer, error) {
 	for {
 		a, err := t.replay(ctx, live)
-		_, failed := errors.AsType[*openingError](err)
+		var failed *openingError
 		switch {
+		case errors.As(err, &failed) && t.opening != nil:
 		case errors.Is(err, errStaleInReplay):
 			t.opening = t.atOnce()
-		case failed && t.opening != nil:
 		default:
 			return a, err
 		}
@@ -69,28 +68,22 @@ func (t *tx) outcomeOfReplay(err, conflict error) error {
 
 // nextAttempt decides whether there is to be another attempt, waits if it must, and sets the opening.
 func (t *tx) nextAttempt(ctx context.Context, conflict error, at place) error {
+	t.conflict = conflict
 	if t.cause != "" {
 		return &NotReplayableError{Cause: string(t.cause), err: conflict}
 	}
 	if bound := t.spent(); bound != "" {
-		return t.exhausted(bound, conflict)
+		return t.exhausted(bound)
 	}
-	t.attempts++
-	t.c.connector.metrics.retried(reasonOf(conflict), at)
 	if err := cmp.Or(ctx.Err(), t.ctx.Err()); err != nil {
 		return err
 	}
 	if err := t.queue(ctx); err != nil {
 		return err
 	}
-	if time.Since(t.started) >= t.policy.MaxElapsed { // the wait took what was left
-		return t.exhausted(BoundElapsed, conflict)
-	}
+	t.attempts++
+	t.c.connector.metrics.retried(reasonOf(conflict), at)
 	return nil
-}
-
-func (t *tx) exhausted(bound Bound, conflict error) error {
-	return &RetriesExhaustedError{Attempts: t.attempts, Elapsed: time.Since(t.started), Bound: bound, err: conflict}
 }
 
 // spent says which bound is reached; "" if none.
@@ -98,7 +91,7 @@ func (t *tx) spent() Bound {
 	switch {
 	case t.attempts >= t.policy.MaxAttempts:
 		return BoundAttempts
-	case time.Since(t.started) >= t.policy.MaxElapsed:
+	case t.timeLeft() <= 0:
 		return BoundElapsed
 	case !t.c.connector.throttle.take():
 		return BoundThrottle
@@ -106,36 +99,57 @@ func (t *tx) spent() Bound {
 	return ""
 }
 
-// queue comes back when it is this transaction's turn to retry, with the opening set. At most one transaction of a connector
-// retries at a time, in the lane: retriers mostly fight each other. It never waits with locks held.
-func (t *tx) queue(ctx context.Context) error {
-	lane, metrics := t.c.connector.lane, t.c.connector.metrics
-	if !t.pass.holds() {
-		t.pass = lane.tryEnter()
-		if t.pass != nil {
-			t.opening = t.atOnce()
-			return nil
-		}
-	} else {
-		if err := t.stepBack(ctx); err != nil {
-			return err
-		}
-		t.waits++
-		d := t.policy.backoff(t.waits, rand.Float64)
-		metrics.waited(d)
-		t.opening = t.beginning(true)
-		return sleep(ctx, t.ctx, d)
-	}
+// timeLeft is for how much longer a new attempt may begin.
+func (t *tx) timeLeft() time.Duration { return t.policy.MaxElapsed - time.Since(t.started) }
 
+func (t *tx) exhausted(bound Bound) error {
+	return &RetriesExhaustedError{Attempts: t.attempts, Elapsed: time.Since(t.started), Bound: bound, err: t.conflict}
+}
+
+// queue comes back when it is this transaction's turn to retry, with the opening set. At most one transaction of a connector
+// retries at a time, in the lane: retriers mostly fight each other. It never waits with locks held, nor for longer than there is
+// time for a new attempt.
+func (t *tx) queue(ctx context.Context) error {
+	if t.pass.holds() {
+		return t.backOff(ctx)
+	}
+	if t.pass = t.c.connector.lane.tryEnter(); t.pass != nil {
+		t.opening = t.atOnce()
+		return nil
+	}
+	return t.waitForLane(ctx)
+}
+
+// backOff is for the transaction in the lane when it loses again, to one that does not retry.
+func (t *tx) backOff(ctx context.Context) error {
 	if err := t.stepBack(ctx); err != nil {
 		return err
 	}
-	came := time.Now()
+	t.waits++
+	wait := t.policy.backoff(t.waits, rand.Float64)
+	if wait >= t.timeLeft() {
+		return t.exhausted(BoundElapsed)
+	}
+	began := time.Now()
+	err := sleep(ctx, t.ctx, wait)
+	t.c.connector.metrics.waited(time.Since(began))
+	t.opening = t.beginning(true)
+	return err
+}
+
+func (t *tx) waitForLane(ctx context.Context) error {
+	if err := t.stepBack(ctx); err != nil {
+		return err
+	}
+	metrics, came := t.c.connector.metrics, time.Now()
 	metrics.laneWaiting(1)
 	var err error
-	t.pass, err = lane.enter(ctx, t.ctx, min(t.policy.LaneWait, t.policy.MaxElapsed-time.Since(t.started)))
+	t.pass, err = t.c.connector.lane.enter(ctx, t.ctx, min(t.policy.LaneWait, t.timeLeft()))
 	metrics.laneWaiting(-1)
 	metrics.waitedForLane(time.Since(came))
+	if err == nil && t.timeLeft() <= 0 {
+		return t.exhausted(BoundElapsed)
+	}
 	t.opening = t.beginning(t.pass != nil)
 	return err
 }
@@ -146,6 +160,9 @@ func (t *tx) stepBack(ctx context.Context) error {
 		return nil
 	}
 	if _, err := t.c.control(ctx, sqlRollback); err != nil {
+		if err, unsent := asUnsent(err); unsent && !t.c.pg.IsClosed() {
+			return err
+		}
 		return t.lose(err, "")
 	}
 	return nil
@@ -216,15 +233,18 @@ func (t *tx) restartable() bool {
 // renew prepares a statement again that the server has lost or outgrown, and runs it. Inside a transaction what ran before it
 // has to run again too.
 func (t *tx) renew(ctx context.Context, r *record, stale error) (answer, error) {
+	t.c.connector.metrics.retried(reasonStalePlan, placeStatement)
 	t.unrecord(r)
 	if t.explicit {
 		t.opening = t.atOnce()
 		_, err := t.rerun(ctx, nil)
 		if t.absorbs(err) {
 			_, err = t.restart(ctx, err, placeStatement, nil)
+		} else {
+			err = t.outcomeOfReplay(err, stale)
 		}
 		if err != nil {
-			return answer{}, t.outcomeOfReplay(err, stale)
+			return answer{}, err
 		}
 	}
 	p, err := t.c.prepareAnew(ctx, t, &r.statement)
@@ -241,9 +261,12 @@ func (t *tx) renew(ctx context.Context, r *record, stale error) (answer, error) 
 		return answer{}, stale
 	}
 	r.prepared, r.shape, r.resultFormats = p, p.shape, p.resultFormats
-	a, sent, err := t.c.send(ctx, t.opening, &r.statement)
-	t.opened(sent, err)
-	return a, err
+	for {
+		a, sent, err := t.c.send(ctx, t.opening, &r.statement)
+		if !t.opened(sent, err) {
+			return a, err
+		}
+	}
 }
 
 func outcomeOf(err error) outcome {

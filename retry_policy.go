@@ -17,7 +17,8 @@ type RetryPolicy struct {
 	MaxAttempts int
 
 	// MaxElapsed bounds the time of all attempts of a transaction together, from its first statement. Once it is over
-	// no new attempt begins; one that is running is not cut short. Above zero.
+	// no new attempt begins, and no backoff that would last beyond it; an attempt that is running is not cut short.
+	// Above zero.
 	MaxElapsed time.Duration
 
 	// A transaction that loses again although it retries in the lane waits, without holding locks, for a random time
@@ -34,7 +35,8 @@ type RetryPolicy struct {
 	LaneWait time.Duration
 
 	// MaxStatements and MaxBytes bound what is recorded of a transaction in order to run it again: the number of
-	// statements, and the bytes of their text and arguments. A transaction that grows beyond goes on, but is no longer
+	// statements, and the bytes of their text, their arguments and the
+	// record itself. A transaction that grows beyond goes on, but is no longer
 	// retried. At least 1 each.
 	MaxStatements int
 	MaxBytes      int

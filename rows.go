@@ -36,6 +36,7 @@ func (t *tx) query(ctx context.Context, s *statement, end traceEnd) (driver.Rows
 	r.open(s)
 	r.ahead = r.next()
 	if r.err != nil {
+		r.rec.end = true
 		return nil, r.err
 	}
 	r.show()
@@ -67,10 +68,10 @@ func (r *rows) show() {
 func (r *rows) advance() error {
 	if !r.ahead && !r.next() {
 		r.done()
+		r.rec.end = true // in front of an error, too
 		if r.err != nil {
 			return r.err
 		}
-		r.rec.end = true
 		return io.EOF
 	}
 	r.ahead = false
@@ -110,11 +111,16 @@ func (r *rows) decode(i int, src []byte) (driver.Value, error) {
 	return r.shape.decoders[i](src)
 }
 
-// Close reads what is left of the answer. A conflict that only shows now is absorbed like any other.
+// Close reads what is left of the answer. A conflict that only shows now is absorbed like any other; where it
+// can't be, that may well go unheard: few look at the error of Close, and database/sql itself does not always.
 func (r *rows) Close() error {
+	told := r.over
 	r.ahead = false
 	r.drain()
 	r.done()
+	if !told && r.err != nil && r.t.state == txConflict {
+		r.t.unheard = true
+	}
 	return r.err
 }
 

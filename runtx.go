@@ -94,7 +94,7 @@ func (r *runner) run(ctx context.Context, stx *sql.Tx, fn func(*sql.Tx) error) e
 		case errors.Is(err, sql.ErrTxDone):
 			committed = true // there is nothing left to roll back
 			return cmp.Or(ctx.Err(), errEndedInside)
-		case !isConflict(err):
+		case !isConflict(err) && !hasDiverged(err):
 			return err
 		}
 		startOver := func(ctx context.Context, t *tx) error { return t.startOver(ctx, err) }
@@ -107,6 +107,12 @@ func (r *runner) run(ctx context.Context, stx *sql.Tx, fn func(*sql.Tx) error) e
 }
 
 var errEndedInside = errors.New("cockroachdb: the function given to RunTx ended the transaction by itself (Commit, Rollback, or as SQL text); it must leave that to RunTx")
+
+// hasDiverged says whether a replay has. What made it necessary need not be a conflict: it may be a stale prepared statement.
+func hasDiverged(err error) bool {
+	_, ok := errors.AsType[*DivergenceError](err)
+	return ok
+}
 
 // commitNow commits before database/sql has closed its side of the transaction, so that fn can still be called again.
 func commitNow(ctx context.Context, t *tx) error {
@@ -138,9 +144,9 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	}
 	t.forget()
 	t.state, t.outcome, t.failure, t.cause = txLive, "", nil, ""
-	t.aside = false
+	t.aside, t.unheard = false, false
 	t.savepoint = t.savepoint || t.c.crdb && !t.c.forceSavepoint
-	if _, ok := errors.AsType[*DivergenceError](err); ok && t.attempts < t.policy.MaxAttempts {
+	if hasDiverged(err) && t.attempts < t.policy.MaxAttempts {
 		// The conflict has been dealt with: it is this transaction's turn, and its locks are held. Only fn has to see anew.
 		t.attempts++
 		t.opening = t.atOnce()

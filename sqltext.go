@@ -109,6 +109,13 @@ func mayRunAgain(sql string) bool {
 	return true
 }
 
+// isCommit reports whether sql is a COMMIT and nothing else.
+func isCommit(sql string) bool {
+	s := sqlScanner{sql: sql}
+	word := s.firstWord()
+	return (isKeyword(word, "commit") || isKeyword(word, "end")) && isSingleStatement(sql)
+}
+
 // setsForceSavepointRestart reports whether sql is a SET or RESET of the session variable that makes every savepoint a
 // restart savepoint, to whatever value.
 func setsForceSavepointRestart(sql string) bool {

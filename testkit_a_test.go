@@ -268,11 +268,12 @@ func (r reader) mustClose() {
 type arena struct {
 	*sql.DB
 	rival *sql.DB
+	dsn   string
 }
 
 func newArena(t testing.TB, dsn, rivalDSN string) arena {
 	t.Helper()
-	a := arena{open(t, withParams(dsn, noWaits)), open(t, rivalDSN)}
+	a := arena{open(t, withParams(dsn, noWaits)), open(t, withParams(rivalDSN, "statement_timeout=10s")), dsn}
 	a.SetMaxOpenConns(1)
 	mustExec(t, a.rival, "CREATE TABLE kv (k INT PRIMARY KEY, v INT NOT NULL)")
 	mustExec(t, a.rival, "INSERT INTO kv VALUES (1, 10), (2, 20), (3, 30), (100, 0)")

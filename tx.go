@@ -56,6 +56,7 @@ type tx struct {
 	savepoint bool     // it has the restart savepoint
 	opening   []string // what goes out with the next statement
 	begun     bool     // BEGIN has been answered
+	sent      bool     // something was sent, and so the transaction counts
 	priority  bool     // BEGIN said PRIORITY HIGH,
 	normal    bool     // which must not happen again
 
@@ -64,10 +65,12 @@ type tx struct {
 	released bool               // the application has released the restart savepoint: it is committed, and only COMMIT is left to send
 	cause    notReplayableCause // why it can't be replayed; "" if it can
 	failure  error              // what the application was told when it came to txConflict or txLost
+	unheard  bool               // by the error of Rows.Close, so that it may not know
 	outcome  outcome            // for the metrics; set when the application is told
 
 	attempts int
-	waits    int // in the lane
+	conflict error // that made the latest attempt necessary
+	waits    int   // in the lane
 	started  time.Time
 	pass     *pass
 	rows     *rows // those that the application still reads
@@ -157,6 +160,9 @@ func (t *tx) refuse() error {
 		return errRowsOpen
 	case t.state == txLost:
 		return t.failure
+	case t.state == txConflict && t.unheard:
+		t.unheard = false
+		return t.failure
 	case t.state == txConflict:
 		return errTxAborted
 	case t.state == txCommitted:
@@ -191,7 +197,7 @@ func (t *tx) opened(sent bool, err error) (again bool) {
 		return false
 	}
 	opening := t.opening
-	t.opening = nil
+	t.opening, t.sent = nil, true
 	var failed *openingError
 	if !errors.As(err, &failed) {
 		t.begun = true
@@ -202,6 +208,7 @@ func (t *tx) opened(sent bool, err error) (again bool) {
 		t.opening = t.beginning(false)
 		return true
 	}
+	t.begun = false // or not any more: an idle server is not one that the application has brought there
 	return false
 }
 
@@ -210,19 +217,26 @@ func (t *tx) told(err error, sql string) error {
 	if err == nil {
 		return nil
 	}
-	var failed *openingError
-	if errors.As(err, &failed) {
+	if !t.explicit {
+		return err
+	}
+	err, unsent := asUnsent(err)
+	if unsent {
+		sql = "" // and so has committed nothing
+	}
+	failed, ok := err.(*openingError) //nolint:errorlint // wrapped in an outcome it is told already
+	if ok {
 		err = failed.err
 	}
 	switch {
-	case !t.explicit, t.state != txLive:
+	case t.state != txLive:
 		return err
 	case t.c.pg.IsClosed():
 		return t.lose(err, sql)
-	case codeOf(err) == "" && !pgconn.SafeToRetry(err):
+	case codeOf(err) == "" && !unsent:
 		t.c.die() // not the server's answer: there is no telling what the connection is good for
 		return t.lose(err, sql)
-	case failed != nil:
+	case ok:
 		t.give(txConflict, outcomeFailed, err) // there is no transaction for further statements to be part of
 	case t.endedUnasked():
 		t.overUnasked()
@@ -239,6 +253,9 @@ func (t *tx) give(state txState, o outcome, err error) {
 // lose is the end of a transaction whose connection died. Nothing was committed, unless the statement that was under way may
 // have done so itself.
 func (t *tx) lose(err error, sql string) error {
+	if failed, ok := err.(*openingError); ok { //nolint:errorlint // made by this package
+		err = failed.err
+	}
 	switch {
 	case t.released:
 		t.give(txLost, outcomeCommitted, err)
@@ -282,7 +299,7 @@ func (t *tx) put(r *record) {
 	case t.history.bytes+r.size() > t.policy.MaxBytes:
 		t.unreplayable(causeBytes)
 	default:
-		r.ddl = isDDL(r.sql)
+		r.ddl, r.commits = isDDL(r.sql), mayCommit(r.sql)
 		t.history.add(r)
 		t.c.connector.metrics.historyBytes(r.size())
 	}
@@ -467,7 +484,7 @@ func (t *tx) end() {
 	if t.outcome == outcomeCommitted && t.begun {
 		t.c.connector.throttle.committed()
 	}
-	if t.begun {
+	if t.sent {
 		t.c.connector.metrics.transactionEnded(t.outcome, t.attempts, time.Since(t.started))
 	}
 }

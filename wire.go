@@ -1,6 +1,7 @@
 package cockroachdb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,14 +16,42 @@ type openingError struct{ err error }
 func (e *openingError) Error() string { return e.err.Error() }
 func (e *openingError) Unwrap() error { return e.err }
 
+// unsentError says that nothing was sent, for certain. pgconn.SafeToRetry won't do for that: it says so, too, of a connection that
+// died after a statement had been sent, and in the simple protocol hides why.
+type unsentError struct{ err error }
+
+func (e *unsentError) Error() string { return e.err.Error() }
+func (e *unsentError) Unwrap() error { return e.err }
+
+// unable says why nothing can be sent now.
+func (c *Conn) unable(ctx context.Context) error {
+	switch {
+	case ctx.Err() != nil:
+		return &unsentError{err: ctx.Err()}
+	case c.pg.IsClosed():
+		return &unsentError{err: errClosedByServer}
+	case c.pg.IsBusy():
+		return &unsentError{err: errRowsOpen}
+	}
+	return nil
+}
+
+// asUnsent takes an error out of unsentError, and says whether it was in one.
+func asUnsent(err error) (error, bool) {
+	if unsent, ok := err.(*unsentError); ok { //nolint:errorlint // made right here
+		return unsent.err, true
+	}
+	return err, false
+}
+
 // errProtocol is what the connection is closed with when the server's answers don't fit what was sent.
 var errProtocol = errors.New("cockroachdb: the server's answer does not fit what was sent")
 
 // answer is the server's answer to one statement, being read. Nothing else can be sent before it is closed.
 type answer struct {
+	ctx    context.Context
 	result *pgconn.ResultReader
 	multi  *pgconn.MultiResultReader // the statement went by the simple protocol
-	sent   bool                      // by the simple protocol, for certain
 	pipe   *pgconn.Pipeline          // the statement went in a pipeline, of which it is the last
 	tag    pgconn.CommandTag
 	err    error
@@ -49,7 +78,7 @@ func (a *answer) close() (pgconn.CommandTag, error) {
 	if a.pipe != nil {
 		a.keep(a.tag, a.pipe.Close())
 	}
-	*a = answer{tag: a.tag, err: a.err, control: a.control}
+	*a = answer{ctx: a.ctx, tag: a.tag, err: a.err, control: a.control}
 	return a.tag, a.err
 }
 
@@ -63,15 +92,17 @@ func controls(tag pgconn.CommandTag) bool {
 }
 
 func (a *answer) keep(tag pgconn.CommandTag, err error) {
-	if a.sent && pgconn.SafeToRetry(err) {
-		// pgconn says "conn closed", and that nothing was sent, of a connection that was cut before the answer to a Query.
-		err = io.ErrUnexpectedEOF
-	}
 	a.tag = tag
 	if a.err == nil {
 		a.err = bare(err)
 	}
+	if a.err != nil && pgconn.SafeToRetry(a.err) { // it is not: the statement was sent
+		a.err = cmp.Or(a.ctx.Err(), errAnswerLost)
+	}
 }
+
+// errAnswerLost is what a connection that broke before the answer was there comes to in the simple protocol, where pgconn loses the cause.
+var errAnswerLost = fmt.Errorf("the connection was lost before the answer was there: %w", io.ErrUnexpectedEOF)
 
 // bare takes the server's error out of pgconn's wrapping of a failed Parse: ORMs look at the type of an error.
 func bare(err error) error {
@@ -86,6 +117,9 @@ func bare(err error) error {
 // send sends the opening statements, if there are any, and s in one round trip, and reads as far as the first row of s, or its
 // end. An error means that there is nothing left to read; sent says whether a byte may have reached the server.
 func (c *Conn) send(ctx context.Context, opening []string, s *statement) (a answer, sent bool, err error) {
+	if err := c.unable(ctx); err != nil {
+		return answer{}, false, err
+	}
 	switch {
 	case s.form == formSimple && len(opening) > 0:
 		if sent, err = c.control(ctx, opening...); err != nil {
@@ -110,7 +144,7 @@ func (c *Conn) send(ctx context.Context, opening []string, s *statement) (a answ
 
 func (c *Conn) sendSimple(ctx context.Context, sql string) (answer, error) {
 	multi := c.pg.Exec(ctx, sql)
-	a := answer{multi: multi, sent: c.pg.IsBusy()}
+	a := answer{ctx: ctx, multi: multi}
 	if multi.NextResult() {
 		a.result = multi.ResultReader()
 		return a, nil
@@ -121,10 +155,13 @@ func (c *Conn) sendSimple(ctx context.Context, sql string) (answer, error) {
 
 // sendAlone spares a single statement the bookkeeping of a pipeline.
 func (c *Conn) sendAlone(ctx context.Context, s *statement) answer {
+	a := answer{ctx: ctx}
 	if s.form == formPrepared && !s.prepared.gone {
-		return answer{result: c.pg.ExecStatement(ctx, s.prepared.desc, s.values, s.paramFormats, s.resultFormats)}
+		a.result = c.pg.ExecStatement(ctx, s.prepared.desc, s.values, s.paramFormats, s.resultFormats)
+	} else {
+		a.result = c.pg.ExecParams(ctx, s.sql, s.values, s.paramOIDs, s.paramFormats, s.resultFormats)
 	}
-	return answer{result: c.pg.ExecParams(ctx, s.sql, s.values, s.paramOIDs, s.paramFormats, s.resultFormats)}
+	return a
 }
 
 // flight is a pipeline with one Sync at its end: what the server does not get to, because something before it failed, it skips.
@@ -134,12 +171,18 @@ type flight struct {
 	ctx     context.Context
 	doomed  []string
 	opening []string
-	sent    bool // a byte of it may have reached the server
+	unable  error // why nothing can be sent; the pipeline is closed then
+	sent    bool  // a byte of it may have reached the server
 }
 
 // launch starts a flight with what has to be deallocated and with the opening statements.
 func (c *Conn) launch(ctx context.Context, opening []string) *flight {
-	f := &flight{pipe: c.pg.StartPipeline(ctx), c: c, ctx: ctx, opening: opening, doomed: c.statements.takeDoomed()}
+	f := &flight{c: c, ctx: ctx, opening: opening, unable: c.unable(ctx)}
+	f.pipe = c.pg.StartPipeline(ctx)
+	if f.unable != nil {
+		return f
+	}
+	f.doomed = c.statements.takeDoomed()
 	for _, name := range f.doomed {
 		f.pipe.SendDeallocate(name)
 	}
@@ -162,14 +205,13 @@ func (f *flight) add(s *statement) {
 
 // depart sends everything under one Sync and reads the answers to all but the statements added. After an error the flight is over.
 func (f *flight) depart() error {
-	if err := f.pipe.Sync(); err != nil {
-		f.sent = !pgconn.SafeToRetry(err)
-		if !f.sent {
-			f.c.statements.doomed = append(f.doomed, f.c.statements.doomed...)
-		}
-		return f.fail(err)
+	if f.unable != nil {
+		return f.unable
 	}
 	f.sent = true
+	if err := f.pipe.Sync(); err != nil {
+		return f.fail(err)
+	}
 	for range f.doomed {
 		if _, err := f.pipe.GetResults(); err != nil {
 			return f.fail(err)
@@ -206,9 +248,9 @@ func (f *flight) next() (answer, error) {
 	results, err := f.pipe.GetResults()
 	switch results := results.(type) {
 	case *pgconn.ResultReader:
-		return answer{result: results}, nil
+		return answer{ctx: f.ctx, result: results}, nil
 	case *pgconn.StatementDescription:
-		return answer{}, nil
+		return answer{ctx: f.ctx}, nil
 	}
 	if err == nil {
 		err = errProtocol

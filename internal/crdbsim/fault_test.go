@@ -137,8 +137,13 @@ func TestFaultCuts(t *testing.T) {
 		{"outside a transaction, before", Cut, []string{update}, "^update", []string{"EOF"}, 10},
 		{"outside a transaction, after", ExecuteCut, []string{update}, "^update", []string{"EOF"}, 11},
 		{"half an answer", ExecuteHalf, []string{read}, "^select", []string{"D 10", "EOF"}, 10},
-		{"half an answer of a release", ExecuteHalf, []string{"BEGIN", open, update, release, "COMMIT"}, "^release",
-			[]string{"C BEGIN", "C SAVEPOINT", "C UPDATE 1", "EOF"}, 11},
+		{
+			"half an answer of a release", ExecuteHalf,
+			[]string{"BEGIN", open, update, release, "COMMIT"},
+			"^release",
+			[]string{"C BEGIN", "C SAVEPOINT", "C UPDATE 1", "EOF"},
+			11,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {

@@ -61,8 +61,10 @@ func TestClassify(t *testing.T) {
 		"START TRANSACTION READ ONLY":     {kind: kindBegin, modes: modes{access: "READ ONLY"}},
 		"BEGIN PRIORITY high, READ WRITE": {kind: kindBegin, modes: modes{access: "READ WRITE", priority: "high"}},
 		"BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE": {kind: kindBegin},
-		"BEGIN AS OF SYSTEM TIME '-1ms', PRIORITY LOW": {kind: kindBegin,
-			modes: modes{access: "READ ONLY", priority: "low"}},
+		"BEGIN AS OF SYSTEM TIME '-1ms', PRIORITY LOW": {
+			kind:  kindBegin,
+			modes: modes{access: "READ ONLY", priority: "low"},
+		},
 		"BEGIN PRIORITY NONSENSE":             {kind: kindInvalid},
 		"BEGIN PRIORITY":                      {kind: kindInvalid},
 		"BEGIN ISOLATION LEVEL":               {kind: kindInvalid},

@@ -2,6 +2,7 @@ package crdbsim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -290,7 +291,8 @@ func transfer(ctx context.Context, conn *pgx.Conn, from, to int) error {
 }
 
 func isConflict(err error) bool {
-	e, ok := err.(*pgconn.PgError)
+	e := &pgconn.PgError{}
+	ok := errors.As(err, &e)
 	return ok && e.Code == "40001"
 }
 

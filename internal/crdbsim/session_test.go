@@ -69,8 +69,10 @@ func TestSession(t *testing.T) {
 			{"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED", "C SET, Z I"},
 			{"SET default_transaction_isolation = 'read committed'", "C SET, Z I"},
 			{"SHOW transaction_isolation", "D serializable, C SHOW 1, Z I"},
-			{"BEGIN; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SHOW transaction_isolation",
-				"C BEGIN, C SET TRANSACTION, D serializable, C SHOW 1, Z T"},
+			{
+				"BEGIN; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SHOW transaction_isolation",
+				"C BEGIN, C SET TRANSACTION, D serializable, C SHOW 1, Z T",
+			},
 		}},
 		{"read only", [][2]string{
 			{"BEGIN READ ONLY; UPDATE kv SET v = 1", "C BEGIN, E 25006, Z E"},

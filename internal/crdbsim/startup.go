@@ -211,7 +211,7 @@ func (c *conn) parameters(all map[string]string) map[string]string {
 func options(s string) map[string]string {
 	const escaped = "\x00"
 	all := make(map[string]string)
-	for _, word := range strings.Fields(strings.ReplaceAll(s, `\ `, escaped)) {
+	for word := range strings.FieldsSeq(strings.ReplaceAll(s, `\ `, escaped)) {
 		word = strings.ReplaceAll(word, escaped, " ")
 		switch {
 		case strings.HasPrefix(word, "--"):

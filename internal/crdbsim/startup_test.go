@@ -66,8 +66,10 @@ func TestUpstreamRefuses(t *testing.T) {
 	require.NoError(t, err)
 	defer nc.Close()
 	fe := pgproto3.NewFrontend(nc, nc)
-	fe.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30,
-		Parameters: map[string]string{"user": superuser, "database": "nowhere"}})
+	fe.Send(&pgproto3.StartupMessage{
+		ProtocolVersion: pgproto3.ProtocolVersion30,
+		Parameters:      map[string]string{"user": superuser, "database": "nowhere"},
+	})
 	require.NoError(t, fe.Flush())
 	for {
 		m, err := fe.Receive()

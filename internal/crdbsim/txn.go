@@ -1,6 +1,7 @@
 package crdbsim
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -46,8 +47,8 @@ func (t *txn) note(s *statement) {
 
 // find returns the index of the newest application savepoint of that name, -1 if there is none.
 func (t *txn) find(name string) int {
-	for i := len(t.saved) - 1; i >= 0; i-- {
-		if t.saved[i].name == name {
+	for i, v := range slices.Backward(t.saved) {
+		if v.name == name {
 			return i
 		}
 	}

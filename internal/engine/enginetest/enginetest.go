@@ -19,6 +19,9 @@ var shared struct {
 	once   sync.Once
 	engine *engine.Engine
 	err    error
+
+	mu    sync.Mutex
+	drops []func() // of the databases that DSN has made
 }
 
 // Main runs a package's tests, closes their engine if they had one, and fails if goroutines are left. It is for TestMain:
@@ -27,6 +30,9 @@ var shared struct {
 func Main(m *testing.M, leaks ...goleak.Option) {
 	code := m.Run()
 	if e := shared.engine; e != nil {
+		for _, drop := range shared.drops {
+			drop()
+		}
 		if err := e.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, "engine: close:", err)
 			code = max(code, 1)
@@ -42,16 +48,40 @@ func Main(m *testing.M, leaks ...goleak.Option) {
 // Get is the engine of this package's tests.
 func Get(t testing.TB) *engine.Engine {
 	t.Helper()
+	e, err := start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// start starts the engine, or says why it could not, the first time; after that it says the same.
+func start() (*engine.Engine, error) {
 	shared.once.Do(func() {
 		shared.engine, shared.err = engine.Start(context.Background(), engine.Options{})
 		if shared.err == nil {
-			fmt.Println("engine:", shared.engine.Name())
+			// Not to the standard output: an Example may be running, of whose output it would become a part.
+			fmt.Fprintln(os.Stderr, "engine:", shared.engine.Name())
 		}
 	})
-	if shared.err != nil {
-		t.Fatal(shared.err)
+	return shared.engine, shared.err
+}
+
+// DSN makes an empty database, which goes when all tests have run, and returns its DSN. It is for Example functions, which have
+// no testing.TB; where no database can be had it panics.
+func DSN() string {
+	e, err := start()
+	if err != nil {
+		panic(err)
 	}
-	return shared.engine
+	dsn, drop, err := e.NewDatabase(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	shared.drops = append(shared.drops, drop)
+	return dsn
 }
 
 // NewDB makes an empty database, which goes at the end of the test, and returns its DSN.

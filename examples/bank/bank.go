@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+)
+
+const initialBalance = 1_000_000
+
+// createBank makes the table of accounts, each with initialBalance.
+func createBank(ctx context.Context, db *sql.DB, accounts int) error {
+	if _, err := db.ExecContext(ctx, "CREATE TABLE accounts (id BIGINT PRIMARY KEY, balance BIGINT NOT NULL)"); err != nil {
+		return fmt.Errorf("create the bank: %w", err)
+	}
+	if _, err := db.ExecContext(ctx, "INSERT INTO accounts SELECT id, $1 FROM generate_series(1, $2) AS id", initialBalance, accounts); err != nil {
+		return fmt.Errorf("open %d accounts: %w", accounts, err)
+	}
+	return nil
+}
+
+// totalBalance is what no transfer may change.
+func totalBalance(ctx context.Context, db *sql.DB) (total int64, err error) {
+	if err = db.QueryRowContext(ctx, "SELECT sum(balance) FROM accounts").Scan(&total); err != nil {
+		return 0, fmt.Errorf("add up the balances: %w", err)
+	}
+	return total, nil
+}
+
+// A transfer moves an amount from one account to another.
+type transfer struct{ from, to, amount int64 }
+
+// randomTransfer is between two different accounts.
+func randomTransfer(rnd *rand.Rand, accounts int) transfer {
+	from, to := rnd.IntN(accounts), rnd.IntN(accounts-1)
+	if to >= from {
+		to++
+	}
+	return transfer{from: int64(from + 1), to: int64(to + 1), amount: 1 + rnd.Int64N(10)}
+}
+
+// A kind is a way in which applications write a transfer: the statements between BEGIN and COMMIT.
+type kind struct {
+	name    string // for -kinds
+	title   string
+	do      func(context.Context, *sql.Tx, transfer) error
+	closure bool // the application would give it to RunTx
+}
+
+var allKinds = []kind{
+	{name: "blind", title: "blind updates", do: blind},
+	{name: "forupdate", title: "reads FOR UPDATE, writes", do: forUpdate},
+	{name: "readwrite", title: "read, then blind write", do: readThenWrite},
+	{name: "modify", title: "read-modify-write", do: readModifyWrite, closure: true},
+}
+
+var errInsufficientFunds = errors.New("insufficient funds")
+
+const (
+	sqlRead = "SELECT balance FROM accounts WHERE id = $1"
+	sqlLock = "SELECT balance FROM accounts WHERE id = $1 FOR UPDATE"
+	sqlAdd  = "UPDATE accounts SET balance = balance + $2 WHERE id = $1"
+	sqlSet  = "UPDATE accounts SET balance = $2 WHERE id = $1"
+)
+
+// blind has read nothing: it can always be run again unseen.
+func blind(ctx context.Context, tx *sql.Tx, t transfer) error {
+	if _, err := tx.ExecContext(ctx, sqlAdd, t.from, -t.amount); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, sqlAdd, t.to, t.amount)
+	return err
+}
+
+// forUpdate locks what it reads, and writes what it has computed from it.
+func forUpdate(ctx context.Context, tx *sql.Tx, t transfer) error {
+	return compute(ctx, tx, sqlLock, t)
+}
+
+// readThenWrite looks whether there is enough, and leaves the sums to the server.
+func readThenWrite(ctx context.Context, tx *sql.Tx, t transfer) error {
+	balance, err := read(ctx, tx, sqlRead, t.from)
+	if err != nil {
+		return err
+	}
+	if balance < t.amount {
+		return errInsufficientFunds
+	}
+	return blind(ctx, tx, t)
+}
+
+// readModifyWrite writes what it has computed from what it read, and nothing but serializability protects it.
+func readModifyWrite(ctx context.Context, tx *sql.Tx, t transfer) error {
+	return compute(ctx, tx, sqlRead, t)
+}
+
+func compute(ctx context.Context, tx *sql.Tx, query string, t transfer) error {
+	from, err := read(ctx, tx, query, t.from)
+	if err != nil {
+		return err
+	}
+	to, err := read(ctx, tx, query, t.to)
+	if err != nil {
+		return err
+	}
+	if from < t.amount {
+		return errInsufficientFunds
+	}
+	if _, err := tx.ExecContext(ctx, sqlSet, t.from, from-t.amount); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, sqlSet, t.to, to+t.amount)
+	return err
+}
+
+func read(ctx context.Context, tx *sql.Tx, query string, id int64) (balance int64, err error) {
+	err = tx.QueryRowContext(ctx, query, id).Scan(&balance)
+	return balance, err
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"io"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestMoneyLost has a kind of transfer that takes and does not give.
+func TestMoneyLost(t *testing.T) {
+	opts, err := parseOptions(short("-duration", "300ms"), io.Discard)
+	require.NoError(t, err)
+	opts.kinds = []kind{{name: "theft", title: "theft", do: func(ctx context.Context, tx *sql.Tx, t transfer) error {
+		_, err := tx.ExecContext(ctx, sqlAdd, t.from, -t.amount)
+		return err
+	}}}
+	var stdout, stderr bytes.Buffer
+	err = run(t.Context(), opts, &stdout, &stderr)
+	require.ErrorIs(t, err, errBalances)
+	assert.Regexp(t, `With pgx.* add up to 3,\d\d\d,\d\d\d AND NOT TO 4,000,000!`, stdout.String())
+	assert.Regexp(t, `With cockroachdb.* add up to 3,\d\d\d,\d\d\d AND NOT TO 4,000,000!`, stdout.String())
+	assert.Equal(t, exitFailure, status(t.Context(), err, &stderr))
+	assert.Contains(t, stderr.String(), "THE BALANCES DO NOT ADD UP")
+}
+
+// TestOtherErrors has a kind of transfer that fails, and not with a conflict.
+func TestOtherErrors(t *testing.T) {
+	opts, err := parseOptions(short("-postgres"), io.Discard)
+	require.NoError(t, err)
+	opts.kinds = []kind{{name: "typo", title: "typo", do: func(ctx context.Context, tx *sql.Tx, _ transfer) error {
+		_, err := tx.ExecContext(ctx, "UPDATE acounts SET balance = 0")
+		return err
+	}}}
+	err = run(t.Context(), opts, io.Discard, io.Discard)
+	require.ErrorContains(t, err, "pgx: typo: ")
+	require.ErrorContains(t, err, "42P01")
+}
+
+func TestRandomTransfer(t *testing.T) {
+	const accounts = 3
+	rnd, seen := rand.New(rand.NewPCG(1, 2)), make(map[[2]int64]bool)
+	for range 1000 {
+		next := randomTransfer(rnd, accounts)
+		assert.Positive(t, next.amount)
+		seen[[2]int64{next.from, next.to}] = true
+	}
+	assert.Len(t, seen, accounts*(accounts-1), "each pair")
+	for pair := range seen {
+		assert.NotEqual(t, pair[0], pair[1])
+		assert.True(t, 1 <= min(pair[0], pair[1]) && max(pair[0], pair[1]) <= accounts, "%v", pair)
+	}
+}

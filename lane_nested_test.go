@@ -1,0 +1,181 @@
+package cockroachdb_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
+)
+
+// The assertion of every other test here: it can fail.
+func TestLaneProbeSeesAHeldLane(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(t *testing.T, r *rig) {
+		holder := r.holdLane(t)
+		tx := r.begin(t, t.Context())
+		require.NoError(t, execAll(tx, "UPDATE probe"))
+		assert.Equal(t, 5*time.Second, time.Since(r.started), "LaneWait")
+		require.NoError(t, tx.Commit())
+		require.NoError(t, holder.Commit())
+		r.usable(t)
+	})
+}
+
+// An application that opens a transaction within another one waits for itself, but not for ever.
+func TestLaneNestedTransactionsEnd(t *testing.T) {
+	t.Parallel()
+	for _, depth := range []int{2, 3, 5} {
+		inBubble(t, nil, func(t *testing.T, r *rig) {
+			var nest func(level int)
+			nest = func(level int) {
+				tx := r.begin(t, t.Context())
+				require.NoError(t, execAll(tx, fmt.Sprintf("UPDATE probe level %d", level)))
+				if level < depth {
+					nest(level + 1)
+				}
+				require.NoError(t, tx.Commit())
+			}
+			nest(1)
+			assert.LessOrEqual(t, time.Since(r.started), time.Duration(depth-1)*5*time.Second, "at most LaneWait for each level but the first")
+			r.usable(t)
+		})
+	}
+}
+
+// Closing the pool wakes nobody up, but who waits gets the lane once it is left.
+func TestLaneWhileThePoolIsClosed(t *testing.T) {
+	t.Parallel()
+	inBubble(t, script{"UPDATE a": {lost}}, func(t *testing.T, r *rig) {
+		holder, waiter := r.holdLane(t), r.begin(t, t.Context())
+		done := make(chan error)
+		go func() { done <- execAll(waiter, "UPDATE a") }()
+		time.Sleep(time.Second)
+		require.NoError(t, r.db.Close())
+		require.NoError(t, holder.Rollback())
+		require.NoError(t, <-done)
+		assert.Equal(t, time.Second, time.Since(r.started))
+		require.NoError(t, waiter.Commit())
+		assert.Contains(t, r.trips(second), "BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a")
+		counts := r.counts(t)
+		assert.Zero(t, counts["history_bytes"])
+		assert.Zero(t, counts["retry_lane_waiting"])
+		assert.Equal(t, 1.0, counts["transactions_total committed"])
+		assert.Equal(t, 1.0, counts["transactions_total rolled_back"])
+	})
+}
+
+// Those that wait come in the order in which they came.
+func TestLaneIsFirstComeFirstServed(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(t *testing.T, r *rig) {
+		holder := r.holdLane(t)
+		var order []int
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		for i := range 10 {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				tx := r.begin(t, t.Context())
+				assert.NoError(t, execAll(tx, fmt.Sprintf("UPDATE probe %d", i)))
+				mu.Lock()
+				order = append(order, i)
+				mu.Unlock()
+				assert.NoError(t, tx.Commit())
+			})
+		}
+		time.Sleep(time.Second)
+		assert.Equal(t, 10.0, r.counts(t)["retry_lane_waiting"])
+		require.NoError(t, holder.Commit())
+		all.Wait()
+		assert.Equal(t, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, order)
+		r.usable(t)
+	})
+}
+
+// attemptCounter counts the attempts of the transaction whose context carries the count.
+type attemptCounter struct{}
+
+type attemptsKey struct{}
+
+func (attemptCounter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if n, ok := ctx.Value(attemptsKey{}).(*atomic.Int64); ok && (strings.HasPrefix(data.SQL, "BEGIN") || strings.HasPrefix(data.SQL, "ROLLBACK TO")) {
+		n.Add(1)
+	}
+	return ctx
+}
+
+func (attemptCounter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func TestNobodyStarves(t *testing.T) {
+	t.Parallel()
+	const workers, each = 32, 8
+	cfg, err := cockroachdb.ParseConfig(enginetest.NewDB(t))
+	require.NoError(t, err)
+	cfg.Metrics = nil
+	cfg.ConnConfig.Tracer = attemptCounter{}
+	connector, err := cockroachdb.NewConnector(cfg)
+	require.NoError(t, err)
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	mustExec(t, db, "CREATE TABLE counters (id INT PRIMARY KEY, v INT NOT NULL)")
+	mustExec(t, db, "INSERT INTO counters VALUES (1, 0)")
+	var most, total atomic.Int64
+	var slowest atomic.Int64
+	var all sync.WaitGroup
+	for range workers {
+		all.Go(func() {
+			for range each {
+				var attempts atomic.Int64
+				ctx, began := context.WithValue(t.Context(), attemptsKey{}, &attempts), time.Now()
+				err := countOn(ctx, db)
+				assert.NoError(t, err)
+				total.Add(attempts.Load())
+				for old := most.Load(); attempts.Load() > old && !most.CompareAndSwap(old, attempts.Load()); old = most.Load() {
+				}
+				took := time.Since(began).Milliseconds()
+				for old := slowest.Load(); took > old && !slowest.CompareAndSwap(old, took); old = slowest.Load() {
+				}
+			}
+		})
+	}
+	all.Wait()
+	var v int
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT v FROM counters").Scan(&v))
+	assert.Equal(t, workers*each, v)
+	t.Logf("%d workers, one row: at most %d attempts, %.1f on average, the slowest in %d ms",
+		workers, most.Load(), float64(total.Load())/(workers*each), slowest.Load())
+}
+
+// countOn adds one, and reads first what it does not act on: a conflict then is one that a replay absorbs.
+func countOn(ctx context.Context, db *sql.DB) (err error) {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ignoreDone(tx.Rollback())) }()
+	for _, text := range []string{"SELECT count(*) FROM counters", "UPDATE counters SET v = v + 1 WHERE id = 1"} {
+		if _, err := tx.ExecContext(ctx, text); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+func ignoreDone(err error) error {
+	if errors.Is(err, sql.ErrTxDone) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,317 @@
+package cockroachdb_test
+
+import (
+	"context"
+	"database/sql"
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/fakepg"
+)
+
+// series are counts, by name and label values.
+type series map[string]float64
+
+// transaction is what one that ended has moved, with attempts attempts.
+func transaction(outcome string, attempts int, more ...series) series {
+	s := series{
+		"transactions_total " + outcome: 1,
+		"transaction_attempts count":    1,
+		"transaction_attempts sum":      float64(attempts),
+	}
+	if attempts > 1 {
+		s["transaction_duration_seconds true count"] = 1
+	} else {
+		s["transaction_duration_seconds false count"] = 1
+	}
+	for _, m := range more {
+		maps.Copy(s, m)
+	}
+	return s
+}
+
+// replays is what replays have moved that took no time.
+func replays(n, statements int) series {
+	return series{"replay_duration_seconds count": float64(n), "replayed_statements_total": float64(statements)}
+}
+
+func retries(at string, n int) series {
+	return series{"transaction_retries_total " + at + " serializable": float64(n)}
+}
+
+// A story is one transaction, with what it moves. Its time is virtual: none, unless it says otherwise.
+type story struct {
+	script script
+	option any
+	run    func(t *testing.T, r *rig)
+	want   series
+}
+
+// ofTx is a story of a transaction that its caller ends.
+func ofTx(s script, want series, run func(t *testing.T, tx *sql.Tx)) story {
+	return story{script: s, want: want, run: func(t *testing.T, r *rig) { run(t, r.begin(t, t.Context())) }}
+}
+
+func (s story) with(option any) story {
+	s.option = option
+	return s
+}
+
+func commits(t *testing.T, tx *sql.Tx) {
+	require.NoError(t, execAll(tx, "UPDATE a"))
+	require.NoError(t, tx.Commit())
+}
+
+func failsThenRollsBack(t *testing.T, tx *sql.Tx) {
+	require.Error(t, execAll(tx, "UPDATE a"))
+	require.NoError(t, tx.Rollback())
+}
+
+func reads(t *testing.T, tx *sql.Tx) {
+	t.Helper()
+	require.NoError(t, tx.QueryRow("SELECT v").Scan(new(int)))
+}
+
+func stories() map[string]story {
+	const release = "RELEASE SAVEPOINT cockroach_restart"
+	readThenCommit := func(t *testing.T, tx *sql.Tx) { reads(t, tx); require.NoError(t, tx.Commit()) }
+	return map[string]story{
+		"nothing done":   ofTx(nil, series{}, func(t *testing.T, tx *sql.Tx) { require.NoError(t, tx.Commit()) }),
+		"nothing undone": ofTx(nil, series{}, func(t *testing.T, tx *sql.Tx) { require.NoError(t, tx.Rollback()) }),
+		"committed":      ofTx(nil, transaction("committed", 1), commits),
+		"without retries": {want: transaction("committed", 1), run: func(t *testing.T, r *rig) {
+			commits(t, r.begin(t, cockroachdb.WithoutRetries(t.Context())))
+		}},
+		"retried at a statement": ofTx(script{"UPDATE a": {lost}}, transaction("committed", 2, retries("statement", 1), replays(1, 1)), commits),
+		"retried in rows": ofTx(script{"SELECT v": {halfway(1, 2), numbers(1)}},
+			transaction("committed", 2, retries("rows", 1), replays(1, 1)), func(t *testing.T, tx *sql.Tx) {
+				rows, err := tx.Query("SELECT v")
+				require.NoError(t, err)
+				for rows.Next() {
+				}
+				require.NoError(t, rows.Err())
+				require.NoError(t, tx.Commit())
+			}),
+		"retried at the commit":   ofTx(script{release: {lost, success}}, transaction("committed", 2, retries("commit", 1), replays(1, 1)), commits),
+		"retried on PostgreSQL":   ofTx(script{"COMMIT": {lost, success}}, transaction("committed", 2, retries("commit", 1), replays(1, 1)), commits).with(plainPostgreSQL),
+		"retried in three places": ofTx(script{"UPDATE a": {lost, lost, success}, release: {lost, success}}, transaction("committed", 4, retries("statement", 2), retries("commit", 1), replays(3, 3)), commits).with(four),
+		"duration": ofTx(script{"UPDATE a": {{Delay: 3 * time.Second}}},
+			transaction("committed", 1, series{"transaction_duration_seconds false sum": 3}), commits),
+		"duration of a replay": ofTx(script{"UPDATE a": {lost, {Delay: 3 * time.Second}}},
+			transaction("committed", 2, retries("statement", 1), replays(1, 1),
+				series{"transaction_duration_seconds true sum": 3, "replay_duration_seconds sum": 3}), commits),
+		"failed at a statement": ofTx(script{"UPDATE a": {refused("23505", "duplicate")}}, transaction("failed", 1), func(t *testing.T, tx *sql.Tx) {
+			require.Error(t, execAll(tx, "UPDATE a"))
+			require.Error(t, tx.Commit())
+		}),
+		"failed at the commit": ofTx(script{"COMMIT": {refused("23505", "deferred")}}, transaction("failed", 1), func(t *testing.T, tx *sql.Tx) {
+			require.NoError(t, execAll(tx, "UPDATE a"))
+			require.Error(t, tx.Commit())
+		}).with(plainPostgreSQL),
+		"failed to begin": ofTx(script{"BEGIN": {refused("53300", "too many")}}, transaction("failed", 1), failsThenRollsBack),
+		"rolled back": ofTx(nil, transaction("rolled_back", 1), func(t *testing.T, tx *sql.Tx) {
+			require.NoError(t, execAll(tx, "UPDATE a"))
+			require.NoError(t, tx.Rollback())
+		}),
+		"rolled back after an error": ofTx(script{"UPDATE a": {refused("23505", "duplicate")}}, transaction("rolled_back", 1), failsThenRollsBack),
+		"diverged": ofTx(script{"SELECT v": {numbers(1), numbers(2)}, "UPDATE a": {lost}},
+			transaction("diverged", 2, retries("statement", 1), replays(1, 2), series{"replay_divergences_total row": 1}), func(t *testing.T, tx *sql.Tx) {
+				reads(t, tx)
+				failsThenRollsBack(t, tx)
+			}),
+		"diverged at the commit": ofTx(script{"SELECT v": {numbers(1), numbers()}, release: {lost}},
+			transaction("diverged", 2, retries("commit", 1), replays(1, 1), series{"replay_divergences_total end_of_rows": 1}), func(t *testing.T, tx *sql.Tx) {
+				reads(t, tx)
+				require.Error(t, tx.Commit())
+			}),
+		"exhausted": ofTx(script{"UPDATE a": {lost, lost, lost}},
+			transaction("exhausted", 3, retries("statement", 2), replays(2, 2)), failsThenRollsBack).with(three),
+		"exhausted at the commit": ofTx(script{release: {lost, lost, lost}},
+			transaction("exhausted", 3, retries("commit", 2), replays(2, 2)), func(t *testing.T, tx *sql.Tx) {
+				require.NoError(t, execAll(tx, "UPDATE a"))
+				require.Error(t, tx.Commit())
+			}).with(three),
+		"not replayable": ofTx(script{"UPDATE a": {lost}},
+			transaction("not_replayable", 1, series{"not_replayable_total as_of_system_time": 1}), func(t *testing.T, tx *sql.Tx) {
+				require.NoError(t, execAll(tx, "SET TRANSACTION AS OF SYSTEM TIME '-1s'"))
+				failsThenRollsBack(t, tx)
+			}),
+		"not replayable, and committed all the same": ofTx(nil,
+			transaction("committed", 1, series{"not_replayable_total as_of_system_time": 1}), func(t *testing.T, tx *sql.Tx) {
+				require.NoError(t, execAll(tx, "SET TRANSACTION AS OF SYSTEM TIME '-1s'"))
+				commits(t, tx)
+			}),
+		"restarted by the application": ofTx(nil,
+			transaction("committed", 1, series{"not_replayable_total application_savepoint": 1}), func(t *testing.T, tx *sql.Tx) {
+				require.NoError(t, execAll(tx, "SAVEPOINT cockroach_restart", "UPDATE a", "RELEASE SAVEPOINT cockroach_restart"))
+				require.NoError(t, tx.Commit())
+			}),
+		"ambiguous": ofTx(script{release: {cutOff}}, transaction("ambiguous", 1, series{"ambiguous_commits_total": 1}), func(t *testing.T, tx *sql.Tx) {
+			require.NoError(t, execAll(tx, "UPDATE a"))
+			require.Error(t, tx.Commit())
+		}),
+		"ambiguous after a retry": ofTx(script{release: {lost, refused("40003", "unknown")}},
+			transaction("ambiguous", 2, retries("commit", 1), replays(1, 1), series{"ambiguous_commits_total": 1}), func(t *testing.T, tx *sql.Tx) {
+				require.NoError(t, execAll(tx, "UPDATE a"))
+				require.Error(t, tx.Commit())
+			}),
+		"connection lost": ofTx(script{"UPDATE b": {cutOff}}, transaction("connection_lost", 1), func(t *testing.T, tx *sql.Tx) {
+			require.Error(t, execAll(tx, "UPDATE a", "UPDATE b"))
+			require.NoError(t, tx.Rollback())
+		}),
+		"connection lost at once":   ofTx(script{"UPDATE a": {cutOff}}, transaction("connection_lost", 1), failsThenRollsBack),
+		"connection lost at BEGIN":  ofTx(script{"BEGIN": {cutOff}}, transaction("connection_lost", 1), failsThenRollsBack),
+		"connection lost, replayed": ofTx(script{"UPDATE a": {lost, cutOff}}, transaction("connection_lost", 2, retries("statement", 1), replays(1, 1)), failsThenRollsBack),
+		"ended by COMMIT": ofTx(nil, transaction("ended_by_application", 1), func(t *testing.T, tx *sql.Tx) {
+			require.NoError(t, execAll(tx, "UPDATE a", "COMMIT"))
+			_ = tx.Commit()
+		}),
+		"ended by ROLLBACK": ofTx(nil, transaction("ended_by_application", 1), func(t *testing.T, tx *sql.Tx) {
+			require.NoError(t, execAll(tx, "UPDATE a", "ROLLBACK"))
+			require.NoError(t, tx.Rollback())
+		}),
+		"ended by ROLLBACK on PostgreSQL": ofTx(nil, transaction("ended_by_application", 1), func(t *testing.T, tx *sql.Tx) {
+			require.NoError(t, execAll(tx, "UPDATE a", "ROLLBACK"))
+			_ = tx.Commit()
+		}).with(plainPostgreSQL),
+		"RunTx": {want: transaction("committed", 1), run: func(t *testing.T, r *rig) {
+			require.NoError(t, cockroachdb.RunTx(t.Context(), r.db, nil, func(tx *sql.Tx) error { return execAll(tx, "UPDATE a") }))
+		}},
+		"RunTx starts over": {
+			script: script{"SELECT v": {numbers(1), numbers(2), numbers(2)}, release: {lost, success}},
+			want:   transaction("committed", 3, retries("commit", 1), replays(1, 1), series{"replay_divergences_total row": 1}),
+			run: func(t *testing.T, r *rig) {
+				require.NoError(t, cockroachdb.RunTx(t.Context(), r.db, nil, func(tx *sql.Tx) error {
+					return tx.QueryRow("SELECT v").Scan(new(int))
+				}))
+			},
+		},
+		"waits for the lane": {
+			script: script{"UPDATE a": {lost}},
+			want: series{
+				"transactions_total committed": 2, "transaction_attempts count": 2, "transaction_attempts sum": 4,
+				"transaction_duration_seconds true count": 2, "transaction_duration_seconds true sum": 4,
+				"transaction_retries_total statement serializable": 2, "replay_duration_seconds count": 2, "replayed_statements_total": 2,
+				"backoff_seconds_total lane": 2,
+			},
+			run: func(t *testing.T, r *rig) {
+				holder := r.holdLane(t)
+				time.AfterFunc(2*time.Second, func() { assert.NoError(t, holder.Commit()) })
+				commits(t, r.begin(t, t.Context()))
+			},
+		},
+		"is cancelled in the backoff": {
+			script: script{"UPDATE a": {lost, lost}}, option: patient,
+			want: transaction("failed", 2, retries("statement", 1), replays(1, 1), series{"backoff_seconds_total backoff": 1, "transaction_duration_seconds true sum": 1}),
+			run: func(t *testing.T, r *rig) {
+				tx := r.begin(t, t.Context())
+				_, err := tx.ExecContext(cancelled(t), "UPDATE a")
+				require.ErrorIs(t, err, context.Canceled)
+				require.NoError(t, tx.Rollback())
+			},
+		},
+		"reads": ofTx(script{"SELECT v": {numbers(1)}}, transaction("committed", 1), readThenCommit),
+	}
+}
+
+// four allows four attempts without waits.
+var four = withPolicy(func(p *cockroachdb.RetryPolicy) { p.MaxAttempts, p.InitialBackoff = 4, 0 })
+
+func TestMetricsOfEachOutcome(t *testing.T) {
+	t.Parallel()
+	for name, s := range stories() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, s.script, func(t *testing.T, r *rig) {
+				before := r.counts(t)
+				s.run(t, r)
+				assert.Equal(t, s.want, series(r.moved(t, before)))
+				assert.Zero(t, r.counts(t)["history_bytes"])
+				problems, err := testutil.GatherAndLint(r.registry)
+				require.NoError(t, err)
+				assert.Empty(t, problems)
+			}, s.option)
+		})
+	}
+}
+
+// The record's memory goes up with each statement and down to nothing, whatever becomes of the transaction.
+func TestMetricsOfTheRecord(t *testing.T) {
+	t.Parallel()
+	for name, way := range waysOutOfTheLane() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, way.script, func(t *testing.T, r *rig) {
+				way.leave(t, r)
+				counts := r.counts(t)
+				assert.Zero(t, counts["history_bytes"])
+				assert.Zero(t, counts["retry_lane_waiting"])
+				problems, err := testutil.GatherAndLint(r.registry)
+				require.NoError(t, err)
+				assert.Empty(t, problems)
+			}, way.option)
+		})
+	}
+	inBubble(t, nil, func(t *testing.T, r *rig) {
+		tx := r.begin(t, t.Context())
+		held := 0.0
+		for range 3 {
+			require.NoError(t, execAll(tx, "UPDATE a"))
+			now := r.counts(t)["history_bytes"]
+			assert.Greater(t, now, held)
+			held = now
+		}
+		require.NoError(t, tx.Commit())
+		assert.Zero(t, r.counts(t)["history_bytes"])
+	})
+}
+
+func TestMetricsOfPoolsOnOneRegistry(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(t *testing.T, r *rig) {
+		_, same := r.pool(t)
+		r.cfg.DBName = "other"
+		_, other := r.pool(t)
+		for _, db := range []*sql.DB{r.db, same, other} {
+			tx, err := db.Begin()
+			require.NoError(t, err)
+			commits(t, tx)
+		}
+		families, err := r.registry.Gather()
+		require.NoError(t, err)
+		committed := map[string]float64{}
+		for _, family := range families {
+			for _, m := range family.GetMetric() {
+				if family.GetName() == "cockroachdb_transactions_total" && labelValues(m) == " committed" {
+					committed[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+				}
+			}
+		}
+		assert.Equal(t, map[string]float64{"fake": 2, "other": 1}, committed)
+		problems, err := testutil.GatherAndLint(r.registry)
+		require.NoError(t, err)
+		assert.Empty(t, problems)
+	})
+}
+
+// The reason of a retry is the server's, where it gives one.
+func TestMetricsOfReasons(t *testing.T) {
+	t.Parallel()
+	for message, reason := range map[string]string{
+		"restart transaction: TransactionRetryWithProtoRefreshError: WriteTooOldError: write at timestamp 1":              "write_too_old",
+		"restart transaction: TransactionRetryWithProtoRefreshError: TransactionAbortedError(ABORT_REASON_CLIENT_REJECT)": "aborted",
+		"could not serialize access due to concurrent update":                                                             "serialization_failure",
+	} {
+		inBubble(t, script{"UPDATE a": {{Err: fakepg.Error("40001", message)}}}, func(t *testing.T, r *rig) {
+			before := r.counts(t)
+			commits(t, r.begin(t, t.Context()))
+			assert.Equal(t, 1.0, r.moved(t, before)["transaction_retries_total statement "+reason])
+		})
+	}
+}

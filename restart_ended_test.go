@@ -1,0 +1,300 @@
+package cockroachdb_test
+
+import (
+	"database/sql"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/fakepg"
+)
+
+// noDDL is what a real server says to DDL in a transaction of high priority.
+var noDDL = refused("0A000", "unimplemented: schema change statement cannot follow a statement that has written in the same transaction, PRIORITY HIGH")
+
+func TestRestartOfDDLHasNoPriority(t *testing.T) {
+	t.Parallel()
+	inBubble(t, script{"UPDATE b": {lost, lost}}, func(t *testing.T, r *rig) {
+		tx := r.begin(t, t.Context())
+		require.NoError(t, execAll(tx, "CREATE TABLE x ()", "UPDATE b"))
+		require.NoError(t, tx.Commit())
+		assert.Equal(t, []string{
+			"BEGIN; SAVEPOINT; CREATE TABLE x ()", "UPDATE b",
+			"ROLLBACK TO; CREATE TABLE x ()", "UPDATE b",
+			"ROLLBACK", "BEGIN; SAVEPOINT; CREATE TABLE x ()", "UPDATE b",
+			"RELEASE; COMMIT",
+		}, r.trips(first))
+	})
+}
+
+func TestRestartLowersThePriorityForDDL(t *testing.T) {
+	t.Parallel()
+	const ddl = "ALTER TABLE x ADD y INT"
+	high := []string{
+		"BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK TO; UPDATE a", "ROLLBACK", "BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a",
+	}
+	t.Run("alone", func(t *testing.T) {
+		inBubble(t, script{"UPDATE a": {lost, lost, success}, ddl: {noDDL, success}}, func(t *testing.T, r *rig) {
+			tx := r.begin(t, t.Context())
+			require.NoError(t, execAll(tx, "UPDATE a", ddl))
+			require.NoError(t, tx.Commit())
+			assert.Equal(t, append(high, ddl, "ROLLBACK; BEGIN; SAVEPOINT; UPDATE a", ddl, "RELEASE; COMMIT"), r.trips(first))
+			r.usable(t)
+		})
+	})
+	t.Run("never again", func(t *testing.T) {
+		inBubble(t, script{"UPDATE a": {lost, lost, success}, ddl: {noDDL, success}, "UPDATE b": {lost}}, func(t *testing.T, r *rig) {
+			tx := r.begin(t, t.Context())
+			require.NoError(t, execAll(tx, "UPDATE a", ddl, "UPDATE b"))
+			require.NoError(t, tx.Commit())
+			assert.Equal(t, append(high, ddl, "ROLLBACK; BEGIN; SAVEPOINT; UPDATE a", ddl, "UPDATE b",
+				"ROLLBACK", "BEGIN; SAVEPOINT; UPDATE a", ddl, "UPDATE b", "RELEASE; COMMIT"), r.trips(first))
+		})
+	})
+	t.Run("and then loses", func(t *testing.T) {
+		inBubble(t, script{"UPDATE a": {lost, lost, success, lost, success}, ddl: {noDDL, success}}, func(t *testing.T, r *rig) {
+			tx := r.begin(t, t.Context())
+			require.NoError(t, execAll(tx, "UPDATE a", ddl))
+			require.NoError(t, tx.Commit())
+			assert.Equal(t, append(high, ddl, "ROLLBACK; BEGIN; SAVEPOINT; UPDATE a",
+				"ROLLBACK", "BEGIN; SAVEPOINT; UPDATE a", ddl, "RELEASE; COMMIT"), r.trips(first))
+		})
+	})
+	t.Run("refused for itself", func(t *testing.T) {
+		inBubble(t, script{"UPDATE a": {lost, lost, success}, ddl: {noDDL, noDDL}}, func(t *testing.T, r *rig) {
+			tx := r.begin(t, t.Context())
+			err := execAll(tx, "UPDATE a", ddl)
+			assert.IsType(t, (*pgconn.PgError)(nil), err)
+			assert.Equal(t, "0A000", stateOf(err))
+			require.ErrorIs(t, tx.Commit(), pgx.ErrTxCommitRollback)
+			assert.Equal(t, append(high, ddl, "ROLLBACK; BEGIN; SAVEPOINT; UPDATE a", ddl, "ROLLBACK"), r.trips(first))
+			r.usable(t)
+		})
+	})
+	t.Run("not in the lane", func(t *testing.T) {
+		inBubble(t, script{ddl: {noDDL}}, func(t *testing.T, r *rig) {
+			tx := r.begin(t, t.Context())
+			assert.Equal(t, "0A000", stateOf(execAll(tx, "UPDATE a", ddl)))
+			require.NoError(t, tx.Rollback())
+			assert.Equal(t, []string{"BEGIN; SAVEPOINT; UPDATE a", ddl, "ROLLBACK"}, r.trips(first))
+		})
+	})
+	t.Run("and diverges", func(t *testing.T) {
+		inBubble(t, script{"SELECT v": {numbers(1), numbers(2)}, "UPDATE a": {lost, lost, success}, ddl: {noDDL}},
+			func(t *testing.T, r *rig) {
+				tx := r.begin(t, t.Context())
+				require.NoError(t, execAll(tx, "UPDATE a"))
+				var v int
+				require.NoError(t, tx.QueryRow("SELECT v").Scan(&v))
+				before := r.counts(t)
+				err := execAll(tx, ddl)
+				var diverged *cockroachdb.DivergenceError
+				require.ErrorAs(t, err, &diverged)
+				assert.Same(t, diverged, err, "by itself, not as a lost connection")
+				assert.Equal(t, cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedRow, Row: 1, Attempts: 3}, publicPart(diverged))
+				assert.Equal(t, "40001", stateOf(err))
+				require.NoError(t, tx.Rollback())
+				assert.Equal(t, 1.0, r.moved(t, before)["replay_divergences_total row"])
+				assert.Equal(t, 1, r.Connections(), "the connection is as good as ever")
+				r.usable(t)
+			})
+	})
+}
+
+// publicPart leaves what Error and Unwrap are made of.
+func publicPart(e *cockroachdb.DivergenceError) cockroachdb.DivergenceError {
+	return cockroachdb.DivergenceError{Statement: e.Statement, Kind: e.Kind, Row: e.Row, Attempts: e.Attempts}
+}
+
+// raw is an answer given by hand.
+type raw struct {
+	tag    string
+	err    string // SQLSTATE
+	status byte
+}
+
+// A conflict that leaves the server idle has come after a commit that was not the driver's.
+func TestRestartNotAfterTheServerHasCommitted(t *testing.T) {
+	t.Parallel()
+	for name, options := range map[string][]any{"CockroachDB": nil, "PostgreSQL": {plainPostgreSQL}} {
+		t.Run(name, func(t *testing.T) {
+			t.Run("but a COMMIT as text that loses has committed nothing", func(t *testing.T) {
+				inBubble(t, script{"COMMIT": {lost, success}}, func(t *testing.T, r *rig) {
+					tx := r.begin(t, t.Context())
+					before := r.counts(t)
+					require.NoError(t, execAll(tx, "UPDATE a", "COMMIT"))
+					_ = tx.Rollback()
+					assert.Equal(t, 2, r.times("UPDATE a"))
+					assert.Equal(t, 2, r.times("BEGIN"))
+					assert.Equal(t, 1.0, r.moved(t, before)["transactions_total ended_by_application"])
+					r.usable(t)
+				}, options...)
+			})
+			t.Run("COMMIT and BEGIN in one text", func(t *testing.T) {
+				inBubble(t, script{"UPDATE b": {lost}}, func(t *testing.T, r *rig) {
+					tx := r.begin(t, t.Context())
+					require.NoError(t, execAll(tx, "UPDATE a", "COMMIT; BEGIN"))
+					bareConflict(t, execAll(tx, "UPDATE b"))
+					assert.Equal(t, "25P02", stateOf(execAll(tx, "UPDATE c")))
+					require.NoError(t, tx.Rollback())
+					assert.Equal(t, 1, r.times("UPDATE a"))
+					trips := r.trips(first)
+					assert.Equal(t, []string{"Query COMMIT; BEGIN", "UPDATE b", "UPDATE c", "ROLLBACK"}, trips[1:])
+					r.usable(t)
+				}, options...)
+			})
+			t.Run("COMMIT and BEGIN in one text, committed", func(t *testing.T) {
+				inBubble(t, nil, func(t *testing.T, r *rig) {
+					tx := r.begin(t, t.Context())
+					require.NoError(t, execAll(tx, "UPDATE a", "COMMIT; BEGIN", "UPDATE b"))
+					require.NoError(t, tx.Commit())
+					assert.Equal(t, []string{"Query COMMIT; BEGIN", "UPDATE b", "COMMIT"}, r.trips(first)[1:])
+					r.usable(t)
+				}, options...)
+			})
+			t.Run("a conflict behind COMMIT in one text", func(t *testing.T) {
+				inBubble(t, script{"UPDATE b": {lost}}, func(t *testing.T, r *rig) {
+					tx := r.begin(t, t.Context())
+					bareConflict(t, execAll(tx, "UPDATE a", "COMMIT; BEGIN; UPDATE b"))
+					require.NoError(t, tx.Rollback())
+					assert.Equal(t, 1, r.times("UPDATE a"))
+					assert.Equal(t, 1, r.times("UPDATE b"))
+					r.usable(t)
+				}, options...)
+			})
+			t.Run("a conflict behind COMMIT, outside", func(t *testing.T) {
+				inBubble(t, script{"UPDATE b": {lost}}, func(t *testing.T, r *rig) {
+					_, err := r.db.Exec("BEGIN; UPDATE a; COMMIT; UPDATE b")
+					bareConflict(t, err)
+					assert.Equal(t, 1, r.times("UPDATE a"))
+					r.usable(t)
+				}, options...)
+			})
+			t.Run("a conflict in a text before its COMMIT", func(t *testing.T) {
+				inBubble(t, script{"UPDATE b": {lost}}, func(t *testing.T, r *rig) {
+					tx := r.begin(t, t.Context())
+					require.NoError(t, execAll(tx, "UPDATE a", "UPDATE b; COMMIT; BEGIN"), "nothing was committed, so all can be run again")
+					require.NoError(t, tx.Rollback())
+					assert.Equal(t, 2, r.times("UPDATE a"))
+					assert.Equal(t, 2, r.times("UPDATE b"))
+					r.usable(t)
+				}, options...)
+			})
+		})
+	}
+}
+
+// With autocommit_before_ddl, DDL commits what is open before it runs, and may then lose.
+func TestRestartNotAfterDDLThatCommits(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]raw{
+		"and loses":    {err: "40001", status: 'I'},
+		"and succeeds": {tag: "CREATE TABLE", status: 'I'},
+		"and fails":    {err: "42P07", status: 'I'},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := fakepg.Start(t, func(c *fakepg.Conn) {
+				play(c, raw{tag: "BEGIN"}, raw{tag: "SAVEPOINT"}, raw{tag: "UPDATE 1", status: 'T'})
+				play(c, answer)
+				c.Serve(func(fakepg.Statement) fakepg.Reply { return success })
+			})
+			db := openFake(t, srv)
+			tx, err := db.BeginTx(t.Context(), nil)
+			require.NoError(t, err)
+			err = execAll(tx, "UPDATE a", "CREATE TABLE x ()")
+			assert.Equal(t, answer.err, stateOf(err))
+			require.NoError(t, execAll(tx, "UPDATE b"), "it runs by itself, as through pgx")
+			require.NoError(t, tx.Rollback())
+			assert.Len(t, srv.Statements(), 3)
+			assert.Equal(t, []string{"UPDATE b"}, srv.Statements()[2])
+		})
+	}
+}
+
+// play answers one exchange of the extended protocol, a statement of it per answer.
+func play(c *fakepg.Conn, answers ...raw) {
+	c.ReceiveUntilSync()
+	for _, a := range answers {
+		c.Send(&pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, &pgproto3.NoData{})
+		if a.err != "" {
+			c.Send(fakepg.Error(a.err, "restart transaction: as it were"))
+		} else {
+			c.Send(&pgproto3.CommandComplete{CommandTag: []byte(a.tag)})
+		}
+		if a.status != 0 {
+			c.Ready(a.status)
+		}
+	}
+}
+
+func TestRestartAfterTheApplicationsRollback(t *testing.T) {
+	t.Parallel()
+	inBubble(t, nil, func(t *testing.T, r *rig) {
+		tx := r.begin(t, t.Context())
+		require.NoError(t, execAll(tx, "UPDATE a", "ROLLBACK"))
+		require.NoError(t, tx.Rollback())
+		assert.Equal(t, []string{"BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK"}, r.trips(first), "there is nothing to roll back any more")
+		r.usable(t)
+	})
+}
+
+// The stale statement can't be run again in the replay either: all of the record is prepared anew.
+func TestRenewalOfSeveralStalePlans(t *testing.T) {
+	t.Parallel()
+	stale := refused("0A000", "cached plan must not change result type")
+	inBubble(t, script{"SELECT a": {numbers(1), numbers(1), stale, numbers(1)}, "SELECT b": {numbers(2), stale, numbers(2)}},
+		func(t *testing.T, r *rig) {
+			var v int
+			for _, text := range []string{"SELECT a", "SELECT b"} {
+				require.NoError(t, r.db.QueryRow(text).Scan(&v))
+			}
+			tx := r.begin(t, t.Context())
+			require.NoError(t, tx.QueryRow("SELECT a").Scan(&v))
+			require.NoError(t, tx.QueryRow("SELECT b").Scan(&v))
+			require.NoError(t, tx.Commit())
+			assert.Equal(t, 2, v)
+			assert.Equal(t, 1, r.Connections())
+			assert.Zero(t, time.Since(r.started), "nothing was lost, nothing is waited for")
+			r.usable(t)
+		})
+}
+
+// A renewal replays, and so may diverge without a conflict.
+func TestRenewalThatDiverges(t *testing.T) {
+	t.Parallel()
+	stale := refused("26000", "prepared statement does not exist")
+	s := script{"SELECT a": {numbers(1), numbers(2)}, "SELECT b": {numbers(2), stale, numbers(2)}}
+	inBubble(t, s, func(t *testing.T, r *rig) {
+		var v int
+		require.NoError(t, r.db.QueryRow("SELECT b").Scan(&v))
+		before := r.counts(t)
+		tx := r.begin(t, t.Context())
+		require.NoError(t, tx.QueryRow("SELECT a").Scan(&v))
+		err := tx.QueryRow("SELECT b").Scan(&v)
+		require.IsType(t, (*cockroachdb.DivergenceError)(nil), err)
+		assert.Equal(t, "26000", stateOf(err))
+		require.NoError(t, tx.Rollback())
+		assert.Equal(t, 1.0, r.moved(t, before)["transactions_total diverged"])
+		assert.Equal(t, 1.0, r.moved(t, before)["replay_divergences_total row"])
+		r.usable(t)
+	})
+	inBubble(t, s, func(t *testing.T, r *rig) {
+		var v, calls int
+		require.NoError(t, r.db.QueryRow("SELECT b").Scan(&v))
+		require.NoError(t, cockroachdb.RunTx(t.Context(), r.db, nil, func(tx *sql.Tx) error {
+			calls++
+			if err := tx.QueryRow("SELECT a").Scan(&v); err != nil {
+				return err
+			}
+			return tx.QueryRow("SELECT b").Scan(&v)
+		}))
+		assert.Equal(t, 2, calls)
+		r.usable(t)
+	})
+}
