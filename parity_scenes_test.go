@@ -162,7 +162,7 @@ var parityScenes = []scene{
 		say("%s", explain(err))
 		_, err = q.QueryContext(ctx, "SELECT 1") //nolint:rowserrcheck,sqlclosecheck // there are no rows
 		say("%s", explain(err))
-		_, err = q.PrepareContext(ctx, "SELECT 1") //nolint:sqlclosecheck // there is no statement
+		_, err = q.PrepareContext(ctx, "SELECT 1")
 		say("%s", explain(err))
 		say("next %t, close %s", rows.Next(), explain(rows.Close()))
 	}},
@@ -178,7 +178,7 @@ var parityScenes = []scene{
 		say("exec: %s", explain(err))
 		_, err = q.QueryContext(done, "SELECT 1") //nolint:rowserrcheck,sqlclosecheck // there are no rows
 		say("query: %s", explain(err))
-		_, err = q.PrepareContext(done, "SELECT 1") //nolint:sqlclosecheck // there is no statement
+		_, err = q.PrepareContext(done, "SELECT 1")
 		say("prepare: %s", explain(err))
 	}},
 	{"context done during exec", func(ctx context.Context, q parityQuerier, say func(string, ...any)) {
