@@ -171,8 +171,8 @@ func TestOutsideConflictInClose(t *testing.T) {
 			require.Equal(t, "a", v)
 			err = rows.Close()
 			if tc.fails {
-				isA[*cockroachdb.DivergenceError](t, err)
-				isA[*cockroachdb.DivergenceError](t, rows.Err())
+				_ = isA[*cockroachdb.DivergenceError](t, err)
+				_ = isA[*cockroachdb.DivergenceError](t, rows.Err())
 			} else {
 				require.NoError(t, err)
 				require.NoError(t, rows.Err())
@@ -272,7 +272,7 @@ func TestContextDoneBeforeCostsNothing(t *testing.T) {
 		_, err = conn.ExecContext(done, query)
 		require.ErrorIs(t, err, context.Canceled)
 	}
-	_, err = conn.QueryContext(done, "SELECT v") //nolint:rowserrcheck,sqlclosecheck // there are no rows
+	_, err = conn.QueryContext(done, "SELECT v") //nolint:sqlclosecheck // there are no rows
 	require.ErrorIs(t, err, context.Canceled)
 	_, err = conn.PrepareContext(done, "SELECT v")
 	require.ErrorIs(t, err, context.Canceled)
