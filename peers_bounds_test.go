@@ -378,6 +378,26 @@ func TestPeerCase23_CancelledBeforeTheRetry(t *testing.T) {
 	mustExec(t, st, update(2))
 }
 
+// Case 23: BeginTx's context ends while a statement with a context of its own is under way, and that then meets a conflict.
+func TestPeerCase23_BeginsContextEndsDuringAStatement(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	st := newStageWith(t, func(s fakepg.Statement) fakepg.Reply {
+		if s.SQL == update(1) && !s.Describing {
+			cancel()
+			return lost
+		}
+		return won
+	})
+	tx, err := st.BeginTx(ctx, nil)
+	require.NoError(t, err)
+	_, err = tx.ExecContext(t.Context(), update(1))
+	require.ErrorIs(t, err, context.Canceled)
+	mustExec(t, st, update(2)) // waits for database/sql's rollback
+	assert.Equal(t, []string{"BEGIN", savepointSQL, update(1), "ROLLBACK", update(2)}, st.ran())
+	assert.Equal(t, 1, st.srv.Connections())
+}
+
 // Case 24: the context of an *earlier* statement is already cancelled → replay works.
 func TestPeerCase24_EarlierContextsAreDone(t *testing.T) {
 	t.Parallel()
