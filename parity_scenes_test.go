@@ -35,7 +35,7 @@ var parityScenes = []scene{
 	queryScene("empty query with an argument", "", 1),
 	queryScene("several statements queried", "SELECT 1; SELECT 2"),
 	queryScene("query of an update", "UPDATE parity SET name = $1", "x"),
-	queryScene("returning", "UPDATE parity SET name = $1 RETURNING id, name", "x"),
+	queryScene("returning", "UPDATE parity SET name = $1 WHERE id = 1 RETURNING id, name", "x"),
 	queryScene("no rows", "SELECT id, name FROM parity WHERE id > $1", 100),
 	queryScene("no columns", "SELECT FROM parity"),
 	queryScene("same name twice", "SELECT 1 AS a, 2 AS a"),

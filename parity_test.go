@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -158,8 +159,8 @@ func TestParityWithPgx(t *testing.T) {
 			for _, sc := range scenes {
 				for _, inside := range []bool{false, true} {
 					where := fmt.Sprintf("%s, %s, %s", sc.name, mode, map[bool]string{false: "outside", true: "inside"}[inside])
-					theirs := perform(t, drivers["pgx"], sc, inside)
-					ours := perform(t, drivers["cockroachdb"], sc, inside)
+					theirs := performInPeace(t, admin, drivers["pgx"], sc, inside)
+					ours := performInPeace(t, admin, drivers["cockroachdb"], sc, inside)
 					compareTranscripts(t, where, theirs, ours)
 				}
 			}
@@ -187,11 +188,24 @@ func lineAt(lines []string, i int) string {
 	return "(nothing)"
 }
 
+// performInPeace plays a scene again if it was disturbed: by a connection that an earlier scene has given up, and whose transaction
+// the server has not.
+func performInPeace(t *testing.T, admin, db *sql.DB, sc scene, inside bool) []string {
+	t.Helper()
+	for {
+		mustExec(t, admin, "DELETE FROM parity")
+		mustExec(t, admin, "INSERT INTO parity VALUES (1, 'one', 1.50), (2, 'two', NULL)")
+		transcript := perform(t, db, sc, inside)
+		if !slices.ContainsFunc(transcript, func(line string) bool { return strings.Contains(line, "SQLSTATE 40001") }) {
+			return transcript
+		}
+		t.Logf("%s was disturbed", sc.name)
+	}
+}
+
 // perform plays a scene, and looks what it has left of the transaction and of the connection.
 func perform(t *testing.T, db *sql.DB, sc scene, inside bool) (transcript []string) {
 	t.Helper()
-	mustExec(t, db, "DELETE FROM parity")
-	mustExec(t, db, "INSERT INTO parity VALUES (1, 'one', 1.50), (2, 'two', NULL)")
 	before := parityPID(t, db)
 	say := func(format string, args ...any) { transcript = append(transcript, fmt.Sprintf(format, args...)) }
 	if inside {
@@ -218,7 +232,9 @@ func parityPID(t *testing.T, db *sql.DB) (pid int) {
 func parityTable(t *testing.T, db *sql.DB) (rows []string) {
 	t.Helper()
 	rs, err := db.QueryContext(t.Context(), "SELECT id, name, amount FROM parity ORDER BY id")
-	require.NoError(t, err)
+	if err != nil {
+		return []string{explain(err)}
+	}
 	defer rs.Close()
 	for rs.Next() {
 		var id, name, amount any
