@@ -259,7 +259,7 @@ func TestTracersAreTold(t *testing.T) {
 		"rows left open by a rollback": {playbook{"SELECT v": {vs("a", "b", "c")}}, func(t *testing.T, db *sql.DB) {
 			tx, err := db.BeginTx(t.Context(), nil)
 			require.NoError(t, err)
-			rows, err := tx.QueryContext(t.Context(), "SELECT v") //nolint:sqlclosecheck // that is the point
+			rows, err := tx.QueryContext(t.Context(), "SELECT v")
 			require.NoError(t, err)
 			require.True(t, rows.Next())
 			require.NoError(t, tx.Rollback())
