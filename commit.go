@@ -3,10 +3,68 @@ package cockroachdb
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
+
+// Commit commits. A conflict is absorbed like any other. See [AmbiguousCommitError] for when the outcome is unknown.
+func (t *tx) Commit() error {
+	defer t.end()
+	if t.state == txCommitted {
+		return nil
+	}
+	err := t.commit(t.ctx)
+	if err != nil {
+		_ = t.rollback() // the application has no other way to do it now, and the locks must not wait for the connection's next use
+	}
+	return err
+}
+
+// commit is Commit without the end of the driver's transaction.
+func (t *tx) commit(ctx context.Context) error {
+	if err := t.refuse(); err != nil {
+		if t.state == txConflict {
+			// With the cause in it: the application may not have looked at the error of the statement, or of Rows.Close.
+			return fmt.Errorf("%w: %w", pgx.ErrTxCommitRollback, t.failure)
+		}
+		return err
+	}
+	for {
+		switch {
+		case t.endedUnasked():
+			t.overUnasked()
+		case !t.begun && t.opening != nil:
+			t.state, t.outcome = txCommitted, outcomeCommitted
+			return nil // there was no statement: there is nothing to commit
+		case t.opening != nil, t.c.pg.TxStatus() == statusFailed:
+			return t.commitFailed()
+		}
+		err := t.sendCommit(ctx)
+		if !t.retries(err) {
+			return err
+		}
+		if _, err := t.restart(ctx, err, placeCommit, nil); err != nil {
+			return t.told(err, "")
+		}
+	}
+}
+
+// commitFailed is the commit of a transaction that has failed, or has nothing to commit: it is rolled back.
+func (t *tx) commitFailed() error {
+	nothing := t.opening != nil
+	if err := t.rollback(); err != nil {
+		return err
+	}
+	if nothing {
+		t.outcome = outcomeCommitted
+		return nil
+	}
+	t.outcome = outcomeFailed
+	return pgx.ErrTxCommitRollback
+}
 
 var (
 	commitPlain       = []string{sqlCommit}
@@ -138,4 +196,45 @@ func (t *tx) notSent(err error) error {
 	_ = t.rollback()
 	t.give(txConflict, outcomeFailed, err)
 	return err
+}
+
+// Rollback rolls back. It returns nil where the transaction is rolled back for certain, be it because the connection is gone.
+func (t *tx) Rollback() error {
+	defer t.end()
+	if t.outcome == "" {
+		t.outcome = outcomeRolledBack
+	}
+	return t.rollback()
+}
+
+const rollbackTimeout = 5 * time.Second
+
+// rollback brings the server to idle. It does not use the transaction's context, which may be what ended it.
+func (t *tx) rollback() error {
+	if t.c.pg.IsClosed() || t.c.pg.TxStatus() == statusIdle {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), rollbackTimeout)
+	defer cancel()
+	_, err := t.c.control(ctx, sqlRollback)
+	if err != nil || t.c.pg.TxStatus() != statusIdle {
+		t.c.die()
+	}
+	return nil
+}
+
+// end is the end of the transaction for the application, whatever the way.
+func (t *tx) end() {
+	if t.c.tx != t {
+		return
+	}
+	t.c.tx = nil
+	t.leaveLane()
+	t.forget()
+	if t.outcome == outcomeCommitted && t.begun {
+		t.c.connector.throttle.committed()
+	}
+	if t.sent {
+		t.c.connector.metrics.transactionEnded(t.outcome, t.attempts, time.Since(t.started))
+	}
 }

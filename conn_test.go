@@ -272,7 +272,7 @@ func TestContextDoneBeforeCostsNothing(t *testing.T) {
 		_, err = conn.ExecContext(done, query)
 		require.ErrorIs(t, err, context.Canceled)
 	}
-	_, err = conn.QueryContext(done, "SELECT v")
+	_, err = conn.QueryContext(done, "SELECT v") // there are no rows
 	require.ErrorIs(t, err, context.Canceled)
 	_, err = conn.PrepareContext(done, "SELECT v")
 	require.ErrorIs(t, err, context.Canceled)

@@ -40,7 +40,7 @@ type DivergenceError struct {
 }
 
 func (e *DivergenceError) Error() string {
-	return fmt.Sprintf("cockroachdb: the transaction lost a conflict and could not be replayed unseen: on attempt %d, statement %d: %s; "+
+	return fmt.Sprintf("cockroachdb: the transaction had to be run again, and could not be replayed unseen: on attempt %d, statement %d: %s; "+
 		"nothing was committed, run the transaction again (RunTx does): %v", e.Attempts, e.Statement, e.what(), e.err)
 }
 

@@ -70,6 +70,71 @@ func (h *history) hasDDL() bool {
 	return false
 }
 
+// record puts a statement on record before it is sent. It gives the record in any case, for what is observed of the answer.
+func (t *tx) record(s *statement) *record {
+	if !t.explicit {
+		// Of a text with several statements, and of a procedure, a part may have been committed.
+		t.aside = t.aside || !isSingleStatement(s.sql) || !mayRunAgain(s.sql)
+		t.c.forceSavepoint = t.c.forceSavepoint || setsForceSavepointRestart(s.sql)
+		r := &t.c.lone
+		*r = record{statement: *s}
+		t.history.add(r)
+		return r
+	}
+	r := &record{statement: *s}
+	t.watch(s.sql)
+	t.put(r)
+	return r
+}
+
+// put puts r on record, if there still is one.
+func (t *tx) put(r *record) {
+	switch {
+	case !t.restartable():
+	case !t.explicit:
+		t.history.add(r)
+	case len(t.history.records) >= t.policy.MaxStatements:
+		t.unreplayable(causeStatements)
+	case t.history.bytes+r.size() > t.policy.MaxBytes:
+		t.unreplayable(causeBytes)
+	default:
+		r.ddl, r.commits = isDDL(r.sql), mayCommit(r.sql)
+		t.history.add(r)
+		t.c.connector.metrics.historyBytes(r.size())
+	}
+}
+
+// unrecord takes r, the latest statement, off the record again: it is not to be replayed.
+func (t *tx) unrecord(r *record) {
+	if !t.history.drop(r) || !t.explicit {
+		return
+	}
+	t.c.connector.metrics.historyBytes(-r.size())
+}
+
+// unreplayable makes a conflict from now on the application's.
+func (t *tx) unreplayable(cause notReplayableCause) {
+	if t.cause != "" || t.aside || t.state != txLive {
+		return
+	}
+	t.cause = cause
+	t.c.connector.metrics.notReplayable(cause)
+	t.forget()
+}
+
+func (t *tx) forget() {
+	if !t.explicit {
+		return
+	}
+	t.c.connector.metrics.historyBytes(-t.history.bytes)
+	t.history.clear()
+}
+
+// mayCommit says whether a statement of the application can commit the transaction that it runs in.
+func mayCommit(sql string) bool {
+	return !isSingleStatement(sql) || !mayRunAgain(sql) || isDDL(sql)
+}
+
 // marked is for how many rows, the first ones, a divergence can be told to the row.
 const marked = 32
 

@@ -25,7 +25,7 @@ func TestLaneProbeSeesAHeldLane(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, r *rig) {
 		holder := r.holdLane(t)
 		tx := r.begin(t, t.Context())
-		require.NoError(t, execAll(tx, "UPDATE probe"))
+		require.NoError(t, execAll(tx, "UPDATE hold too"))
 		assert.Equal(t, 5*time.Second, time.Since(r.started), "LaneWait")
 		require.NoError(t, tx.Commit())
 		require.NoError(t, holder.Commit())
@@ -41,7 +41,7 @@ func TestLaneNestedTransactionsEnd(t *testing.T) {
 			var nest func(level int)
 			nest = func(level int) {
 				tx := r.begin(t, t.Context())
-				require.NoError(t, execAll(tx, fmt.Sprintf("UPDATE probe level %d", level)))
+				require.NoError(t, execAll(tx, fmt.Sprintf("UPDATE hold level %d", level)))
 				if level < depth {
 					nest(level + 1)
 				}
@@ -88,7 +88,7 @@ func TestLaneIsFirstComeFirstServed(t *testing.T) {
 			all.Go(func() {
 				time.Sleep(time.Duration(i) * time.Millisecond)
 				tx := r.begin(t, t.Context())
-				assert.NoError(t, execAll(tx, fmt.Sprintf("UPDATE probe %d", i)))
+				assert.NoError(t, execAll(tx, fmt.Sprintf("UPDATE hold %d", i)))
 				mu.Lock()
 				order = append(order, i)
 				mu.Unlock()

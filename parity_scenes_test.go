@@ -160,7 +160,7 @@ var parityScenes = []scene{
 		say("%s, next %t", explain(err), rows.Next())
 		_, err = q.ExecContext(ctx, "UPDATE parity SET name = $1", "x")
 		say("%s", explain(err))
-		_, err = q.QueryContext(ctx, "SELECT 1")
+		_, err = q.QueryContext(ctx, "SELECT 1") // there are no rows
 		say("%s", explain(err))
 		_, err = q.PrepareContext(ctx, "SELECT 1")
 		say("%s", explain(err))
@@ -176,7 +176,7 @@ var parityScenes = []scene{
 		cancel()
 		_, err := q.ExecContext(done, "UPDATE parity SET name = $1", "x")
 		say("exec: %s", explain(err))
-		_, err = q.QueryContext(done, "SELECT 1")
+		_, err = q.QueryContext(done, "SELECT 1") // there are no rows
 		say("query: %s", explain(err))
 		_, err = q.PrepareContext(done, "SELECT 1")
 		say("prepare: %s", explain(err))
@@ -190,7 +190,7 @@ var parityScenes = []scene{
 	{"context done during query", func(ctx context.Context, q parityQuerier, say func(string, ...any)) {
 		soon, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 		defer cancel()
-		_, err := q.QueryContext(soon, "SELECT 1 FROM pg_sleep($1)", 60)
+		_, err := q.QueryContext(soon, "SELECT 1 FROM pg_sleep($1)", 60) // there are no rows
 		say("%s", explain(err))
 	}},
 	{"context cancelled between rows", func(ctx context.Context, q parityQuerier, say func(string, ...any)) {

@@ -356,8 +356,7 @@ func TestPeerCase23_CancelledLeavesTheLane(t *testing.T) {
 func TestPeerCase23_CancelledBeforeTheRetry(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	var st stage
-	st = newStageWith(t, func(s fakepg.Statement) fakepg.Reply {
+	st := newStageWith(t, func(s fakepg.Statement) fakepg.Reply {
 		if s.SQL == releaseSQL {
 			cancel()
 			return lost
@@ -370,12 +369,31 @@ func TestPeerCase23_CancelledBeforeTheRetry(t *testing.T) {
 	err = tx.Commit()
 	require.ErrorIs(t, err, context.Canceled)
 	// It may have been cancelled before the answer came: then nobody knows, and that has to be said.
-	var ambiguous *cockroachdb.AmbiguousCommitError
-	if !errors.As(err, &ambiguous) {
+	if _, ok := errors.AsType[*cockroachdb.AmbiguousCommitError](err); !ok {
 		assert.Equal(t, "ROLLBACK", st.ran()[len(st.ran())-1])
 	}
 	assert.NotContains(t, st.ran(), rollbackToSQL)
 	mustExec(t, st, update(2))
+}
+
+// Case 23: BeginTx's context ends while a statement with a context of its own is under way, and that then meets a conflict.
+func TestPeerCase23_BeginsContextEndsDuringAStatement(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	st := newStageWith(t, func(s fakepg.Statement) fakepg.Reply {
+		if s.SQL == update(1) && !s.Describing {
+			cancel()
+			return lost
+		}
+		return won
+	})
+	tx, err := st.BeginTx(ctx, nil)
+	require.NoError(t, err)
+	_, err = tx.ExecContext(t.Context(), update(1))
+	require.ErrorIs(t, err, context.Canceled)
+	mustExec(t, st, update(2)) // waits for database/sql's rollback
+	assert.Equal(t, []string{"BEGIN", savepointSQL, update(1), "ROLLBACK", update(2)}, st.ran())
+	assert.Equal(t, 1, st.srv.Connections())
 }
 
 // Case 24: the context of an *earlier* statement is already cancelled → replay works.

@@ -65,6 +65,21 @@ func TestPeerCase11To13_RowsOnReplay(t *testing.T) {
 	}
 }
 
+// Case 13: NULL and the empty string are different things to have read.
+func TestPeerCase13_NullAndEmpty(t *testing.T) {
+	t.Parallel()
+	for name, values := range map[string][2]any{"NULL, then ''": {nil, ""}, "'', then NULL": {"", nil}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := newStage(t, playbook{"SELECT": {vs("a", values[0]), vs("a", values[1])}, releaseSQL: {lost, won}})
+			tx := st.begin(t)
+			query(t, tx, "SELECT").mustRest()
+			requireDivergence(t, tx.Commit(), cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedRow, Row: 2, Attempts: 2})
+			st.mustEnd(t, tx)
+		})
+	}
+}
+
 // Case 13, beyond the rows by which a divergence is told exactly: it is found all the same.
 func TestPeerCase13_LateRowChanges(t *testing.T) {
 	t.Parallel()

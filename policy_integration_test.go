@@ -28,7 +28,7 @@ func exhausted(t testing.TB, err error) *cockroachdb.RetriesExhaustedError {
 	t.Helper()
 	require.IsType(t, (*cockroachdb.RetriesExhaustedError)(nil), err)
 	assert.Equal(t, "40001", stateOf(err))
-	return err.(*cockroachdb.RetriesExhaustedError)
+	return err.(*cockroachdb.RetriesExhaustedError) //nolint:errorlint // it has just been seen to be
 }
 
 // Without retries everything is as through pgx: no savepoint, the server's own errors, and its transaction left as it is.

@@ -102,7 +102,7 @@ func TestCachesOfNoCapacity(t *testing.T) {
 			db, err := sql.Open(name, srv.DSN()+"&"+params)
 			require.NoError(t, err)
 			defer db.Close()
-			_, err = db.QueryContext(t.Context(), "SELECT 1")
+			_, err = db.QueryContext(t.Context(), "SELECT 1") // there are no rows
 			require.Error(t, err)
 			_, execErr := db.ExecContext(t.Context(), "UPDATE kv SET v = $1", 1)
 			require.Error(t, execErr)
@@ -407,7 +407,7 @@ func TestSchemaChangeBetweenUses(t *testing.T) {
 					mustExec(t, db, change)
 					if mode == "cache_describe" && want == 3 {
 						// As with pgx: the cached description is noticed to be wrong only by an error, which is the application's.
-						_, err := byText(ctx, 1)
+						_, err := byText(ctx, 1) // there are no rows
 						requireCode(t, err, "08P01")
 					}
 					if inside {

@@ -261,7 +261,8 @@ func TestRestartWhoseBeginFails(t *testing.T) {
 		want    []string
 	}{
 		"after a wait": {
-			script{"UPDATE a": {lost, lost}, "BEGIN PRIORITY HIGH": {tooMany}}, nil,
+			script{"UPDATE a": {lost, lost}, "BEGIN PRIORITY HIGH": {tooMany}},
+			nil,
 			[]string{"BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK TO; UPDATE a", "ROLLBACK", "BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a"},
 		},
 		"at once": {
@@ -270,11 +271,13 @@ func TestRestartWhoseBeginFails(t *testing.T) {
 			[]string{"BEGIN; UPDATE a", "ROLLBACK; BEGIN; UPDATE a"},
 		},
 		"the savepoint": {
-			script{"UPDATE a": {lost, lost}, "SAVEPOINT cockroach_restart": {success, tooMany}}, nil,
+			script{"UPDATE a": {lost, lost}, "SAVEPOINT cockroach_restart": {success, tooMany}},
+			nil,
 			[]string{"BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK TO; UPDATE a", "ROLLBACK", "BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a", "ROLLBACK"},
 		},
 		"with nothing on record": {
-			script{"UPDATE a SET v = $1": {}, "BEGIN": {tooMany}}, nil,
+			script{"UPDATE a SET v = $1": {}, "BEGIN": {tooMany}},
+			nil,
 			[]string{"BEGIN; SAVEPOINT; UPDATE a"},
 		},
 	} {

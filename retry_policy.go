@@ -45,7 +45,7 @@ type RetryPolicy struct {
 // DefaultRetryPolicy returns the policy of a connector that was given none.
 func DefaultRetryPolicy() RetryPolicy {
 	return RetryPolicy{
-		MaxAttempts:       50,
+		MaxAttempts:       100,
 		MaxElapsed:        time.Minute,
 		InitialBackoff:    20 * time.Millisecond,
 		MaxBackoff:        time.Second,

@@ -133,9 +133,9 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	if t.rows != nil {
 		_ = t.rows.Close()
 	}
-	var exhausted *RetriesExhaustedError
+	_, exhausted := errors.AsType[*RetriesExhaustedError](err)
 	switch {
-	case !t.policy.enabled(), errors.As(err, &exhausted), t.state == txLost, t.state == txCommitted, t.state == txOver:
+	case !t.policy.enabled(), exhausted, t.state == txLost, t.state == txCommitted, t.state == txOver:
 		return err
 	}
 	conflict := err
@@ -146,18 +146,27 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	t.state, t.outcome, t.failure, t.cause = txLive, "", nil, ""
 	t.aside, t.unheard = false, false
 	t.savepoint = t.savepoint || t.c.crdb && !t.c.forceSavepoint
-	if hasDiverged(err) && t.attempts < t.policy.MaxAttempts {
-		// The conflict has been dealt with: it is this transaction's turn, and its locks are held. Only fn has to see anew.
-		t.attempts++
-		t.opening = t.atOnce()
-		return nil
+	err = t.callAgain(ctx, conflict, hasDiverged(err))
+	if err != nil && t.state != txLost {
+		t.give(txConflict, outcomeOf(err), err)
 	}
-	if err := t.nextAttempt(ctx, conflict, placeStatement); err != nil {
-		if t.state != txLost {
-			t.give(txConflict, outcomeOf(err), err)
-		}
-		return err
+	return err
+}
+
+// callAgain sets the opening of an attempt without a replay. After a divergence the conflict has been dealt with: it is this
+// transaction's turn, and its locks are held; only fn has to see anew.
+func (t *tx) callAgain(ctx context.Context, conflict error, diverged bool) error {
+	t.conflict = conflict
+	switch {
+	case !diverged:
+		return t.nextAttempt(ctx, conflict, placeStatement)
+	case t.attempts >= t.policy.MaxAttempts:
+		return t.exhausted(BoundAttempts)
+	case t.timeLeft() <= 0:
+		return t.exhausted(BoundElapsed)
 	}
+	t.attempts++
+	t.opening = t.atOnce()
 	return nil
 }
 
@@ -171,6 +180,7 @@ func runForeign(ctx context.Context, db *sql.DB, opts *sql.TxOptions, stx *sql.T
 	started := time.Now()
 	for attempt := 1; ; attempt++ {
 		err := runOnce(stx, fn)
+		wait := policy.backoff(attempt, rand.Float64)
 		switch {
 		case errors.Is(err, sql.ErrTxDone):
 			return cmp.Or(ctx.Err(), errEndedInside)
@@ -178,10 +188,10 @@ func runForeign(ctx context.Context, db *sql.DB, opts *sql.TxOptions, stx *sql.T
 			return err
 		case attempt >= policy.MaxAttempts:
 			return &RetriesExhaustedError{Attempts: attempt, Elapsed: time.Since(started), Bound: BoundAttempts, err: err}
-		case time.Since(started) >= policy.MaxElapsed:
+		case time.Since(started)+wait >= policy.MaxElapsed:
 			return &RetriesExhaustedError{Attempts: attempt, Elapsed: time.Since(started), Bound: BoundElapsed, err: err}
 		}
-		if err := sleep(ctx, ctx, policy.backoff(attempt, rand.Float64)); err != nil {
+		if err := sleep(ctx, ctx, wait); err != nil {
 			return err
 		}
 		if stx, err = db.BeginTx(ctx, opts); err != nil {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -271,48 +270,6 @@ func (t *tx) lose(err error, sql string) error {
 	return err
 }
 
-// record puts a statement on record before it is sent. It gives the record in any case, for what is observed of the answer.
-func (t *tx) record(s *statement) *record {
-	if !t.explicit {
-		// Of a text with several statements, and of a procedure, a part may have been committed.
-		t.aside = t.aside || !isSingleStatement(s.sql) || !mayRunAgain(s.sql)
-		t.c.forceSavepoint = t.c.forceSavepoint || setsForceSavepointRestart(s.sql)
-		r := &t.c.lone
-		*r = record{statement: *s}
-		t.history.add(r)
-		return r
-	}
-	r := &record{statement: *s}
-	t.watch(s.sql)
-	t.put(r)
-	return r
-}
-
-// put puts r on record, if there still is one.
-func (t *tx) put(r *record) {
-	switch {
-	case !t.restartable():
-	case !t.explicit:
-		t.history.add(r)
-	case len(t.history.records) >= t.policy.MaxStatements:
-		t.unreplayable(causeStatements)
-	case t.history.bytes+r.size() > t.policy.MaxBytes:
-		t.unreplayable(causeBytes)
-	default:
-		r.ddl, r.commits = isDDL(r.sql), mayCommit(r.sql)
-		t.history.add(r)
-		t.c.connector.metrics.historyBytes(r.size())
-	}
-}
-
-// unrecord takes r, the latest statement, off the record again: it is not to be replayed.
-func (t *tx) unrecord(r *record) {
-	if !t.history.drop(r) || !t.explicit {
-		return
-	}
-	t.c.connector.metrics.historyBytes(-r.size())
-}
-
 // watch looks for the few statements that change how the transaction is to be treated.
 func (t *tx) watch(sql string) {
 	switch {
@@ -339,24 +296,6 @@ func (t *tx) standAside() {
 		t.savepoint = false
 		t.opening = t.beginning(false)
 	}
-}
-
-// unreplayable makes a conflict from now on the application's.
-func (t *tx) unreplayable(cause notReplayableCause) {
-	if t.cause != "" || t.aside || t.state != txLive {
-		return
-	}
-	t.cause = cause
-	t.c.connector.metrics.notReplayable(cause)
-	t.forget()
-}
-
-func (t *tx) forget() {
-	if !t.explicit {
-		return
-	}
-	t.c.connector.metrics.historyBytes(-t.history.bytes)
-	t.history.clear()
 }
 
 // answered notes the end of a statement that was answered in full.
@@ -390,106 +329,4 @@ func (t *tx) overUnasked() {
 func (t *tx) leaveLane() {
 	t.pass.leave()
 	t.pass = nil
-}
-
-// Commit commits. A conflict is absorbed like any other. See [AmbiguousCommitError] for when the outcome is unknown.
-func (t *tx) Commit() error {
-	defer t.end()
-	if t.state == txCommitted {
-		return nil
-	}
-	err := t.commit(t.ctx)
-	if err != nil {
-		_ = t.rollback() // the application has no other way to do it now, and the locks must not wait for the connection's next use
-	}
-	return err
-}
-
-// commit is Commit without the end of the driver's transaction.
-func (t *tx) commit(ctx context.Context) error {
-	if err := t.refuse(); err != nil {
-		if t.state == txConflict {
-			// With the cause in it: the application may not have looked at the error of the statement, or of Rows.Close.
-			return fmt.Errorf("%w: %w", pgx.ErrTxCommitRollback, t.failure)
-		}
-		return err
-	}
-	for {
-		switch {
-		case t.endedUnasked():
-			t.overUnasked()
-		case !t.begun && t.opening != nil:
-			t.state, t.outcome = txCommitted, outcomeCommitted
-			return nil // there was no statement: there is nothing to commit
-		case t.opening != nil, t.c.pg.TxStatus() == statusFailed:
-			return t.commitFailed()
-		}
-		err := t.sendCommit(ctx)
-		if !t.retries(err) {
-			return err
-		}
-		if _, err := t.restart(ctx, err, placeCommit, nil); err != nil {
-			return t.told(err, "")
-		}
-	}
-}
-
-// commitFailed is the commit of a transaction that has failed, or has nothing to commit: it is rolled back.
-func (t *tx) commitFailed() error {
-	nothing := t.opening != nil
-	if err := t.rollback(); err != nil {
-		return err
-	}
-	if nothing {
-		t.outcome = outcomeCommitted
-		return nil
-	}
-	t.outcome = outcomeFailed
-	return pgx.ErrTxCommitRollback
-}
-
-// Rollback rolls back. It returns nil where the transaction is rolled back for certain, be it because the connection is gone.
-func (t *tx) Rollback() error {
-	defer t.end()
-	if t.outcome == "" {
-		t.outcome = outcomeRolledBack
-	}
-	return t.rollback()
-}
-
-const rollbackTimeout = 5 * time.Second
-
-// rollback brings the server to idle. It does not use the transaction's context, which may be what ended it.
-func (t *tx) rollback() error {
-	if t.c.pg.IsClosed() || t.c.pg.TxStatus() == statusIdle {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), rollbackTimeout)
-	defer cancel()
-	_, err := t.c.control(ctx, sqlRollback)
-	if err != nil || t.c.pg.TxStatus() != statusIdle {
-		t.c.die()
-	}
-	return nil
-}
-
-// end is the end of the transaction for the application, whatever the way.
-func (t *tx) end() {
-	if t.c.tx != t {
-		return
-	}
-	t.c.tx = nil
-	t.leaveLane()
-	t.forget()
-	if t.outcome == outcomeCommitted && t.begun {
-		t.c.connector.throttle.committed()
-	}
-	if t.sent {
-		t.c.connector.metrics.transactionEnded(t.outcome, t.attempts, time.Since(t.started))
-	}
-}
-
-// mayCommit says whether a statement of the application can commit the transaction that it runs in.
-func mayCommit(sql string) bool {
-	return !isSingleStatement(sql) || !mayRunAgain(sql) || isDDL(sql)
 }
