@@ -171,8 +171,8 @@ func TestOutsideConflictInClose(t *testing.T) {
 			require.Equal(t, "a", v)
 			err = rows.Close()
 			if tc.fails {
-				isA[*cockroachdb.DivergenceError](t, err)
-				isA[*cockroachdb.DivergenceError](t, rows.Err())
+				_ = isA[*cockroachdb.DivergenceError](t, err)
+				_ = isA[*cockroachdb.DivergenceError](t, rows.Err())
 			} else {
 				require.NoError(t, err)
 				require.NoError(t, rows.Err())
@@ -252,7 +252,7 @@ func TestRowsOpenOnTheConnection(t *testing.T) {
 	_, err = conn.ExecContext(t.Context(), update(1))
 	require.ErrorContains(t, err, "the rows of an earlier query are still open")
 	require.ErrorContains(t, conn.PingContext(t.Context()), "the rows of an earlier query are still open")
-	_, err = conn.PrepareContext(t.Context(), "SELECT 1") //nolint:sqlclosecheck // there is none
+	_, err = conn.PrepareContext(t.Context(), "SELECT 1")
 	require.ErrorContains(t, err, "the rows of an earlier query are still open")
 	require.True(t, rows.Next(), "no harm was done")
 	require.NoError(t, rows.Close())
@@ -272,9 +272,9 @@ func TestContextDoneBeforeCostsNothing(t *testing.T) {
 		_, err = conn.ExecContext(done, query)
 		require.ErrorIs(t, err, context.Canceled)
 	}
-	_, err = conn.QueryContext(done, "SELECT v") //nolint:rowserrcheck,sqlclosecheck // there are no rows
+	_, err = conn.QueryContext(done, "SELECT v") // there are no rows
 	require.ErrorIs(t, err, context.Canceled)
-	_, err = conn.PrepareContext(done, "SELECT v") //nolint:sqlclosecheck // there is none
+	_, err = conn.PrepareContext(done, "SELECT v")
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Zero(t, st.srv.RoundTrips())
 	mustExec(t, conn, "UPDATE a")
@@ -304,13 +304,13 @@ func TestRawGivesTheConnection(t *testing.T) {
 func TestDeprecatedMethods(t *testing.T) {
 	t.Parallel()
 	c := driverConn(t, fakepg.Start(t, fakepg.Answer(playbook{}.answer)))
-	stmt, err := c.Prepare("UPDATE a") //nolint:staticcheck // it is there all the same
+	stmt, err := c.Prepare("UPDATE a")
 	require.NoError(t, err)
 	_, err = stmt.Exec(nil) //nolint:staticcheck // it is there all the same
 	require.Error(t, err)
 	_, err = stmt.Query(nil) //nolint:staticcheck // it is there all the same
 	require.Error(t, err)
-	tx, err := c.Begin() //nolint:staticcheck // it is there all the same
+	tx, err := c.Begin()
 	require.NoError(t, err)
 	require.NoError(t, tx.Rollback())
 }

@@ -250,7 +250,7 @@ func TestCommitOnAConnectionThatTheServerHasLeft(t *testing.T) {
 				mustExec(t, tx, "UPDATE a")
 				k.says(t, leave)
 				err = tx.Commit()
-				isA[*cockroachdb.ConnectionLostError](t, err)
+				_ = isA[*cockroachdb.ConnectionLostError](t, err)
 				assert.NotContains(t, strings.Join(ran(k.Server), ";"), "COMMIT")
 				mustExec(t, k.db, "UPDATE a")
 				assert.Equal(t, 2, k.Connections())

@@ -160,9 +160,9 @@ var parityScenes = []scene{
 		say("%s, next %t", explain(err), rows.Next())
 		_, err = q.ExecContext(ctx, "UPDATE parity SET name = $1", "x")
 		say("%s", explain(err))
-		_, err = q.QueryContext(ctx, "SELECT 1") //nolint:rowserrcheck,sqlclosecheck // there are no rows
+		_, err = q.QueryContext(ctx, "SELECT 1") // there are no rows
 		say("%s", explain(err))
-		_, err = q.PrepareContext(ctx, "SELECT 1") //nolint:sqlclosecheck // there is no statement
+		_, err = q.PrepareContext(ctx, "SELECT 1")
 		say("%s", explain(err))
 		say("next %t, close %s", rows.Next(), explain(rows.Close()))
 	}},
@@ -176,9 +176,9 @@ var parityScenes = []scene{
 		cancel()
 		_, err := q.ExecContext(done, "UPDATE parity SET name = $1", "x")
 		say("exec: %s", explain(err))
-		_, err = q.QueryContext(done, "SELECT 1") //nolint:rowserrcheck,sqlclosecheck // there are no rows
+		_, err = q.QueryContext(done, "SELECT 1") // there are no rows
 		say("query: %s", explain(err))
-		_, err = q.PrepareContext(done, "SELECT 1") //nolint:sqlclosecheck // there is no statement
+		_, err = q.PrepareContext(done, "SELECT 1")
 		say("prepare: %s", explain(err))
 	}},
 	{"context done during exec", func(ctx context.Context, q parityQuerier, say func(string, ...any)) {
@@ -190,7 +190,7 @@ var parityScenes = []scene{
 	{"context done during query", func(ctx context.Context, q parityQuerier, say func(string, ...any)) {
 		soon, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 		defer cancel()
-		_, err := q.QueryContext(soon, "SELECT 1 FROM pg_sleep($1)", 60) //nolint:rowserrcheck,sqlclosecheck // there are no rows
+		_, err := q.QueryContext(soon, "SELECT 1 FROM pg_sleep($1)", 60) // there are no rows
 		say("%s", explain(err))
 	}},
 	{"context cancelled between rows", func(ctx context.Context, q parityQuerier, say func(string, ...any)) {

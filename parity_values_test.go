@@ -57,13 +57,13 @@ func shown(dest any) string {
 	if v.Kind() == reflect.Pointer && !v.IsNil() {
 		return fmt.Sprintf("*%#v", v.Elem().Interface())
 	}
-	if t, ok := v.Interface().(time.Time); ok {
+	if t, ok := reflect.TypeAssert[time.Time](v); ok {
 		return t.String()
 	}
-	if tz, ok := v.Interface().(pgtype.Timestamptz); ok {
+	if tz, ok := reflect.TypeAssert[pgtype.Timestamptz](v); ok {
 		return fmt.Sprint(tz)
 	}
-	if s, ok := v.Interface().([]*int32); ok {
+	if s, ok := reflect.TypeAssert[[]*int32](v); ok {
 		all := make([]any, len(s))
 		for i, n := range s {
 			if n != nil {

@@ -356,8 +356,7 @@ func TestPeerCase23_CancelledLeavesTheLane(t *testing.T) {
 func TestPeerCase23_CancelledBeforeTheRetry(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	var st stage
-	st = newStageWith(t, func(s fakepg.Statement) fakepg.Reply {
+	st := newStageWith(t, func(s fakepg.Statement) fakepg.Reply {
 		if s.SQL == releaseSQL {
 			cancel()
 			return lost
@@ -370,8 +369,7 @@ func TestPeerCase23_CancelledBeforeTheRetry(t *testing.T) {
 	err = tx.Commit()
 	require.ErrorIs(t, err, context.Canceled)
 	// It may have been cancelled before the answer came: then nobody knows, and that has to be said.
-	var ambiguous *cockroachdb.AmbiguousCommitError
-	if !errors.As(err, &ambiguous) {
+	if _, ok := errors.AsType[*cockroachdb.AmbiguousCommitError](err); !ok {
 		assert.Equal(t, "ROLLBACK", st.ran()[len(st.ran())-1])
 	}
 	assert.NotContains(t, st.ran(), rollbackToSQL)

@@ -102,7 +102,7 @@ func TestCachesOfNoCapacity(t *testing.T) {
 			db, err := sql.Open(name, srv.DSN()+"&"+params)
 			require.NoError(t, err)
 			defer db.Close()
-			_, err = db.QueryContext(t.Context(), "SELECT 1") //nolint:rowserrcheck,sqlclosecheck // there are no rows
+			_, err = db.QueryContext(t.Context(), "SELECT 1") // there are no rows
 			require.Error(t, err)
 			_, execErr := db.ExecContext(t.Context(), "UPDATE kv SET v = $1", 1)
 			require.Error(t, execErr)
@@ -169,7 +169,7 @@ func TestFailedPrepareLeavesNothing(t *testing.T) {
 			}
 			return vs("x")
 		})
-		_, err := st.PrepareContext(t.Context(), "SELECT bad") //nolint:sqlclosecheck // there is none
+		_, err := st.PrepareContext(t.Context(), "SELECT bad")
 		requireCode(t, err, "42703")
 		assert.IsType(t, &pgconn.PgError{}, err)
 		st.ask(t, "SELECT good")
@@ -184,7 +184,7 @@ func TestFailedPrepareLeavesNothing(t *testing.T) {
 		})
 		db := open(t, srv.DSN())
 		db.SetMaxOpenConns(1)
-		_, err := db.PrepareContext(t.Context(), "SELECT bad") //nolint:sqlclosecheck // there is none
+		_, err := db.PrepareContext(t.Context(), "SELECT bad")
 		requireCode(t, err, "42P18")
 		st := stage{db, srv}
 		st.ask(t, "SELECT good")
@@ -248,23 +248,28 @@ func TestStalePlanInATransaction(t *testing.T) {
 		ran        []string // what was sent, the statements that the server refused or skipped included
 	}{
 		"first": {
-			playbook{"SELECT a": {vs("x"), stale, vs("y")}}, []string{"SELECT a"},
+			playbook{"SELECT a": {vs("x"), stale, vs("y")}},
+			[]string{"SELECT a"},
 			[]string{"BEGIN", savepointSQL, "SELECT a", rollbackToSQL, "SELECT a", releaseSQL, "COMMIT"},
 		},
 		"later": {
-			playbook{"SELECT a": {vs("x"), stale, vs("y")}, "SELECT b": {vs("x"), vs("z")}}, []string{"SELECT b", "SELECT a"},
+			playbook{"SELECT a": {vs("x"), stale, vs("y")}, "SELECT b": {vs("x"), vs("z")}},
+			[]string{"SELECT b", "SELECT a"},
 			[]string{"BEGIN", savepointSQL, "SELECT b", "SELECT a", rollbackToSQL, "SELECT b", "SELECT a", releaseSQL, "COMMIT"},
 		},
 		"in a replay": {
-			playbook{"SELECT a": {vs("x"), vs("y"), stale, vs("y")}, "SELECT b": {vs("x"), lost, vs("z")}}, []string{"SELECT a", "SELECT b"},
+			playbook{"SELECT a": {vs("x"), vs("y"), stale, vs("y")}, "SELECT b": {vs("x"), lost, vs("z")}},
+			[]string{"SELECT a", "SELECT b"},
 			[]string{"BEGIN", savepointSQL, "SELECT a", "SELECT b", rollbackToSQL, "SELECT a", "SELECT b", rollbackToSQL, "SELECT a", "SELECT b", releaseSQL, "COMMIT"},
 		},
 		"a conflict while what ran before it is replayed": {
-			playbook{"SELECT a": {vs("x"), stale, vs("y")}, "SELECT b": {vs("x"), vs("z"), lost, vs("z")}}, []string{"SELECT b", "SELECT a"},
+			playbook{"SELECT a": {vs("x"), stale, vs("y")}, "SELECT b": {vs("x"), vs("z"), lost, vs("z")}},
+			[]string{"SELECT b", "SELECT a"},
 			[]string{"BEGIN", savepointSQL, "SELECT b", "SELECT a", rollbackToSQL, "SELECT b", rollbackToSQL, "SELECT b", "SELECT a", releaseSQL, "COMMIT"},
 		},
 		"another while what ran before it is replayed": {
-			playbook{"SELECT a": {vs("x"), stale, vs("y")}, "SELECT b": {vs("x"), vs("z"), stale, vs("z")}}, []string{"SELECT b", "SELECT a"},
+			playbook{"SELECT a": {vs("x"), stale, vs("y")}, "SELECT b": {vs("x"), vs("z"), stale, vs("z")}},
+			[]string{"SELECT b", "SELECT a"},
 			[]string{"BEGIN", savepointSQL, "SELECT b", "SELECT a", rollbackToSQL, "SELECT b", rollbackToSQL, "SELECT b", "SELECT a", releaseSQL, "COMMIT"},
 		},
 	} {
@@ -402,7 +407,7 @@ func TestSchemaChangeBetweenUses(t *testing.T) {
 					mustExec(t, db, change)
 					if mode == "cache_describe" && want == 3 {
 						// As with pgx: the cached description is noticed to be wrong only by an error, which is the application's.
-						_, err := byText(ctx, 1) //nolint:rowserrcheck,sqlclosecheck // there are no rows
+						_, err := byText(ctx, 1) // there are no rows
 						requireCode(t, err, "08P01")
 					}
 					if inside {

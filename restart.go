@@ -25,6 +25,7 @@ import (
 func (t *tx) restart(ctx context.Context, conflict error, at place, live *record) (answer, error) {
 	for {
 		if err := t.nextAttempt(ctx, conflict, at); err != nil {
+			t.leaveLane() // it will not retry, whenever the application gets round to rolling back
 			if t.state != txLost {
 				t.give(txConflict, outcomeOf(err), err)
 			}

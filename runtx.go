@@ -180,6 +180,7 @@ func runForeign(ctx context.Context, db *sql.DB, opts *sql.TxOptions, stx *sql.T
 	started := time.Now()
 	for attempt := 1; ; attempt++ {
 		err := runOnce(stx, fn)
+		wait := policy.backoff(attempt, rand.Float64)
 		switch {
 		case errors.Is(err, sql.ErrTxDone):
 			return cmp.Or(ctx.Err(), errEndedInside)
@@ -187,10 +188,10 @@ func runForeign(ctx context.Context, db *sql.DB, opts *sql.TxOptions, stx *sql.T
 			return err
 		case attempt >= policy.MaxAttempts:
 			return &RetriesExhaustedError{Attempts: attempt, Elapsed: time.Since(started), Bound: BoundAttempts, err: err}
-		case time.Since(started) >= policy.MaxElapsed:
+		case time.Since(started)+wait >= policy.MaxElapsed:
 			return &RetriesExhaustedError{Attempts: attempt, Elapsed: time.Since(started), Bound: BoundElapsed, err: err}
 		}
-		if err := sleep(ctx, ctx, policy.backoff(attempt, rand.Float64)); err != nil {
+		if err := sleep(ctx, ctx, wait); err != nil {
 			return err
 		}
 		if stx, err = db.BeginTx(ctx, opts); err != nil {

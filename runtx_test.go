@@ -265,7 +265,7 @@ func TestRunTxConflictsOfTheFunction(t *testing.T) {
 		calls := 0
 		require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
 			calls++
-			rows, err := tx.Query(readKV) //nolint:sqlclosecheck,rowserrcheck // that is the test
+			rows, err := tx.Query(readKV) // that is the test
 			if err == nil {
 				rows.Next()
 			}

@@ -225,14 +225,14 @@ func TestTracersAreTold(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT v").Scan(new(string)))
 			_, err = tx.ExecContext(t.Context(), "UPDATE b")
-			isA[*cockroachdb.DivergenceError](t, err)
+			_ = isA[*cockroachdb.DivergenceError](t, err)
 			require.NoError(t, tx.Rollback())
 		}},
 		"a cut connection": {playbook{"UPDATE b": {{Cut: fakepg.CutHalf}}}, func(t *testing.T, db *sql.DB) {
 			tx, err := db.BeginTx(t.Context(), nil)
 			require.NoError(t, err)
 			_, err = tx.ExecContext(t.Context(), "UPDATE b")
-			isA[*cockroachdb.ConnectionLostError](t, err)
+			_ = isA[*cockroachdb.ConnectionLostError](t, err)
 			require.NoError(t, tx.Rollback())
 		}},
 		"a failed BEGIN": {playbook{"BEGIN": {failing("53300")}}, func(t *testing.T, db *sql.DB) {
@@ -259,7 +259,7 @@ func TestTracersAreTold(t *testing.T) {
 		"rows left open by a rollback": {playbook{"SELECT v": {vs("a", "b", "c")}}, func(t *testing.T, db *sql.DB) {
 			tx, err := db.BeginTx(t.Context(), nil)
 			require.NoError(t, err)
-			rows, err := tx.QueryContext(t.Context(), "SELECT v") //nolint:sqlclosecheck // that is the point
+			rows, err := tx.QueryContext(t.Context(), "SELECT v")
 			require.NoError(t, err)
 			require.True(t, rows.Next())
 			require.NoError(t, tx.Rollback())
