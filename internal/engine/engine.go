@@ -23,8 +23,9 @@ const startTimeout = 60 * time.Second
 
 // Options change what Start looks for. The zero value is what tests want.
 type Options struct {
-	URL string         // of a CockroachDB; default COCKROACH_URL
-	Sim crdbsim.Config // for the Sim in front of PostgreSQL; Upstream is filled in
+	URL        string         // of a CockroachDB; default COCKROACH_URL
+	PostgreSQL bool           // PostgreSQL and nothing else, even where there is a CockroachDB
+	Sim        crdbsim.Config // for the Sim in front of PostgreSQL; Upstream is filled in
 }
 
 // An Engine is a server that is ready. What was started for it is stopped and removed by Close, and also when this process ends in

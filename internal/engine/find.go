@@ -27,19 +27,29 @@ type finding interface {
 }
 
 func find(opts Options) (finding, error) {
-	if opts.URL != "" {
-		return running{url: opts.URL, from: "the URL given"}, nil
-	}
-	if url := os.Getenv("COCKROACH_URL"); url != "" {
-		return running{url: url, from: "COCKROACH_URL"}, nil
-	}
-	if binary, err := exec.LookPath("cockroach"); err == nil {
-		return cockroach{binary: binary}, nil
+	if !opts.PostgreSQL {
+		if found := findCockroach(opts.URL); found != nil {
+			return found, nil
+		}
 	}
 	if p, ok := findPostgres(); ok {
 		return p, nil
 	}
 	return nil, ErrNone
+}
+
+// findCockroach is nil if there is none.
+func findCockroach(url string) finding {
+	if url != "" {
+		return running{url: url, from: "the URL given"}
+	}
+	if url := os.Getenv("COCKROACH_URL"); url != "" {
+		return running{url: url, from: "COCKROACH_URL"}
+	}
+	if binary, err := exec.LookPath("cockroach"); err == nil {
+		return cockroach{binary: binary}
+	}
+	return nil
 }
 
 // postgresFolders are where Debian and Homebrew (on Apple's and on Intel's processors) keep the binaries, off the PATH.
