@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// The SQLSTATEs that this file tells apart.
+// The SQLSTATEs that this package tells apart, and their classes.
 const (
 	codeSerializationFailure   = "40001"
 	codeStatementUnknown       = "40003" // statement completion unknown
@@ -21,12 +21,16 @@ const (
 	codeNoPreparedStatement    = "26000"
 	codeProtocolViolation      = "08P01"
 	codeFeatureNotSupported    = "0A000"
-	messageCachedPlan          = "cached plan must not change result type"
-	prefixCockroachDBRestart   = "restart transaction"
 	classConnection            = "08"
 	classInvalidTransaction    = "25"
 	classOperatorIntervention  = "57P" // shut down, crashed, starting up
 	classCockroachDBConnection = "58C" // not so much a class: 58C00, 58C01
+)
+
+// Where a SQLSTATE does not say it, the server's message does.
+const (
+	messageCachedPlan        = "cached plan must not change result type" // of codeFeatureNotSupported
+	prefixCockroachDBRestart = "restart transaction"                     // of CockroachDB's codeSerializationFailure
 )
 
 // serverError is what an error of the server looks like: pgx's and that of the archived pgconn module both do.
@@ -39,6 +43,15 @@ type serverError interface {
 func sqlState(err error) string {
 	if server, ok := errors.AsType[serverError](err); ok {
 		return server.SQLState()
+	}
+	return ""
+}
+
+// codeOf is sqlState for an error that is the server's answer as it came: one that this package has wrapped has been told to the
+// application already, and has no code here.
+func codeOf(err error) string {
+	if pgErr, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // the server's own answer
+		return pgErr.Code
 	}
 	return ""
 }

@@ -178,7 +178,7 @@ func (c *Conn) ready(ctx context.Context) (*tx, error) {
 		t.started = time.Now()
 	}
 	if c.pg.IsClosed() {
-		return nil, t.lose(errClosedByServer, "")
+		return nil, t.lose(errClosed, "")
 	}
 	return t, nil
 }
@@ -269,7 +269,7 @@ const closeTimeout = 5 * time.Second
 // Close closes the connection. An open transaction is rolled back by the server.
 func (c *Conn) Close() error {
 	if c.tx != nil {
-		c.tx.give(txLost, outcomeRolledBack, errClosedByServer)
+		c.tx.give(txLost, outcomeRolledBack, errClosed)
 		c.tx.end()
 	}
 	c.single.leaveLane()

@@ -18,8 +18,8 @@ type cursor struct {
 	fields  []pgconn.FieldDescription // the columns, as the server described them; valid as long
 	tag     pgconn.CommandTag
 	err     error
-	over    bool
-	renewed bool
+	over    bool // the answer has been read to its end
+	renewed bool // its prepared statement was prepared again once, and is not again
 	trace   traceEnd
 }
 

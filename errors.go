@@ -116,6 +116,21 @@ func (e *NotReplayableError) Error() string {
 // Unwrap gives the conflict.
 func (e *NotReplayableError) Unwrap() error { return e.err }
 
+// explain is the cause in the words of an error.
+func (c notReplayableCause) explain() string {
+	switch c {
+	case causeStatements:
+		return "it ran more statements than RetryPolicy.MaxStatements keeps on record"
+	case causeBytes:
+		return "its statements are larger than RetryPolicy.MaxBytes keeps on record"
+	case causeRaw:
+		return "it used the pgx connection behind Raw, of which nothing is on record"
+	case causeAsOfSystemTime:
+		return "it reads AS OF SYSTEM TIME, where another attempt would fare no better"
+	}
+	return string(c)
+}
+
 // AmbiguousCommitError says that the commit was sent and that its outcome is not known: the transaction is committed or it is
 // not. The application has to find out by reading, or make the transaction one that can be run twice. It must not be retried
 // blindly, and the driver never does. It unwraps to what went wrong: a network error, the context's error, or the server's.

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-var errClosedByServer = errors.New("the connection is closed")
+var errClosed = errors.New("the connection is closed")
 
 // pulse is what can be seen of a connection without waiting.
 type pulse uint8
@@ -26,7 +26,7 @@ const (
 func (c *Conn) check(ctx context.Context) error {
 	switch pulseOf(c.pg) {
 	case pulseDead:
-		return errClosedByServer
+		return errClosed
 	case pulseUnsure:
 		return c.pg.Ping(ctx)
 	}

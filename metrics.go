@@ -58,21 +58,6 @@ var allOutcomes = []outcome{
 	outcomeConnectionLost, outcomeFailed, outcomeOver,
 }
 
-// explain says it in an error.
-func (c notReplayableCause) explain() string {
-	switch c {
-	case causeStatements:
-		return "it ran more statements than RetryPolicy.MaxStatements keeps on record"
-	case causeBytes:
-		return "its statements are larger than RetryPolicy.MaxBytes keeps on record"
-	case causeRaw:
-		return "it used the pgx connection behind Raw, of which nothing is on record"
-	case causeAsOfSystemTime:
-		return "it reads AS OF SYSTEM TIME, where another attempt would fare no better"
-	}
-	return string(c)
-}
-
 // place is where a conflict came to light.
 type place string
 

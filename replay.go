@@ -171,13 +171,6 @@ func (r *record) otherColumns(err error) bool {
 	return r.code == "" && len(r.resultFormats) > 1 && codeOf(err) == codeProtocolViolation
 }
 
-func codeOf(err error) string {
-	if pgErr, ok := err.(*pgconn.PgError); ok { //nolint:errorlint // the server's own answer
-		return pgErr.Code
-	}
-	return ""
-}
-
 // compareRows reads as many rows as the application was handed, and no more. An error is the answer's, which has been closed then,
 // and comes with a divergence: there were too few rows before it.
 func (r *record) compareRows(a *answer) (*DivergenceError, error) {

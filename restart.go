@@ -39,8 +39,8 @@ func (t *tx) restart(ctx context.Context, conflict error, at place, live *record
 	}
 }
 
-// rerun replays the record behind the opening, and once more for each reason to that is no conflict: the opening was refused and
-// another one is in its place, or a prepared statement is no longer good and goes as text from now on.
+// rerun replays the record behind the opening. It begins again, though there was no conflict, where the opening was refused and
+// another one is in its place, and where a prepared statement is no longer good and goes as text from now on.
 func (t *tx) rerun(ctx context.Context, live *record) (answer, error) {
 	for {
 		a, err := t.replay(ctx, live)
@@ -223,7 +223,7 @@ func (t *tx) beginning(high bool) []string {
 // mustLowerPriority says whether a statement was refused for the driver's own PRIORITY HIGH: DDL is.
 func (t *tx) mustLowerPriority(err error) bool {
 	pgErr, ok := err.(*pgconn.PgError) //nolint:errorlint // the server's own answer
-	return ok && pgErr.Code == "0A000" && t.priority && !t.normal && t.restartable()
+	return ok && pgErr.Code == codeFeatureNotSupported && t.priority && !t.normal && t.restartable()
 }
 
 // restartable says whether the record is complete.

@@ -35,9 +35,8 @@ type RetryPolicy struct {
 	LaneWait time.Duration
 
 	// MaxStatements and MaxBytes bound what is recorded of a transaction in order to run it again: the number of
-	// statements, and the bytes of their text, their arguments and the
-	// record itself. A transaction that grows beyond goes on, but is no longer
-	// retried. At least 1 each.
+	// statements, and the bytes of their text, their arguments and the record itself. A transaction that grows beyond
+	// goes on, but is no longer retried. At least 1 each.
 	MaxStatements int
 	MaxBytes      int
 }

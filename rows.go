@@ -111,8 +111,8 @@ func (r *rows) decode(i int, src []byte) (driver.Value, error) {
 	return r.shape.decoders[i](src)
 }
 
-// Close reads what is left of the answer. A conflict that only shows now is absorbed like any other; where it
-// can't be, that may well go unheard: few look at the error of Close, and database/sql itself does not always.
+// Close reads what is left of the answer. A conflict that only shows now is absorbed like any other; where it can't be, that may
+// well go unheard: few look at the error of Close, and database/sql itself does not always.
 func (r *rows) Close() error {
 	told := r.over
 	r.ahead = false

@@ -29,7 +29,7 @@ func (c *Conn) unable(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return &unsentError{err: ctx.Err()}
 	case c.pg.IsClosed():
-		return &unsentError{err: errClosedByServer}
+		return &unsentError{err: errClosed}
 	case c.pg.IsBusy():
 		return &unsentError{err: errRowsOpen}
 	}

@@ -26,7 +26,7 @@ func serveMetrics(address string, registry *prometheus.Registry, stderr io.Write
 		defer close(served)
 		_ = server.Serve(listener) // ends with ErrServerClosed
 	}()
-	fmt.Fprintf(stderr, "metrics: http://%s/metrics\n", listener.Addr())
+	fmt.Fprintf(stderr, "metrics: http://%s/metrics\n", reachable(listener.Addr()))
 	return func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
@@ -35,4 +35,12 @@ func serveMetrics(address string, registry *prometheus.Registry, stderr io.Write
 		}
 		<-served
 	}, nil
+}
+
+// reachable is an address to open in a browser here: one without a host, as in :2112, is listened to on all of them.
+func reachable(addr net.Addr) string {
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return fmt.Sprintf("localhost:%d", tcp.Port)
+	}
+	return addr.String()
 }
