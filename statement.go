@@ -110,6 +110,7 @@ options:
 	return nil
 }
 
+// These and the other errors below that do not begin with "cockroachdb: " are pgx's, to the letter.
 var (
 	errNoStatementCache   = errors.New("cannot use QueryExecModeCacheStatement with disabled statement cache")
 	errNoDescriptionCache = errors.New("cannot use QueryExecModeCacheDescribe with disabled description cache")

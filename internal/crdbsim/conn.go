@@ -189,6 +189,11 @@ func (c *conn) handleNext() error {
 // sync ends a pipeline.
 func (c *conn) sync() error {
 	c.skipping = false
+	return c.finish()
+}
+
+// finish has PostgreSQL answer what has been put off, and ends the exchange.
+func (c *conn) finish() error {
 	if len(c.pending) > 0 || c.up.dirty {
 		c.queueSync()
 		a, err := c.relay(noLimit)

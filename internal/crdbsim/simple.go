@@ -14,18 +14,7 @@ func (c *conn) query(f frame) error {
 	if err := c.runAll(c.statements(sql)); err != nil {
 		return err
 	}
-	if len(c.pending) > 0 || c.up.dirty {
-		c.queueSync()
-		a, err := c.relay(noLimit)
-		if err != nil {
-			return err
-		}
-		if a.failed != nil {
-			c.tx.aborted = true
-			c.fail(translate(a.failed))
-		}
-	}
-	return c.ready()
+	return c.finish()
 }
 
 // statements takes a string apart as far as that is needed. A string without a statement for this package, outside a transaction, goes to
