@@ -41,7 +41,7 @@ type DivergenceError struct {
 
 func (e *DivergenceError) Error() string {
 	return fmt.Sprintf("cockroachdb: the transaction had to be run again, and could not be replayed unseen: on attempt %d, statement %d: %s; "+
-		"nothing was committed, run the transaction again (RunTx does): %v", e.Attempts, e.Statement, e.what(), e.err)
+		"nothing was committed, run the transaction again (RunTx does): %s", e.Attempts, e.Statement, e.what(), brief(e.err))
 }
 
 func (e *DivergenceError) what() string {
@@ -64,6 +64,19 @@ func (e *DivergenceError) what() string {
 
 // Unwrap gives the conflict that made the replay necessary.
 func (e *DivergenceError) Unwrap() error { return e.err }
+
+// brief is an error in the words of an own one. The server's message stays out of it: CockroachDB's conflicts quote keys, and so
+// what the application stores. Unwrap has it all.
+func brief(err error) string {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case !ok:
+		return err.Error()
+	case isConflict(pgErr):
+		return fmt.Sprintf("conflict (%s, SQLSTATE %s)", reasonOf(pgErr), pgErr.Code)
+	}
+	return fmt.Sprintf("the server's error (SQLSTATE %s)", pgErr.Code)
+}
 
 func codeOrSuccess(code string) string {
 	if code == "" {
@@ -93,8 +106,8 @@ type RetriesExhaustedError struct {
 }
 
 func (e *RetriesExhaustedError) Error() string {
-	return fmt.Sprintf("cockroachdb: gave up after %d attempts in %v (bound: %s); nothing was committed: %v",
-		e.Attempts, e.Elapsed.Round(time.Millisecond), e.Bound, e.err)
+	return fmt.Sprintf("cockroachdb: gave up after %d attempts in %v (bound: %s); nothing was committed: %s",
+		e.Attempts, e.Elapsed.Round(time.Millisecond), e.Bound, brief(e.err))
 }
 
 // Unwrap gives the last conflict.
@@ -109,8 +122,8 @@ type NotReplayableError struct {
 }
 
 func (e *NotReplayableError) Error() string {
-	return fmt.Sprintf("cockroachdb: the transaction lost a conflict and is not replayable: %s; nothing was committed, run it again: %v",
-		notReplayableCause(e.Cause).explain(), e.err)
+	return fmt.Sprintf("cockroachdb: the transaction lost a conflict and is not replayable: %s; nothing was committed, run it again: %s",
+		notReplayableCause(e.Cause).explain(), brief(e.err))
 }
 
 // Unwrap gives the conflict.
@@ -137,7 +150,7 @@ func (c notReplayableCause) explain() string {
 type AmbiguousCommitError struct{ err error }
 
 func (e *AmbiguousCommitError) Error() string {
-	return fmt.Sprintf("cockroachdb: the commit was sent and its outcome is unknown; look whether the transaction's effects are there before running it again: %v", e.err)
+	return fmt.Sprintf("cockroachdb: the commit was sent and its outcome is unknown; look whether the transaction's effects are there before running it again: %s", brief(e.err))
 }
 
 // Unwrap gives what went wrong.
@@ -148,7 +161,7 @@ func (e *AmbiguousCommitError) Unwrap() error { return e.err }
 type ConnectionLostError struct{ err error }
 
 func (e *ConnectionLostError) Error() string {
-	return fmt.Sprintf("cockroachdb: the connection was lost before the commit was sent; nothing was committed, run the transaction again: %v", e.err)
+	return fmt.Sprintf("cockroachdb: the connection was lost before the commit was sent; nothing was committed, run the transaction again: %s", brief(e.err))
 }
 
 // Unwrap gives what went wrong.
