@@ -297,7 +297,7 @@ func (r *rig) moved(t testing.TB, before map[string]float64) map[string]float64 
 	return now
 }
 
-// sqlState is that of a server's error in err, by the way that loops like cockroach-go's look for it.
+// stateOf is the SQLSTATE of a server's error in err, by the way that loops like cockroach-go's look for it.
 func stateOf(err error) string {
 	var state interface{ SQLState() string }
 	if errors.As(err, &state) {
