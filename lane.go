@@ -105,13 +105,6 @@ func (p *pass) holds() bool {
 	return p.lane.holder == p
 }
 
-// waiting returns the length of the queue.
-func (l *lane) waiting() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.queue)
-}
-
 // join returns a pass that either has the lane, if it was free, or is the last in the queue.
 func (l *lane) join() *pass {
 	p := &pass{lane: l, turn: make(chan struct{})}

@@ -14,6 +14,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// waiting returns the length of the queue.
+func (l *lane) waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue)
+}
+
 const laneBound = 5 * time.Second
 
 func TestLaneHoldsOne(t *testing.T) {

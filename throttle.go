@@ -74,14 +74,6 @@ func (t *throttle) committed() {
 	}
 }
 
-// tokens returns how many tokens the bucket holds: infinitely many if throttling is off.
-func (t *throttle) tokens() float64 {
-	if t == nil {
-		return math.Inf(1)
-	}
-	return math.Float64frombits(t.bits.Load())
-}
-
 // add changes the tokens by n, but not to more than the bucket holds, and leaves them and returns false where that
 // would make them negative. A full bucket is only read, so that commits do not contend while all is well.
 func (t *throttle) add(n float64) bool {

@@ -10,6 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// tokens returns how many tokens the bucket holds: infinitely many if throttling is off.
+func (t *throttle) tokens() float64 {
+	if t == nil {
+		return math.Inf(1)
+	}
+	return math.Float64frombits(t.bits.Load())
+}
+
 func TestRetryThrottleValidate(t *testing.T) {
 	for _, valid := range []RetryThrottle{
 		DefaultRetryThrottle(), {Off: true}, {MaxTokens: 1, TokensPerCommit: 0.001}, {MaxTokens: 1, TokensPerCommit: math.Inf(1)},

@@ -6,7 +6,8 @@
 //	go run ./bank -url 'postgresql://root@localhost:26257/defaultdb?sslmode=disable' -workers 64 -accounts 4
 //
 // The exit status is 0 if the balances add up, 1 if they do not or something else went wrong, 2 for a mistake on the command line,
-// and 130 after Ctrl-C. Whatever was started or created is gone by then.
+// and 130 after Ctrl-C; go run and make report any of these but 0 as a failure of their own. Whatever was started or created is
+// gone by then.
 package main
 
 import (
