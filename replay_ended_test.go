@@ -2,7 +2,6 @@ package cockroachdb_test
 
 import (
 	"context"
-	"database/sql"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -115,7 +114,7 @@ func TestPriorityIsNotLoweredAfterACommit(t *testing.T) {
 		play(c, raw{err: "0A000", status: 'I'})
 		serveAll(c)
 	})
-	db := openFake(t, srv)
+	db := open(t, srv.DSN()+"&"+noWaits) // a Ping would be played to
 	tx, err := db.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	require.NoError(t, execAll(tx, "UPDATE a"))
@@ -186,5 +185,3 @@ func TestBeginThatLoses(t *testing.T) {
 	require.Error(t, tx.Commit())
 	assert.Zero(t, times(st.srv, "UPDATE b"))
 }
-
-var _ = sql.ErrTxDone
