@@ -35,6 +35,9 @@ func (t *tx) restart(ctx context.Context, conflict error, at place, live *record
 			return answer{}, err
 		}
 		a, err := t.rerun(ctx, live)
+		if failed, ok := err.(*openingError); ok && conflictOf(failed.err) != nil { //nolint:errorlint // made by this package
+			err = failed.err // BEGIN lost: nothing ran
+		}
 		switch {
 		case conflictOf(err) == nil:
 			return a, t.outcomeOfReplay(err, conflict)
