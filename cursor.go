@@ -117,7 +117,7 @@ func (cu *cursor) renewable(err error) bool {
 	if s.shape != s.prepared.shape {
 		return false // the application chose formats for the columns as they were
 	}
-	return !cu.renewed && cu.rec.rows == 0 && !cu.rec.shown && cu.t.restartable()
+	return !cu.renewed && cu.rec.rows == 0 && !cu.rec.shown && cu.t.restartable() && !cu.t.endedUnasked()
 }
 
 func (cu *cursor) finish(tag pgconn.CommandTag, err error) {

@@ -35,6 +35,7 @@ type DivergenceError struct {
 	Attempts  int            // how often the transaction was tried, the first time included
 
 	was, is   string // for DivergedSQLState: codes, "" for success
+	committed bool   // in spite of it: the text that diverged held a COMMIT
 	imprecise bool   // the row is Row or a later one
 	err       error
 }

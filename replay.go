@@ -137,6 +137,8 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err er
 		tag, differs, err = r.compareEnd(&a)
 	}
 	switch {
+	case err != nil && a.control:
+		return t.ambiguous(errEndedInReplay)
 	case err != nil && !t.isStatementError(err):
 		return err
 	case stalePlan(err) && r.prepared != nil && !r.prepared.gone && r.code != codeOf(err):
@@ -156,7 +158,7 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err er
 
 func diverged(n int, differs *DivergenceError, a *answer) error {
 	_, _ = a.close()
-	differs.Statement = n + 1
+	differs.Statement, differs.committed = n+1, a.control
 	return differs
 }
 

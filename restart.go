@@ -24,6 +24,9 @@ import (
 // the application's to see: an outcome of this package, or what the live statement answers in the new attempt.
 func (t *tx) restart(ctx context.Context, conflict error, at place, live *record) (answer, error) {
 	for {
+		if t.explicit && t.c.pg.IsClosed() && live != nil && live.commits && !isCommit(live.sql) {
+			return answer{}, t.ambiguous(errLostInCommit) // before it lost, it may have committed what was open
+		}
 		if err := t.nextAttempt(ctx, conflict, at); err != nil {
 			t.leaveLane() // it will not retry, whenever the application gets round to rolling back
 			if t.state != txLost {
@@ -32,8 +35,14 @@ func (t *tx) restart(ctx context.Context, conflict error, at place, live *record
 			return answer{}, err
 		}
 		a, err := t.rerun(ctx, live)
-		if conflictOf(err) == nil {
+		if failed, ok := err.(*openingError); ok && conflictOf(failed.err) != nil { //nolint:errorlint // made by this package
+			err = failed.err // BEGIN lost: nothing ran
+		}
+		switch {
+		case conflictOf(err) == nil:
 			return a, t.outcomeOfReplay(err, conflict)
+		case t.endedUnasked() && (live == nil || !isCommit(live.sql)):
+			return answer{}, t.ambiguous(errEndedInReplay)
 		}
 		conflict, at = err, placeStatement
 	}
@@ -55,11 +64,22 @@ func (t *tx) rerun(ctx context.Context, live *record) (answer, error) {
 	}
 }
 
+// errLostInCommit says that the connection was lost behind the conflict of a statement that may have committed before it.
+var errLostInCommit = errors.New("cockroachdb: the connection was lost after a statement that may commit had failed")
+
 // outcomeOfReplay gives a divergence its conflict, and the application the divergence.
 func (t *tx) outcomeOfReplay(err, conflict error) error {
+	if cause, unsent := asUnsent(err); unsent && t.explicit && !t.c.pg.IsClosed() {
+		// The rest of the replay was not sent: the server's transaction is not the application's any more.
+		t.give(txConflict, outcomeFailed, cause)
+		return cause
+	}
 	diverged, ok := err.(*DivergenceError) //nolint:errorlint // made by replay
 	if !ok {
 		return err
+	}
+	if diverged.committed || t.endedUnasked() {
+		return t.ambiguous(errEndedInReplay)
 	}
 	diverged.err, diverged.Attempts = conflict, t.attempts
 	t.c.connector.metrics.diverged(diverged.Kind)
@@ -223,7 +243,7 @@ func (t *tx) beginning(high bool) []string {
 // mustLowerPriority says whether a statement was refused for the driver's own PRIORITY HIGH: DDL is.
 func (t *tx) mustLowerPriority(err error) bool {
 	pgErr, ok := err.(*pgconn.PgError) //nolint:errorlint // the server's own answer
-	return ok && pgErr.Code == codeFeatureNotSupported && t.priority && !t.normal && t.restartable()
+	return ok && pgErr.Code == codeFeatureNotSupported && t.priority && !t.normal && t.restartable() && !t.endedUnasked()
 }
 
 // restartable says whether the record is complete.

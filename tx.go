@@ -90,7 +90,8 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if err != nil {
 		return nil, err
 	}
-	t := &tx{c: c, ctx: ctx, explicit: true, policy: policy, begin: begin, attempts: 1, aside: !policy.enabled()}
+	t := &tx{c: c, ctx: ctx, explicit: true, policy: policy, begin: begin, attempts: 1}
+	t.aside = !policy.enabled() || c.pg.TxStatus() != statusIdle // what the application began as text is not all on record
 	t.savepoint = c.crdb && !t.aside && !c.forceSavepoint
 	t.opening = t.beginning(false)
 	t.runner = runnerFrom(ctx)
@@ -256,6 +257,8 @@ func (t *tx) lose(err error, sql string) error {
 		err = failed.err
 	}
 	switch {
+	case t.state == txOver: // the application has ended it
+		t.give(txLost, outcomeOver, err)
 	case t.released:
 		t.give(txLost, outcomeCommitted, err)
 	case sql != "" && mayCommit(sql):

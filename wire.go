@@ -219,14 +219,15 @@ func (f *flight) depart() error {
 	}
 	for _, sql := range f.opening {
 		if _, err := f.own(sql); err != nil {
-			return f.fail(openingFailed(err))
+			return f.openingFailed(f.fail(err))
 		}
 	}
 	return nil
 }
 
-func openingFailed(err error) error {
-	if conflictOf(err) != nil {
+// openingFailed is the error of an opening, as it is if it is a conflict in a transaction that has begun.
+func (f *flight) openingFailed(err error) error {
+	if conflictOf(err) != nil && f.c.pg.TxStatus() != statusIdle {
 		return err
 	}
 	return &openingError{err: err}
