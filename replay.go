@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// errEndedInReplay says that a statement which had left the transaction open has ended it in a replay. No statement is known to
-// do so.
+// errEndedInReplay says that a statement which had left the transaction open has ended it in a replay: a text that had failed before
+// its COMMIT was reached, or DDL that had lost before it committed what was open.
 var errEndedInReplay = errors.New("cockroachdb: a statement ended the transaction during a replay")
 
 // errStaleInReplay says that a prepared statement of the record is no longer good; the next replay sends it as text.
@@ -17,9 +17,9 @@ var errStaleInReplay = errors.New("cockroachdb: a prepared statement became inva
 
 // replay runs the record again, behind the opening, and compares what the application has seen. It costs one round trip, and
 // one more for each statement that had failed, since that ends a pipeline, for each text of several statements, and for what may
-// commit, such as DDL on some servers, which has to wait until all before it has been compared. live, the
-// last on record, is compared as far as it was read, and its answer comes back open, for the rest. Without a record there is
-// nothing to send: the opening waits for the next statement.
+// commit, such as DDL on some servers, which has to wait until all before it has been compared. live, the last on record, is
+// compared as far as it was read, and its answer comes back open, for the rest. Without a record there is nothing to send: the
+// opening waits for the next statement.
 func (t *tx) replay(ctx context.Context, live *record) (answer, error) {
 	records := t.history.records
 	if len(records) == 0 {
