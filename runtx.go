@@ -92,8 +92,7 @@ func (r *runner) run(ctx context.Context, stx *sql.Tx, fn func(*sql.Tx) error) e
 			_ = stx.Commit() // closes database/sql's side; what is committed stays so
 			return nil
 		case errors.Is(err, sql.ErrTxDone):
-			committed = true // there is nothing left to roll back
-			return cmp.Or(ctx.Err(), errEndedInside)
+			return txDone(ctx, stx, err)
 		case !isConflict(err) && !hasDiverged(err):
 			return err
 		}
@@ -107,6 +106,15 @@ func (r *runner) run(ctx context.Context, stx *sql.Tx, fn func(*sql.Tx) error) e
 }
 
 var errEndedInside = errors.New("cockroachdb: the function given to RunTx ended the transaction by itself (Commit, Rollback, or as SQL text); it must leave that to RunTx")
+
+// txDone says what sql.ErrTxDone means: that stx was ended inside fn, or by its context; or nothing, if it comes from another
+// transaction of fn's.
+func txDone(ctx context.Context, stx *sql.Tx, err error) error {
+	if rollbackErr := stx.Rollback(); !errors.Is(rollbackErr, sql.ErrTxDone) {
+		return err
+	}
+	return cmp.Or(ctx.Err(), errEndedInside)
+}
 
 // hasDiverged says whether a replay has. What made it necessary need not be a conflict: it may be a stale prepared statement.
 func hasDiverged(err error) bool {
@@ -179,11 +187,9 @@ func runForeign(ctx context.Context, db *sql.DB, opts *sql.TxOptions, stx *sql.T
 	}
 	started := time.Now()
 	for attempt := 1; ; attempt++ {
-		err := runOnce(stx, fn)
+		err := runOnce(ctx, stx, fn)
 		wait := policy.backoff(attempt, rand.Float64)
 		switch {
-		case errors.Is(err, sql.ErrTxDone):
-			return cmp.Or(ctx.Err(), errEndedInside)
 		case !isConflict(err), !policy.enabled():
 			return err
 		case attempt >= policy.MaxAttempts:
@@ -200,10 +206,14 @@ func runForeign(ctx context.Context, db *sql.DB, opts *sql.TxOptions, stx *sql.T
 	}
 }
 
-func runOnce(stx *sql.Tx, fn func(*sql.Tx) error) error {
+func runOnce(ctx context.Context, stx *sql.Tx, fn func(*sql.Tx) error) error {
 	defer func() { _ = stx.Rollback() }() // also on a panic of fn; after a commit it does nothing
-	if err := fn(stx); err != nil {
-		return err
+	err := fn(stx)
+	if err == nil {
+		err = stx.Commit()
 	}
-	return stx.Commit()
+	if errors.Is(err, sql.ErrTxDone) {
+		return txDone(ctx, stx, err)
+	}
+	return err
 }
