@@ -79,7 +79,7 @@ func TestBackoff(t *testing.T) {
 		6:             320 * time.Millisecond,
 		7:             500 * time.Millisecond,
 		1000:          500 * time.Millisecond,
-		math.MaxInt64: 500 * time.Millisecond,
+		math.MaxInt: 500 * time.Millisecond,
 	} {
 		assert.Equal(t, want, p.backoff(n, half), "wait %d", n)
 	}
