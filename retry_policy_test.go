@@ -72,13 +72,13 @@ func TestBackoff(t *testing.T) {
 	p := DefaultRetryPolicy()
 	half := func() float64 { return 0.5 }
 	for n, want := range map[int]time.Duration{
-		0:             10 * time.Millisecond,
-		1:             10 * time.Millisecond,
-		2:             20 * time.Millisecond,
-		3:             40 * time.Millisecond,
-		6:             320 * time.Millisecond,
-		7:             500 * time.Millisecond,
-		1000:          500 * time.Millisecond,
+		0:           10 * time.Millisecond,
+		1:           10 * time.Millisecond,
+		2:           20 * time.Millisecond,
+		3:           40 * time.Millisecond,
+		6:           320 * time.Millisecond,
+		7:           500 * time.Millisecond,
+		1000:        500 * time.Millisecond,
 		math.MaxInt: 500 * time.Millisecond,
 	} {
 		assert.Equal(t, want, p.backoff(n, half), "wait %d", n)
