@@ -146,7 +146,10 @@ func TestCloseWhileWaiting(t *testing.T) {
 	b.waitForLock()
 	require.NoError(t, w.Close())
 	require.NoError(t, w.Close())
-	assert.Equal(t, "EOF", b.next())
+	for answer := b.next(); answer != "EOF"; answer = b.next() {
+		// Where a's connection goes first, so does its lock, and b may get an answer before its own is cut.
+		require.Contains(t, []string{"C UPDATE 1", "Z I"}, answer)
+	}
 	b.waitForEnd()
 	_, err := Start(Config{})
 	require.Error(t, err)
