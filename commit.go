@@ -131,9 +131,7 @@ func (t *tx) commitNothing(ctx context.Context) error {
 		t.state, t.outcome = txCommitted, outcomeCommitted
 		return nil
 	}
-	if failed, ok := errors.AsType[*openingError](err); ok {
-		err = failed.err
-	}
+	err, _ = asOpening(err)
 	return err
 }
 
@@ -178,9 +176,7 @@ func (t *tx) commitAnswer(tag pgconn.CommandTag, err error) error {
 }
 
 func (t *tx) ambiguous(err error) error {
-	if failed, ok := errors.AsType[*openingError](err); ok {
-		err = failed.err
-	}
+	err, _ = asOpening(err)
 	err = &AmbiguousCommitError{err: err}
 	_ = t.rollback()
 	t.give(txLost, outcomeAmbiguous, err)

@@ -73,8 +73,7 @@ func (h *history) hasDDL() bool {
 // record puts a statement on record before it is sent. It gives the record in any case, for what is observed of the answer.
 func (t *tx) record(s *statement) *record {
 	if !t.explicit {
-		// Of a text with several statements, and of a procedure, a part may have been committed.
-		t.aside = t.aside || !isSingleStatement(s.sql) || !mayRunAgain(s.sql)
+		t.aside = t.aside || mayCommitPart(s.sql)
 		t.c.forceSavepoint = t.c.forceSavepoint || setsForceSavepointRestart(s.sql)
 		r := &t.c.lone
 		*r = record{statement: *s}
@@ -98,7 +97,8 @@ func (t *tx) put(r *record) {
 	case t.history.bytes+r.size() > t.policy.MaxBytes:
 		t.unreplayable(causeBytes)
 	default:
-		r.ddl, r.commits = isDDL(r.sql), mayCommit(r.sql)
+		r.ddl = isDDL(r.sql)
+		r.commits = r.ddl || mayCommitPart(r.sql)
 		t.history.add(r)
 		t.c.connector.metrics.historyBytes(r.size())
 	}
@@ -131,9 +131,11 @@ func (t *tx) forget() {
 }
 
 // mayCommit says whether a statement of the application can commit the transaction that it runs in.
-func mayCommit(sql string) bool {
-	return !isSingleStatement(sql) || !mayRunAgain(sql) || isDDL(sql)
-}
+func mayCommit(sql string) bool { return mayCommitPart(sql) || isDDL(sql) }
+
+// mayCommitPart says whether a statement may have committed a part of what it does when it fails: of a text with several statements,
+// and of a procedure, it can.
+func mayCommitPart(sql string) bool { return !isSingleStatement(sql) || !mayRunAgain(sql) }
 
 // marked is for how many rows, the first ones, a divergence can be told to the row.
 const marked = 32

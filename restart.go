@@ -1,7 +1,6 @@
 package cockroachdb
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -35,8 +34,8 @@ func (t *tx) restart(ctx context.Context, conflict error, at place, live *record
 			return answer{}, err
 		}
 		a, err := t.rerun(ctx, live)
-		if failed, ok := err.(*openingError); ok && conflictOf(failed.err) != nil { //nolint:errorlint // made by this package
-			err = failed.err // BEGIN lost: nothing ran
+		if cause, ok := asOpening(err); ok && conflictOf(cause) != nil {
+			err = cause // BEGIN lost: nothing ran
 		}
 		switch {
 		case conflictOf(err) == nil:
@@ -53,9 +52,9 @@ func (t *tx) restart(ctx context.Context, conflict error, at place, live *record
 func (t *tx) rerun(ctx context.Context, live *record) (answer, error) {
 	for {
 		a, err := t.replay(ctx, live)
-		var failed *openingError
+		_, refused := asOpening(err)
 		switch {
-		case errors.As(err, &failed) && t.opening != nil:
+		case refused && t.opening != nil:
 		case errors.Is(err, errStaleInReplay):
 			t.opening = t.atOnce()
 		default:
@@ -96,7 +95,7 @@ func (t *tx) nextAttempt(ctx context.Context, conflict error, at place) error {
 	if bound := t.spent(); bound != "" {
 		return t.exhausted(bound)
 	}
-	if err := cmp.Or(ctx.Err(), t.ctx.Err()); err != nil {
+	if err := firstErr(ctx, t.ctx); err != nil {
 		return err
 	}
 	if err := t.queue(ctx); err != nil {

@@ -198,12 +198,12 @@ func (t *tx) opened(sent bool, err error) (again bool) {
 	}
 	opening := t.opening
 	t.opening, t.sent = nil, true
-	var failed *openingError
-	if !errors.As(err, &failed) {
+	cause, refused := asOpening(err)
+	if !refused {
 		t.begun = true
 		return false
 	}
-	if opening[0] == sqlRollbackTo && conflictOf(failed.err) == nil && !t.c.pg.IsClosed() {
+	if opening[0] == sqlRollbackTo && conflictOf(cause) == nil && !t.c.pg.IsClosed() {
 		// Some errors leave a transaction that can't be taken back to its savepoint (0A000).
 		t.opening = t.beginning(false)
 		return true
@@ -224,10 +224,7 @@ func (t *tx) told(err error, sql string) error {
 	if unsent {
 		sql = "" // and so has committed nothing
 	}
-	failed, ok := err.(*openingError) //nolint:errorlint // wrapped in an outcome it is told already
-	if ok {
-		err = failed.err
-	}
+	err, refused := asOpening(err)
 	switch {
 	case t.state != txLive:
 		return err
@@ -236,7 +233,7 @@ func (t *tx) told(err error, sql string) error {
 	case codeOf(err) == "" && !unsent:
 		t.c.die() // not the server's answer: there is no telling what the connection is good for
 		return t.lose(err, sql)
-	case ok:
+	case refused:
 		t.give(txConflict, outcomeFailed, err) // there is no transaction for further statements to be part of
 	case t.endedUnasked():
 		t.overUnasked()
@@ -253,9 +250,7 @@ func (t *tx) give(state txState, o outcome, err error) {
 // lose is the end of a transaction whose connection died. Nothing was committed, unless the statement that was under way may
 // have done so itself.
 func (t *tx) lose(err error, sql string) error {
-	if failed, ok := err.(*openingError); ok { //nolint:errorlint // made by this package
-		err = failed.err
-	}
+	err, _ = asOpening(err)
 	switch {
 	case t.state == txOver: // the application has ended it
 		t.give(txLost, outcomeOver, err)

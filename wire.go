@@ -16,6 +16,14 @@ type openingError struct{ err error }
 func (e *openingError) Error() string { return e.err.Error() }
 func (e *openingError) Unwrap() error { return e.err }
 
+// asOpening takes an error out of openingError, and says whether it was in one. Wrapped in an outcome it is told already.
+func asOpening(err error) (error, bool) {
+	if failed, ok := err.(*openingError); ok { //nolint:errorlint // made right here
+		return failed.err, true
+	}
+	return err, false
+}
+
 // unsentError says that nothing was sent, for certain. pgconn.SafeToRetry won't do for that: it says so, too, of a connection that
 // died after a statement had been sent, and in the simple protocol hides why.
 type unsentError struct{ err error }
