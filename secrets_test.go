@@ -88,7 +88,7 @@ func quiet(t testing.TB, err error) {
 	}
 	prints(t, err)
 	inner := []error{errors.Unwrap(err)}
-	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // one level at a time
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		inner = many.Unwrap()
 	}
 	for _, e := range inner {

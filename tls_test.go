@@ -125,7 +125,7 @@ func openAt(t testing.TB, srv *fakepg.Server, host, query string) (*sql.DB, erro
 	t.Helper()
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(strings.TrimSuffix(srv.DSN(), "/fake?sslmode=disable"), "postgresql://app@"))
 	require.NoError(t, err)
-	cfg, err := cockroachdb.ParseConfig("postgresql://app:pw@" + net.JoinHostPort(host, port) + "/fake?" + query)
+	cfg, err := cockroachdb.ParseConfig("postgresql://app:" + planted + "@" + net.JoinHostPort(host, port) + "/fake?" + query)
 	if err != nil {
 		return nil, err
 	}
@@ -219,8 +219,10 @@ func TestTLSVerification(t *testing.T) {
 			case unencrypted:
 				require.NoError(t, err)
 				assert.Nil(t, <-states)
+				assert.Equal(t, 1, srv.PlainStarts())
 			default:
 				require.ErrorContains(t, err, tc.want)
+				assert.False(t, shows(err.Error()), err)
 				assert.Zero(t, srv.Connections(), "user and password were not sent")
 				assert.Zero(t, srv.PlainStarts(), "nor anything in the clear")
 			}
