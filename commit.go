@@ -1,7 +1,9 @@
 package cockroachdb
 
 import (
+	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -12,6 +14,9 @@ import (
 
 // Commit commits. A conflict is absorbed like any other. See [AmbiguousCommitError] for when the outcome is unknown.
 func (t *tx) Commit() error {
+	if t.c.tx != t {
+		return cmp.Or(t.failure, t.ctx.Err(), sql.ErrTxDone)
+	}
 	defer t.end()
 	if t.state == txCommitted {
 		return nil
@@ -194,8 +199,12 @@ func (t *tx) notSent(err error) error {
 	return err
 }
 
-// Rollback rolls back. It returns nil where the transaction is rolled back for certain, be it because the connection is gone.
+// Rollback rolls back. It returns nil where the transaction is rolled back for certain, be it because the connection is gone. Once the
+// transaction has ended the connection may be in another one, which it leaves alone.
 func (t *tx) Rollback() error {
+	if t.c.tx != t {
+		return nil
+	}
 	defer t.end()
 	if t.outcome == "" {
 		t.outcome = outcomeRolledBack

@@ -174,6 +174,9 @@ func (c *Conn) ready(ctx context.Context) (*tx, error) {
 	if err := t.refuse(); err != nil {
 		return nil, err
 	}
+	if t.explicit && t.ctx.Err() != nil {
+		return nil, t.ctx.Err() // it is about to be rolled back, and what is sent now would be with it
+	}
 	if t.started.IsZero() {
 		t.started = time.Now()
 	}
@@ -252,7 +255,7 @@ func (c *Conn) Ping(ctx context.Context) error {
 // ResetSession is called before a connection is used again. One that the server closed, or is about to close, is seen here; it
 // costs a round trip only if the server has sent something since.
 func (c *Conn) ResetSession(ctx context.Context) error {
-	if c.pg.IsClosed() || c.pg.TxStatus() != statusIdle || c.check(ctx) != nil {
+	if c.tx != nil || c.pg.IsClosed() || c.pg.TxStatus() != statusIdle || c.check(ctx) != nil {
 		return driver.ErrBadConn
 	}
 	if reset := c.connector.cfg.ResetSession; reset != nil {

@@ -170,5 +170,6 @@ func (e *ConnectionLostError) Unwrap() error { return e.err }
 
 var (
 	errRowsOpen  = errors.New("cockroachdb: the rows of an earlier query are still open on this connection: read them to the end or close them first")
+	errTxOpen    = errors.New("cockroachdb: a transaction is open on this connection: commit it or roll it back before beginning another")
 	errTxAborted = &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "25P02", Message: "current transaction is aborted, commands ignored until end of transaction block"}
 )

@@ -79,6 +79,9 @@ type tx struct {
 // BeginTx starts a transaction. Nothing is sent: BEGIN and the savepoint travel with the first statement. The context covers
 // the whole transaction, as database/sql says, and may carry a policy ([WithRetryPolicy], [WithoutRetries]).
 func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	if err := c.endBefore(); err != nil {
+		return nil, err
+	}
 	if c.pg.IsClosed() {
 		return nil, driver.ErrBadConn
 	}
@@ -100,6 +103,18 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	}
 	c.tx = t
 	return t, nil
+}
+
+// endBefore ends the connection's transaction before, if its context has ended: database/sql rolls that back in a goroutine of its own,
+// which may come round to it when the next one has begun.
+func (c *Conn) endBefore() error {
+	switch {
+	case c.tx == nil:
+		return nil
+	case c.tx.ctx.Err() == nil:
+		return errTxOpen
+	}
+	return c.tx.Rollback()
 }
 
 // Begin starts a transaction with the defaults.
