@@ -83,6 +83,10 @@ func (cu *cursor) recover(err error) {
 	t := cu.t
 	for err != nil {
 		switch {
+		case !t.explicit && cu.rec.shown && !onlyReads(cu.rec.sql):
+			// Run again it would be committed before it could be compared.
+			cu.finish(pgconn.CommandTag{}, err)
+			return
 		case t.absorbs(err), t.retries(err) && isCommit(cu.rec.sql): // a COMMIT that loses has committed nothing
 			cu.ans, err = t.restart(cu.ctx, err, cu.place(), cu.rec)
 		case cu.renewable(err):

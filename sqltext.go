@@ -109,6 +109,26 @@ func mayRunAgain(sql string) bool {
 	return true
 }
 
+// onlyReads reports whether sql reads and does not write, as far as its text tells: a function that it calls may write all the same.
+func onlyReads(sql string) bool {
+	s := sqlScanner{sql: sql}
+	word := s.firstWord()
+	if !isKeyword(word, "select") && !isKeyword(word, "values") && !isKeyword(word, "table") && !isKeyword(word, "show") {
+		return false
+	}
+	for token := s.next(); token != tokenEnd; token = s.next() {
+		if token != tokenWord {
+			continue
+		}
+		for _, write := range [...]string{"insert", "upsert", "update", "delete", "merge"} { // CockroachDB: SELECT … FROM [INSERT …]
+			if isKeyword(s.text(), write) {
+				return false
+			}
+		}
+	}
+	return !s.odd
+}
+
 // isCommit reports whether sql is a COMMIT and nothing else.
 func isCommit(sql string) bool {
 	s := sqlScanner{sql: sql}

@@ -210,6 +210,22 @@ func FuzzClassify(f *testing.F) {
 	})
 }
 
+func TestOnlyReads(t *testing.T) {
+	for _, sql := range []string{
+		"SELECT 1", "select inserted, \"update\", 'delete' FROM t -- merge", "; SELECT 1", "VALUES (1)", "TABLE t", "SHOW ALL",
+	} {
+		assert.True(t, onlyReads(sql), "%q", sql)
+	}
+	for _, sql := range []string{
+		"", "INSERT INTO t VALUES (1) RETURNING k", "WITH a AS (DELETE FROM t RETURNING k) SELECT k FROM a", "(SELECT 1)",
+		"SELECT k FROM [INSERT INTO t VALUES (1) RETURNING k]", "SELECT k FROM [upsert INTO t VALUES (1) RETURNING k]",
+		"SELECT k FROM [UPDATE t SET k = 1 RETURNING k]", "SELECT k FROM [DELETE FROM t RETURNING k]", "CALL p()", "EXECUTE p",
+		"SELECT 'a'::b'\\'", "SELECT a$x$ INSERT $x$",
+	} {
+		assert.False(t, onlyReads(sql), "%q", sql)
+	}
+}
+
 func TestClassifyAllocatesNothing(t *testing.T) {
 	for _, sql := range []string{
 		"SELECT v FROM kv WHERE k = $1", "INSERT INTO kv VALUES ($1, $2);", "UPDATE kv SET v = v + $1 WHERE k = $2", "DELETE FROM kv",
