@@ -222,7 +222,10 @@ func (f *flight) depart() error {
 	}
 	for range f.doomed {
 		if _, err := f.pipe.GetResults(); err != nil {
-			return f.fail(err)
+			if err = f.fail(err); len(f.opening) > 0 {
+				err = f.openingFailed(err)
+			}
+			return err
 		}
 	}
 	for _, sql := range f.opening {
