@@ -182,6 +182,9 @@ func (t *tx) commitAnswer(tag pgconn.CommandTag, err error) error {
 
 func (t *tx) ambiguous(err error) error {
 	err, _ = asOpening(err)
+	if isConflict(err) {
+		err = errLostInCommit // who looks for conflicts would run it again
+	}
 	err = &AmbiguousCommitError{err: err}
 	_ = t.rollback()
 	t.give(txLost, outcomeAmbiguous, err)

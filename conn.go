@@ -72,7 +72,7 @@ func (t *tx) handOver() {
 	if t.started.IsZero() {
 		t.started = time.Now()
 	}
-	err := t.attempt(t.ctx, func(opening []string) (bool, error) {
+	err := t.attempt(t.ctx, "", func(opening []string) (bool, error) {
 		if t.state != txLive || len(opening) == 0 {
 			return false, nil
 		}

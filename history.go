@@ -98,7 +98,7 @@ func (t *tx) put(r *record) {
 		t.unreplayable(causeBytes)
 	default:
 		r.ddl = isDDL(r.sql)
-		r.commits = r.ddl || mayCommitPart(r.sql)
+		r.commits = mayCommit(r.sql)
 		t.history.add(r)
 		t.c.connector.metrics.historyBytes(r.size())
 	}
@@ -131,7 +131,7 @@ func (t *tx) forget() {
 }
 
 // mayCommit says whether a statement of the application can commit the transaction that it runs in.
-func mayCommit(sql string) bool { return mayCommitPart(sql) || isDDL(sql) }
+func mayCommit(sql string) bool { return mayCommitPart(sql) || isDDL(sql) || mayBeDDL(sql) }
 
 // mayCommitPart says whether a statement may have committed a part of what it does when it fails: of a text with several statements,
 // and of a procedure, it can.

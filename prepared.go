@@ -245,8 +245,11 @@ func (c *Conn) parse(ctx context.Context, t *tx, name, sql string) (p *prepared,
 		defer func() { c.trace.prepare.TracePrepareEnd(ctx, c.pc, pgx.TracePrepareEndData{Err: err}) }()
 	}
 	var desc *pgconn.StatementDescription
-	tried := false
-	err = t.attempt(ctx, func(opening []string) (sent bool, err error) {
+	tried, ddl := false, ""
+	if isDDL(sql) || mayBeDDL(sql) {
+		ddl = sql // to parse it is enough
+	}
+	err = t.attempt(ctx, ddl, func(opening []string) (sent bool, err error) {
 		if tried && name != "" { // the server may know the name since the last try, though that failed
 			name = c.statements.newName()
 		}

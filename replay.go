@@ -38,6 +38,9 @@ func (t *tx) replay(ctx context.Context, live *record) (answer, error) {
 			a, err = t.replayPipeline(ctx, i, segment, live)
 		}
 		if err != nil {
+			if _, unsent := asUnsent(err); !unsent && t.lostInCommit(segment[0].sql) {
+				err = t.ambiguous(err)
+			}
 			return answer{}, err
 		}
 		if t.explicit && a.result == nil && t.c.pg.TxStatus() == statusIdle {

@@ -81,6 +81,19 @@ func isDDL(sql string) bool {
 	return false
 }
 
+// mayBeDDL reports whether sql is a statement that CockroachDB takes for DDL though it looks like none, or that may hold one:
+// EXECUTE of what PREPARE has prepared, EXPLAIN ANALYZE, ANALYZE (which is CREATE STATISTICS).
+func mayBeDDL(sql string) bool {
+	s := sqlScanner{sql: sql}
+	word := s.firstWord()
+	for _, other := range [...]string{"execute", "explain", "analyze", "analyse", "vacuum", "discard", "import", "restore", "backup"} {
+		if isKeyword(word, other) {
+			return true
+		}
+	}
+	return false
+}
+
 // mayRunAgain reports whether sql, run in a transaction that is rolled back to where it began, may be run again in the
 // next attempt. What may not is what a rollback does not undo or what can end the transaction in the middle: CALL and
 // DO (a procedure may COMMIT), BEGIN, COMMIT and their like, the release of a restart savepoint, which is a commit, and

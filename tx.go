@@ -186,22 +186,27 @@ func (t *tx) refuse() error {
 	return nil
 }
 
-// attempt runs send, of whose answer the application has seen nothing, and runs it again after each conflict that was absorbed.
-func (t *tx) attempt(ctx context.Context, send func(opening []string) (sent bool, err error)) error {
+// attempt runs send, of whose answer the application has seen nothing, and runs it again after each conflict that was absorbed. sql is
+// the statement's text if it may commit the transaction, be it only parsed.
+func (t *tx) attempt(ctx context.Context, sql string, send func(opening []string) (sent bool, err error)) error {
 	for {
 		sent, err := send(t.opening)
 		if t.opened(sent, err) {
 			continue
 		}
 		if t.absorbs(err) {
+			if t.lostInCommit(sql) {
+				return t.ambiguous(errLostInCommit)
+			}
 			if _, err = t.restart(ctx, err, placeStatement, nil); err == nil {
 				continue
 			}
+			sql = "" // it was not sent in the attempt that failed
 		}
 		if !t.explicit {
 			t.leaveLane()
 		}
-		return t.told(err, "")
+		return t.told(err, sql)
 	}
 }
 
