@@ -214,7 +214,7 @@ func clone(values [][]byte) [][]byte {
 // chosenFormats are the result formats that the application asked for itself.
 func (r *request) chosenFormats(desc *pgconn.StatementDescription) []int16 {
 	if r.formatsByOID == nil {
-		return r.formats
+		return slices.Clone(r.formats) // the record is by value
 	}
 	formats := make([]int16, len(desc.Fields))
 	for i := range formats {
