@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"unsafe"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // history is the record of a transaction: what it ran, by value, and what of the answers the application has seen.
@@ -38,6 +40,25 @@ type observation struct {
 	asked    bool  // it has asked how many rows were affected
 
 	code string // it was given an error with this SQLSTATE; "" for success
+	said uint64 // the digest of what else that error says
+}
+
+// fail notes the error that the application is given.
+func (o *observation) fail(err *pgconn.PgError) { o.code, o.said = err.Code, digestOfError(err) }
+
+// digestOfError is a digest of what an application may act on: not of where in the server's source, or in the statement, it came up.
+func digestOfError(err *pgconn.PgError) uint64 {
+	var h maphash.Hash
+	h.SetSeed(digestSeed)
+	for _, text := range [...]string{
+		err.Message, err.Detail, err.Hint, err.SchemaName, err.TableName, err.ColumnName, err.DataTypeName, err.ConstraintName,
+	} {
+		var size [8]byte
+		binary.BigEndian.PutUint64(size[:], uint64(len(text)))
+		_, _ = h.Write(size[:])
+		_, _ = h.WriteString(text)
+	}
+	return h.Sum64()
 }
 
 // add puts r at the end of the record.

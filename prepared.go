@@ -263,7 +263,7 @@ func (c *Conn) parse(ctx context.Context, t *tx, name, sql string) (p *prepared,
 
 	var pgErr *pgconn.PgError
 	if t.explicit && errors.As(err, &pgErr) {
-		t.record(&statement{form: formParse, sql: sql}).code = pgErr.Code
+		t.record(&statement{form: formParse, sql: sql}).fail(pgErr)
 	}
 	return nil, err
 }

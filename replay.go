@@ -151,6 +151,8 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err er
 		differs = &DivergenceError{Kind: DivergedColumns}
 	case codeOf(err) != r.code && (err != nil || differs == nil || !r.shown):
 		differs = &DivergenceError{Kind: DivergedSQLState, was: r.code, is: codeOf(err)}
+	case err != nil && differs == nil && r.otherError(err):
+		differs = &DivergenceError{Kind: DivergedError}
 	}
 	if differs != nil {
 		return diverged(n, differs, &a)
@@ -168,6 +170,12 @@ func diverged(n int, differs *DivergenceError, a *answer) error {
 // isStatementError says whether err is the server's answer to a statement, and no conflict.
 func (t *tx) isStatementError(err error) bool {
 	return codeOf(err) != "" && conflictOf(err) == nil && !t.c.pg.IsClosed()
+}
+
+// otherError says whether an error with the SQLSTATE that was shown says something else.
+func (r *record) otherError(err error) bool {
+	pgErr, ok := err.(*pgconn.PgError) //nolint:errorlint // the server's own answer
+	return ok && digestOfError(pgErr) != r.said
 }
 
 // otherColumns says whether the server could not give the columns in the formats that were asked for, because there are more or

@@ -321,7 +321,7 @@ func (t *tx) answered(r *record, tag pgconn.CommandTag, err error) {
 	r.settle()
 	r.affected = tag.RowsAffected()
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
-		r.code = pgErr.Code
+		r.fail(pgErr)
 	}
 	if !t.explicit || t.state != txLive || t.c.pg.IsClosed() {
 		return
