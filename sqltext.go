@@ -29,6 +29,16 @@ func isSingleStatement(sql string) bool {
 	}
 }
 
+// isBlank reports whether sql may hold no statement at all.
+func isBlank(sql string) bool {
+	s := sqlScanner{sql: sql}
+	token := s.next()
+	for token == tokenSemicolon {
+		token = s.next()
+	}
+	return token == tokenEnd
+}
+
 // restartSavepoint reports whether sql is a SAVEPOINT statement whose name CockroachDB takes for a restart savepoint's:
 // one that begins with cockroach_restart, in any case if it is not quoted, in lower case if it is.
 func restartSavepoint(sql string) bool {
