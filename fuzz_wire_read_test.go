@@ -31,6 +31,7 @@ type execution struct {
 	tag    string
 	state  string // SQLSTATEs of the errors: of two, either may be told
 	ending ending
+	idle   bool // the server was in no transaction when it came
 }
 
 type ending uint8
@@ -82,6 +83,10 @@ func (t *transcript) executions() (all []execution, fit bool) {
 			readLoosely(&request[0], answer)
 		case len(request) > 0:
 			readStrictly(request, steps, answer)
+		}
+		before := answers[n-1]
+		for i := range request {
+			request[i].idle = before[len(before)-1].body() == "I"
 		}
 		all = append(all, request...)
 		if last := len(request) - 1; last >= 0 && request[last].ending == unanswered && n+1 < len(answers) {

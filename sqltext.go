@@ -99,6 +99,9 @@ func isDDL(sql string) bool {
 func mayRunAgain(sql string) bool {
 	s := sqlScanner{sql: sql}
 	word := s.firstWord()
+	if s.odd {
+		return false // a comment that one of the servers takes for ended, and there may be anything behind it
+	}
 	switch len(word) {
 	case len("do"):
 		return !isKeyword(word, "do")
@@ -147,7 +150,7 @@ func (s *sqlScanner) restOfReleaseCommits() bool {
 	if isKeyword(s.word(), "savepoint") {
 		name = *s
 	}
-	return name.nextIsRestartName()
+	return name.nextIsRestartName() || name.odd
 }
 
 // restOfRollbackHasTo reports, behind ROLLBACK, whether it is a rollback to a savepoint.

@@ -156,6 +156,7 @@ func TestMayRunAgain(t *testing.T) {
 		"CALL p()", "call p()", "/* x */ CALL p()", "; CALL p()", "DO $$ BEGIN COMMIT; END $$", "BEGIN", "START TRANSACTION",
 		"COMMIT", "commit and chain", "COMMIT PREPARED 'x'", "END", "ABORT", "ROLLBACK", "rollback work", "ROLLBACK AND CHAIN",
 		"ROLLBACK PREPARED 'x'", "PREPARE TRANSACTION 'x'", "PREPARE s AS SELECT 1", "DEALLOCATE s", "DEALLOCATE ALL",
+		"--\rCOMMIT", "-- a\r/**/end", "RELEASE --\r cockroach_restart", "ROLLBACK --\r TO app",
 		"EXECUTE s", "execute s(1)", "EXPLAIN ANALYZE CREATE TABLE t (k INT)", "explain (analyze) call p()",
 		"RELEASE SAVEPOINT cockroach_restart", "RELEASE Cockroach_Restart_2", `RELEASE "cockroach_restart"`,
 	} {
