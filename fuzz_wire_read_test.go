@@ -2,7 +2,6 @@ package cockroachdb_test
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"slices"
 	"strings"
@@ -211,13 +210,14 @@ func readStrictly(request []execution, steps []byte, answer []frame) {
 	}
 }
 
-func stateIn(f frame) string {
+// stateIn is the SQLSTATE of an error, or all of them if it has more than one.
+func stateIn(f frame) (state string) {
 	for field := range strings.SplitSeq(f.body(), "\x00") {
 		if strings.HasPrefix(field, "C") {
-			return cmp.Or(field[1:], "?")
+			state += " " + field[1:]
 		}
 	}
-	return "?"
+	return state
 }
 
 // cells takes a DataRow's body apart; nil stands for NULL. ok is false if it is malformed.
