@@ -179,7 +179,7 @@ func readStrictly(request []execution, steps []byte, answer []frame) {
 			return
 		}
 		if answer[0].kind() == 'E' {
-			for ; i < len(request); i++ {
+			for i = min(i, len(request)-1); i < len(request); i++ { // at Sync it is the last one's
 				request[i].ending, request[i].state = failed, stateIn(answer[0])
 			}
 			return
