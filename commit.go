@@ -142,11 +142,15 @@ func (t *tx) commitNothing(ctx context.Context) error {
 
 // commitAnswer says what the answer to RELEASE, or to a COMMIT alone, means.
 func (t *tx) commitAnswer(tag pgconn.CommandTag, err error) error {
-	if err == nil {
-		if tag.String() == sqlRollback {
-			t.outcome = outcomeFailed
-			return pgx.ErrTxCommitRollback
-		}
+	switch {
+	case err != nil:
+	case tag.String() == sqlRollback:
+		t.outcome = outcomeFailed
+		return pgx.ErrTxCommitRollback
+	case tag.String() != sqlCommit:
+		t.c.die()
+		return t.ambiguous(errProtocol)
+	default:
 		t.outcome = outcomeCommitted
 		if t.state == txLive {
 			t.state = txCommitted

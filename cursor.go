@@ -57,7 +57,7 @@ func (cu *cursor) next() bool {
 		if cu.ans.result != nil {
 			cu.fields = cu.ans.result.FieldDescriptions()
 		}
-		tag, err := cu.ans.close()
+		tag, err := t.c.concluded(&cu.rec.statement, &cu.ans)
 		if cu.ans.control && t.state == txLive && t.explicit {
 			t.overUnasked() // the text held a COMMIT or BEGIN of its own: a part of the record is committed
 		}

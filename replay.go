@@ -137,7 +137,7 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err er
 		differs = &DivergenceError{Kind: DivergedEndOfRows, Row: 1}
 	}
 	if err == nil && differs == nil {
-		tag, differs, err = r.compareEnd(&a)
+		tag, differs, err = t.c.compareEnd(r, &a)
 	}
 	switch {
 	case err != nil && a.control:
@@ -222,9 +222,9 @@ func (r *record) compareRows(a *answer) (*DivergenceError, error) {
 }
 
 // compareEnd reads the rest of the answer.
-func (r *record) compareEnd(a *answer) (pgconn.CommandTag, *DivergenceError, error) {
+func (c *Conn) compareEnd(r *record, a *answer) (pgconn.CommandTag, *DivergenceError, error) {
 	more := r.end && a.next()
-	tag, err := a.close()
+	tag, err := c.concluded(&r.statement, a)
 	if more {
 		return tag, &DivergenceError{Kind: DivergedEndOfRows, Row: r.rows + 1}, err
 	}

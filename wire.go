@@ -90,6 +90,16 @@ func (a *answer) close() (pgconn.CommandTag, error) {
 	return a.tag, a.err
 }
 
+// concluded closes the answer to s. Without an error there must have been a command tag in it, unless there was no command.
+func (c *Conn) concluded(s *statement, a *answer) (pgconn.CommandTag, error) {
+	tag, err := a.close()
+	if err == nil && tag.String() == "" && s.form != formParse && !isBlank(s.sql) {
+		c.die()
+		err = errProtocol
+	}
+	return tag, err
+}
+
 // controls says whether a statement with this tag begins or commits a transaction.
 func controls(tag pgconn.CommandTag) bool {
 	switch tag.String() {
@@ -103,6 +113,9 @@ func (a *answer) keep(tag pgconn.CommandTag, err error) {
 	a.tag = tag
 	if a.err == nil {
 		a.err = bare(err)
+	}
+	if a.err == io.EOF { //nolint:errorlint // pgconn's for a malformed error; database/sql would take it for the end of the rows
+		a.err = errAnswerLost
 	}
 	if a.err != nil && pgconn.SafeToRetry(a.err) { // it is not: the statement was sent
 		a.err = cmp.Or(a.ctx.Err(), errAnswerLost)
@@ -158,6 +171,10 @@ func (c *Conn) sendSimple(ctx context.Context, sql string) (answer, error) {
 		return a, nil
 	}
 	_, err := a.close()
+	if err == nil {
+		c.die()
+		err = errProtocol
+	}
 	return a, err
 }
 
