@@ -2,15 +2,16 @@
 
 SHELL := /bin/bash
 
-# Every module of the repository, wherever it is; tools has no code of its own.
+# Every module of the repository, wherever it is; those in tools have no code of their own.
 MODULES := $(sort $(dir $(shell find . -name .git -prune -o -name testdata -prune -o -name go.mod -print)))
-TESTED  := $(filter-out ./tools/,$(MODULES))
+TESTED  := $(filter-out ./tools/%,$(MODULES))
 
 # The next Go, which must work as well as the oldest that go.mod allows. It comes through the module proxy.
 NEXT_GO := go1.27.3
 
 TEST_FLAGS ?= -race -shuffle=on -timeout=5m
 GOLANGCI   := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
+ACTIONLINT := go tool -modfile=$(CURDIR)/tools/actionlint/go.mod actionlint
 
 # each runs $(2) in each module of $(1), says where, and stops at the first that fails.
 each = @set -e; for m in $(1); do echo "== $$m: $(strip $(2))"; (cd $$m && $(2)); done
@@ -52,10 +53,16 @@ compiler:
 		echo "the race detector needs a C compiler: install gcc, or run make test TEST_FLAGS=-shuffle=on" >&2; exit 1; };; esac
 
 .PHONY: lint
-lint: ## vet, golangci-lint with gofumpt, and tidiness of every go.mod
+lint: ## vet, golangci-lint with gofumpt, tidiness of every go.mod, and the GitHub workflow
 	$(call each,$(TESTED),go vet ./...)
 	$(call each,$(TESTED),$(GOLANGCI) run)
 	$(call each,$(MODULES),go mod tidy -diff)
+	$(ACTIONLINT) .github/workflows/*.yml
+
+.PHONY: vuln
+vuln: ## known vulnerabilities in what the modules use; says so where their database is out of reach
+	tools/vuln-test
+	tools/vuln $(TESTED)
 
 .PHONY: fmt
 fmt: ## format everything, and tidy every go.mod

@@ -3,6 +3,8 @@ package cockroachdb
 import (
 	"context"
 	"database/sql/driver"
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -56,6 +58,21 @@ func newConn(cn *Connector, pc *pgx.Conn) *Conn {
 		statements:     newStatementCache(cfg.StatementCacheCapacity),
 		descriptions:   newStatementCache(cfg.DescriptionCacheCapacity),
 	}
+}
+
+// String says where the Conn leads, and nothing of what goes over it.
+func (c *Conn) String() string {
+	cc := c.pc.Config()
+	return fmt.Sprintf("cockroachdb.Conn{host=%s database=%s user=%s}", hostPort(cc.Host, cc.Port), cc.Database, cc.User)
+}
+
+// Format writes what String says, whatever the verb: the fields hold the arguments of the latest statements.
+func (c *Conn) Format(f fmt.State, _ rune) {
+	if c == nil || c.pc == nil {
+		_, _ = io.WriteString(f, "<nil>")
+		return
+	}
+	_, _ = io.WriteString(f, c.String())
 }
 
 // Conn gives the pgx connection, for what database/sql has no words for: COPY, large objects, notifications. What is done with

@@ -72,15 +72,24 @@ func (e *DivergenceError) Unwrap() error { return e.err }
 // brief is an error in the words of an own one. The server's message stays out of it: CockroachDB's conflicts quote keys, and so
 // what the application stores. Unwrap has it all.
 func brief(err error) string {
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	code := sqlState(err)
 	switch {
-	case !ok:
+	case code == "":
 		return err.Error()
-	case isConflict(pgErr):
-		return fmt.Sprintf("conflict (%s, SQLSTATE %s)", reasonOf(pgErr), pgErr.Code)
+	case isConflict(err):
+		return fmt.Sprintf("conflict (%s, SQLSTATE %s)", reasonOf(err), code)
 	}
-	return fmt.Sprintf("the server's error (SQLSTATE %s)", pgErr.Code)
+	return fmt.Sprintf("the server's error (SQLSTATE %s)", code)
 }
+
+// quietError is an error whose text leaves out that of the one which led to it, since that may quote an argument or a row's value.
+type quietError struct {
+	text string
+	err  error
+}
+
+func (e *quietError) Error() string { return e.text }
+func (e *quietError) Unwrap() error { return e.err }
 
 func codeOrSuccess(code string) string {
 	if code == "" {

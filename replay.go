@@ -128,7 +128,7 @@ func (t *tx) compareLive(n int, r *record, a answer, err error) (answer, error) 
 func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err error) error {
 	var differs *DivergenceError
 	var tag pgconn.CommandTag
-	_, end := t.c.trace.start(ctx, t.c.pc, r.sql, nil)
+	_, end := t.c.trace.start(ctx, t.c.pc, r.text(), nil)
 	defer func() { end(t.c.pc, tag, err) }()
 	switch {
 	case err == nil:

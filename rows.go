@@ -111,7 +111,7 @@ func (r *rows) Next(dest []driver.Value) error {
 		}
 		var err error
 		if dest[i], err = r.decode(i, src); err != nil {
-			return fmt.Errorf("convert field %d failed: %w", i, err)
+			return err
 		}
 	}
 	return nil
@@ -121,7 +121,12 @@ func (r *rows) decode(i int, src []byte) (driver.Value, error) {
 	if r.shape.decoders == nil {
 		r.shape.decoders = decodersFor(r.t.c.pc.TypeMap(), r.shape.fields)
 	}
-	return r.shape.decoders[i](src)
+	value, err := r.shape.decoders[i](src)
+	if err != nil {
+		return nil, &quietError{err: err, text: fmt.Sprintf(
+			"cockroachdb: column %d is not as its type says; the wrapped error has the reason, and may quote the value", i+1)}
+	}
+	return value, nil
 }
 
 // Close reads what is left of the answer. A conflict that only shows now is absorbed like any other; where it can't be, that may

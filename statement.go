@@ -1,6 +1,7 @@
 package cockroachdb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ const (
 type statement struct {
 	form          form
 	sql           string
+	template      string    // the text as the application gave it, where arguments have been written into sql; else ""
 	prepared      *prepared // nil for a statement that was not described
 	shape         *shape    // its columns, where they are known before it runs
 	values        [][]byte
@@ -34,9 +36,12 @@ type statement struct {
 	resultFormats []int16
 }
 
+// text is the statement without its arguments, for tracers.
+func (s *statement) text() string { return cmp.Or(s.template, s.sql) }
+
 // size is what recording the statement costs, in bytes.
 func (s *statement) size() int {
-	n := len(s.sql)
+	n := len(s.sql) + len(s.template)
 	for _, v := range s.values {
 		n += len(v)
 	}
@@ -176,7 +181,12 @@ func (c *Conn) encode(t *tx, r *request, p *prepared, f form) (statement, error)
 	}
 	if len(r.args) > 0 {
 		if err := c.builder.Build(c.pc.TypeMap(), desc, r.args); err != nil {
-			return statement{}, err
+			n := len(c.builder.ParamValues) // it stops at the first that fails
+			var oid uint32
+			if n < len(s.paramOIDs) {
+				oid = s.paramOIDs[n]
+			}
+			return statement{}, c.argumentError(n, r.args[n], oid, errors.Unwrap(err))
 		}
 		s.values, s.paramFormats = c.builder.ParamValues, c.builder.ParamFormats
 		if t.explicit { // the record outlives what the next statement is encoded into
@@ -192,6 +202,19 @@ func (c *Conn) encode(t *tx, r *request, p *prepared, f form) (statement, error)
 		s.shape = shapeOf(desc.Fields, s.resultFormats)
 	}
 	return s, nil
+}
+
+// argumentError is the error of an argument, counted from 0, that can't be encoded. The words of pgtype's Map quote the value; what
+// they wrap, such as the error of the argument's own Value method, is kept.
+func (c *Conn) argumentError(i int, arg any, oid uint32, err error) error {
+	typeName := "text" // what a parameter without a known type goes as
+	if t, ok := c.pc.TypeMap().TypeForOID(oid); ok {
+		typeName = t.Name
+	} else if oid != 0 {
+		typeName = fmt.Sprintf("the type with OID %d", oid)
+	}
+	return &quietError{err: errors.Unwrap(err), text: fmt.Sprintf(
+		"cockroachdb: argument $%d, a %T, can't be encoded as %s: pass a type that fits; the wrapped error has the reason, and may quote the value", i+1, arg, typeName)}
 }
 
 // clone copies encoded arguments into one piece of memory.
@@ -235,12 +258,16 @@ func (c *Conn) interpolated(r *request) (statement, error) {
 	for i, arg := range r.args {
 		var err error
 		if args[i], err = c.pc.TypeMap().Encode(0, pgx.TextFormatCode, arg, []byte{}); err != nil {
-			return statement{}, err
+			return statement{}, c.argumentError(i, arg, 0, err)
 		}
 	}
 	sql, err := interpolate(r.sql, args)
 	if err != nil {
 		return statement{}, err
 	}
-	return statement{form: formSimple, sql: sql}, nil
+	s := statement{form: formSimple, sql: sql}
+	if len(args) > 0 {
+		s.template = r.sql
+	}
+	return s, nil
 }
