@@ -17,6 +17,7 @@ type Conn struct {
 	pg        *pgconn.PgConn
 	mode      pgx.QueryExecMode
 	trace     tracing
+	socket    *socket
 
 	crdb           bool // the server is CockroachDB
 	forceSavepoint bool // its force_savepoint_restart may be on: every savepoint is a restart savepoint
@@ -51,6 +52,7 @@ func newConn(cn *Connector, pc *pgx.Conn) *Conn {
 		pg:             pc.PgConn(),
 		mode:           cfg.DefaultQueryExecMode,
 		trace:          newTracing(cfg.Tracer),
+		socket:         socketOf(pc.PgConn().Conn()),
 		crdb:           pc.PgConn().ParameterStatus("crdb_version") != "",
 		forceSavepoint: forceSavepointRestart(cfg.RuntimeParams),
 		statements:     newStatementCache(cfg.StatementCacheCapacity),
