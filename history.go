@@ -10,6 +10,7 @@ import (
 type history struct {
 	records []*record
 	bytes   int
+	room    room
 }
 
 // record is one statement of the transaction with its observation.
@@ -58,7 +59,7 @@ func (h *history) drop(r *record) bool {
 	return true
 }
 
-func (h *history) clear() { *h = history{} }
+func (h *history) clear() { h.records, h.bytes = nil, 0 }
 
 // hasDDL says whether the schema was changed.
 func (h *history) hasDDL() bool {
@@ -80,7 +81,8 @@ func (t *tx) record(s *statement) *record {
 		t.history.add(r)
 		return r
 	}
-	r := &record{statement: *s}
+	r := t.history.room.record()
+	r.statement = *s
 	t.watch(s.sql)
 	t.put(r)
 	return r
