@@ -1,10 +1,6 @@
 package cockroachdb
 
-import (
-	"encoding/binary"
-	"hash/maphash"
-	"unsafe"
-)
+import "unsafe"
 
 // history is the record of a transaction: what it ran, by value, and what of the answers the application has seen.
 type history struct {
@@ -138,49 +134,6 @@ func mayCommit(sql string) bool { return mayCommitPart(sql) || isDDL(sql) }
 // mayCommitPart says whether a statement may have committed a part of what it does when it fails: of a text with several statements,
 // and of a procedure, it can.
 func mayCommitPart(sql string) bool { return !isSingleStatement(sql) || !mayRunAgain(sql) }
-
-// marked is for how many rows, the first ones, a divergence can be told to the row.
-const marked = 32
-
-// digest is a running digest of the rows that were handed over: of the raw bytes of each value, with its length, a tag for
-// NULL, and a boundary for each row. The seed is the process's own, so that no data can be made to collide.
-type digest struct {
-	hash  maphash.Hash
-	rows  int64
-	marks [marked]uint32
-}
-
-func (d *digest) reset() {
-	d.hash.SetSeed(digestSeed)
-	d.rows = 0
-}
-
-// add takes one more row in.
-func (d *digest) add(row [][]byte) {
-	var head [5]byte
-	binary.BigEndian.PutUint32(head[1:], uint32(len(row)))
-	head[0] = 'R'
-	_, _ = d.hash.Write(head[:])
-	for _, value := range row {
-		if value == nil {
-			_ = d.hash.WriteByte('N')
-			continue
-		}
-		head[0] = 'V'
-		binary.BigEndian.PutUint32(head[1:], uint32(len(value)))
-		_, _ = d.hash.Write(head[:])
-		_, _ = d.hash.Write(value)
-	}
-	if d.rows < marked {
-		d.marks[d.rows] = uint32(d.hash.Sum64())
-	}
-	d.rows++
-}
-
-// sum is the digest of the rows so far, with the marks by which to find the first one that differs.
-func (d *digest) sum() (uint64, []uint32) {
-	return d.hash.Sum64(), d.marks[:min(d.rows, marked)]
-}
 
 // seen is the digest of the rows that the application was handed.
 func (o *observation) seen() (uint64, []uint32) {

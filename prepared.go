@@ -54,8 +54,6 @@ type shape struct {
 	digest   uint64
 }
 
-var digestSeed = maphash.MakeSeed()
-
 // shapeOf copies fields. Formats are those of the result: one for each column, one for all, or none for text.
 func shapeOf(fields []pgconn.FieldDescription, formats []int16) *shape {
 	s := &shape{fields: make([]pgconn.FieldDescription, len(fields)), names: make([]string, len(fields))}
