@@ -94,9 +94,7 @@ func (t *tx) sendCommit(ctx context.Context) error {
 		statements = commitWithRelease
 	}
 	f := t.c.launch(ctx, nil)
-	for _, sql := range statements {
-		f.pipe.SendQueryParams(sql, nil, nil, nil, nil)
-	}
+	f.begin(statements)
 	if err := f.depart(); err != nil {
 		if !f.sent {
 			return t.notSent(err)
@@ -242,6 +240,7 @@ func (t *tx) end() {
 	}
 	t.c.tx = nil
 	t.leaveLane()
+	t.c.keepForNext(t.history.records)
 	t.forget()
 	if t.outcome == outcomeCommitted && t.begun {
 		t.c.connector.throttle.committed()

@@ -1,8 +1,6 @@
 package cockroachdb
 
 import (
-	"encoding/binary"
-	"hash/maphash"
 	"unsafe"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -12,6 +10,7 @@ import (
 type history struct {
 	records []*record
 	bytes   int
+	room    room
 }
 
 // record is one statement of the transaction with its observation.
@@ -46,21 +45,6 @@ type observation struct {
 // fail notes the error that the application is given.
 func (o *observation) fail(err *pgconn.PgError) { o.code, o.said = err.Code, digestOfError(err) }
 
-// digestOfError is a digest of what an application may act on: not of where in the server's source, or in the statement, it came up.
-func digestOfError(err *pgconn.PgError) uint64 {
-	var h maphash.Hash
-	h.SetSeed(digestSeed)
-	for _, text := range [...]string{
-		err.Message, err.Detail, err.Hint, err.SchemaName, err.TableName, err.ColumnName, err.DataTypeName, err.ConstraintName,
-	} {
-		var size [8]byte
-		binary.BigEndian.PutUint64(size[:], uint64(len(text)))
-		_, _ = h.Write(size[:])
-		_, _ = h.WriteString(text)
-	}
-	return h.Sum64()
-}
-
 // add puts r at the end of the record.
 func (h *history) add(r *record) {
 	h.records = append(h.records, r)
@@ -79,7 +63,7 @@ func (h *history) drop(r *record) bool {
 	return true
 }
 
-func (h *history) clear() { *h = history{} }
+func (h *history) clear() { h.records, h.bytes = nil, 0 }
 
 // hasDDL says whether the schema was changed.
 func (h *history) hasDDL() bool {
@@ -101,7 +85,8 @@ func (t *tx) record(s *statement) *record {
 		t.history.add(r)
 		return r
 	}
-	r := &record{statement: *s}
+	r := t.history.room.record()
+	r.statement = *s
 	t.watch(s.sql)
 	t.put(r)
 	return r
@@ -157,49 +142,6 @@ func mayCommit(sql string) bool { return mayCommitPart(sql) || isDDL(sql) || may
 // mayCommitPart says whether a statement may have committed a part of what it does when it fails: of a text with several statements,
 // and of a procedure, it can.
 func mayCommitPart(sql string) bool { return !isSingleStatement(sql) || !mayRunAgain(sql) }
-
-// marked is for how many rows, the first ones, a divergence can be told to the row.
-const marked = 32
-
-// digest is a running digest of the rows that were handed over: of the raw bytes of each value, with its length, a tag for
-// NULL, and a boundary for each row. The seed is the process's own, so that no data can be made to collide.
-type digest struct {
-	hash  maphash.Hash
-	rows  int64
-	marks [marked]uint32
-}
-
-func (d *digest) reset() {
-	d.hash.SetSeed(digestSeed)
-	d.rows = 0
-}
-
-// add takes one more row in.
-func (d *digest) add(row [][]byte) {
-	var head [5]byte
-	binary.BigEndian.PutUint32(head[1:], uint32(len(row)))
-	head[0] = 'R'
-	_, _ = d.hash.Write(head[:])
-	for _, value := range row {
-		if value == nil {
-			_ = d.hash.WriteByte('N')
-			continue
-		}
-		head[0] = 'V'
-		binary.BigEndian.PutUint32(head[1:], uint32(len(value)))
-		_, _ = d.hash.Write(head[:])
-		_, _ = d.hash.Write(value)
-	}
-	if d.rows < marked {
-		d.marks[d.rows] = uint32(d.hash.Sum64())
-	}
-	d.rows++
-}
-
-// sum is the digest of the rows so far, with the marks by which to find the first one that differs.
-func (d *digest) sum() (uint64, []uint32) {
-	return d.hash.Sum64(), d.marks[:min(d.rows, marked)]
-}
 
 // seen is the digest of the rows that the application was handed.
 func (o *observation) seen() (uint64, []uint32) {

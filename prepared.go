@@ -17,6 +17,7 @@ import (
 type prepared struct {
 	name          string // "" for a description alone
 	desc          *pgconn.StatementDescription
+	paramFormats  []int16 // of the latest arguments: the next ones will be of the same types
 	resultFormats []int16
 	shape         *shape
 
@@ -34,6 +35,17 @@ func newPrepared(name, sql string, desc *pgconn.StatementDescription) *prepared 
 	return &prepared{name: name, desc: desc, resultFormats: formats, shape: shapeOf(desc.Fields, formats)}
 }
 
+// copyOf gives a copy of formats that stays as it is; mostly it has been made before.
+func (p *prepared) copyOf(formats []int16) []int16 {
+	if p == nil {
+		return slices.Clone(formats)
+	}
+	if !slices.Equal(p.paramFormats, formats) {
+		p.paramFormats = slices.Clone(formats)
+	}
+	return p.paramFormats
+}
+
 // shape is the columns of a result as the application sees them, and how their values are decoded.
 type shape struct {
 	fields   []pgconn.FieldDescription
@@ -41,8 +53,6 @@ type shape struct {
 	decoders []decoder
 	digest   uint64
 }
-
-var digestSeed = maphash.MakeSeed()
 
 // shapeOf copies fields. Formats are those of the result: one for each column, one for all, or none for text.
 func shapeOf(fields []pgconn.FieldDescription, formats []int16) *shape {

@@ -74,7 +74,8 @@ func (t *tx) replaySimple(ctx context.Context, n int, r, live *record) (answer, 
 }
 
 func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live *record) (answer, error) {
-	f := t.c.launch(ctx, t.opening)
+	last := len(segment) - 1
+	f := t.c.board(ctx, t.c.newTrain(ctx, segment[last].form == formParse), t.opening)
 	for _, r := range segment {
 		f.add(&r.statement)
 	}
@@ -83,7 +84,6 @@ func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live 
 	if err != nil {
 		return answer{}, err
 	}
-	last := len(segment) - 1
 	for i, r := range segment[:last] {
 		a, err := f.next()
 		if _, err = t.compare(ctx, n+i, r, nil, a, err); err != nil {

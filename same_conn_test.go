@@ -13,7 +13,7 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
 )
 
-func exec(t testing.TB, c *cockroachdb.Conn, sql string) error {
+func execOn(t testing.TB, c *cockroachdb.Conn, sql string) error {
 	t.Helper()
 	_, err := c.ExecContext(t.Context(), sql, nil)
 	return err
@@ -34,16 +34,16 @@ func TestLateRollbackOfTheTransactionBefore(t *testing.T) {
 				before, err := c.BeginTx(ctx, driver.TxOptions{})
 				require.NoError(t, err)
 				for _, sql := range first {
-					require.NoError(t, exec(t, c, sql))
+					require.NoError(t, execOn(t, c, sql))
 				}
 				cancel()
 
 				next, err := c.BeginTx(t.Context(), driver.TxOptions{})
 				require.NoError(t, err)
-				require.NoError(t, exec(t, c, "UPDATE b"))
+				require.NoError(t, execOn(t, c, "UPDATE b"))
 				require.NoError(t, before.Rollback())
 				require.ErrorIs(t, before.Commit(), context.Canceled)
-				require.NoError(t, exec(t, c, "UPDATE c"))
+				require.NoError(t, execOn(t, c, "UPDATE c"))
 				require.NoError(t, next.Commit())
 
 				all := ran(srv)
@@ -66,15 +66,15 @@ func TestNothingIsSentInATransactionWhoseContextHasEnded(t *testing.T) {
 	defer cancel()
 	tx, err := c.BeginTx(ctx, driver.TxOptions{})
 	require.NoError(t, err)
-	require.NoError(t, exec(t, c, "UPDATE a"))
+	require.NoError(t, execOn(t, c, "UPDATE a"))
 	cancel()
-	require.ErrorIs(t, exec(t, c, "UPDATE b"), context.Canceled)
+	require.ErrorIs(t, execOn(t, c, "UPDATE b"), context.Canceled)
 	_, err = c.QueryContext(t.Context(), "SELECT b", nil)
 	require.ErrorIs(t, err, context.Canceled)
 	_, err = c.PrepareContext(t.Context(), "SELECT b")
 	require.ErrorIs(t, err, context.Canceled)
 	require.NoError(t, tx.Rollback())
-	require.NoError(t, exec(t, c, "UPDATE c"))
+	require.NoError(t, execOn(t, c, "UPDATE c"))
 	assert.Equal(t, []string{"BEGIN", savepointSQL, "UPDATE a", "ROLLBACK", "UPDATE c"}, ran(srv))
 }
 
@@ -87,7 +87,7 @@ func TestBeginInATransaction(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.BeginTx(t.Context(), driver.TxOptions{})
 	require.ErrorContains(t, err, "transaction")
-	require.NoError(t, exec(t, c, "UPDATE a"))
+	require.NoError(t, execOn(t, c, "UPDATE a"))
 	_, err = c.BeginTx(t.Context(), driver.TxOptions{})
 	require.ErrorContains(t, err, "transaction")
 	require.ErrorIs(t, c.ResetSession(t.Context()), driver.ErrBadConn)

@@ -92,11 +92,11 @@ func isDDL(sql string) bool {
 }
 
 // mayBeDDL reports whether sql is a statement that CockroachDB takes for DDL though it looks like none, or that may hold one:
-// EXECUTE of what PREPARE has prepared, EXPLAIN ANALYZE, ANALYZE (which is CREATE STATISTICS).
+// EXECUTE of what PREPARE has prepared, EXPLAIN ANALYZE.
 func mayBeDDL(sql string) bool {
 	s := sqlScanner{sql: sql}
 	word := s.firstWord()
-	for _, other := range [...]string{"execute", "explain", "analyze", "analyse", "vacuum", "discard", "import", "restore", "backup"} {
+	for _, other := range [...]string{"execute", "explain", "vacuum", "discard", "import", "restore", "backup"} {
 		if isKeyword(word, other) {
 			return true
 		}

@@ -93,7 +93,13 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if err != nil {
 		return nil, err
 	}
-	t := &tx{c: c, ctx: ctx, explicit: true, policy: policy, begin: begin, attempts: 1}
+	roomy := &struct {
+		tx
+		first firstRoom
+	}{tx: tx{c: c, ctx: ctx, explicit: true, policy: policy, begin: begin, attempts: 1}}
+	t := &roomy.tx
+	t.history.room = roomy.first.room()
+	t.history.records, c.records = c.records, nil
 	t.aside = !policy.enabled() || c.pg.TxStatus() != statusIdle // what the application began as text is not all on record
 	t.savepoint = c.crdb && !t.aside && !c.forceSavepoint
 	t.opening = t.beginning(false)
