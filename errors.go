@@ -23,6 +23,7 @@ const (
 	DivergedEndOfRows DivergenceKind = "end_of_rows" // there were fewer rows than had been handed over, or more after the end had been seen
 	DivergedCount     DivergenceKind = "count"       // the number of affected rows, after the application had asked for it
 	DivergedSQLState  DivergenceKind = "sqlstate"    // success, or the SQLSTATE of the error that the application was given
+	DivergedError     DivergenceKind = "error"       // what else that error said: the constraint, the message
 )
 
 // DivergenceError says that a transaction lost a conflict and that running its statements again would have shown the
@@ -58,6 +59,8 @@ func (e *DivergenceError) what() string {
 		return fmt.Sprintf("the end of the rows, as already seen, moved (at row %d)", e.Row)
 	case DivergedCount:
 		return "the number of affected rows, already asked for, changed"
+	case DivergedError:
+		return "it failed with the same SQLSTATE, but its error says something else: another constraint, or another message"
 	default:
 		return fmt.Sprintf("it answered %s where it had answered %s", codeOrSuccess(e.is), codeOrSuccess(e.was))
 	}
@@ -179,5 +182,6 @@ func (e *ConnectionLostError) Unwrap() error { return e.err }
 
 var (
 	errRowsOpen  = errors.New("cockroachdb: the rows of an earlier query are still open on this connection: read them to the end or close them first")
+	errTxOpen    = errors.New("cockroachdb: a transaction is open on this connection: commit it or roll it back before beginning another")
 	errTxAborted = &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "25P02", Message: "current transaction is aborted, commands ignored until end of transaction block"}
 )

@@ -38,6 +38,9 @@ func (t *tx) replay(ctx context.Context, live *record) (answer, error) {
 			a, err = t.replayPipeline(ctx, i, segment, live)
 		}
 		if err != nil {
+			if _, unsent := asUnsent(err); !unsent && t.lostInCommit(segment[0].sql) {
+				err = t.ambiguous(err)
+			}
 			return answer{}, err
 		}
 		if t.explicit && a.result == nil && t.c.pg.TxStatus() == statusIdle {
@@ -71,7 +74,8 @@ func (t *tx) replaySimple(ctx context.Context, n int, r, live *record) (answer, 
 }
 
 func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live *record) (answer, error) {
-	f := t.c.launch(ctx, t.opening)
+	last := len(segment) - 1
+	f := t.c.board(ctx, t.c.newTrain(ctx, segment[last].form == formParse), t.opening)
 	for _, r := range segment {
 		f.add(&r.statement)
 	}
@@ -80,7 +84,6 @@ func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live 
 	if err != nil {
 		return answer{}, err
 	}
-	last := len(segment) - 1
 	for i, r := range segment[:last] {
 		a, err := f.next()
 		if _, err = t.compare(ctx, n+i, r, nil, a, err); err != nil {
@@ -134,7 +137,7 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err er
 		differs = &DivergenceError{Kind: DivergedEndOfRows, Row: 1}
 	}
 	if err == nil && differs == nil {
-		tag, differs, err = r.compareEnd(&a)
+		tag, differs, err = t.c.compareEnd(r, &a)
 	}
 	switch {
 	case err != nil && a.control:
@@ -148,6 +151,8 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err er
 		differs = &DivergenceError{Kind: DivergedColumns}
 	case codeOf(err) != r.code && (err != nil || differs == nil || !r.shown):
 		differs = &DivergenceError{Kind: DivergedSQLState, was: r.code, is: codeOf(err)}
+	case err != nil && differs == nil && r.otherError(err):
+		differs = &DivergenceError{Kind: DivergedError}
 	}
 	if differs != nil {
 		return diverged(n, differs, &a)
@@ -165,6 +170,12 @@ func diverged(n int, differs *DivergenceError, a *answer) error {
 // isStatementError says whether err is the server's answer to a statement, and no conflict.
 func (t *tx) isStatementError(err error) bool {
 	return codeOf(err) != "" && conflictOf(err) == nil && !t.c.pg.IsClosed()
+}
+
+// otherError says whether an error with the SQLSTATE that was shown says something else.
+func (r *record) otherError(err error) bool {
+	pgErr, ok := err.(*pgconn.PgError) //nolint:errorlint // the server's own answer
+	return ok && digestOfError(pgErr) != r.said
 }
 
 // otherColumns says whether the server could not give the columns in the formats that were asked for, because there are more or
@@ -211,9 +222,9 @@ func (r *record) compareRows(a *answer) (*DivergenceError, error) {
 }
 
 // compareEnd reads the rest of the answer.
-func (r *record) compareEnd(a *answer) (pgconn.CommandTag, *DivergenceError, error) {
+func (c *Conn) compareEnd(r *record, a *answer) (pgconn.CommandTag, *DivergenceError, error) {
 	more := r.end && a.next()
-	tag, err := a.close()
+	tag, err := c.concluded(&r.statement, a)
 	if more {
 		return tag, &DivergenceError{Kind: DivergedEndOfRows, Row: r.rows + 1}, err
 	}

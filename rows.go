@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
@@ -75,9 +76,21 @@ func (r *rows) advance() error {
 		return io.EOF
 	}
 	r.ahead = false
+	if len(r.row) != len(r.shape.fields) {
+		return r.misfit()
+	}
 	r.digest.add(r.row)
 	r.rec.rows++
 	return nil
+}
+
+// misfit is the end of rows of which one has more or fewer values than there are columns.
+func (r *rows) misfit() error {
+	r.t.c.die()
+	_, _ = r.ans.close()
+	r.finish(pgconn.CommandTag{}, errProtocol)
+	r.done()
+	return r.err
 }
 
 func (r *rows) done() {

@@ -189,8 +189,8 @@ func (c *Conn) encode(t *tx, r *request, p *prepared, f form) (statement, error)
 			return statement{}, c.argumentError(n, r.args[n], oid, errors.Unwrap(err))
 		}
 		s.values, s.paramFormats = c.builder.ParamValues, c.builder.ParamFormats
-		if t.explicit { // the record outlives what the next statement is encoded into
-			s.values, s.paramFormats = clone(s.values), slices.Clone(s.paramFormats)
+		if t.explicit {
+			s.values, s.paramFormats = t.history.room.copyOf(s.values), p.copyOf(s.paramFormats)
 		}
 	}
 	if p == nil {
@@ -217,27 +217,10 @@ func (c *Conn) argumentError(i int, arg any, oid uint32, err error) error {
 		"cockroachdb: argument $%d, a %T, can't be encoded as %s: pass a type that fits; the wrapped error has the reason, and may quote the value", i+1, arg, typeName)}
 }
 
-// clone copies encoded arguments into one piece of memory.
-func clone(values [][]byte) [][]byte {
-	size := 0
-	for _, v := range values {
-		size += len(v)
-	}
-	buf, out := make([]byte, 0, size), make([][]byte, len(values))
-	for i, v := range values {
-		if v != nil { // nil is NULL, which an empty value is not
-			start := len(buf)
-			buf = append(buf, v...)
-			out[i] = buf[start:len(buf):len(buf)]
-		}
-	}
-	return out
-}
-
 // chosenFormats are the result formats that the application asked for itself.
 func (r *request) chosenFormats(desc *pgconn.StatementDescription) []int16 {
 	if r.formatsByOID == nil {
-		return r.formats
+		return slices.Clone(r.formats) // the record is by value
 	}
 	formats := make([]int16, len(desc.Fields))
 	for i := range formats {
