@@ -80,6 +80,15 @@ func divergenceTellings() map[string]telling {
 		"the end of rows":    {script: answers(secretRow()), do: executing(losing), want: "DivergenceError end_of_rows"},
 		"an error in place":  {script: answers(sayingSecrets("22012")), do: executing(losing), want: "DivergenceError sqlstate"},
 		"an error at UPDATE": {script: script{"UPDATE x": {success, sayingSecrets("23505")}}, do: losingAfter("UPDATE x"), want: "DivergenceError sqlstate"},
+		"another error": {
+			script: script{"UPDATE x": {refused("23505", "another"), sayingSecrets("23505")}}, want: "DivergenceError error",
+			do: func(t *testing.T, s scenery) error {
+				require.NoError(t, execAll(s.tx, "SAVEPOINT s"))
+				require.Error(t, execAll(s.tx, "UPDATE x"))
+				require.NoError(t, execAll(s.tx, "ROLLBACK TO SAVEPOINT s"))
+				return execAll(s.tx, losing)
+			},
+		},
 		"the columns": {
 			script: script{"SELECT other": {secretRow(planted), numbers(1)}},
 			do: func(t *testing.T, s scenery) error {
