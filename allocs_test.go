@@ -2,6 +2,7 @@ package cockroachdb_test
 
 import (
 	"database/sql"
+	"math"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the peer
@@ -152,7 +153,10 @@ func TestAllocations(t *testing.T) {
 			var n [2]float64
 			for i, driver := range []string{"pgx", "cockroachdb"} {
 				db, run := cannedDB(t, driver), workloads()[name]
-				n[i] = testing.AllocsPerRun(50, func() { run(db, func(err error) { t.Fatal(err) }) })
+				n[i] = math.Inf(1)
+				for range 3 { // where the machine is busy a write can take so long that pgconn reads besides, for an allocation more
+					n[i] = min(n[i], testing.AllocsPerRun(30, func() { run(db, func(err error) { t.Fatal(err) }) }))
+				}
 			}
 			t.Logf("%s: pgx %.0f, cockroachdb %.0f", name, n[0], n[1])
 			assert.LessOrEqual(t, n[1], n[0]+more[name])

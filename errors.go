@@ -72,11 +72,12 @@ func (e *DivergenceError) Unwrap() error { return e.err }
 // brief is an error in the words of an own one. The server's message stays out of it: CockroachDB's conflicts quote keys, and so
 // what the application stores. Unwrap has it all.
 func brief(err error) string {
-	code := sqlState(err)
-	switch {
-	case code == "":
+	server, ok := errors.AsType[serverError](err)
+	if !ok {
 		return err.Error()
-	case isConflict(err):
+	}
+	code := server.SQLState()
+	if isConflict(err) {
 		return fmt.Sprintf("conflict (%s, SQLSTATE %s)", reasonOf(err), code)
 	}
 	return fmt.Sprintf("the server's error (SQLSTATE %s)", code)
