@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
 )
 
@@ -39,4 +40,67 @@ func TestReplayLargerThanAllBuffers(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, tx.Commit())
 	assert.Equal(t, 2*statements, times(st.srv, "SELECT v WHERE k = $1"))
+}
+
+// Of a replay no more is under way than fits into the buffers, for as long as the rest is being written pgconn keeps all answers in
+// memory. Each portion is compared like the whole, and a conflict in any of them starts from the top.
+func TestReplayInPortions(t *testing.T) {
+	t.Parallel()
+	const statements = 300 // of 1 KB: three portions
+	arg := string(bytes.Repeat([]byte("b"), 1_000))
+	nth := func(n, changedFrom int, other fakepg.Reply) fakepg.Reply {
+		if n >= changedFrom {
+			return other
+		}
+		return vs("a")
+	}
+	for name, tc := range map[string]struct {
+		from     int          // from this execution on
+		other    fakepg.Reply // it answers so
+		trips    int
+		diverges int // the statement
+	}{
+		"the same":                         {3 * statements, won, 3, 0},
+		"a row of the third is another":    {statements + 290, vs("x"), 3, 290},
+		"a row of the second is another":   {statements + 150, vs("x"), 2, 150},
+		"the second loses, and then again": {statements + 200, lost, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			updates, losses := playbook{"UPDATE c": {lost, won}}, &atomicOnce{}
+			st := newStageWith(t, func(s fakepg.Statement) fakepg.Reply {
+				switch {
+				case s.SQL != "SELECT v WHERE k = $1":
+					return updates.answer(s)
+				case tc.trips == 0 && s.Nth == tc.from && losses.first():
+					return lost
+				case tc.trips == 0 || s.Describing:
+					return vs("a")
+				}
+				return nth(s.Nth, tc.from, tc.other)
+			})
+			tx := st.begin(t)
+			for range statements {
+				var v string
+				require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT v WHERE k = $1", arg).Scan(&v))
+			}
+			before := st.srv.RoundTrips()
+			err := execAll(tx, "UPDATE c")
+			if tc.diverges > 0 {
+				requireDivergence(t, err, cockroachdb.DivergenceError{
+					Statement: tc.diverges, Kind: cockroachdb.DivergedRow, Row: 1, Attempts: 2,
+				})
+				assert.Equal(t, 1+tc.trips, st.srv.RoundTrips()-before)
+				st.mustEnd(t, tx)
+				return
+			}
+			require.NoError(t, err)
+			if tc.trips > 0 {
+				assert.Equal(t, 1+tc.trips, st.srv.RoundTrips()-before)
+			}
+			require.NoError(t, tx.Commit())
+			attempt := st.lastAttempt()
+			assert.Len(t, attempt, statements+1, "each once in the attempt that commits")
+		})
+	}
 }
