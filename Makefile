@@ -74,6 +74,17 @@ bench: engine ## the benchmarks of the driver, and of the workloads against its 
 	go test -run '^$$' -bench . -benchmem $(BENCH_FLAGS) .
 	cd bench && go test -run '^$$' -bench . $(BENCH_FLAGS) ./...
 
+# go test fuzzes one target at a time.
+FUZZ_TIME ?= 30s
+
+.PHONY: fuzz
+fuzz: engine ## every fuzz target of every module in turn, each for FUZZ_TIME=30s (FUZZ_FLAGS='-parallel 1')
+	@set -e; for m in $(TESTED); do cd $(CURDIR)/$$m; for p in $$(go list ./...); do \
+		names=$$(go test -list '^Fuzz' $$p); \
+		for f in $$(grep '^Fuzz' <<<"$$names"); do \
+			echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ_TIME) $(FUZZ_FLAGS) $$p; \
+		done; done; done
+
 .PHONY: cover
 cover: engine ## which share of the driver its tests run, and a page that shows it
 	go test -coverpkg=./... -coverprofile=coverage.out ./...

@@ -287,7 +287,9 @@ var nonsenseErrors = []*pgproto3.ErrorResponse{
 	{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: "57P01", Message: "shutting down"},
 	fakepg.Error("XXA00", "schema change failed"), fakepg.Error("40003", "result is ambiguous"), fakepg.Error("25P02", "aborted"),
 	fakepg.Error("3B001", "no savepoint"), fakepg.Error("25000", "committed"), fakepg.Error("25P01", "no transaction"),
-	fakepg.Error("", ""), {}, fakepg.Error("40001\xff", "\xff\xfe"), fakepg.Error("57014", "statement timeout"),
+	fakepg.Error("", ""),
+	{},
+	fakepg.Error("40001\xff", "\xff\xfe"), fakepg.Error("57014", "statement timeout"),
 }
 
 // nonsense is what a server may say at the wrong time.
