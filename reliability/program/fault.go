@@ -131,7 +131,7 @@ var faultKinds = []faultKind{
 // newFaults are none, few, many, or many of few kinds.
 func newFaults(rnd *rand.Rand, size Size) Faults {
 	f := Faults{Seed: rnd.Uint64(), Rates: make(map[string]float64)}
-	level := []float64{0, 0.004, 0.015, 0.03}[rnd.IntN(4)]
+	level := []float64{0, 0.004, 0.01, 0.02}[rnd.IntN(4)]
 	some := rnd.IntN(2) == 0
 	for _, k := range faultKinds {
 		if rate := level * k.share * 2 * rnd.Float64(); rate > 0 && (!some || rnd.IntN(3) == 0) {

@@ -53,7 +53,7 @@ func NewGroup(ctx context.Context, e *engine.Engine, workers int, postgres bool,
 	if err != nil {
 		return nil, err
 	}
-	cfg.Metrics, cfg.DBName = metrics, "soak"
+	cfg.Metrics, cfg.DBName, cfg.RetryPolicy = metrics, "soak", Default.policy()
 	connector, err := cockroachdb.NewConnector(cfg)
 	if err != nil {
 		return nil, err
@@ -97,14 +97,20 @@ func (g *Group) Close() {
 	}
 }
 
-// Stats are the pool's.
-func (g *Group) Stats() sql.DBStats { return g.db.Stats() }
+// Conns are how many connections the pool has open, and how many clients the simulator has.
+func (g *Group) Conns() (open, clients int) { return g.db.Stats().OpenConnections, g.sim.Conns() }
+
+// Postgres says whether the simulator lets PostgreSQL through as it is.
+func (g *Group) Postgres() bool { return g.postgres }
 
 // safetyNet is for a round that hangs. Nothing passes or fails by how long it takes otherwise.
-const safetyNet = 2 * time.Minute
+const safetyNet = 5 * time.Minute
 
-// Play runs a round, and looks at what it has come to. An error means that it could not be run.
+// Play runs a round, and looks at what it has come to. Once ctx is done no further program is begun, and those that haven't run have no
+// result. An error means that the round could not be run.
 func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
+	done := ctx.Done()
+	ctx = context.WithoutCancel(ctx)
 	if err := g.reset(ctx, r.Size.Keys); err != nil {
 		return nil, fmt.Errorf("set the tables up: %w", err)
 	}
@@ -118,7 +124,7 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 		run.shared[text] = stmt
 	}
 	h := &History{Results: make(map[int64]Result)}
-	g.storm(ctx, r, run, h)
+	g.storm(ctx, done, r, run, h)
 	for _, stmt := range run.shared {
 		_ = stmt.Close()
 	}
@@ -126,11 +132,11 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 	if err := g.look(ctx, h); err != nil {
 		return nil, fmt.Errorf("look at the tables: %w", err)
 	}
-	return h, ctx.Err()
+	return h, nil
 }
 
-// storm runs the programs under the faults.
-func (g *Group) storm(ctx context.Context, r *Round, run *runner, h *History) {
+// storm runs the programs under the faults, until done.
+func (g *Group) storm(ctx context.Context, done <-chan struct{}, r *Round, run *runner, h *History) {
 	ctx, cancel := context.WithTimeout(ctx, safetyNet)
 	defer cancel()
 	storm := r.Faults.start(g.sim, g.postgres)
@@ -139,6 +145,11 @@ func (g *Group) storm(ctx context.Context, r *Round, run *runner, h *History) {
 	for _, list := range r.Workers {
 		workers.Go(func() {
 			for _, p := range list {
+				select {
+				case <-done:
+					return
+				default:
+				}
 				res := run.run(ctx, p)
 				mu.Lock()
 				h.Results[p.ID] = res

@@ -13,7 +13,8 @@ import (
 	"github.com/reprise-go/cockroachdb"
 )
 
-// Named is the name of an error that a transaction may end with; "" for one that it may not.
+// Named is the name of an error that a transaction may end with; "" for one that it may not, such as a network error that
+// doesn't say what it means for the transaction.
 func Named(err error) string {
 	if diverged, ok := errors.AsType[*cockroachdb.DivergenceError](err); ok {
 		return "diverged: " + string(diverged.Kind)

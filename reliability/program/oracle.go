@@ -44,11 +44,11 @@ func (a Anomaly) String() string {
 // The kinds of anomaly.
 const (
 	Twice     = "committed twice"
-	Phantom   = "phantom commit"  // the application was told that it is not committed
-	Lost      = "lost commit"     // it was told that it is
-	Order     = "lost update"     // of the clock, so that there is no order of commits
-	Shown     = "wrong answer"    // what was shown is not what the model shows
-	Tables    = "wrong tables"    // what is there at the end is not what the model has
+	Phantom   = "phantom commit"   // the application was told that it is not committed
+	Lost      = "lost commit"      // it was told that it is
+	Order     = "lost update"      // of the clock, so that there is no order of commits
+	Shown     = "wrong answer"     // what was shown is not what the model shows
+	Tables    = "wrong tables"     // what is there at the end is not what the model has
 	Nameless  = "an unnamed error" // of which nobody can tell what it means for the transaction
 	LeftOver  = "left over"
 	unmatched = "%s was told %s, and is in the table of commits %d times"
@@ -86,10 +86,14 @@ func (c *checker) told() {
 		entries[e.Program]++
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.programs)) {
-		p, res := c.programs[id], c.history.Results[id]
-		n, told := entries[id], p.outcome(res.Err)
+		p := c.programs[id]
+		res, ran := c.history.Results[id]
+		n, told := entries[id], p.Outcome(res.Err)
 		delete(entries, id)
 		switch {
+		case !ran && n == 0:
+		case !ran:
+			c.add(Phantom, p, "%s was not run, and is in the table of commits", p.title())
 		case told == Unnamed:
 			c.add(Nameless, p, "%T: %v", res.Err, res.Err)
 		case n > 1:
@@ -151,7 +155,7 @@ func (c *checker) readers() map[string][]*Program {
 	readers := make(map[string][]*Program)
 	for _, id := range slices.Sorted(maps.Keys(c.programs)) {
 		p, res := c.programs[id], c.history.Results[id]
-		if p.enters() || p.outcome(res.Err) != Committed {
+		if p.enters() || p.Outcome(res.Err) != Committed {
 			continue
 		}
 		for _, line := range res.last() {
@@ -179,7 +183,7 @@ func (c *checker) readAt(m *model, readers map[string][]*Program) {
 func (c *checker) compare(m *model, p *Program, res Result) bool {
 	want, err := m.play(p)
 	got := res.last()
-	if p.outcome(res.Err) == Unknown {
+	if p.Outcome(res.Err) == Unknown {
 		if p.Form == Single {
 			got = nil // it was shown an error
 		}
@@ -259,21 +263,18 @@ func (o Outcome) String() string {
 	return []string{"that it is committed", "that it is not committed", "that it may be committed", "nothing"}[o]
 }
 
-// outcome is what err tells the application.
-func (p *Program) outcome(err error) Outcome {
+// Outcome is what err tells the application.
+func (p *Program) Outcome(err error) Outcome {
 	_, ambiguous := errors.AsType[*cockroachdb.AmbiguousCommitError](err)
 	switch {
 	case err == nil:
 		return Committed
 	case ambiguous:
 		return Unknown
-	case Named(err) == "":
-		if p.Form == Single {
-			return Unknown // a statement outside of a transaction has the errors that it has without this driver
-		}
-		return Unnamed
 	case p.Form == Single && !refusal(err):
-		return Unknown
+		return Unknown // a statement outside of a transaction has the errors that it has without this driver
+	case Named(err) == "":
+		return Unnamed
 	}
 	return NotCommitted
 }

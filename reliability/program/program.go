@@ -41,6 +41,7 @@ const (
 
 func (p Policy) policy() cockroachdb.RetryPolicy {
 	policy := cockroachdb.DefaultRetryPolicy()
+	policy.InitialBackoff, policy.MaxBackoff = time.Millisecond, 20*time.Millisecond // faults are no contention, which waiting would lessen
 	switch p {
 	case Tight:
 		policy.MaxAttempts, policy.MaxBytes, policy.LaneWait = 3, 1600, 20*time.Millisecond

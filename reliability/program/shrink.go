@@ -1,6 +1,29 @@
 package program
 
-import "slices"
+import (
+	"context"
+	"slices"
+)
+
+// Smallest is the smallest round to be found that still comes to an anomaly, and what it comes to, before ctx is done. Each one is
+// played up to that many times.
+func (g *Group) Smallest(ctx context.Context, r *Round, times int) (*Round, []Anomaly) {
+	var found []Anomaly
+	fails := func(r *Round) bool {
+		for range times {
+			h, err := g.Play(ctx, r)
+			if err != nil || ctx.Err() != nil {
+				return false
+			}
+			if a := Check(r, h); len(a) > 0 {
+				found = a
+				return true
+			}
+		}
+		return false
+	}
+	return Shrink(r, fails, func() bool { return ctx.Err() != nil }), found
+}
 
 // Shrink looks for a smaller round that still fails: it takes away workers, programs, steps, kinds of fault, and what is special about
 // a program, as long as fails says so of what is left. As the interleaving is not to be had again, fails plays a round more than once

@@ -44,7 +44,7 @@ type Statement struct {
 	Kind   Kind
 	Lo, Hi int
 	Column Column
-	Pick   int  // which of the column's values is written
+	Pick   int // which of the column's values is written
 	Delta  int64
 	Read   bool // what is written is the number shown last, plus Delta
 	Ask    bool // how many rows were affected
