@@ -11,8 +11,25 @@ import (
 // A generator makes programs out of random numbers.
 type generator struct {
 	*rand.Rand
-	keys   int
+	theme
 	blocks int // made so far
+}
+
+// A theme is what the programs of a round have in common, so that they get into each other's way: mostly a few of the keys, one of the columns,
+// and there NULL and what it could be mistaken for;
+// or keys that come and go.
+type theme struct {
+	keys, hot int
+	column    Column
+	kinds     weighted[Kind]
+}
+
+func newTheme(rnd *rand.Rand, keys int) theme {
+	t := theme{keys: keys, hot: 1 + rnd.IntN(keys), column: Column(rnd.IntN(columns)), kinds: all}
+	if rnd.IntN(3) == 0 {
+		t.kinds = comings
+	}
+	return t
 }
 
 // oneIn says yes one time in n.
@@ -66,7 +83,7 @@ func (g *generator) steps(n, depth int) []Step {
 		if depth < maxDepth && g.oneIn(6) {
 			s.Block = g.block(depth)
 		} else {
-			s.Statement = g.statement(all.pick(g))
+			s.Statement = g.statement(g.kinds.pick(g))
 		}
 		steps = append(steps, s)
 	}
@@ -90,6 +107,7 @@ var (
 	all = weighted[Kind]{
 		{Get, 6}, {Scan, 2}, {Wide, 1}, {Count, 2}, {Divide, 1}, {Set, 6}, {Add, 5}, {Insert, 1}, {Return, 1}, {Quiet, 2}, {Upsert, 3}, {Delete, 1}, {Texts, 1},
 	}
+	comings  = weighted[Kind]{{Get, 3}, {Scan, 1}, {Count, 2}, {Set, 2}, {Insert, 4}, {Return, 3}, {Quiet, 2}, {Upsert, 1}, {Delete, 5}}
 	reads    = weighted[Kind]{{Get, 4}, {Scan, 3}, {Wide, 1}, {Count, 2}}
 	singles  = weighted[Kind]{{ReadClock, 1}, {Set, 2}, {Add, 3}, {Quiet, 1}, {Upsert, 2}, {Delete, 1}}
 	failures = weighted[Kind]{{Insert, 1}, {Return, 1}, {Divide, 1}}
@@ -99,12 +117,16 @@ var (
 )
 
 func (g *generator) statement(k Kind) Statement {
-	s := Statement{Kind: k, Lo: g.IntN(g.keys), Column: Number, Stop: -1, Delta: 1 + g.Int64N(3), Ask: !k.rows() && g.oneIn(3)}
-	s.Hi = s.Lo + 1 + g.IntN(maxRange)
-	if g.oneIn(2) {
-		s.Column = Column(g.IntN(columns))
+	s := Statement{Kind: k, Lo: g.IntN(g.hot), Column: Number, Stop: -1, Delta: 1 + g.Int64N(3), Ask: !k.rows() && g.oneIn(3)}
+	if g.oneIn(4) {
+		s.Lo = g.IntN(g.keys)
 	}
+	s.Hi = s.Lo + 1 + g.IntN(maxRange)
+	s.Column = weighted[Column]{{Number, 3}, {g.column, 4}, {Column(g.IntN(columns)), 1}}.pick(g)
 	s.Pick = g.IntN(len(kinds[s.Column].pool))
+	if g.oneIn(2) {
+		s.Pick = g.IntN(lookalikes)
+	}
 	s.Read = s.Column == Number && g.oneIn(2)
 	if g.oneIn(4) {
 		s.Stop = g.IntN(3)

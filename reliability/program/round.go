@@ -25,10 +25,11 @@ type Round struct {
 func NewRound(seed uint64, size Size) *Round {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	r := &Round{Seed: seed, Size: size, Faults: newFaults(rnd, size)}
+	theme := newTheme(rnd, size.Keys)
 	for w := range size.Workers {
 		var list []*Program
 		for i := range size.Programs {
-			g := generator{Rand: rnd, keys: size.Keys}
+			g := generator{Rand: rnd, theme: theme}
 			list = append(list, g.program(int64(w*size.Programs+i+1)))
 		}
 		r.Workers = append(r.Workers, list)

@@ -33,8 +33,8 @@ func same(v any) value { return value{v, v} }
 
 func asText(s string) value { return value{s, []byte(s)} }
 
-// kinds are what columns are called, their types, and the few values that programs write into them. Next to NULL stands what it
-// could be mistaken for.
+// kinds are what columns are called, their types, and the few values that programs write into them. The first two are NULL and what
+// it could be mistaken for.
 var kinds = [columns]struct {
 	name, sqlType string
 	pool          []value
@@ -46,13 +46,15 @@ var kinds = [columns]struct {
 	Float:   {"f", "FLOAT8", []value{same(nil), same(0.0), same(math.Copysign(0, -1)), same(-1.5e300), same(math.Inf(1)), same(math.NaN())}},
 	Decimal: {"n", "NUMERIC", []value{same(nil), same("0"), same("0.00"), same("-12345678901234567890.5")}},
 	Time: {"z", "TIMESTAMPTZ", []value{
-		same(nil), same(time.Unix(0, 0)), same(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)), // the second is zero on the wire
+		same(nil), same(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)), same(time.Unix(0, 0)), // the first is zero on the wire
 		same(time.Date(1999, 12, 31, 23, 59, 59, 999999000, time.FixedZone("", 3600))),
 	}},
 	UUID:  {"u", "UUID", []value{same(nil), same("00000000-0000-0000-0000-000000000000"), same("6ba7b810-9dad-11d1-80b4-00c04fd430c8")}},
 	JSON:  {"j", "JSONB", []value{same(nil), asText("null"), asText("{}"), asText("false"), asText(`{"a": [1, null, ""]}`)}},
 	Array: {"a", "INT8[]", []value{same(nil), {[]int64{}, "{}"}, {[]int64{0}, "{0}"}, {[]*int64{nil}, "{NULL}"}, {[]int64{1, 2}, "{1,2}"}}},
 }
+
+const lookalikes = 2
 
 func (c Column) String() string { return kinds[c].name }
 
