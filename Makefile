@@ -67,6 +67,10 @@ bench: engine ## the benchmarks of the driver, and of the workloads against its 
 	go test -run '^$$' -bench . -benchmem $(BENCH_FLAGS) .
 	cd bench && go test -run '^$$' -bench . $(BENCH_FLAGS) ./...
 
+.PHONY: soak
+soak: engine ## random programs under random faults against a model, and a load, for as long as told (SOAK_FLAGS='-for 10m -seed 2')
+	cd reliability && go run ./soak $(SOAK_FLAGS)
+
 .PHONY: cover
 cover: engine ## which share of the driver its tests run, and a page that shows it
 	go test -coverpkg=./... -coverprofile=coverage.out ./...

@@ -45,7 +45,7 @@ type faultKind struct {
 	name   string
 	share  float64 // how much likelier than others it is
 	at     crdbsim.Stage
-	where  func(crdbsim.Point, *place) bool
+	where  func(*place) bool
 	action func(*rand.Rand) crdbsim.Action
 }
 
@@ -56,10 +56,9 @@ type place struct {
 	restart  bool // ROLLBACK TO the restart savepoint
 	data     bool // a statement of the application's that reads or writes
 	inside   bool // the transaction is in order
-	postgres bool
 }
 
-func placeOf(p crdbsim.Point, postgres bool) *place {
+func placeOf(p crdbsim.Point) *place {
 	text := strings.ToLower(p.SQL)
 	word, _, _ := strings.Cut(text, " ")
 	return &place{
@@ -68,13 +67,15 @@ func placeOf(p crdbsim.Point, postgres bool) *place {
 		restart:  strings.HasPrefix(text, "rollback to savepoint cockroach_restart"),
 		data:     slices.Contains([]string{"select", "insert", "update", "delete"}, word),
 		inside:   p.Status == 'T',
-		postgres: postgres,
 	}
 }
 
-func anywhere(_ crdbsim.Point, at *place) bool   { return !at.rollback }
-func cuttable(crdbsim.Point, *place) bool        { return true }
-func dataInside(_ crdbsim.Point, at *place) bool { return at.data && at.inside }
+func anywhere(at *place) bool   { return !at.rollback }
+func cuttable(*place) bool      { return true }
+func ofData(at *place) bool     { return at.data }
+func dataInside(at *place) bool { return at.data && at.inside }
+func ofCommit(at *place) bool   { return at.commit && at.inside }
+func ofRestart(at *place) bool  { return at.restart }
 
 // then is an action without a choice.
 func then(a crdbsim.Action) func(*rand.Rand) crdbsim.Action {
@@ -115,13 +116,19 @@ var faultKinds = []faultKind{
 		Then: crdbsim.Fail, Error: crdbsim.Error{Severity: "FATAL", Code: "57P01", Message: shutDown},
 	})},
 	{"another error", 0.3, crdbsim.AtExecute, anywhere, fail("XX000", "internal error")},
-	{"commit done and called unknown", 4, crdbsim.AtExecute, func(_ crdbsim.Point, at *place) bool { return at.commit && at.inside },
-		then(crdbsim.Action{Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: "40003", Message: "statement completion unknown"}})},
-	{"commit not done and called unknown", 2, crdbsim.AtExecute, func(_ crdbsim.Point, at *place) bool { return at.commit && at.inside },
-		fail("40003", "statement completion unknown")},
-	{"ROLLBACK TO refused", 5, crdbsim.AtExecute, func(_ crdbsim.Point, at *place) bool { return at.restart },
-		fail("0A000", "cannot rollback to savepoint after error")},
-	{"prepared statement lost", 1, crdbsim.AtBind, func(_ crdbsim.Point, at *place) bool { return at.data }, fail("26000", "prepared statement does not exist")},
+	{
+		"commit done and called unknown", 4, crdbsim.AtExecute, ofCommit,
+		then(crdbsim.Action{Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: "40003", Message: "statement completion unknown"}}),
+	},
+	{
+		"commit not done and called unknown", 2, crdbsim.AtExecute, ofCommit,
+		fail("40003", "statement completion unknown"),
+	},
+	{
+		"ROLLBACK TO refused", 5, crdbsim.AtExecute, ofRestart,
+		fail("0A000", "cannot rollback to savepoint after error"),
+	},
+	{"prepared statement lost", 1, crdbsim.AtBind, ofData, fail("26000", "prepared statement does not exist")},
 	{"connection refused", 4, crdbsim.AtConnect, cuttable, fail("57P03", "node is not ready")},
 	{"connection cut", 4, crdbsim.AtConnect, cuttable, then(crdbsim.Action{Then: crdbsim.Cut})},
 	{"delay before", 6, crdbsim.AtExecute, cuttable, func(rnd *rand.Rand) crdbsim.Action { return crdbsim.Action{Delay: upTo(rnd, maxDelay)} }},
@@ -146,9 +153,8 @@ func newFaults(rnd *rand.Rand, size Size) Faults {
 
 // A storm is faults at work.
 type storm struct {
-	sim      *crdbsim.Sim
-	postgres bool
-	faults   Faults
+	sim    *crdbsim.Sim
+	faults Faults
 
 	mu    sync.Mutex
 	rnd   *rand.Rand
@@ -156,8 +162,8 @@ type storm struct {
 	hits  map[string]int // by kind
 }
 
-func (f Faults) start(sim *crdbsim.Sim, postgres bool) *storm {
-	s := &storm{sim: sim, postgres: postgres, faults: f, rnd: rand.New(rand.NewPCG(f.Seed, 0)), hits: make(map[string]int)}
+func (f Faults) start(sim *crdbsim.Sim) *storm {
+	s := &storm{sim: sim, faults: f, rnd: rand.New(rand.NewPCG(f.Seed, 0)), hits: make(map[string]int)}
 	for _, at := range []crdbsim.Stage{crdbsim.AtExecute, crdbsim.AtParse, crdbsim.AtBind, crdbsim.AtConnect} {
 		if len(f.Rates) > 0 {
 			sim.Inject(&crdbsim.Fault{At: at, Times: -1, Do: s.strike})
@@ -169,10 +175,10 @@ func (f Faults) start(sim *crdbsim.Sim, postgres bool) *storm {
 func (s *storm) strike(p crdbsim.Point) crdbsim.Action {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := placeOf(p, s.postgres)
+	at := placeOf(p)
 	for _, k := range faultKinds {
 		rate := s.faults.Rates[k.name]
-		if rate > 0 && k.at == p.Stage && k.where(p, at) && s.rnd.Float64() < rate {
+		if rate > 0 && k.at == p.Stage && k.where(at) && s.rnd.Float64() < rate {
 			s.hits[k.name]++
 			return k.action(s.rnd)
 		}

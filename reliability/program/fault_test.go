@@ -21,7 +21,7 @@ func TestNoLiars(t *testing.T) {
 	unknown := map[string]bool{"40003": true}
 	for _, k := range faultKinds {
 		for _, p := range points {
-			if p.Stage = k.at; k.at == crdbsim.AtConnect || !k.where(p, placeOf(p, false)) {
+			if p.Stage = k.at; k.at == crdbsim.AtConnect || !k.where(placeOf(p)) {
 				continue
 			}
 			if a := k.action(rand.New(rand.NewPCG(1, 1))); a.Then == crdbsim.ExecuteFail {
@@ -29,7 +29,7 @@ func TestNoLiars(t *testing.T) {
 			}
 		}
 		p := crdbsim.Point{SQL: "ROLLBACK", Status: 'T', Stage: k.at}
-		if k.at != crdbsim.AtConnect && k.where(p, placeOf(p, false)) {
+		if k.at != crdbsim.AtConnect && k.where(placeOf(p)) {
 			assert.NotContains(t, []crdbsim.Then{crdbsim.Fail, crdbsim.ExecuteFail}, k.action(rand.New(rand.NewPCG(1, 1))).Then,
 				"%s: ROLLBACK does not fail", k.name)
 		}

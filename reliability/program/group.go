@@ -117,7 +117,7 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 	run := &runner{db: g.db, shared: make(map[string]*sql.Stmt)}
 	g.db.SetMaxIdleConns(g.workers)
 	for text := range sharedTexts(r) {
-		stmt, err := g.db.PrepareContext(ctx, text)
+		stmt, err := g.db.PrepareContext(ctx, text) //nolint:sqlclosecheck // closed when all programs have ended
 		if err != nil {
 			return nil, fmt.Errorf("prepare %s: %w", text, err)
 		}
@@ -139,7 +139,7 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 func (g *Group) storm(ctx context.Context, done <-chan struct{}, r *Round, run *runner, h *History) {
 	ctx, cancel := context.WithTimeout(ctx, safetyNet)
 	defer cancel()
-	storm := r.Faults.start(g.sim, g.postgres)
+	storm := r.Faults.start(g.sim)
 	var workers sync.WaitGroup
 	var mu sync.Mutex
 	for _, list := range r.Workers {
@@ -160,7 +160,7 @@ func (g *Group) storm(ctx context.Context, done <-chan struct{}, r *Round, run *
 	}
 	workers.Wait()
 	h.Faults = storm.stop()
-	if ctx.Err() == context.DeadlineExceeded { //nolint:errorlint // it is the context's own
+	if ctx.Err() == context.DeadlineExceeded {
 		h.Left = append(h.Left, fmt.Sprintf("the programs did not end within %v", safetyNet))
 	}
 }

@@ -140,9 +140,9 @@ func expected(err error) bool {
 	return code == codeDuplicate || code == codeDivision
 }
 
-// codeOf is the SQLSTATE of a bare error of the server's.
+// codeOf is the SQLSTATE of an error of the server's, if it is bare: no errors.As here.
 func codeOf(err error) string {
-	if server, ok := err.(interface{ SQLState() string }); ok { //nolint:errorlint // bare is the point
+	if server, ok := err.(interface{ SQLState() string }); ok {
 		return server.SQLState()
 	}
 	return ""

@@ -11,6 +11,7 @@ import (
 // A Form is how the application runs a program.
 type Form int
 
+// How an application can run a program.
 const (
 	Plain    Form = iota // BeginTx, statements, Commit
 	Closure              // RunTx
@@ -33,6 +34,7 @@ type Program struct {
 // A Policy is one of the few that programs are run under.
 type Policy int
 
+// The policies.
 const (
 	Default Policy = iota
 	Tight          // soon steps aside
@@ -41,7 +43,7 @@ const (
 
 func (p Policy) policy() cockroachdb.RetryPolicy {
 	policy := cockroachdb.DefaultRetryPolicy()
-	policy.InitialBackoff, policy.MaxBackoff = time.Millisecond, 20*time.Millisecond // faults are no contention, which waiting would lessen
+	policy.InitialBackoff, policy.MaxBackoff = time.Millisecond, 20*time.Millisecond // injected conflicts don't get fewer by waiting
 	switch p {
 	case Tight:
 		policy.MaxAttempts, policy.MaxBytes, policy.LaneWait = 3, 1600, 20*time.Millisecond
@@ -68,6 +70,7 @@ type Step struct {
 // An If says when a step is done.
 type If int
 
+// When a step can be done.
 const (
 	Always If = iota
 	Even      // the number shown last is even, or NULL
@@ -89,6 +92,7 @@ type Block struct {
 // An End is what becomes of a block in which nothing failed.
 type End int
 
+// What can become of a block.
 const (
 	Release End = iota
 	RollBack

@@ -135,7 +135,7 @@ func TestVariety(t *testing.T) {
 			}
 		}
 	}
-	for k := Get; k < tick; k++ {
+	for k := range tick {
 		assert.NotZero(t, seen[k.String()], k)
 	}
 	for _, k := range kinds {

@@ -72,7 +72,7 @@ func (e *execution) reach(step int) {
 	}
 	cancel := e.cancel
 	if !c.Whole {
-		e.step, cancel = context.WithCancel(e.ctx) //nolint:govet // the program's context ends it
+		e.step, cancel = context.WithCancel(e.ctx)
 	}
 	e.timer = time.AfterFunc(c.After, cancel)
 }
@@ -149,18 +149,18 @@ func (s *server) run(st *Statement, v value) (answer, error) {
 		args = append([]any{st.Mode}, args...)
 	}
 	if st.Kind.rows() {
-		return s.rows(st)(s.on.QueryContext(ctx, text, args...))
+		return s.rows(st)(s.on.QueryContext(ctx, text, args...)) //nolint:rowserrcheck // rows does
 	}
 	return s.count(st)(s.on.ExecContext(ctx, text, args...))
 }
 
 func (s *server) runPrepared(ctx context.Context, st *Statement, text string, args []any) (answer, error) {
-	stmt, err := s.prepare(ctx, st, text)
+	stmt, err := s.prepare(ctx, st, text) //nolint:sqlclosecheck // the end of the transaction closes it
 	if err != nil {
 		return answer{}, err
 	}
 	if st.Kind.rows() {
-		return s.rows(st)(stmt.QueryContext(ctx, args...))
+		return s.rows(st)(stmt.QueryContext(ctx, args...)) //nolint:rowserrcheck // rows does
 	}
 	return s.count(st)(stmt.ExecContext(ctx, args...))
 }

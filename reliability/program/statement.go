@@ -33,6 +33,7 @@ const (
 // How a statement is run.
 type How int
 
+// The ways to run a statement.
 const (
 	Direct   How = iota // by the transaction
 	Prepared            // by a statement that the transaction has prepared; the same text shares one

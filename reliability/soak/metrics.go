@@ -24,14 +24,14 @@ func metricsOf(c prometheus.Collector) counts {
 		for _, m := range family.GetMetric() {
 			v := valueOf(m)
 			all[name] += v
-			labels := ""
+			var labels strings.Builder
 			for _, l := range m.GetLabel() {
 				if l.GetName() != "db_name" {
-					labels += "/" + l.GetValue()
+					labels.WriteString("/" + l.GetValue())
 				}
 			}
-			if labels != "" {
-				all[name+labels] += v
+			if labels.Len() > 0 {
+				all[name+labels.String()] += v
 			}
 		}
 	}
