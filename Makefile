@@ -85,6 +85,10 @@ fuzz: engine ## every fuzz target of every module in turn, each for FUZZ_TIME=30
 			echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ_TIME) $(FUZZ_FLAGS) $$p; \
 		done; done; done
 
+.PHONY: soak
+soak: engine ## random programs under random faults against a model, and a load, for as long as told (SOAK_FLAGS='-for 10m -seed 2')
+	cd reliability && go run ./soak $(SOAK_FLAGS)
+
 .PHONY: cover
 cover: engine ## which share of the driver its tests run, and a page that shows it
 	go test -coverpkg=./... -coverprofile=coverage.out ./...
