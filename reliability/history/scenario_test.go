@@ -222,7 +222,7 @@ var registerScenarios = map[string]struct {
 	"a letter moves to the next column": {history.Pairs, changes("aV/b", "a/Vb", "VV/")},
 	"the server compares": {history.Numbers, func(r *rig, ctx context.Context, reg *history.Registers) {
 		require.NoError(r, reg.Write(ctx, history.Plain, 0, 0, "1"))
-		r.lose(func() { assert.NoError(r, reg.Write(ctx, history.Plain, 1, 0, "2")) })
+		r.lose(func() { assert.NoError(r, reg.CompareAndSet(ctx, history.Plain, 1, 0, "1", "2")) })
 		_ = reg.CompareAndSetAtOnce(ctx, history.Plain, 0, 0, "1", "3")
 	}},
 }

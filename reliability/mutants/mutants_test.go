@@ -80,3 +80,12 @@ func run(t *testing.T, binary, server string) (string, error) {
 func command(t *testing.T, name string, args ...string) *exec.Cmd {
 	return exec.CommandContext(t.Context(), name, args...)
 }
+
+// TestAMutantMustHaveItsPlace: a bug that is planted nowhere would be found by no test, or by the wrong one.
+func TestAMutantMustHaveItsPlace(t *testing.T) {
+	t.Parallel()
+	for _, old := range []string{"not there", "func (t *tx) "} {
+		_, err := Mutant{Name: "a bug", File: "commit.go", Old: old}.overlay(t.TempDir(), driver)
+		assert.ErrorContains(t, err, "must be there once: change the mutant as the driver has changed")
+	}
+}
