@@ -32,3 +32,5 @@ require (
 )
 
 replace github.com/reprise-go/cockroachdb => ../
+
+require github.com/anishathalye/porcupine v1.3.1

@@ -1,0 +1,106 @@
+package history_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb/internal/crdbsim"
+	"github.com/reprise-go/cockroachdb/reliability/history"
+)
+
+// A workload is one of the package's, set up.
+type workload interface {
+	Step(ctx context.Context, client int, rnd *rand.Rand) error
+	Check(ctx context.Context) ([]history.Anomaly, error)
+}
+
+const (
+	clients = 12
+	steps   = 60 // of each client
+)
+
+// TestRandom has many clients run random transactions under conflicts of their own making, and under faults.
+func TestRandom(t *testing.T) {
+	t.Parallel()
+	workloads := map[string]func(r *rig, ctx context.Context) (workload, error){
+		"lists": func(r *rig, ctx context.Context) (workload, error) { return history.NewLists(ctx, r.db, clients*steps) },
+		"numbers": func(r *rig, ctx context.Context) (workload, error) {
+			return history.NewRegisters(ctx, r.db, history.Numbers)
+		},
+		"truths": func(r *rig, ctx context.Context) (workload, error) {
+			return history.NewRegisters(ctx, r.db, history.Truths)
+		},
+		"pairs": func(r *rig, ctx context.Context) (workload, error) {
+			return history.NewRegisters(ctx, r.db, history.Pairs)
+		},
+		"bank": func(r *rig, ctx context.Context) (workload, error) { return history.NewBank(ctx, r.db) },
+		"duty": func(r *rig, ctx context.Context) (workload, error) { return history.NewDuty(ctx, r.db) },
+	}
+	for server, cfg := range servers {
+		for name, open := range workloads {
+			t.Run(server+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, cfg)
+				w, err := open(r, within(t))
+				require.NoError(t, err)
+				r.random(w, rand.Uint64())
+			})
+		}
+	}
+}
+
+// Shares of all attempts that conflict, or so: fewer would test little.
+const (
+	fewestConflicts = 0.10
+	fewestCommits   = 0.25 // of all transactions
+)
+
+func (r *rig) random(w workload, seed uint64) {
+	faults := r.disturb(seed)
+	err := history.Run(within(r.T), clients, steps, seed, w.Step)
+	require.NoError(r, err, "seed %d", seed)
+	if r.sim != nil {
+		r.sim.ClearFaults()
+	}
+	found, err := w.Check(within(r.T))
+	r.none(found, err)
+
+	injected := 0
+	for _, f := range faults {
+		injected += f.Hits()
+	}
+	attempts, conflicts, transactions := r.count("transaction_attempts"), r.count("transaction_retries_total"), r.count("transactions_total")
+	committed := r.count("transactions_total", "committed")
+	r.Logf("seed %d: %v transactions, %v committed, %v diverged, %v ambiguous; %v attempts, of which %.0f %% conflicted; %d faults", seed,
+		transactions, committed, r.count("replay_divergences_total"), r.count("ambiguous_commits_total"), attempts, 100*conflicts/attempts, injected)
+	assert.Greater(r, conflicts/attempts, fewestConflicts, "hardly any conflicts")
+	assert.Greater(r, committed/transactions, fewestCommits, "hardly anything commits")
+}
+
+// disturb injects faults for as long as the test runs. On a real CockroachDB there are none.
+func (r *rig) disturb(seed uint64) []*crdbsim.Fault {
+	if r.sim == nil {
+		return nil
+	}
+	fault := func(pattern string, chance float64, a crdbsim.Action) *crdbsim.Fault {
+		return &crdbsim.Fault{Pattern: regexp.MustCompile("(?i)" + pattern), Times: -1, Chance: chance, Rand: rand.New(rand.NewPCG(seed, 0)), Action: a}
+	}
+	const statement = "^(select|update|insert)"
+	all := []*crdbsim.Fault{
+		fault(r.commit, .01, crdbsim.Action{Then: crdbsim.ExecuteCut}),
+		fault(r.commit, .01, crdbsim.Action{Then: crdbsim.Cut}),
+		fault(r.commit, .01, crdbsim.Action{Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: "40003", Message: "injected"}}),
+		fault(r.commit, .25, crdbsim.Action{Then: crdbsim.Fail, Error: r.lost}),
+		fault(statement, .05, crdbsim.Action{Then: crdbsim.Fail, Error: r.lost}),
+		fault(statement, .03, crdbsim.Action{Then: crdbsim.ExecuteFail, Error: r.lost}),
+		fault(statement, .005, crdbsim.Action{Then: crdbsim.Cut}),
+		fault(statement, .005, crdbsim.Action{Then: crdbsim.ExecuteCut}),
+	}
+	r.sim.Inject(all...)
+	return all
+}

@@ -1,0 +1,154 @@
+package mutants
+
+import "github.com/reprise-go/cockroachdb/reliability/history"
+
+// All are the bugs that are planted. What they have in common: the driver goes on as if nothing were wrong.
+var All = []Mutant{
+	// Verification.
+	{
+		Name: "a changed row is not noticed", File: "replay.go",
+		Old:   "	if is == was {\n",
+		New:   "	if is == was || d.rows > 0 {\n",
+		Finds: []history.Class{history.LostUpdate, history.WriteSkew, history.NotLinearizable, history.LostWrite},
+	},
+	{
+		Name: "only the first replay is verified", File: "replay.go",
+		Old:   "	if r == live {\n		return t.compareLive(n, r, a, err)\n	}\n",
+		New:   "	if r == live {\n		return t.compareLive(n, r, a, err)\n	}\n	if t.attempts > 2 && err == nil {\n		_, err := a.close()\n		return answer{}, err\n	}\n",
+		Finds: []history.Class{history.LostUpdate},
+	},
+	{
+		Name: "the rows read before the one that lost are only skipped", File: "replay.go",
+		Old:   "		differs, err = r.compareRows(&a)\n	}\n	switch {\n	case err != nil && !t.isStatementError(err):\n		return a, err\n",
+		New:   "		for i := int64(0); i < r.rows && a.next(); i++ {\n		}\n	}\n	switch {\n	case err != nil && !t.isStatementError(err):\n		return a, err\n",
+		Finds: []history.Class{history.LostUpdate},
+	},
+	{
+		Name: "too few rows are not noticed", File: "replay.go",
+		Old:   "			return &DivergenceError{Kind: DivergedEndOfRows, Row: d.rows + 1}, err\n",
+		New:   "			return nil, err\n",
+		Finds: []history.Class{history.NobodyOnCall},
+	},
+	{
+		Name: "that the end of the rows was seen is not noted", File: "rows.go",
+		Old:   "		r.rec.end = true // in front of an error, too\n",
+		New:   "",
+		Finds: []history.Class{history.LostUpdate},
+	},
+	{
+		Name: "the number of affected rows is not compared", File: "replay.go",
+		Old:   "	if err == nil && r.asked && tag.RowsAffected() != r.affected {\n",
+		New:   "	if err == nil && r.asked && tag.RowsAffected() < 0 {\n",
+		Finds: []history.Class{history.NotLinearizable},
+	},
+	{
+		Name: "that an error has become a success is not noticed", File: "replay.go",
+		Old:   "	case codeOf(err) != r.code && (err != nil || differs == nil || !r.shown):\n",
+		New:   "	case codeOf(err) != r.code && err != nil:\n",
+		Finds: []history.Class{history.LostUpdate},
+	},
+
+	// The digest. Without its boundary for each row alone nothing goes unseen, since all rows of an answer have as many values.
+	{
+		Name: "NULL is hashed like false", File: "history.go",
+		Old:   "			_ = d.hash.WriteByte('N')\n			continue\n",
+		New:   "			value = []byte{0}\n",
+		Finds: []history.Class{history.NotLinearizable},
+	},
+	{
+		Name: "NULL is hashed like an empty value", File: "history.go",
+		Old:   "			_ = d.hash.WriteByte('N')\n			continue\n",
+		New:   "			value = []byte{}\n",
+		Finds: []history.Class{history.NotLinearizable},
+	},
+	{
+		Name: "the lengths of values are not hashed", File: "history.go",
+		Old:   "		head[0] = 'V'\n		binary.BigEndian.PutUint32(head[1:], uint32(len(value)))\n		_, _ = d.hash.Write(head[:])\n",
+		New:   "		_ = d.hash.WriteByte('V')\n",
+		Finds: []history.Class{history.NotLinearizable},
+	},
+
+	// The record.
+	{
+		Name: "a statement is forgotten in the replay", File: "replay.go",
+		Old:   "	records := t.history.records\n	if len(records) == 0 {\n",
+		New:   "	records := t.history.records\n	if len(records) > 2 {\n		records = append(records[:1:1], records[2:]...)\n	}\n	if len(records) == 0 {\n",
+		Finds: []history.Class{history.LostWrite},
+	},
+	{
+		Name: "arguments are kept by reference", File: "statement.go",
+		Old:   "		if t.explicit { // the record outlives",
+		New:   "		if false { // the record outlives",
+		Finds: []history.Class{history.Duplicate, history.LostWrite},
+	},
+	{
+		Name: "what ran inside a savepoint that was rolled back is not replayed", File: "history.go",
+		Old:   "	r := &record{statement: *s}\n",
+		New:   "	for n := len(t.history.records) - 1; s.sql == \"ROLLBACK TO SAVEPOINT s\" && n >= 0 && t.history.records[n].sql != \"SAVEPOINT s\"; n-- {\n		t.unrecord(t.history.records[n])\n	}\n	r := &record{statement: *s}\n",
+		Finds: []history.Class{history.LostUpdate},
+	},
+	{
+		Name: "what ran before a savepoint that was rolled back is not replayed", File: "history.go",
+		Old:   "	r := &record{statement: *s}\n",
+		New:   "	for n := 1; s.sql == \"ROLLBACK TO SAVEPOINT s\" && n < len(t.history.records); n++ {\n		if t.history.records[n].sql == \"SAVEPOINT s\" {\n			t.history.records = append(t.history.records[:n-1:n-1], t.history.records[n:]...)\n		}\n	}\n	r := &record{statement: *s}\n",
+		Finds: []history.Class{history.LostWrite},
+	},
+	{
+		Name: "a rollback to a savepoint is not replayed", File: "history.go",
+		Old:   "	r := &record{statement: *s}\n",
+		New:   "	r := &record{statement: *s}\n	if s.sql == \"ROLLBACK TO SAVEPOINT s\" {\n		return r\n	}\n",
+		Finds: []history.Class{history.DirtyRead},
+	},
+	{
+		Name: "RunTx keeps on record what fn did when it was called before", File: "runtx.go",
+		Old:   "	t.forget()\n	t.state, t.outcome, t.failure, t.cause = txLive",
+		New:   "	t.state, t.outcome, t.failure, t.cause = txLive",
+		Finds: []history.Class{history.DirtyRead},
+	},
+
+	// The commit.
+	{
+		Name: "an ambiguous commit is replayed", File: "commit.go",
+		Old:   "	default:\n		return t.ambiguous(err)\n",
+		New:   "	default:\n		return &pgconn.PgError{Code: codeSerializationFailure}\n",
+		Finds: []history.Class{history.Duplicate},
+	},
+	{
+		Name: "a commit without an answer is called not committed", File: "commit.go",
+		Old:   "	if !errors.As(err, &pgErr) {\n		return t.ambiguous(err)\n",
+		New:   "	if !errors.As(err, &pgErr) {\n		return t.lose(err, \"\")\n",
+		Finds: []history.Class{history.DirtyRead},
+	},
+	{
+		Name: "a commit that lost is replayed without what ran before it", File: "commit.go",
+		Old:   "		if _, err := t.restart(ctx, err, placeCommit, nil); err != nil {\n",
+		New:   "		t.history.clear()\n		if _, err := t.restart(ctx, err, placeCommit, nil); err != nil {\n",
+		Finds: []history.Class{history.PhantomCommit},
+	},
+	{
+		Name: "a RELEASE that failed is called committed", File: "commit.go",
+		Old:   "	case commitConflict:\n",
+		New:   "	case commitConflict:\n		if t.state == txLive {\n			_ = t.rollback()\n			t.state, t.outcome = txCommitted, outcomeCommitted\n			return nil\n		}\n",
+		Finds: []history.Class{history.PhantomCommit},
+	},
+	{
+		Name: "the commit of a failed transaction is called committed", File: "commit.go",
+		Old:   "	t.outcome = outcomeFailed\n	return pgx.ErrTxCommitRollback\n",
+		New:   "	t.outcome = outcomeCommitted\n	return nil\n",
+		Finds: []history.Class{history.PhantomCommit},
+	},
+
+	// The transaction as such.
+	{
+		Name: "BEGIN is not sent", File: "wire.go",
+		Old:   "	for _, sql := range opening {\n		f.pipe.SendQueryParams(",
+		New:   "	for _, sql := range opening {\n		if sql == \"BEGIN\" || sql == sqlSavepoint {\n			sql = \"SELECT 1\"\n		}\n		f.pipe.SendQueryParams(",
+		Finds: []history.Class{history.IntermediateRead, history.DirtyRead},
+	},
+	{
+		Name: "a rollback commits", File: "commit.go",
+		Old:   "	_, err := t.c.control(ctx, sqlRollback)\n",
+		New:   "	_, err := t.c.control(ctx, sqlCommit)\n",
+		Finds: []history.Class{history.DirtyRead},
+	},
+}
