@@ -52,6 +52,9 @@ func (cu *cursor) next() bool {
 	for !cu.over {
 		if cu.ans.next() {
 			cu.row = cu.ans.result.Values()
+			for _, value := range cu.row {
+				cu.rec.answer += len(value)
+			}
 			return true
 		}
 		if cu.ans.result != nil {

@@ -17,6 +17,7 @@ type history struct {
 type record struct {
 	statement
 	observation
+	answer  int  // how many bytes of rows its answer had, as far as it was read
 	ddl     bool // it changes the schema
 	commits bool // it may commit the transaction, and so must not run before all that is on record has been compared
 }

@@ -16,7 +16,7 @@ var errEndedInReplay = errors.New("cockroachdb: a statement ended the transactio
 var errStaleInReplay = errors.New("cockroachdb: a prepared statement became invalid during a replay")
 
 // replay runs the record again, behind the opening, and compares what the application has seen. It costs one round trip, and
-// one more for each segmentBytes, for each statement that had failed, since that ends a pipeline, for each text of several statements, and for what may
+// one more for each segmentBytes of answers, for each statement that had failed, since that ends a pipeline, for each text of several statements, and for what may
 // commit, such as DDL on some servers, which has to wait until all before it has been compared. live, the last on record, is
 // compared as far as it was read, and its answer comes back open, for the rest. Without a record there is nothing to send: the
 // opening waits for the next statement.
@@ -51,9 +51,9 @@ func (t *tx) replay(ctx context.Context, live *record) (answer, error) {
 	return a, nil
 }
 
-// segmentBytes bounds the texts and arguments under one Sync: what fits into the sockets' buffers. While more than that is being
-// written, pgconn keeps all the answers that the server gives meanwhile in memory, however large.
-const segmentBytes = 128 << 10
+// segmentBytes bounds the answers, as large as they were before, to what goes under one Sync: while statements are being written that
+// don't fit into the sockets' buffers, pgconn keeps all answers that come meanwhile in memory.
+const segmentBytes = 4 << 20
 
 // segmentLength is how many of the records go under one Sync.
 func segmentLength(records []*record) int {
@@ -62,7 +62,7 @@ func segmentLength(records []*record) int {
 	}
 	bytes := 0
 	for i, r := range records {
-		bytes += r.statement.size()
+		bytes += r.answer
 		switch {
 		case r.form == formSimple, r.commits, i > 0 && bytes > segmentBytes:
 			return i

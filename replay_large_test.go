@@ -3,6 +3,7 @@ package cockroachdb_test
 import (
 	"bytes"
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,17 +43,16 @@ func TestReplayLargerThanAllBuffers(t *testing.T) {
 	assert.Equal(t, 2*statements, times(st.srv, "SELECT v WHERE k = $1"))
 }
 
-// Of a replay no more is under way than fits into the buffers, for as long as the rest is being written pgconn keeps all answers in
-// memory. Each portion is compared like the whole, and a conflict in any of them starts from the top.
+// Of a replay not more is under way at a time than may be held in memory. Each portion is compared like the whole, and a conflict in any of them starts from the top.
 func TestReplayInPortions(t *testing.T) {
 	t.Parallel()
-	const statements = 300 // of 1 KB: three portions
-	arg := string(bytes.Repeat([]byte("b"), 1_000))
+	const statements = 300
+	same := vs(strings.Repeat("a", 35<<10)) // so that there are three portions
 	nth := func(n, changedFrom int, other fakepg.Reply) fakepg.Reply {
 		if n >= changedFrom {
 			return other
 		}
-		return vs("a")
+		return same
 	}
 	for name, tc := range map[string]struct {
 		from     int          // from this execution on
@@ -75,14 +75,14 @@ func TestReplayInPortions(t *testing.T) {
 				case tc.trips == 0 && s.Nth == tc.from && losses.first():
 					return lost
 				case tc.trips == 0 || s.Describing:
-					return vs("a")
+					return same
 				}
 				return nth(s.Nth, tc.from, tc.other)
 			})
 			tx := st.begin(t)
 			for range statements {
 				var v string
-				require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT v WHERE k = $1", arg).Scan(&v))
+				require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT v WHERE k = $1", "b").Scan(&v))
 			}
 			before := st.srv.RoundTrips()
 			err := execAll(tx, "UPDATE c")
