@@ -40,7 +40,7 @@ func (cu *cursor) send() {
 			continue
 		}
 		if err != nil {
-			cu.recover(err)
+			cu.recover(t.lostBegin(err))
 		}
 		return
 	}
@@ -132,6 +132,9 @@ func (cu *cursor) finish(tag pgconn.CommandTag, err error) {
 	cu.over = true
 	if _, unsent := asUnsent(err); unsent {
 		t.unrecord(cu.rec) // it has not reached the server, and must not in a replay
+	}
+	if t.lostBehindCommit(err, cu.rec.sql) {
+		err = t.ambiguous(errLostInCommit)
 	}
 	if p := cu.rec.prepared; err != nil && p != nil && p.name == "" {
 		t.c.descriptions.forget(p) // it may be out of date in a way that no SQLSTATE tells

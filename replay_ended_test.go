@@ -174,14 +174,3 @@ func TestNoReplayInATransactionBegunAsText(t *testing.T) {
 	require.NoError(t, tx.Rollback())
 	assert.Equal(t, 1, times(srv, "UPDATE b"))
 }
-
-// Where BEGIN itself loses there is no transaction for what follows.
-func TestBeginThatLoses(t *testing.T) {
-	t.Parallel()
-	st := newStage(t, playbook{"BEGIN": {lost, won}})
-	tx := st.begin(t)
-	requireCode(t, execAll(tx, "UPDATE a"), "40001")
-	requireCode(t, execAll(tx, "UPDATE b"), "25P02")
-	require.Error(t, tx.Commit())
-	assert.Zero(t, times(st.srv, "UPDATE b"))
-}

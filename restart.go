@@ -68,8 +68,8 @@ func (t *tx) rerun(ctx context.Context, live *record) (answer, error) {
 	}
 }
 
-// errLostInCommit says that the connection was lost behind the conflict of a statement that may have committed before it.
-var errLostInCommit = errors.New("cockroachdb: the connection was lost after a statement that may commit had failed")
+// errLostInCommit stands for a conflict, by whose SQLSTATE somebody might run the transaction again.
+var errLostInCommit = errors.New("cockroachdb: a statement lost a conflict after it had, or may have, committed what was open")
 
 // outcomeOfReplay gives a divergence its conflict, and the application the divergence.
 func (t *tx) outcomeOfReplay(err, conflict error) error {

@@ -1,6 +1,7 @@
 package cockroachdb_test
 
 import (
+	"context"
 	"database/sql"
 	"testing"
 	"time"
@@ -194,7 +195,6 @@ func TestRestartNotAfterTheServerHasCommitted(t *testing.T) {
 func TestRestartNotAfterDDLThatCommits(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]raw{
-		"and loses":    {err: "40001", status: 'I'},
 		"and succeeds": {tag: "CREATE TABLE", status: 'I'},
 		"and fails":    {err: "42P07", status: 'I'},
 	} {
@@ -213,6 +213,36 @@ func TestRestartNotAfterDDLThatCommits(t *testing.T) {
 			require.NoError(t, tx.Rollback())
 			assert.Len(t, srv.Statements(), 3)
 			assert.Equal(t, []string{"UPDATE b"}, srv.Statements()[2])
+		})
+	}
+}
+
+// To a loop around the transaction a 40001 would say that nothing was committed.
+func TestDDLThatCommitsAndThenLosesIsAmbiguous(t *testing.T) {
+	t.Parallel()
+	for name, ctx := range map[string]context.Context{"": t.Context(), "without retries": cockroachdb.WithoutRetries(t.Context())} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := fakepg.Start(t, func(c *fakepg.Conn) {
+				if name == "" {
+					play(c, raw{tag: "BEGIN"}, raw{tag: "SAVEPOINT"}, raw{tag: "UPDATE 1", status: 'T'})
+				} else {
+					play(c, raw{tag: "BEGIN"}, raw{tag: "UPDATE 1", status: 'T'})
+				}
+				play(c, raw{err: "40001", status: 'I'})
+				c.Serve(func(fakepg.Statement) fakepg.Reply { return success })
+			})
+			db := openFake(t, srv)
+			tx, err := db.BeginTx(ctx, nil)
+			require.NoError(t, err)
+			require.NoError(t, execAll(tx, "UPDATE a"))
+			connections := srv.Connections()
+			isA[*cockroachdb.AmbiguousCommitError](t, execAll(tx, "CREATE TABLE x ()"))
+			isA[*cockroachdb.AmbiguousCommitError](t, execAll(tx, "UPDATE b"))
+			isA[*cockroachdb.AmbiguousCommitError](t, tx.Commit())
+			assert.Len(t, srv.Statements(), 2, "nothing else was sent")
+			mustExec(t, db, "UPDATE c") // the connection is good
+			assert.Equal(t, connections, srv.Connections())
 		})
 	}
 }

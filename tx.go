@@ -166,6 +166,20 @@ func (t *tx) endedUnasked() bool {
 	return t.explicit && t.begun && t.state == txLive && t.opening == nil && t.c.pg.TxStatus() == statusIdle && !t.c.pg.IsClosed()
 }
 
+// lostBegin takes the conflict of a BEGIN that lost, behind which nothing ran, for that of the statement, if it is the driver's to deal
+// with.
+func (t *tx) lostBegin(err error) error {
+	if cause, refused := asOpening(err); refused && t.retries(cause) {
+		return cause
+	}
+	return err
+}
+
+// lostBehindCommit says whether a statement has committed what was open and then lost: to run that again would double it.
+func (t *tx) lostBehindCommit(err error, sql string) bool {
+	return conflictOf(err) != nil && t.endedUnasked() && sql != "" && !isCommit(sql)
+}
+
 // conflictOf is the server's conflict, as it came; what this package has made of one already is none.
 func conflictOf(err error) *pgconn.PgError {
 	if pgErr, ok := err.(*pgconn.PgError); ok && isConflict(pgErr) { //nolint:errorlint // wrapped conflicts are told already
@@ -200,7 +214,7 @@ func (t *tx) attempt(ctx context.Context, sql string, send func(opening []string
 		if t.opened(sent, err) {
 			continue
 		}
-		if t.absorbs(err) {
+		if err = t.lostBegin(err); t.absorbs(err) {
 			if t.lostInCommit(sql) {
 				return t.ambiguous(errLostInCommit)
 			}
@@ -261,6 +275,8 @@ func (t *tx) told(err error, sql string) error {
 		return t.lose(err, sql)
 	case refused:
 		t.give(txConflict, outcomeFailed, err) // there is no transaction for further statements to be part of
+	case t.lostBehindCommit(err, sql):
+		return t.ambiguous(errLostInCommit)
 	case t.endedUnasked():
 		t.overUnasked()
 	}
