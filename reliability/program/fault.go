@@ -55,6 +55,7 @@ type place struct {
 	rollback bool // ROLLBACK, which never fails
 	restart  bool // ROLLBACK TO the restart savepoint
 	data     bool // a statement of the application's that reads or writes
+	many     bool // with many rows in its answer
 	inside   bool // the transaction is in order
 }
 
@@ -66,12 +67,14 @@ func placeOf(p crdbsim.Point) *place {
 		rollback: text == "rollback",
 		restart:  strings.HasPrefix(text, "rollback to savepoint cockroach_restart"),
 		data:     slices.Contains([]string{"select", "insert", "update", "delete"}, word),
+		many:     strings.Contains(text, " order by "),
 		inside:   p.Status == 'T',
 	}
 }
 
 func anywhere(at *place) bool   { return !at.rollback }
 func cuttable(*place) bool      { return true }
+func ofMany(at *place) bool     { return at.many && at.inside }
 func ofData(at *place) bool     { return at.data }
 func dataInside(at *place) bool { return at.data && at.inside }
 func ofCommit(at *place) bool   { return at.commit && at.inside }
@@ -91,7 +94,11 @@ var conflicts = []string{"RETRY_WRITE_TOO_OLD", "RETRY_SERIALIZABLE", "ABORT_REA
 
 func conflict(how crdbsim.Then) func(*rand.Rand) crdbsim.Action {
 	return func(rnd *rand.Rand) crdbsim.Action {
-		return crdbsim.Action{Then: how, AfterRows: rnd.IntN(4), Error: crdbsim.Conflict(conflicts[rnd.IntN(len(conflicts))])}
+		rows := rnd.IntN(4)
+		if rnd.IntN(3) == 0 {
+			rows = rnd.IntN(wideRows)
+		}
+		return crdbsim.Action{Then: how, AfterRows: rows, Error: crdbsim.Conflict(conflicts[rnd.IntN(len(conflicts))])}
 	}
 }
 
@@ -104,6 +111,8 @@ const shutDown = "server is shutting down"
 var faultKinds = []faultKind{
 	{"conflict in place of the answer", 4, crdbsim.AtExecute, anywhere, conflict(crdbsim.Fail)},
 	{"conflict behind the answer", 4, crdbsim.AtExecute, dataInside, conflict(crdbsim.ExecuteFail)},
+	{"conflict in the middle of rows", 20, crdbsim.AtExecute, ofMany, conflict(crdbsim.ExecuteFail)},
+	{"conflict at the commit", 8, crdbsim.AtExecute, ofCommit, conflict(crdbsim.Fail)},
 	{"conflict at Parse", 2, crdbsim.AtParse, anywhere, conflict(crdbsim.Fail)},
 	{"conflict at Bind", 1, crdbsim.AtBind, anywhere, conflict(crdbsim.Fail)},
 	{"cut before", 0.5, crdbsim.AtExecute, cuttable, then(crdbsim.Action{Then: crdbsim.Cut})},

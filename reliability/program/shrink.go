@@ -31,14 +31,15 @@ func (g *Group) Smallest(ctx context.Context, r *Round, times int) (*Round, []An
 func Shrink(r *Round, fails func(*Round) bool, enough func() bool) *Round {
 	for smaller := true; smaller; {
 		smaller = false
-		for _, candidate := range r.smaller() {
-			if enough() {
-				return r
+		candidates := r.smaller()
+		for i := 0; i < len(candidates) && !enough(); {
+			if !fails(candidates[i]) {
+				i++
+				continue
 			}
-			if fails(candidate) {
-				r, smaller = candidate, true
-				break
-			}
+			// What could not be taken away before is not tried again before all else was: each try takes its time.
+			r, smaller = candidates[i], true
+			candidates = r.smaller()
 		}
 	}
 	return r

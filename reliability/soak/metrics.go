@@ -7,8 +7,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// counts are the driver's metrics, by name and label values as in "transaction_retries_total/serializable/commit", and by name alone
-// the sum over them. Of a histogram it is the number of observations.
+// counts are the driver's metrics, by name and the value of one label, as in "transaction_retries_total/commit", and by name alone: each
+// the sum over all other labels. Of a histogram it is the number of observations.
 type counts map[string]float64
 
 func metricsOf(c prometheus.Collector) counts {
@@ -24,14 +24,8 @@ func metricsOf(c prometheus.Collector) counts {
 		for _, m := range family.GetMetric() {
 			v := valueOf(m)
 			all[name] += v
-			var labels strings.Builder
 			for _, l := range m.GetLabel() {
-				if l.GetName() != "db_name" {
-					labels.WriteString("/" + l.GetValue())
-				}
-			}
-			if labels.Len() > 0 {
-				all[name+labels.String()] += v
+				all[name+"/"+l.GetValue()] += v
 			}
 		}
 	}

@@ -47,9 +47,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.size.Keys, "keys", 6, "how many keys a group has: the fewer, the hotter")
 	f.StringVar(&o.server, "server", serverBoth, "what the simulator plays: cockroachdb, postgresql, or both (every fourth group is PostgreSQL)")
 	f.StringVar(&o.parts, "parts", partPrograms+","+partLoad, "which parts are run")
-	f.DurationVar(&o.shrink, "shrink", 30*time.Second, "how long to look for a smaller round that shows the same; 0 for not at all")
+	f.DurationVar(&o.shrink, "shrink", time.Minute, "how long to look for a smaller round that shows the same; 0 for not at all")
 	f.Uint64Var(&o.round, "round", 0, "plays nothing but the round of this seed, as an anomaly names it, -times times")
-	f.IntVar(&o.times, "times", 20, "how often a round is played, for -round and while shrinking, since the interleaving is another each time")
+	f.IntVar(&o.times, "times", 10, "how often a round is played, for -round and while shrinking, since the interleaving is another each time")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

@@ -72,9 +72,11 @@ func (s *soaking) open(ctx context.Context) error {
 }
 
 func (s *soaking) close() {
+	var closing sync.WaitGroup
 	for _, g := range s.groups {
-		g.Close()
+		closing.Go(g.Close)
 	}
+	closing.Wait()
 }
 
 // play plays until the time is up, and takes samples meanwhile.
