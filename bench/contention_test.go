@@ -3,138 +3,206 @@ package bench
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"math/rand/v2"
-	"slices"
+	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/cockroach-go/v2/crdb"
-	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/stretchr/testify/require"
 
-	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/crdbsim"
 	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
 )
 
 func TestMain(m *testing.M) { enginetest.Main(m) }
 
-const (
-	rows    = 4
-	workers = 16
-)
+// latencies are one way; a round trip takes two.
+var latencies = []time.Duration{0, time.Millisecond, 5 * time.Millisecond}
 
-// A peer runs work in a transaction until it commits.
-type peer struct {
-	name, driver string
-	run          func(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error
-}
-
-var peers = []peer{
-	{"pgx-loop", "pgx", loop},
-	{"ExecuteTx", "pgx", func(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
-		return crdb.ExecuteTx(ctx, db, nil, work)
-	}},
-	{"cockroachdb", "cockroachdb", func(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
-		return once(ctx, db, work)
-	}},
-	{"RunTx", "cockroachdb", func(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
-		return cockroachdb.RunTx(ctx, db, nil, work)
-	}},
-}
-
-func once(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
+// workers is how many transactions are under way at a time, each on a connection of its own.
+func workers(tb testing.TB) int {
+	text, ok := os.LookupEnv("BENCH_WORKERS")
+	if !ok {
+		return 16
 	}
-	defer func() { _ = tx.Rollback() }()
-	if err := work(tx); err != nil {
-		return err
-	}
-	return tx.Commit()
+	n, err := strconv.Atoi(text)
+	require.True(tb, err == nil && n > 0, "BENCH_WORKERS is %q: use a number above zero, or unset it for 16", text)
+	return n
 }
 
-// loop is what CockroachDB's documentation teaches: roll back, wait 20 ms doubling with full jitter, begin anew.
-func loop(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
-	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		err := once(ctx, db, work)
-		if pgErr, ok := errors.AsType[*pgconn.PgError](err); !ok || pgErr.Code != "40001" && pgErr.Code != "40P01" {
-			return err
-		}
-		time.Sleep(rand.N(wait))
-	}
-}
-
-// workloads are all of a kind that this driver can replay unseen, so that each peer gets to commit without help.
-var workloads = []struct {
-	name string
-	work func(ctx context.Context, tx *sql.Tx) error
-}{
-	{"counter", func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "UPDATE kv SET v = v + 1 WHERE k = $1", rand.IntN(rows))
-		return err
-	}},
-	{"transfer", func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "UPDATE kv SET v = v - 1 WHERE k = $1", rand.IntN(rows)); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, "UPDATE kv SET v = v + 1 WHERE k = $1", rand.IntN(rows))
-		return err
-	}},
-}
-
+// BenchmarkContention has peers innermost, so that those to be compared run one after the other.
 func BenchmarkContention(b *testing.B) {
 	for _, w := range workloads {
-		for _, p := range peers {
-			b.Run("workload="+w.name+"/peer="+p.name, func(b *testing.B) {
-				db, err := sql.Open(p.driver, enginetest.NewDB(b))
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer func() { _ = db.Close() }()
-				db.SetMaxOpenConns(workers)
-				db.SetMaxIdleConns(workers)
-				if _, err := db.ExecContext(b.Context(), "CREATE TABLE kv (k INT PRIMARY KEY, v INT NOT NULL)"); err != nil {
-					b.Fatal(err)
-				}
-				for k := range rows {
-					if _, err := db.ExecContext(b.Context(), "INSERT INTO kv VALUES ($1, 0)", k); err != nil {
-						b.Fatal(err)
-					}
-				}
-				b.ResetTimer()
-				took := contend(b, func(ctx context.Context) error {
-					return p.run(ctx, db, func(tx *sql.Tx) error { return w.work(ctx, tx) })
+		for _, latency := range latencies {
+			for _, p := range peers {
+				b.Run("workload="+w.name+"/peer="+p.name+"/latency="+latency.String(), func(b *testing.B) {
+					measure(b, newArena(b, w, p, workers(b)), latency)
 				})
-				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
-				slices.Sort(took)
-				b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+			}
+		}
+	}
+}
+
+// measure runs the workload for as long as the benchmark wants it, and reports what that was like for one transaction.
+func measure(b *testing.B, a *arena, latency time.Duration) {
+	if latency > 0 && a.sim == nil {
+		b.Skip("a real cluster has a latency of its own")
+	}
+	a.contend(b, times(4*a.workers)) // connections are open then, and statements prepared
+	if a.sim != nil {
+		a.sim.SetLatency(latency)
+	}
+	before := a.tally()
+	b.ReportAllocs()
+	took, elapsed := a.contend(b, b.Loop)
+	b.StopTimer()
+	after := a.tally()
+	if a.sim != nil {
+		a.sim.SetLatency(0)
+	}
+	a.check(b)
+
+	commits := float64(after.commits - before.commits)
+	b.ReportMetric(0, "ns/op") // commits/s says the same
+	b.ReportMetric(commits/elapsed.Seconds(), "commits/s")
+	b.ReportMetric(float64(after.calls-before.calls)/commits-1, "seen/commit")
+	b.ReportMetric(float64(after.attempts-before.attempts)/commits-1, "retries/commit")
+	if a.sim != nil {
+		b.ReportMetric(float64(after.trips-before.trips)/commits, "trips/commit")
+	}
+	for name, q := range map[string]float64{"p50-ms": 50, "p95-ms": 95, "p99-ms": 99} {
+		b.ReportMetric(float64(took.ValueAtQuantile(q))/1000, name)
+	}
+}
+
+// TestWorkloads keeps the benchmarks alive: each workload, by each peer, loses nothing.
+func TestWorkloads(t *testing.T) {
+	for _, w := range workloads {
+		for _, p := range peers {
+			t.Run("workload="+w.name+"/peer="+p.name, func(t *testing.T) {
+				a := newArena(t, w, p, 4)
+				took, _ := a.contend(t, times(50))
+				require.EqualValues(t, 50, took.TotalCount())
+				got := a.tally()
+				require.EqualValues(t, 50, got.commits)
+				require.GreaterOrEqual(t, got.calls, got.commits)
+				require.GreaterOrEqual(t, got.attempts, got.calls)
+				a.check(t)
 			})
 		}
 	}
 }
 
-// contend runs b.N transactions by the workers and says how long each of them took.
-func contend(b *testing.B, transaction func(context.Context) error) []time.Duration {
-	took := make([]time.Duration, b.N)
-	next := make(chan int)
+// times is a loop of n rounds.
+func times(n int) func() bool {
+	return func() bool { n--; return n >= 0 }
+}
+
+// An arena is a database in which the workers of one peer contend.
+type arena struct {
+	workload
+	*client
+	sim     *crdbsim.Sim // nil on a real CockroachDB
+	workers int
+
+	mu                  sync.Mutex
+	commits, calls, sum int64 // calls of bodies
+}
+
+func newArena(tb testing.TB, w workload, p peer, workers int) *arena {
+	a := &arena{workload: w, workers: workers}
+	var dsn string
+	if enginetest.Get(tb).IsCockroach() {
+		dsn = enginetest.NewDB(tb)
+	} else {
+		a.sim, dsn = enginetest.NewSim(tb, crdbsim.Config{})
+	}
+	a.client = p.open(tb, dsn)
+	tb.Cleanup(func() { require.NoError(tb, a.db.Close()) })
+	a.db.SetMaxOpenConns(workers)
+	a.db.SetMaxIdleConns(workers)
+	for _, stmt := range w.schema {
+		_, err := a.db.ExecContext(tb.Context(), stmt)
+		require.NoError(tb, err, stmt)
+	}
+	return a
+}
+
+// contend runs as many transactions as there are rounds of the loop, and says how long each of them took and how long all did.
+func (a *arena) contend(tb testing.TB, loop func() bool) (took *hdrhistogram.Histogram, elapsed time.Duration) {
+	ctx, cancel := context.WithCancelCause(tb.Context())
+	defer cancel(nil)
+	took = newHistogram()
+	began := time.Now()
+	next := make(chan struct{})
 	var wg sync.WaitGroup
-	for range workers {
+	for n := range a.workers {
 		wg.Go(func() {
-			for i := range next {
-				began := time.Now()
-				if err := transaction(b.Context()); err != nil {
-					b.Error(err)
+			r := rand.New(rand.NewPCG(uint64(n), 0)) // the same for every peer
+			mine := newHistogram()
+			for range next {
+				if ctx.Err() != nil {
+					continue
 				}
-				took[i] = time.Since(began)
+				began := time.Now()
+				if err := a.transaction(ctx, a.draw(r)); err != nil {
+					cancel(err)
+				}
+				_ = mine.RecordValue(time.Since(began).Microseconds())
 			}
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			took.Merge(mine)
 		})
 	}
-	for i := range b.N {
-		next <- i
+	for loop() {
+		next <- struct{}{}
 	}
 	close(next)
 	wg.Wait()
-	return took
+	require.NoError(tb, context.Cause(ctx), "every transaction commits in the end")
+	return took, time.Since(began)
+}
+
+func newHistogram() *hdrhistogram.Histogram {
+	return hdrhistogram.New(1, (10 * time.Minute).Microseconds(), 3)
+}
+
+func (a *arena) transaction(ctx context.Context, run body) error {
+	var calls, added int64
+	err := a.untilCommitted(ctx, func(tx *sql.Tx) (err error) {
+		calls++
+		added, err = run(ctx, tx)
+		return err
+	})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.calls += calls
+	if err == nil {
+		a.commits++
+		a.sum += added
+	}
+	return err
+}
+
+// A tally is what has happened so far.
+type tally struct{ commits, calls, attempts, trips int64 }
+
+func (a *arena) tally() tally {
+	t := tally{commits: a.commits, calls: a.calls, attempts: a.calls}
+	if a.attempts != nil {
+		t.attempts = a.attempts()
+	}
+	if a.sim != nil {
+		t.trips = a.sim.RoundTrips()
+	}
+	return t
+}
+
+func (a *arena) check(tb testing.TB) {
+	tb.Helper()
+	a.workload.check(tb, a.db, a.commits, a.sum)
 }

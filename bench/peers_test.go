@@ -1,0 +1,118 @@
+package bench
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/cockroach-go/v2/crdb"
+	"github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/lib/pq"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
+)
+
+// A peer is a way to have transactions retried until they commit: this driver's, or what is used in its place.
+type peer struct {
+	name string
+	open func(tb testing.TB, dsn string) *client
+}
+
+// A client is a peer at work on one database.
+type client struct {
+	db *sql.DB
+	// once runs work in a transaction and commits it; a conflict may come back.
+	once func(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error
+	// attempts is how often transactions have been tried so far. It is nil if work is called for each attempt.
+	attempts func() int64
+}
+
+var peers = []peer{
+	{"pgx-loop", with("pgx", plainly)},
+	{"ExecuteTx", with("pgx", executeTx)},
+	{"ExecuteTx-pq", with("postgres", executeTx)},
+	{"transparent", ours(plainly)},
+	{"RunTx", ours(func(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
+		return cockroachdb.RunTx(ctx, db, nil, work)
+	})},
+}
+
+func with(driver string, once func(context.Context, *sql.DB, func(*sql.Tx) error) error) func(testing.TB, string) *client {
+	return func(tb testing.TB, dsn string) *client {
+		db, err := sql.Open(driver, dsn)
+		require.NoError(tb, err)
+		return &client{db: db, once: once}
+	}
+}
+
+// ours counts the attempts by the driver's own metrics, since the application does not hear of most.
+func ours(once func(context.Context, *sql.DB, func(*sql.Tx) error) error) func(testing.TB, string) *client {
+	return func(tb testing.TB, dsn string) *client {
+		cfg, err := cockroachdb.ParseConfig(dsn)
+		require.NoError(tb, err)
+		cfg.Metrics = cockroachdb.NewMetrics()
+		connector, err := cockroachdb.NewConnector(cfg)
+		require.NoError(tb, err)
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(cfg.Metrics)
+		return &client{db: sql.OpenDB(connector), once: once, attempts: func() int64 {
+			families, err := registry.Gather()
+			require.NoError(tb, err)
+			for _, f := range families {
+				if f.GetName() == "cockroachdb_transaction_attempts" {
+					return int64(f.GetMetric()[0].GetHistogram().GetSampleSum())
+				}
+			}
+			tb.Fatal("the driver's metrics have no cockroachdb_transaction_attempts")
+			return 0
+		}}
+	}
+}
+
+func plainly(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if err := work(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// executeTx lifts cockroach-go's bound of 50 attempts: nobody gives up here.
+func executeTx(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
+	return crdb.ExecuteTx(crdb.WithMaxRetries(ctx, 0), db, nil, work)
+}
+
+// untilCommitted is the loop that CockroachDB's documentation teaches, around whatever of a peer's conflicts reach the application:
+// roll back, wait for a random time up to 20 ms, doubling, begin anew. ExecuteTx never needs it.
+func (c *client) untilCommitted(ctx context.Context, work func(*sql.Tx) error) error {
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := c.once(ctx, c.db, work)
+		if !isConflict(err) {
+			return err
+		}
+		select {
+		case <-time.After(rand.N(wait)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func isConflict(err error) bool {
+	state, ok := errors.AsType[interface {
+		error
+		SQLState() string
+	}](err)
+	return ok && (state.SQLState() == "40001" || state.SQLState() == "40P01")
+}
+
+var _ = stdlib.GetDefaultDriver // registers "pgx"
