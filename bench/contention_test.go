@@ -39,7 +39,7 @@ func BenchmarkContention(b *testing.B) {
 		for _, latency := range latencies {
 			for _, p := range peers {
 				b.Run("workload="+w.name+"/peer="+p.name+"/latency="+latency.String(), func(b *testing.B) {
-					measure(b, newArena(b, w, p, workers(b)), latency)
+					measure(b, newArena(b, newGround(b), w, p, workers(b)), latency)
 				})
 			}
 		}
@@ -57,7 +57,7 @@ func measure(b *testing.B, a *arena, latency time.Duration) {
 	}
 	before := a.tally()
 	b.ReportAllocs()
-	took, elapsed := a.contend(b, b.Loop)
+	took, perSecond := a.contend(b, b.Loop)
 	b.StopTimer()
 	after := a.tally()
 	if a.sim != nil {
@@ -67,23 +67,22 @@ func measure(b *testing.B, a *arena, latency time.Duration) {
 
 	commits := float64(after.commits - before.commits)
 	b.ReportMetric(0, "ns/op") // commits/s says the same
-	b.ReportMetric(commits/elapsed.Seconds(), "commits/s")
+	b.ReportMetric(perSecond, "commits/s")
 	b.ReportMetric(float64(after.calls-before.calls)/commits-1, "seen/commit")
 	b.ReportMetric(float64(after.attempts-before.attempts)/commits-1, "retries/commit")
 	if a.sim != nil {
 		b.ReportMetric(float64(after.trips-before.trips)/commits, "trips/commit")
 	}
-	for name, q := range map[string]float64{"p50-ms": 50, "p95-ms": 95, "p99-ms": 99} {
-		b.ReportMetric(float64(took.ValueAtQuantile(q))/1000, name)
-	}
+	reportQuantiles(b, took)
 }
 
 // TestWorkloads keeps the benchmarks alive: each workload, by each peer, loses nothing.
 func TestWorkloads(t *testing.T) {
+	g := newGround(t)
 	for _, w := range workloads {
 		for _, p := range peers {
 			t.Run("workload="+w.name+"/peer="+p.name, func(t *testing.T) {
-				a := newArena(t, w, p, 4)
+				a := newArena(t, g, w, p, 4)
 				took, _ := a.contend(t, times(50))
 				require.EqualValues(t, 50, took.TotalCount())
 				got := a.tally()
@@ -101,42 +100,49 @@ func times(n int) func() bool {
 	return func() bool { n--; return n >= 0 }
 }
 
+// A ground is a database for arenas, one after the other.
+type ground struct {
+	dsn string
+	sim *crdbsim.Sim // nil on a real CockroachDB
+}
+
+func newGround(tb testing.TB) ground {
+	if enginetest.Get(tb).IsCockroach() {
+		return ground{dsn: enginetest.NewDB(tb)}
+	}
+	sim, dsn := enginetest.NewSim(tb, crdbsim.Config{})
+	return ground{dsn, sim}
+}
+
 // An arena is a database in which the workers of one peer contend.
 type arena struct {
 	workload
 	*client
-	sim     *crdbsim.Sim // nil on a real CockroachDB
+	sim     *crdbsim.Sim
 	workers int
 
 	mu                  sync.Mutex
 	commits, calls, sum int64 // calls of bodies
 }
 
-func newArena(tb testing.TB, w workload, p peer, workers int) *arena {
-	a := &arena{workload: w, workers: workers}
-	var dsn string
-	if enginetest.Get(tb).IsCockroach() {
-		dsn = enginetest.NewDB(tb)
-	} else {
-		a.sim, dsn = enginetest.NewSim(tb, crdbsim.Config{})
-	}
-	a.client = p.open(tb, dsn)
+func newArena(tb testing.TB, g ground, w workload, p peer, workers int) *arena {
+	a := &arena{workload: w, client: p.open(tb, g.dsn), sim: g.sim, workers: workers}
 	tb.Cleanup(func() { require.NoError(tb, a.db.Close()) })
 	a.db.SetMaxOpenConns(workers)
 	a.db.SetMaxIdleConns(workers)
-	for _, stmt := range w.schema {
+	for _, stmt := range append([]string{dropTables}, w.schema...) {
 		_, err := a.db.ExecContext(tb.Context(), stmt)
 		require.NoError(tb, err, stmt)
 	}
 	return a
 }
 
-// contend runs as many transactions as there are rounds of the loop, and says how long each of them took and how long all did.
-func (a *arena) contend(tb testing.TB, loop func() bool) (took *hdrhistogram.Histogram, elapsed time.Duration) {
+// contend runs as many transactions as there are rounds of the loop. It returns how long each of them took, and how many committed in a
+// second while there were enough for all workers: the last few, which have nobody to contend with, would count for too much.
+func (a *arena) contend(tb testing.TB, loop func() bool) (took *hdrhistogram.Histogram, perSecond float64) {
 	ctx, cancel := context.WithCancelCause(tb.Context())
 	defer cancel(nil)
 	took = newHistogram()
-	began := time.Now()
 	next := make(chan struct{})
 	var wg sync.WaitGroup
 	for n := range a.workers {
@@ -158,13 +164,21 @@ func (a *arena) contend(tb testing.TB, loop func() bool) (took *hdrhistogram.His
 			took.Merge(mine)
 		})
 	}
+	began, before := time.Now(), a.committed()
 	for loop() {
 		next <- struct{}{}
 	}
+	perSecond = float64(a.committed()-before) / time.Since(began).Seconds()
 	close(next)
 	wg.Wait()
 	require.NoError(tb, context.Cause(ctx), "every transaction commits in the end")
-	return took, time.Since(began)
+	return took, perSecond
+}
+
+func (a *arena) committed() int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.commits
 }
 
 func newHistogram() *hdrhistogram.Histogram {

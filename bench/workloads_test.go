@@ -43,6 +43,9 @@ var workloads = []workload{
 	{"new-order", orderEntry(), newOrder, everyOrderIsThere},
 }
 
+// dropTables drops the tables of all workloads.
+const dropTables = "DROP TABLE IF EXISTS kv, doctors, warehouse, customer, district, item, stock, orders, new_order, order_line"
+
 func keyValue(rows int) []string {
 	return []string{
 		"CREATE TABLE kv (k INT PRIMARY KEY, v INT NOT NULL)",
