@@ -18,7 +18,7 @@ each = @set -e; for m in $(1); do echo "== $$m: $(strip $(2))"; (cd $$m && $(2))
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: engine
 engine: ## make sure that there is a database to run on, and say which
@@ -69,10 +69,30 @@ fmt: ## format everything, and tidy every go.mod
 	$(call each,$(TESTED),$(GOLANGCI) fmt)
 	$(call each,$(MODULES),go mod tidy)
 
+# One pass over everything takes some ten minutes; long is three of them, with twice the time for each benchmark. Passes one after the other,
+# not -count, so that what slows the machine down for a while does not hit all runs of one benchmark.
+BENCH     ?= short
+BENCH_OUT ?= $(CURDIR)/bench/results.out
+passes.short := 1
+passes.long  := 1 2 3
+time.short   := 1s
+time.long    := 2s
+
 .PHONY: bench
-bench: engine ## the benchmarks of the driver, and of the workloads against its peers (BENCH_FLAGS='-benchtime 5s')
-	go test -run '^$$' -bench . -benchmem $(BENCH_FLAGS) .
-	cd bench && go test -run '^$$' -bench . $(BENCH_FLAGS) ./...
+bench: engine ## the driver's benchmarks and the workloads against its peers, summed up (BENCH=long, BENCH_FLAGS='-bench Contention')
+	@$(if $(passes.$(BENCH)),,echo "BENCH is $(BENCH): use short or long" >&2; exit 1)
+	@mkdir -p $(BENCH_OUT); rm -f $(BENCH_OUT)/*.txt
+	set -o pipefail; go test -run '^$$' -bench . -benchmem $(BENCH_FLAGS) . | tee $(BENCH_OUT)/driver.txt
+	@set -o pipefail; for n in $(passes.$(BENCH)); do \
+		{ echo "go: $$(go env GOVERSION)"; echo "load: $$(uptime | sed 's/.*average[s]*: //')"; \
+		cd $(CURDIR)/bench && go test -run '^$$' -bench . -benchtime $(time.$(BENCH)) -timeout 2h $(BENCH_FLAGS) .; } \
+		| tee $(BENCH_OUT)/contention-$$n.txt || exit 1; done
+	@if grep -q ^BenchmarkContention $(BENCH_OUT)/*.txt; then cd bench && go run ./report $(BENCH_OUT)/contention-*.txt; fi
+
+.PHONY: performance
+performance: ## the tables and the chart of docs/performance.md and README.md, from the output saved in docs/performance
+	cd bench && go run ./report --doc ../docs/performance.md --summary ../README.md \
+		--chart ../docs/performance.svg ../docs/performance/contention-*.txt
 
 # go test fuzzes one target at a time.
 FUZZ_TIME ?= 30s

@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	updatesV = "UPDATE kv SET v = $1"
-	selectsV = "SELECT v FROM kv"
+	update  = "UPDATE kv SET v = $1"
+	selects = "SELECT v FROM kv"
 )
 
 // pretend answers one row of one integer to a SELECT, and success to everything else.
 func pretend(s fakepg.Statement) fakepg.Reply {
 	switch s.SQL {
-	case selectsV:
+	case selects:
 		return fakepg.Reply{Columns: []fakepg.Column{{Name: "v", OID: 20}}, Values: [][]any{{int64(7)}}}
-	case updatesV:
+	case update:
 		return fakepg.Reply{ParamOIDs: []uint32{20}}
 	}
 	return fakepg.Reply{}
@@ -29,13 +29,13 @@ func pretend(s fakepg.Statement) fakepg.Reply {
 func BenchmarkStatement(b *testing.B) {
 	ops := map[string]func(b *testing.B, db *sql.DB){
 		"exec": func(b *testing.B, db *sql.DB) {
-			if _, err := db.ExecContext(b.Context(), updatesV, 5); err != nil {
+			if _, err := db.ExecContext(b.Context(), update, 5); err != nil {
 				b.Fatal(err)
 			}
 		},
 		"queryrow": func(b *testing.B, db *sql.DB) {
 			var v int64
-			if err := db.QueryRowContext(b.Context(), selectsV).Scan(&v); err != nil {
+			if err := db.QueryRowContext(b.Context(), selects).Scan(&v); err != nil {
 				b.Fatal(err)
 			}
 		},
@@ -71,10 +71,10 @@ func tenStatements(b *testing.B, db *sql.DB) {
 	defer func() { _ = tx.Rollback() }()
 	var v int64
 	for range 5 {
-		if err := tx.QueryRowContext(b.Context(), selectsV).Scan(&v); err != nil {
+		if err := tx.QueryRowContext(b.Context(), selects).Scan(&v); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := tx.ExecContext(b.Context(), updatesV, 5); err != nil {
+		if _, err := tx.ExecContext(b.Context(), update, 5); err != nil {
 			b.Fatal(err)
 		}
 	}

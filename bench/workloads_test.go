@@ -38,8 +38,8 @@ var workloads = []workload{
 	{"rmw-for-update", keyValue(hotRows), readModifyWrite("SELECT v FROM kv WHERE k = $1 FOR UPDATE"), sumIsKept},
 	{"wide-read", keyValue(wideRows), wideRead, sumIsKept},
 	{"write-skew", shifts(), changeShift, someoneIsOnCall},
-	{"ycsb-a", keyValue(ycsbRows), ycsb(update), sumIsKept},
-	{"ycsb-f", keyValue(ycsbRows), ycsb(readThenUpdate), sumIsKept},
+	{"ycsb-a", keyValue(ycsbRows), ycsb(increment), sumIsKept},
+	{"ycsb-f", keyValue(ycsbRows), ycsb(readAndIncrement), sumIsKept},
 	{"new-order", orderEntry(), newOrder, everyOrderIsThere},
 }
 
@@ -67,10 +67,10 @@ func number(tb testing.TB, db *sql.DB, query string) int64 {
 // counter adds one to one of a few rows.
 func counter(r *rand.Rand) body {
 	k := r.IntN(hotRows)
-	return func(ctx context.Context, tx *sql.Tx) (int64, error) { return 1, update(ctx, tx, k) }
+	return func(ctx context.Context, tx *sql.Tx) (int64, error) { return 1, increment(ctx, tx, k) }
 }
 
-func update(ctx context.Context, tx *sql.Tx, k int) error {
+func increment(ctx context.Context, tx *sql.Tx, k int) error {
 	_, err := tx.ExecContext(ctx, "UPDATE kv SET v = v + 1 WHERE k = $1", k)
 	return err
 }
@@ -82,7 +82,7 @@ func transfer(r *rand.Rand) body {
 		if _, err := tx.ExecContext(ctx, "UPDATE kv SET v = v - 1 WHERE k = $1", rows[0]); err != nil {
 			return 0, err
 		}
-		return 0, update(ctx, tx, rows[1])
+		return 0, increment(ctx, tx, rows[1])
 	}
 }
 
@@ -103,7 +103,7 @@ func addOne(ctx context.Context, tx *sql.Tx, read string, k int) error {
 	return err
 }
 
-func readThenUpdate(ctx context.Context, tx *sql.Tx, k int) error {
+func readAndIncrement(ctx context.Context, tx *sql.Tx, k int) error {
 	return addOne(ctx, tx, "SELECT v FROM kv WHERE k = $1", k)
 }
 
@@ -125,7 +125,7 @@ func wideRead(r *rand.Rand) body {
 		if err := rows.Err(); err != nil {
 			return 0, err
 		}
-		return 1, update(ctx, tx, k)
+		return 1, increment(ctx, tx, k)
 	}
 }
 

@@ -2,12 +2,13 @@
 //
 //	go test -bench 'Contention|Latency' . | tee out.txt && go run ./report out.txt
 //
-// It prints the tables; with --doc it puts them into a Markdown file, between two comments, and with --chart it draws the chart. Of
-// several runs of a benchmark it takes the median.
+// It prints the tables; with --doc it puts them into a Markdown file, between two comments, with --summary only the first of them, and
+// with --chart it draws the chart. Of several runs of a benchmark it takes the median.
 package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,7 +25,8 @@ func main() {
 
 func run(args []string, out io.Writer) error {
 	flags := pflag.NewFlagSet("report", pflag.ContinueOnError)
-	doc := flags.String("doc", "", "put the tables into this Markdown `file`, between "+begin+" and "+end)
+	doc := flags.String("doc", "", "put the tables into this Markdown `file`, "+tablesMark.place())
+	summary := flags.String("summary", "", "put the ratios over all workloads into this Markdown `file`, "+summaryMark.place())
 	chart := flags.String("chart", "", "draw the chart into this SVG `file`")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -36,33 +38,43 @@ func run(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if *chart != "" {
-		if err := os.WriteFile(*chart, drawChart(all), 0o644); err != nil {
-			return fmt.Errorf("writing the chart: %w", err)
-		}
-	}
-	if *doc == "" {
+	if *doc == "" && *summary == "" && *chart == "" {
 		_, err := io.WriteString(out, tables(all))
 		return err
 	}
-	return replaceIn(*doc, tables(all))
+	if *doc != "" {
+		err = errors.Join(err, tablesMark.replaceIn(*doc, tables(all)))
+	}
+	if *summary != "" {
+		err = errors.Join(err, summaryMark.replaceIn(*summary, ratios(all)))
+	}
+	if *chart != "" {
+		err = errors.Join(err, os.WriteFile(*chart, drawChart(all), 0o644))
+	}
+	return err
 }
 
-// What is between these lines of a document is the program's.
+// A mark names the part of a document that is the program's.
+type mark string
+
 const (
-	begin = "<!-- tables: begin -->"
-	end   = "<!-- tables: end -->"
+	tablesMark  mark = "tables"
+	summaryMark mark = "performance"
 )
 
-func replaceIn(name, text string) error {
+func (m mark) begin() string { return "<!-- " + string(m) + ": begin -->" }
+func (m mark) end() string   { return "<!-- " + string(m) + ": end -->" }
+func (m mark) place() string { return "between " + m.begin() + " and " + m.end() }
+
+func (m mark) replaceIn(name, text string) error {
 	old, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
-	head, rest, found := bytes.Cut(old, []byte(begin))
-	_, tail, foundEnd := bytes.Cut(rest, []byte(end))
+	head, rest, found := bytes.Cut(old, []byte(m.begin()))
+	_, tail, foundEnd := bytes.Cut(rest, []byte(m.end()))
 	if !found || !foundEnd {
-		return fmt.Errorf("%s does not say where the tables go: put the lines %s and %s into it", name, begin, end)
+		return fmt.Errorf("%s does not say where the tables go: put the lines %s and %s into it", name, m.begin(), m.end())
 	}
-	return os.WriteFile(name, fmt.Appendf(nil, "%s%s\n\n%s\n%s%s", head, begin, text, end, tail), 0o644)
+	return os.WriteFile(name, fmt.Appendf(nil, "%s%s\n\n%s\n%s%s", head, m.begin(), text, m.end(), tail), 0o644)
 }

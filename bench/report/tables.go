@@ -16,7 +16,8 @@ var (
 
 func tables(all *results) string {
 	var b strings.Builder
-	all.summary(&b)
+	b.WriteString(ratios(all))
+	b.WriteString("\n")
 	all.measuredLatency(&b)
 	for _, latency := range all.latencies {
 		fmt.Fprintf(&b, "### %s\n\n", heading(latency))
@@ -32,21 +33,22 @@ func heading(latency string) string {
 	if latency == "0s" {
 		return "no latency"
 	}
-	return latency + " each way"
+	return strings.Replace(latency, "ms", " ms", 1) + " each way"
 }
 
-// summary has the ratios, over all workloads.
-func (all *results) summary(b *strings.Builder) {
+// ratios has those over all workloads.
+func ratios(all *results) string {
+	var b strings.Builder
 	runs, usual, most := all.spread("commits/s")
-	fmt.Fprintf(b, "Geometric means over the %d workloads. More is better in the first column of each pair, less in the second and third.\n", len(all.workloads))
-	fmt.Fprintf(b, "Medians of %s; commits/s of one cell lie %s apart from the least to the most in the middle of all cells, %s in the worst.\n\n",
+	fmt.Fprintf(&b, "Geometric means over the %d workloads: of commits/s, where more is better, and of p50 and p99, where less is.\n", len(all.workloads))
+	fmt.Fprintf(&b, "Medians of %s. The commits/s of the same cell lie %s apart from the least to the most in the middle of all cells, %s in the worst.\n\n",
 		count(runs, "run"), percent(usual), percent(most))
 	head := []string{"latency", "peer"}
 	for _, other := range others {
 		head = append(head, "commits/s to "+other, "p50", "p99")
 	}
-	row(b, head...)
-	rule(b, len(head))
+	row(&b, head...)
+	rule(&b, len(head))
 	for _, latency := range all.latencies {
 		for _, peer := range ours {
 			cells := []string{heading(latency), peer}
@@ -55,10 +57,10 @@ func (all *results) summary(b *strings.Builder) {
 					cells = append(cells, times(all.ratio(peer, other, latency, unit)))
 				}
 			}
-			row(b, cells...)
+			row(&b, cells...)
 		}
 	}
-	b.WriteString("\n")
+	return b.String()
 }
 
 // measuredLatency sets the round trip that was measured beside the one that was asked for.
