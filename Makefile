@@ -85,7 +85,7 @@ bench: engine ## the driver's benchmarks and the workloads against its peers, su
 	set -o pipefail; go test -run '^$$' -bench . -benchmem $(BENCH_FLAGS) . | tee $(BENCH_OUT)/driver.txt
 	@set -o pipefail; for n in $(passes.$(BENCH)); do \
 		{ echo "go: $$(go env GOVERSION)"; echo "load: $$(uptime | sed 's/.*average[s]*: //')"; \
-		cd $(CURDIR)/bench && go test -run '^$$' -bench . -benchtime $(time.$(BENCH)) -timeout 2h $(BENCH_FLAGS) .; } \
+		cd $(CURDIR)/bench && go test -run '^$$' -bench . -benchtime $(time.$(BENCH)) -timeout 2h $(BENCH_FLAGS) ./...; } \
 		| tee $(BENCH_OUT)/contention-$$n.txt || exit 1; done
 	@if grep -q ^BenchmarkContention $(BENCH_OUT)/*.txt; then cd bench && go run ./report $(BENCH_OUT)/contention-*.txt; fi
 

@@ -33,7 +33,7 @@ func TestTables(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, run([]string{write(t, "out.txt", output)}, &out))
 	for _, want := range []string{
-		"Medians of 2 runs; commits/s of one cell lie 67 % apart",
+		"Medians of 2 runs. The commits/s of the same cell lie 67 % apart",
 		"| no latency | RunTx | 2.00 × | 0.50 × | 0.50 × | 8.00 × | – | – |",
 		"| no latency | transparent | – |",
 		"| no latency | 0 | 0.10 | 0.20 |",
