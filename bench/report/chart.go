@@ -18,10 +18,10 @@ var bars = []struct{ peer, label, colour string }{
 const (
 	baseline = "pgx-loop"
 
-	barWidth    = 16
+	barWidth    = 22
 	groupWidth  = 3*barWidth + 26
 	panelHeight = 220
-	panelGap    = 60
+	panelGap    = 30
 	left, top   = 60, 74
 	most, least = 8.0, 1.0 / 4 // where the scale ends
 )
@@ -77,7 +77,7 @@ func drawBar(b *bytes.Buffer, x, y int, v float64, colour string) {
 	if v < 1 {
 		at = y + to + 10
 	}
-	text(b, x+barWidth/2-1, at, "middle", 8, fmt.Sprintf("%.2g", v))
+	text(b, x+barWidth/2-1, at, "middle", 9, fmt.Sprintf("%.2g", v))
 }
 
 // offset is where v is on the scale, from its upper end.
