@@ -139,6 +139,9 @@ func (cu *cursor) finish(tag pgconn.CommandTag, err error) {
 	if p := cu.rec.prepared; err != nil && p != nil && p.name == "" {
 		t.c.descriptions.forget(p) // it may be out of date in a way that no SQLSTATE tells
 	}
+	if err != nil && t.endedUnasked() && isCommit(cu.rec.sql) && outcomeOfCommit(err, !t.c.crdb) == commitAmbiguous {
+		err = &AmbiguousCommitError{err: err} // a COMMIT of the application's is none the less one
+	}
 	t.answered(cu.rec, tag, err)
 	cu.tag, cu.err = tag, t.told(err, cu.rec.sql)
 	if !t.explicit {
