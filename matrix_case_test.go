@@ -138,7 +138,7 @@ func (h *house) prepare(ctx context.Context, s *performance, db *sql.DB) error {
 }
 
 // watch plays, and notes what happens.
-func (h *house) watch(s *performance, p *player, own *ending, blows []blow) *result {
+func (h *house) watch(s *performance, p *player, own *endingContext, blows []blow) *result {
 	script := &plot{t: h.t, wire: h.wire, player: p, end: own.end, blows: blows}
 	sim := h.sims[s.manners]
 	for _, stage := range []crdbsim.Stage{crdbsim.AtParse, crdbsim.AtBind, crdbsim.AtExecute} {

@@ -188,8 +188,8 @@ func (s *plot) stop() {
 	s.over = true
 }
 
-// An ending is a context that ends at a word.
-type ending struct {
+// An endingContext is a context that ends at a word.
+type endingContext struct {
 	context.Context
 	done chan struct{}
 
@@ -197,20 +197,20 @@ type ending struct {
 	err error
 }
 
-func newEnding(parent context.Context) *ending {
-	return &ending{Context: parent, done: make(chan struct{})}
+func newEnding(parent context.Context) *endingContext {
+	return &endingContext{Context: parent, done: make(chan struct{})}
 }
 
-func (e *ending) Done() <-chan struct{} { return e.done }
+func (e *endingContext) Done() <-chan struct{} { return e.done }
 
-func (e *ending) Err() error {
+func (e *endingContext) Err() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.err
 }
 
 // end ends it as a context ends that is cancelled, or whose deadline has passed.
-func (e *ending) end(how leave) {
+func (e *endingContext) end(how leave) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.err != nil {

@@ -117,12 +117,12 @@ func (p *player) all(steps ...step) error {
 	return nil
 }
 
-func inTx(steps ...step) func(*player) error {
+func txOf(steps ...step) func(*player) error {
 	return func(p *player) error { return p.commit(nil, steps...) }
 }
 
 // exec runs a statement, shows how many rows it has affected, and notes its effect if it succeeds.
-func exec(text string, effect func(*player), args ...any) step {
+func execStep(text string, effect func(*player), args ...any) step {
 	return func(p *player) error {
 		res, err := p.tx.ExecContext(p.ctx, text, args...)
 		if err != nil {
@@ -153,7 +153,7 @@ func writes(keys ...int) func(*player) {
 
 const insertNote = "INSERT INTO notes VALUES ($1, $2)"
 
-func insert(k int) step { return exec(insertNote, writes(k), k, value(k)) }
+func insert(k int) step { return execStep(insertNote, writes(k), k, value(k)) }
 
 // inserts is a text of several statements.
 func inserts(format string, keys ...int) string {
@@ -166,19 +166,19 @@ func inserts(format string, keys ...int) string {
 
 // update changes a row such that having been done twice shows.
 func update0(p *player) error {
-	return exec("UPDATE notes SET v = v || $1 WHERE k = 0", func(p *player) { p.table["0"] += "+" }, "+")(p)
+	return execStep("UPDATE notes SET v = v || $1 WHERE k = 0", func(p *player) { p.table["0"] += "+" }, "+")(p)
 }
 
 func savepoint(p *player) error {
 	p.saved = maps.Clone(p.table) // though it be answered by an error, the savepoint may be there
-	return exec("SAVEPOINT s", nil)(p)
+	return execStep("SAVEPOINT s", nil)(p)
 }
 
 func rollbackTo(p *player) error {
-	return exec("ROLLBACK TO SAVEPOINT s", func(p *player) { p.table = maps.Clone(p.saved) })(p)
+	return execStep("ROLLBACK TO SAVEPOINT s", func(p *player) { p.table = maps.Clone(p.saved) })(p)
 }
 
-var release = exec("RELEASE SAVEPOINT s", nil)
+var release = execStep("RELEASE SAVEPOINT s", nil)
 
 // fails runs a statement that the server answers by an error with this code. A careful application looks whether it was that one.
 func fails(code, text string, args ...any) step {
@@ -293,7 +293,7 @@ func batch() (steps []step) {
 }
 
 // addColumn changes the schema, which shows as a row.
-var addColumn = exec("ALTER TABLE notes ADD COLUMN w INT", func(p *player) { p.table["column"] = "w" })
+var addColumn = execStep("ALTER TABLE notes ADD COLUMN w INT", func(p *player) { p.table["column"] = "w" })
 
 // ownCommit is a transaction that ends by the application's own word.
 func ownCommit(steps ...step) func(*player) error {
@@ -339,27 +339,27 @@ func givenUp(p *player) error {
 }
 
 var matrixPlays = []drama{
-	{name: "empty", run: inTx()},
-	{name: "single write", run: inTx(insert(1))},
-	{name: "read, then write", run: inTx(read(readThings), update0)},
-	{name: "several statements", run: inTx(insert(1), update0, read(readThings), insert(2), update0)},
-	{name: "savepoint, rolled back to", run: inTx(insert(1), savepoint, insert(2), rollbackTo, read(readThings), insert(3))},
-	{name: "savepoint, released", run: inTx(insert(1), savepoint, insert(2), release, insert(3))},
-	{name: "error survived", run: inTx(insert(1),
+	{name: "empty", run: txOf()},
+	{name: "single write", run: txOf(insert(1))},
+	{name: "read, then write", run: txOf(read(readThings), update0)},
+	{name: "several statements", run: txOf(insert(1), update0, read(readThings), insert(2), update0)},
+	{name: "savepoint, rolled back to", run: txOf(insert(1), savepoint, insert(2), rollbackTo, read(readThings), insert(3))},
+	{name: "savepoint, released", run: txOf(insert(1), savepoint, insert(2), release, insert(3))},
+	{name: "error survived", run: txOf(insert(1),
 		survives("22012", divide, 1), survives("23505", "INSERT INTO things VALUES (1, 'again')"), insert(2))},
-	{name: "stream, read whole", run: inTx(insert(1), stream(-1, true), insert(2))},
-	{name: "stream, left open", run: inTx(insert(1), stream(3, false))},
-	{name: "stream, closed early", run: inTx(insert(1), stream(3, true), insert(2))},
-	{name: "prepared, by turns", run: inTx(prepared)},
-	{name: "text of several", run: inTx(insert(1), exec(inserts("%s; %s", 2, 3), writes(2, 3)), insert(4))},
-	{name: "batch of 100", run: inTx(batch()...), long: true},
+	{name: "stream, read whole", run: txOf(insert(1), stream(-1, true), insert(2))},
+	{name: "stream, left open", run: txOf(insert(1), stream(3, false))},
+	{name: "stream, closed early", run: txOf(insert(1), stream(3, true), insert(2))},
+	{name: "prepared, by turns", run: txOf(prepared)},
+	{name: "text of several", run: txOf(insert(1), execStep(inserts("%s; %s", 2, 3), writes(2, 3)), insert(4))},
+	{name: "batch of 100", run: txOf(batch()...), long: true},
 	{name: "read-only", run: func(p *player) error {
 		return p.commit(&sql.TxOptions{ReadOnly: true}, read(readThings), read("SELECT k, v, 0 FROM notes WHERE k < $1", 9))
 	}},
-	{name: "DDL", run: inTx(insert(1), addColumn, insert(2))},
-	{name: "own COMMIT", run: ownCommit(insert(1), insert(2), exec("COMMIT", nil)), careful: true},
+	{name: "DDL", run: txOf(insert(1), addColumn, insert(2))},
+	{name: "own COMMIT", run: ownCommit(insert(1), insert(2), execStep("COMMIT", nil)), careful: true},
 	{
-		name: "own COMMIT in a text", run: ownCommit(insert(1), exec(inserts("%s; COMMIT; %s", 2, 3), writes(2, 3))), careful: true,
+		name: "own COMMIT in a text", run: ownCommit(insert(1), execStep(inserts("%s; COMMIT; %s", 2, 3), writes(2, 3))), careful: true,
 		perhaps: func(error) bool { return true }, partly: [][]string{{"0=zero", "1=" + value(1), "2=" + value(2)}},
 	},
 	{name: "RunTx", run: closure(read(readThings), insert(1), survives("22012", divide, 1), update0)},
