@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -251,8 +252,27 @@ func (f *flight) own(sql string) (pgconn.CommandTag, error) {
 	if err == nil {
 		_, err = a.close()
 	}
+	if err == nil && !answers(a.tag.String(), sql) {
+		err = errProtocol
+	}
 	end(f.c.pc, a.tag, err)
 	return a.tag, err
+}
+
+// answers says whether a tag can be that of a statement of the driver's own: its first word, or the word for what it came to.
+func answers(tag, sql string) bool {
+	switch sql {
+	case sqlRelease:
+		return tag == "RELEASE" || tag == sqlCommit // CockroachDB's, where it is the commit
+	case sqlCommit:
+		return tag == sqlCommit || tag == sqlRollback // of a transaction that had failed
+	case sqlRollback:
+		return tag == sqlRollback || tag == sqlCommit // CockroachDB's, behind RELEASE
+	case sqlRollbackTo:
+		return tag == sqlRollback
+	}
+	word, _, _ := strings.Cut(sql, " ")
+	return tag == word
 }
 
 // next reads as far as the first row, or the end, of the next statement's answer.
