@@ -24,7 +24,7 @@ type workload interface {
 const clients = 12
 
 // steps is how many transactions each client runs. HISTORY_STEPS=5000 has them run for longer.
-var steps = stepsOr(60)
+var steps = stepsOr(40)
 
 func stepsOr(usual int) int {
 	if n, err := strconv.Atoi(os.Getenv("HISTORY_STEPS")); err == nil {
@@ -106,7 +106,7 @@ func (r *rig) disturb(seed uint64) []*crdbsim.Fault {
 		fault(r.commit, .01, crdbsim.Action{Then: crdbsim.ExecuteCut}),
 		fault(r.commit, .01, crdbsim.Action{Then: crdbsim.Cut}),
 		fault(r.commit, .01, crdbsim.Action{Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: "40003", Message: "injected"}}),
-		fault(r.commit, .15, crdbsim.Action{Then: crdbsim.Fail, Error: r.lost}),
+		fault(r.commit, .20, crdbsim.Action{Then: crdbsim.Fail, Error: r.lost}),
 		fault(statement, .05, crdbsim.Action{Then: crdbsim.Fail, Error: r.lost}),
 		fault(statement, .03, crdbsim.Action{Then: crdbsim.ExecuteFail, Error: r.lost}),
 		fault(statement, .005, crdbsim.Action{Then: crdbsim.Cut}),
