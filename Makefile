@@ -2,15 +2,16 @@
 
 SHELL := /bin/bash
 
-# Every module of the repository, wherever it is; tools has no code of its own.
+# Every module of the repository, wherever it is; those in tools have no code of their own.
 MODULES := $(sort $(dir $(shell find . -name .git -prune -o -name testdata -prune -o -name go.mod -print)))
-TESTED  := $(filter-out ./tools/,$(MODULES))
+TESTED  := $(filter-out ./tools/%,$(MODULES))
 
 # The next Go, which must work as well as the oldest that go.mod allows. It comes through the module proxy.
 NEXT_GO := go1.27.3
 
 TEST_FLAGS ?= -race -shuffle=on -timeout=5m
 GOLANGCI   := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
+ACTIONLINT := go tool -modfile=$(CURDIR)/tools/actionlint/go.mod actionlint
 
 # each runs $(2) in each module of $(1), says where, and stops at the first that fails.
 each = @set -e; for m in $(1); do echo "== $$m: $(strip $(2))"; (cd $$m && $(2)); done
@@ -52,10 +53,16 @@ compiler:
 		echo "the race detector needs a C compiler: install gcc, or run make test TEST_FLAGS=-shuffle=on" >&2; exit 1; };; esac
 
 .PHONY: lint
-lint: ## vet, golangci-lint with gofumpt, and tidiness of every go.mod
+lint: ## vet, golangci-lint with gofumpt, tidiness of every go.mod, and the GitHub workflow
 	$(call each,$(TESTED),go vet ./...)
 	$(call each,$(TESTED),$(GOLANGCI) run)
 	$(call each,$(MODULES),go mod tidy -diff)
+	$(ACTIONLINT) .github/workflows/*.yml
+
+.PHONY: vuln
+vuln: ## known vulnerabilities in what the modules use; says so where their database is out of reach
+	tools/vuln-test
+	tools/vuln $(TESTED)
 
 .PHONY: fmt
 fmt: ## format everything, and tidy every go.mod
@@ -66,6 +73,21 @@ fmt: ## format everything, and tidy every go.mod
 bench: engine ## the benchmarks of the driver, and of the workloads against its peers (BENCH_FLAGS='-benchtime 5s')
 	go test -run '^$$' -bench . -benchmem $(BENCH_FLAGS) .
 	cd bench && go test -run '^$$' -bench . $(BENCH_FLAGS) ./...
+
+# go test fuzzes one target at a time.
+FUZZ_TIME ?= 30s
+
+.PHONY: fuzz
+fuzz: engine ## every fuzz target of every module in turn, each for FUZZ_TIME=30s (FUZZ_FLAGS='-parallel 1')
+	@set -e; for m in $(TESTED); do cd $(CURDIR)/$$m; for p in $$(go list ./...); do \
+		names=$$(go test -list '^Fuzz' $$p); \
+		for f in $$(grep '^Fuzz' <<<"$$names"); do \
+			echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ_TIME) $(FUZZ_FLAGS) $$p; \
+		done; done; done
+
+.PHONY: soak
+soak: engine ## random programs under random faults against a model, and a load, for as long as told (SOAK_FLAGS='-for 10m -seed 2')
+	cd reliability && go run ./soak $(SOAK_FLAGS)
 
 .PHONY: cover
 cover: engine ## which share of the driver its tests run, and a page that shows it

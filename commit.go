@@ -1,7 +1,9 @@
 package cockroachdb
 
 import (
+	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -12,6 +14,9 @@ import (
 
 // Commit commits. A conflict is absorbed like any other. See [AmbiguousCommitError] for when the outcome is unknown.
 func (t *tx) Commit() error {
+	if t.c.tx != t {
+		return cmp.Or(t.failure, t.ctx.Err(), sql.ErrTxDone)
+	}
 	defer t.end()
 	if t.state == txCommitted {
 		return nil
@@ -89,9 +94,7 @@ func (t *tx) sendCommit(ctx context.Context) error {
 		statements = commitWithRelease
 	}
 	f := t.c.launch(ctx, nil)
-	for _, sql := range statements {
-		f.pipe.SendQueryParams(sql, nil, nil, nil, nil)
-	}
+	f.begin(statements)
 	if err := f.depart(); err != nil {
 		if !f.sent {
 			return t.notSent(err)
@@ -137,11 +140,15 @@ func (t *tx) commitNothing(ctx context.Context) error {
 
 // commitAnswer says what the answer to RELEASE, or to a COMMIT alone, means.
 func (t *tx) commitAnswer(tag pgconn.CommandTag, err error) error {
-	if err == nil {
-		if tag.String() == sqlRollback {
-			t.outcome = outcomeFailed
-			return pgx.ErrTxCommitRollback
-		}
+	switch {
+	case err != nil:
+	case tag.String() == sqlRollback:
+		t.outcome = outcomeFailed
+		return pgx.ErrTxCommitRollback
+	case tag.String() != sqlCommit:
+		t.c.die()
+		return t.ambiguous(errProtocol)
+	default:
 		t.outcome = outcomeCommitted
 		if t.state == txLive {
 			t.state = txCommitted
@@ -177,6 +184,9 @@ func (t *tx) commitAnswer(tag pgconn.CommandTag, err error) error {
 
 func (t *tx) ambiguous(err error) error {
 	err, _ = asOpening(err)
+	if isConflict(err) {
+		err = errLostInCommit // who looks for conflicts would run it again
+	}
 	err = &AmbiguousCommitError{err: err}
 	_ = t.rollback()
 	t.give(txLost, outcomeAmbiguous, err)
@@ -194,8 +204,12 @@ func (t *tx) notSent(err error) error {
 	return err
 }
 
-// Rollback rolls back. It returns nil where the transaction is rolled back for certain, be it because the connection is gone.
+// Rollback rolls back. It returns nil where the transaction is rolled back for certain, be it because the connection is gone. Once the
+// transaction has ended the connection may be in another one, which it leaves alone.
 func (t *tx) Rollback() error {
+	if t.c.tx != t {
+		return nil
+	}
 	defer t.end()
 	if t.outcome == "" {
 		t.outcome = outcomeRolledBack
@@ -226,6 +240,7 @@ func (t *tx) end() {
 	}
 	t.c.tx = nil
 	t.leaveLane()
+	t.c.keepForNext(t.history.records)
 	t.forget()
 	if t.outcome == outcomeCommitted && t.begun {
 		t.c.connector.throttle.committed()

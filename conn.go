@@ -3,6 +3,8 @@ package cockroachdb
 import (
 	"context"
 	"database/sql/driver"
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,17 +19,22 @@ type Conn struct {
 	pg        *pgconn.PgConn
 	mode      pgx.QueryExecMode
 	trace     tracing
+	socket    *socket
 
 	crdb           bool // the server is CockroachDB
 	forceSavepoint bool // its force_savepoint_restart may be on: every savepoint is a restart savepoint
 
 	builder      pgx.ExtendedQueryBuilder
+	batch        batch
 	statements   *statementCache
 	descriptions *statementCache
 
 	tx     *tx    // the application's transaction
 	single tx     // the statement outside of a transaction that runs
 	lone   record // and its record
+
+	records []*record // empty, with room for those of the next transaction
+	args    []any     // likewise, for the arguments of the next statement
 }
 
 // Ensure the interfaces are implemented: what pgx's stdlib implements, no less.
@@ -51,11 +58,27 @@ func newConn(cn *Connector, pc *pgx.Conn) *Conn {
 		pg:             pc.PgConn(),
 		mode:           cfg.DefaultQueryExecMode,
 		trace:          newTracing(cfg.Tracer),
+		socket:         socketOf(pc.PgConn().Conn()),
 		crdb:           pc.PgConn().ParameterStatus("crdb_version") != "",
 		forceSavepoint: forceSavepointRestart(cfg.RuntimeParams),
 		statements:     newStatementCache(cfg.StatementCacheCapacity),
 		descriptions:   newStatementCache(cfg.DescriptionCacheCapacity),
 	}
+}
+
+// String says where the Conn leads, and nothing of what goes over it.
+func (c *Conn) String() string {
+	cc := c.pc.Config()
+	return fmt.Sprintf("cockroachdb.Conn{host=%s database=%s user=%s}", hostPort(cc.Host, cc.Port), cc.Database, cc.User)
+}
+
+// Format writes what String says, whatever the verb: the fields hold the arguments of the latest statements.
+func (c *Conn) Format(f fmt.State, _ rune) {
+	if c == nil || c.pc == nil {
+		_, _ = io.WriteString(f, "<nil>")
+		return
+	}
+	_, _ = io.WriteString(f, c.String())
 }
 
 // Conn gives the pgx connection, for what database/sql has no words for: COPY, large objects, notifications. What is done with
@@ -72,7 +95,7 @@ func (t *tx) handOver() {
 	if t.started.IsZero() {
 		t.started = time.Now()
 	}
-	err := t.attempt(t.ctx, func(opening []string) (bool, error) {
+	err := t.attempt(t.ctx, "", func(opening []string) (bool, error) {
 		if t.state != txLive || len(opening) == 0 {
 			return false, nil
 		}
@@ -97,7 +120,7 @@ func (c *Conn) exec(ctx context.Context, query string, st *stmt, args []driver.N
 	if err != nil {
 		return nil, err
 	}
-	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: values(args), mode: c.mode, stmt: st})
+	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st})
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +146,7 @@ func (c *Conn) query(ctx context.Context, query string, st *stmt, args []driver.
 	if err != nil {
 		return nil, err
 	}
-	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: values(args), mode: c.mode, stmt: st, query: true})
+	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st, query: true})
 	if err != nil {
 		return nil, err
 	}
@@ -136,12 +159,14 @@ func (c *Conn) query(ctx context.Context, query string, st *stmt, args []driver.
 
 // start compiles a request, under the application's tracer.
 func (c *Conn) start(ctx context.Context, t *tx, r *request) (statement, context.Context, traceEnd, error) {
-	ctx, end := c.trace.start(ctx, c.pc, r.sql, r.args)
+	args := r.args
+	ctx, end := c.trace.start(ctx, c.pc, r.sql, args)
 	err := r.readOptions(ctx, c.pc)
 	var s statement
 	if err == nil {
 		s, err = c.compile(ctx, t, r)
 	}
+	c.valuesDone(args)
 	if err != nil {
 		end(c.pc, pgconn.CommandTag{}, err)
 		return statement{}, ctx, nil, c.badConn(ctx, t, err)
@@ -174,6 +199,9 @@ func (c *Conn) ready(ctx context.Context) (*tx, error) {
 	if err := t.refuse(); err != nil {
 		return nil, err
 	}
+	if t.explicit && t.ctx.Err() != nil {
+		return nil, t.ctx.Err() // it is about to be rolled back, and what is sent now would be with it
+	}
 	if t.started.IsZero() {
 		t.started = time.Now()
 	}
@@ -200,15 +228,37 @@ func (c *Conn) outside(ctx context.Context) (*tx, error) {
 	return t, nil
 }
 
-func values(named []driver.NamedValue) []any {
+// values takes the values out of named, into memory that the next statement uses again; but not under a tracer, which may keep it.
+func (c *Conn) values(named []driver.NamedValue) []any {
 	if len(named) == 0 {
 		return nil
 	}
-	args := make([]any, len(named))
-	for i := range named {
-		args[i] = named[i].Value
+	args := c.args
+	if cap(args) < len(named) || c.trace.query != nil {
+		args = make([]any, 0, len(named))
+	}
+	for _, v := range named {
+		args = append(args, v.Value)
 	}
 	return args
+}
+
+// valuesDone is called when the values have been encoded.
+func (c *Conn) valuesDone(args []any) {
+	if len(args) > 0 && c.trace.query == nil && cap(args) <= mostKept {
+		clear(args)
+		c.args = args[:0]
+	}
+}
+
+const mostKept = 256 // of records, or arguments, for which memory is kept from one transaction to the next
+
+// keepForNext keeps the memory of a record's table of contents.
+func (c *Conn) keepForNext(records []*record) {
+	if cap(records) <= mostKept {
+		clear(records)
+		c.records = records[:0]
+	}
 }
 
 // PrepareContext prepares a statement, for as long as the connection lives or the statement is closed.
@@ -252,7 +302,7 @@ func (c *Conn) Ping(ctx context.Context) error {
 // ResetSession is called before a connection is used again. One that the server closed, or is about to close, is seen here; it
 // costs a round trip only if the server has sent something since.
 func (c *Conn) ResetSession(ctx context.Context) error {
-	if c.pg.IsClosed() || c.pg.TxStatus() != statusIdle || c.check(ctx) != nil {
+	if c.tx != nil || c.pg.IsClosed() || c.pg.TxStatus() != statusIdle || c.check(ctx) != nil {
 		return driver.ErrBadConn
 	}
 	if reset := c.connector.cfg.ResetSession; reset != nil {

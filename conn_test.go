@@ -162,8 +162,8 @@ func TestOutsideConflictInClose(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := newStage(t, inLane(playbook{"UPDATE r": {breakingOff(vs("a", "b"), 2), tc.second}}))
-			rows, err := st.QueryContext(t.Context(), "UPDATE r")
+			st := newStage(t, inLane(playbook{"SELECT r": {breakingOff(vs("a", "b"), 2), tc.second}}))
+			rows, err := st.QueryContext(t.Context(), "SELECT r")
 			require.NoError(t, err)
 			require.True(t, rows.Next())
 			var v string

@@ -52,12 +52,15 @@ func (cu *cursor) next() bool {
 	for !cu.over {
 		if cu.ans.next() {
 			cu.row = cu.ans.result.Values()
+			for _, value := range cu.row {
+				cu.rec.answer += len(value)
+			}
 			return true
 		}
 		if cu.ans.result != nil {
 			cu.fields = cu.ans.result.FieldDescriptions()
 		}
-		tag, err := cu.ans.close()
+		tag, err := t.c.concluded(&cu.rec.statement, &cu.ans)
 		if cu.ans.control && t.state == txLive && t.explicit {
 			t.overUnasked() // the text held a COMMIT or BEGIN of its own: a part of the record is committed
 		}
@@ -83,6 +86,10 @@ func (cu *cursor) recover(err error) {
 	t := cu.t
 	for err != nil {
 		switch {
+		case !t.explicit && cu.rec.shown && !onlyReads(cu.rec.sql):
+			// Run again it would be committed before it could be compared.
+			cu.finish(pgconn.CommandTag{}, err)
+			return
 		case t.absorbs(err), t.retries(err) && isCommit(cu.rec.sql): // a COMMIT that loses has committed nothing
 			cu.ans, err = t.restart(cu.ctx, err, cu.place(), cu.rec)
 		case cu.renewable(err):

@@ -23,6 +23,7 @@ const (
 	DivergedEndOfRows DivergenceKind = "end_of_rows" // there were fewer rows than had been handed over, or more after the end had been seen
 	DivergedCount     DivergenceKind = "count"       // the number of affected rows, after the application had asked for it
 	DivergedSQLState  DivergenceKind = "sqlstate"    // success, or the SQLSTATE of the error that the application was given
+	DivergedError     DivergenceKind = "error"       // what else that error said: the constraint, the message
 )
 
 // DivergenceError says that a transaction lost a conflict and that running its statements again would have shown the
@@ -58,6 +59,8 @@ func (e *DivergenceError) what() string {
 		return fmt.Sprintf("the end of the rows, as already seen, moved (at row %d)", e.Row)
 	case DivergedCount:
 		return "the number of affected rows, already asked for, changed"
+	case DivergedError:
+		return "it failed with the same SQLSTATE, but its error says something else: another constraint, or another message"
 	default:
 		return fmt.Sprintf("it answered %s where it had answered %s", codeOrSuccess(e.is), codeOrSuccess(e.was))
 	}
@@ -69,15 +72,25 @@ func (e *DivergenceError) Unwrap() error { return e.err }
 // brief is an error in the words of an own one. The server's message stays out of it: CockroachDB's conflicts quote keys, and so
 // what the application stores. Unwrap has it all.
 func brief(err error) string {
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	switch {
-	case !ok:
+	server, ok := errors.AsType[serverError](err)
+	if !ok {
 		return err.Error()
-	case isConflict(pgErr):
-		return fmt.Sprintf("conflict (%s, SQLSTATE %s)", reasonOf(pgErr), pgErr.Code)
 	}
-	return fmt.Sprintf("the server's error (SQLSTATE %s)", pgErr.Code)
+	code := server.SQLState()
+	if isConflict(err) {
+		return fmt.Sprintf("conflict (%s, SQLSTATE %s)", reasonOf(err), code)
+	}
+	return fmt.Sprintf("the server's error (SQLSTATE %s)", code)
 }
+
+// quietError is an error whose text leaves out that of the one which led to it, since that may quote an argument or a row's value.
+type quietError struct {
+	text string
+	err  error
+}
+
+func (e *quietError) Error() string { return e.text }
+func (e *quietError) Unwrap() error { return e.err }
 
 func codeOrSuccess(code string) string {
 	if code == "" {
@@ -170,5 +183,6 @@ func (e *ConnectionLostError) Unwrap() error { return e.err }
 
 var (
 	errRowsOpen  = errors.New("cockroachdb: the rows of an earlier query are still open on this connection: read them to the end or close them first")
+	errTxOpen    = errors.New("cockroachdb: a transaction is open on this connection: commit it or roll it back before beginning another")
 	errTxAborted = &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "25P02", Message: "current transaction is aborted, commands ignored until end of transaction block"}
 )

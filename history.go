@@ -1,21 +1,23 @@
 package cockroachdb
 
 import (
-	"encoding/binary"
-	"hash/maphash"
 	"unsafe"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // history is the record of a transaction: what it ran, by value, and what of the answers the application has seen.
 type history struct {
 	records []*record
 	bytes   int
+	room    room
 }
 
 // record is one statement of the transaction with its observation.
 type record struct {
 	statement
 	observation
+	answer  int  // how many bytes of rows its answer had, as far as it was read
 	ddl     bool // it changes the schema
 	commits bool // it may commit the transaction, and so must not run before all that is on record has been compared
 }
@@ -38,7 +40,11 @@ type observation struct {
 	asked    bool  // it has asked how many rows were affected
 
 	code string // it was given an error with this SQLSTATE; "" for success
+	said uint64 // the digest of what else that error says
 }
+
+// fail notes the error that the application is given.
+func (o *observation) fail(err *pgconn.PgError) { o.code, o.said = err.Code, digestOfError(err) }
 
 // add puts r at the end of the record.
 func (h *history) add(r *record) {
@@ -58,7 +64,7 @@ func (h *history) drop(r *record) bool {
 	return true
 }
 
-func (h *history) clear() { *h = history{} }
+func (h *history) clear() { h.records, h.bytes = nil, 0 }
 
 // hasDDL says whether the schema was changed.
 func (h *history) hasDDL() bool {
@@ -80,7 +86,8 @@ func (t *tx) record(s *statement) *record {
 		t.history.add(r)
 		return r
 	}
-	r := &record{statement: *s}
+	r := t.history.room.record()
+	r.statement = *s
 	t.watch(s.sql)
 	t.put(r)
 	return r
@@ -98,7 +105,7 @@ func (t *tx) put(r *record) {
 		t.unreplayable(causeBytes)
 	default:
 		r.ddl = isDDL(r.sql)
-		r.commits = r.ddl || mayCommitPart(r.sql)
+		r.commits = mayCommit(r.sql)
 		t.history.add(r)
 		t.c.connector.metrics.historyBytes(r.size())
 	}
@@ -131,54 +138,11 @@ func (t *tx) forget() {
 }
 
 // mayCommit says whether a statement of the application can commit the transaction that it runs in.
-func mayCommit(sql string) bool { return mayCommitPart(sql) || isDDL(sql) }
+func mayCommit(sql string) bool { return mayCommitPart(sql) || isDDL(sql) || mayBeDDL(sql) }
 
 // mayCommitPart says whether a statement may have committed a part of what it does when it fails: of a text with several statements,
 // and of a procedure, it can.
 func mayCommitPart(sql string) bool { return !isSingleStatement(sql) || !mayRunAgain(sql) }
-
-// marked is for how many rows, the first ones, a divergence can be told to the row.
-const marked = 32
-
-// digest is a running digest of the rows that were handed over: of the raw bytes of each value, with its length, a tag for
-// NULL, and a boundary for each row. The seed is the process's own, so that no data can be made to collide.
-type digest struct {
-	hash  maphash.Hash
-	rows  int64
-	marks [marked]uint32
-}
-
-func (d *digest) reset() {
-	d.hash.SetSeed(digestSeed)
-	d.rows = 0
-}
-
-// add takes one more row in.
-func (d *digest) add(row [][]byte) {
-	var head [5]byte
-	binary.BigEndian.PutUint32(head[1:], uint32(len(row)))
-	head[0] = 'R'
-	_, _ = d.hash.Write(head[:])
-	for _, value := range row {
-		if value == nil {
-			_ = d.hash.WriteByte('N')
-			continue
-		}
-		head[0] = 'V'
-		binary.BigEndian.PutUint32(head[1:], uint32(len(value)))
-		_, _ = d.hash.Write(head[:])
-		_, _ = d.hash.Write(value)
-	}
-	if d.rows < marked {
-		d.marks[d.rows] = uint32(d.hash.Sum64())
-	}
-	d.rows++
-}
-
-// sum is the digest of the rows so far, with the marks by which to find the first one that differs.
-func (d *digest) sum() (uint64, []uint32) {
-	return d.hash.Sum64(), d.marks[:min(d.rows, marked)]
-}
 
 // seen is the digest of the rows that the application was handed.
 func (o *observation) seen() (uint64, []uint32) {

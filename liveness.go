@@ -4,8 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-
-	"github.com/jackc/pgx/v5/pgconn"
+	"net"
 )
 
 var errClosed = errors.New("the connection is closed")
@@ -24,7 +23,7 @@ const (
 // may be more, a round trip too. It can't see a server or a network that died in silence; the next statement finds out about
 // those.
 func (c *Conn) check(ctx context.Context) error {
-	switch pulseOf(c.pg) {
+	switch c.pulse() {
 	case pulseDead:
 		return errClosed
 	case pulseUnsure:
@@ -33,18 +32,24 @@ func (c *Conn) check(ctx context.Context) error {
 	return nil
 }
 
-func pulseOf(pg *pgconn.PgConn) pulse {
-	if pg.Frontend().ReadBufferLen() > 0 {
+func (c *Conn) pulse() pulse {
+	if c.pg.Frontend().ReadBufferLen() > 0 {
 		return pulseUnsure
 	}
-	conn := pg.Conn()
+	first, p := c.socket.peek()
+	if p == pulseUnsure && !c.socket.encrypted && first == 'E' {
+		return pulseDead // a draining server says so, and not always as FATAL
+	}
+	return p
+}
+
+// socketOf finds what can be looked at under a connection.
+func socketOf(conn net.Conn) *socket {
 	t, encrypted := conn.(*tls.Conn)
 	if encrypted {
 		conn = t.NetConn()
 	}
-	first, p := peek(conn)
-	if p == pulseUnsure && !encrypted && first == 'E' {
-		return pulseDead // a draining server says so, and not always as FATAL
-	}
-	return p
+	s := &socket{encrypted: encrypted}
+	s.open(conn)
+	return s
 }

@@ -4,19 +4,11 @@ package cockroachdb_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"database/sql"
 	"errors"
-	"io"
-	"math/big"
 	"net"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -53,6 +45,11 @@ func newTalkerThat(t *testing.T, encrypted bool, exchanges int, then func(*fakep
 	t.Helper()
 	k := &talker{tell: make(chan func(*fakepg.Conn), 1), told: make(chan struct{})}
 	answer := func(fakepg.Statement) fakepg.Reply { return fakepg.Reply{} }
+	sslmode, options := "disable", []fakepg.Option(nil)
+	if encrypted {
+		cert := newAuthority(t).issue(t)
+		sslmode, options = "require", []fakepg.Option{fakepg.TLS(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})}
+	}
 	k.Server = fakepg.Start(t, func(c *fakepg.Conn) {
 		if c.ID() == 1 {
 			for range exchanges {
@@ -70,13 +67,9 @@ func newTalkerThat(t *testing.T, encrypted bool, exchanges int, then func(*fakep
 			}
 		}
 		c.Serve(answer)
-	})
+	}, options...)
 	t.Cleanup(func() { close(k.tell) }) // before the server waits for its handlers
-	dsn := k.DSN()
-	if encrypted {
-		dsn = newTLSFront(t, dsn)
-	}
-	cfg, err := cockroachdb.ParseConfig(dsn)
+	cfg, err := cockroachdb.ParseConfig(withSSLMode(k.Server, sslmode))
 	require.NoError(t, err)
 	dial := cfg.ConnConfig.DialFunc
 	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -279,63 +272,4 @@ func TestCommitBehindANotice(t *testing.T) {
 		assert.Equal(t, 4+4+1, <-commit, "two statements of four messages, and Sync")
 		assert.Equal(t, 3, srv.RoundTrips())
 	})
-}
-
-// newTLSFront stands between a client that wants TLS and a fake server that has none, and gives its own DSN.
-func newTLSFront(t *testing.T, dsn string) string {
-	t.Helper()
-	cfg, err := cockroachdb.ParseConfig(dsn)
-	require.NoError(t, err)
-	behind := net.JoinHostPort(cfg.ConnConfig.Host, strconv.Itoa(int(cfg.ConnConfig.Port)))
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	config := &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}, MinVersion: tls.VersionTLS12}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() { serveTLS(conn, behind, config) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		wg.Wait()
-	})
-	return "postgresql://app@" + ln.Addr().String() + "/fake?sslmode=require"
-}
-
-func serveTLS(conn net.Conn, behind string, config *tls.Config) {
-	defer conn.Close()
-	var request [8]byte // SSLRequest
-	if _, err := io.ReadFull(conn, request[:]); err != nil {
-		return
-	}
-	_, _ = conn.Write([]byte{'S'})
-	client := tls.Server(conn, config)
-	server, err := net.Dial("tcp", behind)
-	if err != nil {
-		return
-	}
-	defer server.Close()
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		_, _ = io.Copy(server, client)
-		_ = server.(*net.TCPConn).CloseWrite()
-	})
-	_, _ = io.Copy(client, server)
-	_ = client.Close() // with TLS's own farewell before the connection's
-	wg.Wait()
-}
-
-func selfSigned(t *testing.T) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	require.NoError(t, err)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }

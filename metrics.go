@@ -86,7 +86,7 @@ var allNotReplayableCauses = []notReplayableCause{
 }
 
 var allDivergenceKinds = []DivergenceKind{
-	DivergedColumns, DivergedRow, DivergedEndOfRows, DivergedCount, DivergedSQLState,
+	DivergedColumns, DivergedRow, DivergedEndOfRows, DivergedCount, DivergedSQLState, DivergedError,
 }
 
 // What a transaction waited for before it tried again.

@@ -79,6 +79,12 @@ var parityDifferences = []*difference{
 		why:   "texts that say which argument, counted as in SQL",
 	},
 	{
+		where: ".*",
+		pgx:   `(.*: )\*fmt\.wrapError: (?:failed to encode args\[\d\]: )?unable to encode .*`,
+		ours:  `(.*: )\*cockroachdb\.quietError: cockroachdb: argument \$\d, a .*, can't be encoded as .*`,
+		why:   "pgx's text quotes the argument, which may be a secret",
+	},
+	{
 		where: "no arguments in exec, .*, inside",
 		pgx:   `exec: (\*pgconn.PgError: ERROR: ).*42P02\)`, ours: `exec: (\*pgconn.PgError: ERROR: ).*08P01\)`,
 		why: "an Exec without arguments goes by the extended protocol inside a transaction, where it shares a round trip",

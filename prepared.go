@@ -17,6 +17,7 @@ import (
 type prepared struct {
 	name          string // "" for a description alone
 	desc          *pgconn.StatementDescription
+	paramFormats  []int16 // of the latest arguments: the next ones will be of the same types
 	resultFormats []int16
 	shape         *shape
 
@@ -34,6 +35,17 @@ func newPrepared(name, sql string, desc *pgconn.StatementDescription) *prepared 
 	return &prepared{name: name, desc: desc, resultFormats: formats, shape: shapeOf(desc.Fields, formats)}
 }
 
+// copyOf gives a copy of formats that stays as it is; mostly it has been made before.
+func (p *prepared) copyOf(formats []int16) []int16 {
+	if p == nil {
+		return slices.Clone(formats)
+	}
+	if !slices.Equal(p.paramFormats, formats) {
+		p.paramFormats = slices.Clone(formats)
+	}
+	return p.paramFormats
+}
+
 // shape is the columns of a result as the application sees them, and how their values are decoded.
 type shape struct {
 	fields   []pgconn.FieldDescription
@@ -41,8 +53,6 @@ type shape struct {
 	decoders []decoder
 	digest   uint64
 }
-
-var digestSeed = maphash.MakeSeed()
 
 // shapeOf copies fields. Formats are those of the result: one for each column, one for all, or none for text.
 func shapeOf(fields []pgconn.FieldDescription, formats []int16) *shape {
@@ -245,8 +255,11 @@ func (c *Conn) parse(ctx context.Context, t *tx, name, sql string) (p *prepared,
 		defer func() { c.trace.prepare.TracePrepareEnd(ctx, c.pc, pgx.TracePrepareEndData{Err: err}) }()
 	}
 	var desc *pgconn.StatementDescription
-	tried := false
-	err = t.attempt(ctx, func(opening []string) (sent bool, err error) {
+	tried, ddl := false, ""
+	if isDDL(sql) || mayBeDDL(sql) {
+		ddl = sql // to parse it is enough
+	}
+	err = t.attempt(ctx, ddl, func(opening []string) (sent bool, err error) {
 		if tried && name != "" { // the server may know the name since the last try, though that failed
 			name = c.statements.newName()
 		}
@@ -260,7 +273,7 @@ func (c *Conn) parse(ctx context.Context, t *tx, name, sql string) (p *prepared,
 
 	var pgErr *pgconn.PgError
 	if t.explicit && errors.As(err, &pgErr) {
-		t.record(&statement{form: formParse, sql: sql}).code = pgErr.Code
+		t.record(&statement{form: formParse, sql: sql}).fail(pgErr)
 	}
 	return nil, err
 }

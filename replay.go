@@ -16,7 +16,7 @@ var errEndedInReplay = errors.New("cockroachdb: a statement ended the transactio
 var errStaleInReplay = errors.New("cockroachdb: a prepared statement became invalid during a replay")
 
 // replay runs the record again, behind the opening, and compares what the application has seen. It costs one round trip, and
-// one more for each statement that had failed, since that ends a pipeline, for each text of several statements, and for what may
+// one more for each segmentBytes of answers, for each statement that had failed, since that ends a pipeline, for each text of several statements, and for what may
 // commit, such as DDL on some servers, which has to wait until all before it has been compared. live, the last on record, is
 // compared as far as it was read, and its answer comes back open, for the rest. Without a record there is nothing to send: the
 // opening waits for the next statement.
@@ -38,6 +38,9 @@ func (t *tx) replay(ctx context.Context, live *record) (answer, error) {
 			a, err = t.replayPipeline(ctx, i, segment, live)
 		}
 		if err != nil {
+			if _, unsent := asUnsent(err); !unsent && t.lostInCommit(segment[0].sql) {
+				err = t.ambiguous(err)
+			}
 			return answer{}, err
 		}
 		if t.explicit && a.result == nil && t.c.pg.TxStatus() == statusIdle {
@@ -48,14 +51,20 @@ func (t *tx) replay(ctx context.Context, live *record) (answer, error) {
 	return a, nil
 }
 
+// segmentBytes bounds the answers, as large as they were before, to what goes under one Sync: while statements are being written that
+// don't fit into the sockets' buffers, pgconn keeps all answers that come meanwhile in memory.
+const segmentBytes = 4 << 20
+
 // segmentLength is how many of the records go under one Sync.
 func segmentLength(records []*record) int {
 	if records[0].form == formSimple || records[0].commits {
 		return 1
 	}
+	bytes := 0
 	for i, r := range records {
+		bytes += r.answer
 		switch {
-		case r.form == formSimple, r.commits:
+		case r.form == formSimple, r.commits, i > 0 && bytes > segmentBytes:
 			return i
 		case r.code != "":
 			return i + 1
@@ -71,7 +80,8 @@ func (t *tx) replaySimple(ctx context.Context, n int, r, live *record) (answer, 
 }
 
 func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live *record) (answer, error) {
-	f := t.c.launch(ctx, t.opening)
+	last := len(segment) - 1
+	f := t.c.board(ctx, t.c.newTrain(ctx, segment[last].form == formParse), t.opening)
 	for _, r := range segment {
 		f.add(&r.statement)
 	}
@@ -80,7 +90,6 @@ func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live 
 	if err != nil {
 		return answer{}, err
 	}
-	last := len(segment) - 1
 	for i, r := range segment[:last] {
 		a, err := f.next()
 		if _, err = t.compare(ctx, n+i, r, nil, a, err); err != nil {
@@ -125,7 +134,7 @@ func (t *tx) compareLive(n int, r *record, a answer, err error) (answer, error) 
 func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err error) error {
 	var differs *DivergenceError
 	var tag pgconn.CommandTag
-	_, end := t.c.trace.start(ctx, t.c.pc, r.sql, nil)
+	_, end := t.c.trace.start(ctx, t.c.pc, r.text(), nil)
 	defer func() { end(t.c.pc, tag, err) }()
 	switch {
 	case err == nil:
@@ -134,7 +143,7 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err er
 		differs = &DivergenceError{Kind: DivergedEndOfRows, Row: 1}
 	}
 	if err == nil && differs == nil {
-		tag, differs, err = r.compareEnd(&a)
+		tag, differs, err = t.c.compareEnd(r, &a)
 	}
 	switch {
 	case err != nil && a.control:
@@ -148,6 +157,8 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err er
 		differs = &DivergenceError{Kind: DivergedColumns}
 	case codeOf(err) != r.code && (err != nil || differs == nil || !r.shown):
 		differs = &DivergenceError{Kind: DivergedSQLState, was: r.code, is: codeOf(err)}
+	case err != nil && differs == nil && r.otherError(err):
+		differs = &DivergenceError{Kind: DivergedError}
 	}
 	if differs != nil {
 		return diverged(n, differs, &a)
@@ -165,6 +176,12 @@ func diverged(n int, differs *DivergenceError, a *answer) error {
 // isStatementError says whether err is the server's answer to a statement, and no conflict.
 func (t *tx) isStatementError(err error) bool {
 	return codeOf(err) != "" && conflictOf(err) == nil && !t.c.pg.IsClosed()
+}
+
+// otherError says whether an error with the SQLSTATE that was shown says something else.
+func (r *record) otherError(err error) bool {
+	pgErr, ok := err.(*pgconn.PgError) //nolint:errorlint // the server's own answer
+	return ok && digestOfError(pgErr) != r.said
 }
 
 // otherColumns says whether the server could not give the columns in the formats that were asked for, because there are more or
@@ -211,9 +228,9 @@ func (r *record) compareRows(a *answer) (*DivergenceError, error) {
 }
 
 // compareEnd reads the rest of the answer.
-func (r *record) compareEnd(a *answer) (pgconn.CommandTag, *DivergenceError, error) {
+func (c *Conn) compareEnd(r *record, a *answer) (pgconn.CommandTag, *DivergenceError, error) {
 	more := r.end && a.next()
-	tag, err := a.close()
+	tag, err := c.concluded(&r.statement, a)
 	if more {
 		return tag, &DivergenceError{Kind: DivergedEndOfRows, Row: r.rows + 1}, err
 	}

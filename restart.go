@@ -23,8 +23,8 @@ import (
 // the application's to see: an outcome of this package, or what the live statement answers in the new attempt.
 func (t *tx) restart(ctx context.Context, conflict error, at place, live *record) (answer, error) {
 	for {
-		if t.explicit && t.c.pg.IsClosed() && live != nil && live.commits && !isCommit(live.sql) {
-			return answer{}, t.ambiguous(errLostInCommit) // before it lost, it may have committed what was open
+		if live != nil && t.lostInCommit(live.sql) {
+			return answer{}, t.ambiguous(errLostInCommit)
 		}
 		if err := t.nextAttempt(ctx, conflict, at); err != nil {
 			t.leaveLane() // it will not retry, whenever the application gets round to rolling back
@@ -45,6 +45,11 @@ func (t *tx) restart(ctx context.Context, conflict error, at place, live *record
 		}
 		conflict, at = err, placeStatement
 	}
+}
+
+// lostInCommit says whether a statement may have committed what was open before it lost, and has taken the connection with it.
+func (t *tx) lostInCommit(sql string) bool {
+	return t.explicit && t.c.pg.IsClosed() && sql != "" && mayCommit(sql) && !isCommit(sql)
 }
 
 // rerun replays the record behind the opening. It begins again, though there was no conflict, where the opening was refused and

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
@@ -75,9 +76,21 @@ func (r *rows) advance() error {
 		return io.EOF
 	}
 	r.ahead = false
+	if len(r.row) != len(r.shape.fields) {
+		return r.misfit()
+	}
 	r.digest.add(r.row)
 	r.rec.rows++
 	return nil
+}
+
+// misfit is the end of rows of which one has more or fewer values than there are columns.
+func (r *rows) misfit() error {
+	r.t.c.die()
+	_, _ = r.ans.close()
+	r.finish(pgconn.CommandTag{}, errProtocol)
+	r.done()
+	return r.err
 }
 
 func (r *rows) done() {
@@ -98,7 +111,7 @@ func (r *rows) Next(dest []driver.Value) error {
 		}
 		var err error
 		if dest[i], err = r.decode(i, src); err != nil {
-			return fmt.Errorf("convert field %d failed: %w", i, err)
+			return err
 		}
 	}
 	return nil
@@ -108,7 +121,12 @@ func (r *rows) decode(i int, src []byte) (driver.Value, error) {
 	if r.shape.decoders == nil {
 		r.shape.decoders = decodersFor(r.t.c.pc.TypeMap(), r.shape.fields)
 	}
-	return r.shape.decoders[i](src)
+	value, err := r.shape.decoders[i](src)
+	if err != nil {
+		return nil, &quietError{err: err, text: fmt.Sprintf(
+			"cockroachdb: column %d is not as its type says; the wrapped error has the reason, and may quote the value", i+1)}
+	}
+	return value, nil
 }
 
 // Close reads what is left of the answer. A conflict that only shows now is absorbed like any other; where it can't be, that may

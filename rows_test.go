@@ -2,6 +2,7 @@ package cockroachdb_test
 
 import (
 	"database/sql"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -58,8 +59,15 @@ func TestValueThatCannotBeDecoded(t *testing.T) {
 		says[name] = append(says[name], explain(rows.Err()), explain(rows.Close()))
 		mustExec(t, db, "UPDATE a")
 	}
+	for name, lines := range says { // pgx says why, and may quote the value
+		for i, line := range lines {
+			if strings.Contains(line, "invalid length") || strings.Contains(line, "column 1 is not as its type says") {
+				says[name][i] = "not decoded"
+			}
+		}
+	}
 	assert.Equal(t, says["pgx"], says["cockroachdb"])
-	assert.Contains(t, says["cockroachdb"][0], "ok")
+	assert.Equal(t, []string{"ok", "not decoded"}, says["cockroachdb"][:2])
 	assert.Equal(t, 2, srv.Connections())
 }
 

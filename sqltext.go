@@ -29,6 +29,16 @@ func isSingleStatement(sql string) bool {
 	}
 }
 
+// isBlank reports whether sql may hold no statement at all.
+func isBlank(sql string) bool {
+	s := sqlScanner{sql: sql}
+	token := s.next()
+	for token == tokenSemicolon {
+		token = s.next()
+	}
+	return token == tokenEnd
+}
+
 // restartSavepoint reports whether sql is a SAVEPOINT statement whose name CockroachDB takes for a restart savepoint's:
 // one that begins with cockroach_restart, in any case if it is not quoted, in lower case if it is.
 func restartSavepoint(sql string) bool {
@@ -69,12 +79,25 @@ func asOfSystemTime(sql string) bool {
 	return false
 }
 
-// isDDL reports whether sql changes the schema, privileges or owners, by its first word.
+// isDDL reports whether sql changes the schema, privileges or owners, by its first word. ANALYZE is DDL to CockroachDB.
 func isDDL(sql string) bool {
 	s := sqlScanner{sql: sql}
 	word := s.firstWord()
-	for _, ddl := range [...]string{"create", "alter", "drop", "truncate", "grant", "revoke", "comment", "reassign", "refresh"} {
+	for _, ddl := range [...]string{"create", "alter", "drop", "truncate", "grant", "revoke", "comment", "reassign", "refresh", "analyze", "analyse"} {
 		if isKeyword(word, ddl) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayBeDDL reports whether sql is a statement that CockroachDB takes for DDL though it looks like none, or that may hold one:
+// EXECUTE of what PREPARE has prepared, EXPLAIN ANALYZE.
+func mayBeDDL(sql string) bool {
+	s := sqlScanner{sql: sql}
+	word := s.firstWord()
+	for _, other := range [...]string{"execute", "explain", "vacuum", "discard", "import", "restore", "backup"} {
+		if isKeyword(word, other) {
 			return true
 		}
 	}
@@ -83,11 +106,15 @@ func isDDL(sql string) bool {
 
 // mayRunAgain reports whether sql, run in a transaction that is rolled back to where it began, may be run again in the
 // next attempt. What may not is what a rollback does not undo or what can end the transaction in the middle: CALL and
-// DO (a procedure may COMMIT), BEGIN, COMMIT and their like, the release of a restart savepoint, which is a commit, and
-// PREPARE and DEALLOCATE. An ordinary savepoint, its release and a rollback to it may.
+// DO (a procedure may COMMIT), BEGIN, COMMIT and their like, the release of a restart savepoint, which is a commit,
+// PREPARE and DEALLOCATE, and EXECUTE and EXPLAIN, since what they run may be DDL or CALL. An ordinary savepoint, its
+// release and a rollback to it may.
 func mayRunAgain(sql string) bool {
 	s := sqlScanner{sql: sql}
 	word := s.firstWord()
+	if s.odd {
+		return false // a comment that one of the servers takes for ended, and there may be anything behind it
+	}
 	switch len(word) {
 	case len("do"):
 		return !isKeyword(word, "do")
@@ -100,13 +127,33 @@ func mayRunAgain(sql string) bool {
 	case len("commit"):
 		return !isKeyword(word, "commit")
 	case len("release"):
-		return !isKeyword(word, "prepare") && (!isKeyword(word, "release") || !s.restOfReleaseCommits())
+		return !isKeyword(word, "prepare") && !isKeyword(word, "execute") && !isKeyword(word, "explain") && (!isKeyword(word, "release") || !s.restOfReleaseCommits())
 	case len("rollback"):
 		return !isKeyword(word, "rollback") || s.restOfRollbackHasTo()
 	case len("deallocate"):
 		return !isKeyword(word, "deallocate")
 	}
 	return true
+}
+
+// onlyReads reports whether sql reads and does not write, as far as its text tells: a function that it calls may write all the same.
+func onlyReads(sql string) bool {
+	s := sqlScanner{sql: sql}
+	word := s.firstWord()
+	if !isKeyword(word, "select") && !isKeyword(word, "values") && !isKeyword(word, "table") && !isKeyword(word, "show") {
+		return false
+	}
+	for token := s.next(); token != tokenEnd; token = s.next() {
+		if token != tokenWord {
+			continue
+		}
+		for _, write := range [...]string{"insert", "upsert", "update", "delete", "merge"} { // CockroachDB: SELECT … FROM [INSERT …]
+			if isKeyword(s.text(), write) {
+				return false
+			}
+		}
+	}
+	return !s.odd
 }
 
 // isCommit reports whether sql is a COMMIT and nothing else.
@@ -136,7 +183,7 @@ func (s *sqlScanner) restOfReleaseCommits() bool {
 	if isKeyword(s.word(), "savepoint") {
 		name = *s
 	}
-	return name.nextIsRestartName()
+	return name.nextIsRestartName() || name.odd
 }
 
 // restOfRollbackHasTo reports, behind ROLLBACK, whether it is a rollback to a savepoint.

@@ -133,7 +133,7 @@ func TestIsDDL(t *testing.T) {
 	for _, sql := range []string{
 		"CREATE TABLE t (k INT)", "create index on t (k)", "ALTER TABLE t ADD COLUMN c INT", "DROP TABLE t", "TRUNCATE t",
 		"GRANT SELECT ON t TO u", "REVOKE ALL ON t FROM u", "COMMENT ON TABLE t IS 'x'", "REASSIGN OWNED BY a TO b",
-		"REFRESH MATERIALIZED VIEW v", "-- name: migrate\n\nCREATE TABLE t (k INT)",
+		"REFRESH MATERIALIZED VIEW v", "ANALYZE", "analyse t", "-- name: migrate\n\nCREATE TABLE t (k INT)",
 	} {
 		assert.True(t, isDDL(sql), "%q", sql)
 	}
@@ -156,6 +156,8 @@ func TestMayRunAgain(t *testing.T) {
 		"CALL p()", "call p()", "/* x */ CALL p()", "; CALL p()", "DO $$ BEGIN COMMIT; END $$", "BEGIN", "START TRANSACTION",
 		"COMMIT", "commit and chain", "COMMIT PREPARED 'x'", "END", "ABORT", "ROLLBACK", "rollback work", "ROLLBACK AND CHAIN",
 		"ROLLBACK PREPARED 'x'", "PREPARE TRANSACTION 'x'", "PREPARE s AS SELECT 1", "DEALLOCATE s", "DEALLOCATE ALL",
+		"--\rCOMMIT", "-- a\r/**/end", "RELEASE --\r cockroach_restart", "ROLLBACK --\r TO app",
+		"EXECUTE s", "execute s(1)", "EXPLAIN ANALYZE CREATE TABLE t (k INT)", "explain (analyze) call p()",
 		"RELEASE SAVEPOINT cockroach_restart", "RELEASE Cockroach_Restart_2", `RELEASE "cockroach_restart"`,
 	} {
 		assert.False(t, mayRunAgain(sql), "%q", sql)
@@ -208,6 +210,22 @@ func FuzzClassify(f *testing.F) {
 			t.Errorf("%q: a comment makes a difference", sql)
 		}
 	})
+}
+
+func TestOnlyReads(t *testing.T) {
+	for _, sql := range []string{
+		"SELECT 1", "select inserted, \"update\", 'delete' FROM t -- merge", "; SELECT 1", "VALUES (1)", "TABLE t", "SHOW ALL",
+	} {
+		assert.True(t, onlyReads(sql), "%q", sql)
+	}
+	for _, sql := range []string{
+		"", "INSERT INTO t VALUES (1) RETURNING k", "WITH a AS (DELETE FROM t RETURNING k) SELECT k FROM a", "(SELECT 1)",
+		"SELECT k FROM [INSERT INTO t VALUES (1) RETURNING k]", "SELECT k FROM [upsert INTO t VALUES (1) RETURNING k]",
+		"SELECT k FROM [UPDATE t SET k = 1 RETURNING k]", "SELECT k FROM [DELETE FROM t RETURNING k]", "CALL p()", "EXECUTE p",
+		"SELECT 'a'::b'\\'", "SELECT a$x$ INSERT $x$",
+	} {
+		assert.False(t, onlyReads(sql), "%q", sql)
+	}
 }
 
 func TestClassifyAllocatesNothing(t *testing.T) {

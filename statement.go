@@ -1,6 +1,7 @@
 package cockroachdb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ const (
 type statement struct {
 	form          form
 	sql           string
+	template      string    // the text as the application gave it, where arguments have been written into sql; else ""
 	prepared      *prepared // nil for a statement that was not described
 	shape         *shape    // its columns, where they are known before it runs
 	values        [][]byte
@@ -34,9 +36,12 @@ type statement struct {
 	resultFormats []int16
 }
 
+// text is the statement without its arguments, for tracers.
+func (s *statement) text() string { return cmp.Or(s.template, s.sql) }
+
 // size is what recording the statement costs, in bytes.
 func (s *statement) size() int {
-	n := len(s.sql)
+	n := len(s.sql) + len(s.template)
 	for _, v := range s.values {
 		n += len(v)
 	}
@@ -176,11 +181,16 @@ func (c *Conn) encode(t *tx, r *request, p *prepared, f form) (statement, error)
 	}
 	if len(r.args) > 0 {
 		if err := c.builder.Build(c.pc.TypeMap(), desc, r.args); err != nil {
-			return statement{}, err
+			n := len(c.builder.ParamValues) // it stops at the first that fails
+			var oid uint32
+			if n < len(s.paramOIDs) {
+				oid = s.paramOIDs[n]
+			}
+			return statement{}, c.argumentError(n, r.args[n], oid, errors.Unwrap(err))
 		}
 		s.values, s.paramFormats = c.builder.ParamValues, c.builder.ParamFormats
-		if t.explicit { // the record outlives what the next statement is encoded into
-			s.values, s.paramFormats = clone(s.values), slices.Clone(s.paramFormats)
+		if t.explicit {
+			s.values, s.paramFormats = t.history.room.copyOf(s.values), p.copyOf(s.paramFormats)
 		}
 	}
 	if p == nil {
@@ -194,27 +204,23 @@ func (c *Conn) encode(t *tx, r *request, p *prepared, f form) (statement, error)
 	return s, nil
 }
 
-// clone copies encoded arguments into one piece of memory.
-func clone(values [][]byte) [][]byte {
-	size := 0
-	for _, v := range values {
-		size += len(v)
+// argumentError is the error of an argument, counted from 0, that can't be encoded. The words of pgtype's Map quote the value; what
+// they wrap, such as the error of the argument's own Value method, is kept.
+func (c *Conn) argumentError(i int, arg any, oid uint32, err error) error {
+	typeName := "text" // what a parameter without a known type goes as
+	if t, ok := c.pc.TypeMap().TypeForOID(oid); ok {
+		typeName = t.Name
+	} else if oid != 0 {
+		typeName = fmt.Sprintf("the type with OID %d", oid)
 	}
-	buf, out := make([]byte, 0, size), make([][]byte, len(values))
-	for i, v := range values {
-		if v != nil { // nil is NULL, which an empty value is not
-			start := len(buf)
-			buf = append(buf, v...)
-			out[i] = buf[start:len(buf):len(buf)]
-		}
-	}
-	return out
+	return &quietError{err: errors.Unwrap(err), text: fmt.Sprintf(
+		"cockroachdb: argument $%d, a %T, can't be encoded as %s: pass a type that fits; the wrapped error has the reason, and may quote the value", i+1, arg, typeName)}
 }
 
 // chosenFormats are the result formats that the application asked for itself.
 func (r *request) chosenFormats(desc *pgconn.StatementDescription) []int16 {
 	if r.formatsByOID == nil {
-		return r.formats
+		return slices.Clone(r.formats) // the record is by value
 	}
 	formats := make([]int16, len(desc.Fields))
 	for i := range formats {
@@ -235,12 +241,16 @@ func (c *Conn) interpolated(r *request) (statement, error) {
 	for i, arg := range r.args {
 		var err error
 		if args[i], err = c.pc.TypeMap().Encode(0, pgx.TextFormatCode, arg, []byte{}); err != nil {
-			return statement{}, err
+			return statement{}, c.argumentError(i, arg, 0, err)
 		}
 	}
 	sql, err := interpolate(r.sql, args)
 	if err != nil {
 		return statement{}, err
 	}
-	return statement{form: formSimple, sql: sql}, nil
+	s := statement{form: formSimple, sql: sql}
+	if len(args) > 0 {
+		s.template = r.sql
+	}
+	return s, nil
 }

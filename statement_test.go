@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb/internal/fakepg"
 )
 
 // A countedValuer counts how often it is asked.
@@ -116,4 +118,30 @@ func TestSimpleProtocolNeedsItsSettings(t *testing.T) {
 			require.ErrorContains(t, err, "simple protocol queries must be run with", name)
 		}
 	}
+}
+
+// The formats of the result are by value, too.
+func TestResultFormatsAreTakenByValue(t *testing.T) {
+	t.Parallel()
+	var asked [][]int16
+	updates := playbook{"UPDATE c": {lost, won}}
+	st := newStageWith(t, func(s fakepg.Statement) fakepg.Reply {
+		if s.SQL != "SELECT v" {
+			return updates.answer(s)
+		}
+		if !s.Describing {
+			asked = append(asked, slices.Clone(s.ResultFormats))
+		}
+		return vs("a")
+	})
+	tx := st.begin(t)
+	formats := pgx.QueryResultFormats{pgx.BinaryFormatCode}
+	rows, err := tx.QueryContext(t.Context(), "SELECT v", formats)
+	require.NoError(t, err)
+	require.True(t, rows.Next())
+	require.NoError(t, rows.Close())
+	formats[0] = pgx.TextFormatCode
+	require.NoError(t, execAll(tx, "UPDATE c"))
+	require.NoError(t, tx.Commit())
+	assert.Equal(t, [][]int16{{1}, {1}}, asked)
 }

@@ -79,6 +79,9 @@ type tx struct {
 // BeginTx starts a transaction. Nothing is sent: BEGIN and the savepoint travel with the first statement. The context covers
 // the whole transaction, as database/sql says, and may carry a policy ([WithRetryPolicy], [WithoutRetries]).
 func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	if err := c.endBefore(); err != nil {
+		return nil, err
+	}
 	if c.pg.IsClosed() {
 		return nil, driver.ErrBadConn
 	}
@@ -90,7 +93,13 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if err != nil {
 		return nil, err
 	}
-	t := &tx{c: c, ctx: ctx, explicit: true, policy: policy, begin: begin, attempts: 1}
+	roomy := &struct {
+		tx
+		first firstRoom
+	}{tx: tx{c: c, ctx: ctx, explicit: true, policy: policy, begin: begin, attempts: 1}}
+	t := &roomy.tx
+	t.history.room = roomy.first.room()
+	t.history.records, c.records = c.records, nil
 	t.aside = !policy.enabled() || c.pg.TxStatus() != statusIdle // what the application began as text is not all on record
 	t.savepoint = c.crdb && !t.aside && !c.forceSavepoint
 	t.opening = t.beginning(false)
@@ -100,6 +109,18 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	}
 	c.tx = t
 	return t, nil
+}
+
+// endBefore ends the connection's transaction before, if its context has ended: database/sql rolls that back in a goroutine of its own,
+// which may come round to it when the next one has begun.
+func (c *Conn) endBefore() error {
+	switch {
+	case c.tx == nil:
+		return nil
+	case c.tx.ctx.Err() == nil:
+		return errTxOpen
+	}
+	return c.tx.Rollback()
 }
 
 // Begin starts a transaction with the defaults.
@@ -171,22 +192,27 @@ func (t *tx) refuse() error {
 	return nil
 }
 
-// attempt runs send, of whose answer the application has seen nothing, and runs it again after each conflict that was absorbed.
-func (t *tx) attempt(ctx context.Context, send func(opening []string) (sent bool, err error)) error {
+// attempt runs send, of whose answer the application has seen nothing, and runs it again after each conflict that was absorbed. sql is
+// the statement's text if it may commit the transaction, be it only parsed.
+func (t *tx) attempt(ctx context.Context, sql string, send func(opening []string) (sent bool, err error)) error {
 	for {
 		sent, err := send(t.opening)
 		if t.opened(sent, err) {
 			continue
 		}
 		if t.absorbs(err) {
+			if t.lostInCommit(sql) {
+				return t.ambiguous(errLostInCommit)
+			}
 			if _, err = t.restart(ctx, err, placeStatement, nil); err == nil {
 				continue
 			}
+			sql = "" // it was not sent in the attempt that failed
 		}
 		if !t.explicit {
 			t.leaveLane()
 		}
-		return t.told(err, "")
+		return t.told(err, sql)
 	}
 }
 
@@ -301,7 +327,7 @@ func (t *tx) answered(r *record, tag pgconn.CommandTag, err error) {
 	r.settle()
 	r.affected = tag.RowsAffected()
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
-		r.code = pgErr.Code
+		r.fail(pgErr)
 	}
 	if !t.explicit || t.state != txLive || t.c.pg.IsClosed() {
 		return

@@ -60,7 +60,7 @@ type answer struct {
 	ctx    context.Context
 	result *pgconn.ResultReader
 	multi  *pgconn.MultiResultReader // the statement went by the simple protocol
-	pipe   *pgconn.Pipeline          // the statement went in a pipeline, of which it is the last
+	train  train                     // the statement went with others, of which it is the last
 	tag    pgconn.CommandTag
 	err    error
 
@@ -83,11 +83,21 @@ func (a *answer) close() (pgconn.CommandTag, error) {
 		}
 		a.keep(a.tag, a.multi.Close())
 	}
-	if a.pipe != nil {
-		a.keep(a.tag, a.pipe.Close())
+	if a.train != nil {
+		a.keep(a.tag, a.train.land())
 	}
 	*a = answer{ctx: a.ctx, tag: a.tag, err: a.err, control: a.control}
 	return a.tag, a.err
+}
+
+// concluded closes the answer to s. Without an error there must have been a command tag in it, unless there was no command.
+func (c *Conn) concluded(s *statement, a *answer) (pgconn.CommandTag, error) {
+	tag, err := a.close()
+	if err == nil && tag.String() == "" && s.form != formParse && !isBlank(s.sql) {
+		c.die()
+		err = errProtocol
+	}
+	return tag, err
 }
 
 // controls says whether a statement with this tag begins or commits a transaction.
@@ -104,9 +114,19 @@ func (a *answer) keep(tag pgconn.CommandTag, err error) {
 	if a.err == nil {
 		a.err = bare(err)
 	}
-	if a.err != nil && pgconn.SafeToRetry(a.err) { // it is not: the statement was sent
-		a.err = cmp.Or(a.ctx.Err(), errAnswerLost)
+	a.err = wasSent(a.ctx, a.err)
+}
+
+// wasSent puts right what pgconn says of a statement that was sent: that it is safe to send it again; and its word for a malformed
+// error, io.EOF, which database/sql would take for the end of the rows.
+func wasSent(ctx context.Context, err error) error {
+	if err == io.EOF { //nolint:errorlint // pgconn does not wrap it
+		return errAnswerLost
 	}
+	if err != nil && pgconn.SafeToRetry(err) {
+		return cmp.Or(ctx.Err(), errAnswerLost)
+	}
+	return err
 }
 
 // errAnswerLost is what a connection that broke before the answer was there comes to in the simple protocol, where pgconn loses the cause.
@@ -158,6 +178,10 @@ func (c *Conn) sendSimple(ctx context.Context, sql string) (answer, error) {
 		return a, nil
 	}
 	_, err := a.close()
+	if err == nil {
+		c.die()
+		err = errProtocol
+	}
 	return a, err
 }
 
@@ -172,58 +196,37 @@ func (c *Conn) sendAlone(ctx context.Context, s *statement) answer {
 	return a
 }
 
-// flight is a pipeline with one Sync at its end: what the server does not get to, because something before it failed, it skips.
+// flight is several statements with one Sync at their end: what the server does not get to, because something before it failed,
+// it skips.
 type flight struct {
-	pipe    *pgconn.Pipeline
+	train
 	c       *Conn
 	ctx     context.Context
-	doomed  []string
 	opening []string
-	unable  error // why nothing can be sent; the pipeline is closed then
-	sent    bool  // a byte of it may have reached the server
+	sent    bool // a byte of it may have reached the server
 }
 
-// launch starts a flight with what has to be deallocated and with the opening statements.
-func (c *Conn) launch(ctx context.Context, opening []string) *flight {
-	f := &flight{c: c, ctx: ctx, opening: opening, unable: c.unable(ctx)}
-	f.pipe = c.pg.StartPipeline(ctx)
-	if f.unable != nil {
-		return f
-	}
-	f.doomed = c.statements.takeDoomed()
-	for _, name := range f.doomed {
-		f.pipe.SendDeallocate(name)
-	}
-	for _, sql := range opening {
-		f.pipe.SendQueryParams(sql, nil, nil, nil, nil)
-	}
-	return f
+// launch starts a flight with the opening statements.
+func (c *Conn) launch(ctx context.Context, opening []string) flight {
+	return c.board(ctx, c.newTrain(ctx, false), opening)
 }
 
-func (f *flight) add(s *statement) {
-	switch {
-	case s.form == formParse:
-		f.pipe.SendPrepare("", s.sql, nil)
-	case s.form == formPrepared && !s.prepared.gone:
-		f.pipe.SendQueryStatement(s.prepared.desc, s.values, s.paramFormats, s.resultFormats)
-	default:
-		f.pipe.SendQueryParams(s.sql, s.values, s.paramOIDs, s.paramFormats, s.resultFormats)
-	}
+func (c *Conn) board(ctx context.Context, t train, opening []string) flight {
+	t.begin(opening)
+	return flight{train: t, c: c, ctx: ctx, opening: opening}
 }
 
 // depart sends everything under one Sync and reads the answers to all but the statements added. After an error the flight is over.
 func (f *flight) depart() error {
-	if f.unable != nil {
-		return f.unable
+	if n, grounded := f.train.(nowhere); grounded {
+		return n.err
 	}
 	f.sent = true
-	if err := f.pipe.Sync(); err != nil {
-		return f.fail(err)
-	}
-	for range f.doomed {
-		if _, err := f.pipe.GetResults(); err != nil {
-			return f.fail(err)
+	if err := f.sync(); err != nil {
+		if err = f.fail(err); len(f.opening) > 0 {
+			err = f.openingFailed(err)
 		}
+		return err
 	}
 	for _, sql := range f.opening {
 		if _, err := f.own(sql); err != nil {
@@ -254,17 +257,8 @@ func (f *flight) own(sql string) (pgconn.CommandTag, error) {
 
 // next reads as far as the first row, or the end, of the next statement's answer.
 func (f *flight) next() (answer, error) {
-	results, err := f.pipe.GetResults()
-	switch results := results.(type) {
-	case *pgconn.ResultReader:
-		return answer{ctx: f.ctx, result: results}, nil
-	case *pgconn.StatementDescription:
-		return answer{ctx: f.ctx}, nil
-	}
-	if err == nil {
-		err = errProtocol
-	}
-	return answer{}, err
+	result, err := f.result()
+	return answer{ctx: f.ctx, result: result}, err
 }
 
 // last is next for the last statement: closing its answer ends the flight.
@@ -273,13 +267,13 @@ func (f *flight) last() (answer, error) {
 	if err != nil {
 		return answer{}, f.fail(err)
 	}
-	a.pipe = f.pipe
+	a.train = f.train
 	return a, nil
 }
 
 // fail ends the flight after err, which it returns.
 func (f *flight) fail(err error) error {
-	closeErr := f.pipe.Close()
+	closeErr := f.land()
 	if errors.Is(err, errProtocol) {
 		f.c.die()
 		if closeErr != nil {
@@ -289,27 +283,24 @@ func (f *flight) fail(err error) error {
 	return err
 }
 
-// land reads what is left of the flight.
-func (f *flight) land() error { return f.pipe.Close() }
-
 // sendParse sends the opening statements and a Parse of sql in one round trip. After an error no statement is left behind:
 // one may have been made although its description failed.
 func (c *Conn) sendParse(ctx context.Context, opening []string, name, sql string) (_ *pgconn.StatementDescription, sent bool, err error) {
-	f := c.launch(ctx, opening)
-	f.pipe.SendPrepare(name, sql, nil)
+	if err := c.unable(ctx); err != nil {
+		return nil, false, err
+	}
+	p := c.newPipeline(ctx)
+	f := c.board(ctx, p, opening)
+	p.parse(name, sql)
 	defer func() {
-		if err != nil && sent && name != "" {
+		if err != nil && name != "" {
 			c.statements.doomed = append(c.statements.doomed, name)
 		}
 	}()
 	if err := f.depart(); err != nil {
-		return nil, f.sent, err
+		return nil, true, err
 	}
-	results, err := f.pipe.GetResults()
-	desc, ok := results.(*pgconn.StatementDescription)
-	if err == nil && !ok {
-		err = errProtocol
-	}
+	desc, err := p.description()
 	if err != nil {
 		return nil, true, f.fail(err)
 	}

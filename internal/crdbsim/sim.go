@@ -96,6 +96,13 @@ func (s *Sim) CloseConns() {
 	}
 }
 
+// Conns returns how many clients there are. One that has hung up counts until its transaction has ended in PostgreSQL.
+func (s *Sim) Conns() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
 // SetLatency sets the delay of what is sent from now on.
 func (s *Sim) SetLatency(d time.Duration) { s.latency.Store(int64(d)) }
 

@@ -1,6 +1,7 @@
 package fakepg
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -28,6 +29,16 @@ func newConn(s *Server, nc net.Conn) *Conn {
 
 // ID is the number of the connection, counted from 1 in the order of start-up.
 func (c *Conn) ID() int { return c.id }
+
+// TLS is how the connection is encrypted; nil if it is not.
+func (c *Conn) TLS() *tls.ConnectionState {
+	encrypted, ok := c.nc.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	state := encrypted.ConnectionState()
+	return &state
+}
 
 // Receive returns the next message, valid until the next call. It doesn't return if the client says Terminate or hangs up.
 func (c *Conn) Receive() pgproto3.FrontendMessage {

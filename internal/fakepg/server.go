@@ -2,6 +2,7 @@ package fakepg
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -22,6 +23,7 @@ type Server struct {
 	trips       atomic.Int64
 	connections atomic.Int64
 	cancels     atomic.Int64
+	plain       atomic.Int64
 
 	mu     sync.Mutex
 	closed bool
@@ -34,6 +36,7 @@ type options struct {
 	version  string
 	quiet    bool
 	inMemory bool
+	tls      *tls.Config
 }
 
 // An Option changes what Start starts.
@@ -51,6 +54,9 @@ func Quiet() Option { return func(o *options) { o.quiet = true } }
 // InMemory uses [net.Pipe] in place of sockets, so that a server and its clients can live in a testing/synctest bubble. Clients
 // must connect through [Server.Dial].
 func InMemory() Option { return func(o *options) { o.inMemory = true } }
+
+// TLS has the server speak TLS with those clients that ask for it.
+func TLS(config *tls.Config) Option { return func(o *options) { o.tls = config } }
 
 // Start starts a server that calls handle for each connection once its start-up is complete. It stops, and waits for every
 // handler, at the end of the test. A handler ends when it returns or when its client goes away; either closes the connection.
@@ -105,6 +111,9 @@ func (s *Server) Connections() int { return int(s.connections.Load()) }
 
 // Cancels counts the cancel requests received.
 func (s *Server) Cancels() int { return int(s.cancels.Load()) }
+
+// PlainStarts counts the start-ups and cancel requests that came unencrypted.
+func (s *Server) PlainStarts() int { return int(s.plain.Load()) }
 
 // Disconnect closes every open connection without a word, as a crashed server would.
 func (s *Server) Disconnect() {

@@ -1,6 +1,7 @@
 package fakepg
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 
@@ -19,18 +20,47 @@ func (c *Conn) startUp() bool {
 			c.ended(err)
 		}
 		switch m.(type) {
-		case *pgproto3.SSLRequest, *pgproto3.GSSEncRequest:
-			if _, err := c.nc.Write([]byte{'N'}); err != nil {
-				panic(errGone)
+		case *pgproto3.SSLRequest:
+			if c.srv.opts.tls == nil {
+				c.reply('N')
+				continue
 			}
+			c.reply('S')
+			c.encrypt(c.srv.opts.tls)
+		case *pgproto3.GSSEncRequest:
+			c.reply('N')
 		case *pgproto3.CancelRequest:
+			c.countPlain()
 			c.srv.cancels.Add(1)
 			return false
 		default:
+			c.countPlain()
 			c.welcome()
 			return true
 		}
 	}
+}
+
+func (c *Conn) countPlain() {
+	if c.TLS() == nil {
+		c.srv.plain.Add(1)
+	}
+}
+
+// reply answers a request for encryption.
+func (c *Conn) reply(b byte) {
+	if _, err := c.nc.Write([]byte{b}); err != nil {
+		panic(errGone)
+	}
+}
+
+// encrypt goes on in TLS. A client that does not like what it sees goes away, which is its own business.
+func (c *Conn) encrypt(config *tls.Config) {
+	encrypted := tls.Server(c.nc, config)
+	if err := encrypted.Handshake(); err != nil {
+		panic(errGone)
+	}
+	c.nc, c.be = encrypted, pgproto3.NewBackend(encrypted, nil)
 }
 
 // welcome sends what a real CockroachDB says of itself (crdb-traces/connect.trace).

@@ -50,21 +50,21 @@ var All = []Mutant{
 
 	// The digest. Without its boundary for each row alone nothing goes unseen, since all rows of an answer have as many values.
 	{
-		Name: "NULL is hashed like false", File: "history.go",
-		Old:   "			_ = d.hash.WriteByte('N')\n			continue\n",
-		New:   "			value = []byte{0}\n",
+		Name: "NULL is hashed like false", File: "digest.go",
+		Old:   "		length := uint32(len(value))\n		if value == nil {\n			length = isNull\n		}\n",
+		New:   "		if value == nil {\n			value = []byte{0}\n		}\n		length := uint32(len(value))\n",
 		Finds: []history.Class{history.NotLinearizable},
 	},
 	{
-		Name: "NULL is hashed like an empty value", File: "history.go",
-		Old:   "			_ = d.hash.WriteByte('N')\n			continue\n",
-		New:   "			value = []byte{}\n",
+		Name: "NULL is hashed like an empty value", File: "digest.go",
+		Old:   "			length = isNull\n",
+		New:   "			length = 0\n",
 		Finds: []history.Class{history.NotLinearizable},
 	},
 	{
-		Name: "the lengths of values are not hashed", File: "history.go",
-		Old:   "		head[0] = 'V'\n		binary.BigEndian.PutUint32(head[1:], uint32(len(value)))\n		_, _ = d.hash.Write(head[:])\n",
-		New:   "		_ = d.hash.WriteByte('V')\n",
+		Name: "the lengths of values are not hashed", File: "digest.go",
+		Old:   "		buf = binary.BigEndian.AppendUint32(buf, length)\n",
+		New:   "		buf = binary.BigEndian.AppendUint32(buf, min(length, 1))\n",
 		Finds: []history.Class{history.NotLinearizable},
 	},
 
@@ -77,26 +77,26 @@ var All = []Mutant{
 	},
 	{
 		Name: "arguments are kept by reference", File: "statement.go",
-		Old:   "		if t.explicit { // the record outlives",
-		New:   "		if false { // the record outlives",
+		Old:   "		if t.explicit {\n			s.values,",
+		New:   "		if false {\n			s.values,",
 		Finds: []history.Class{history.Duplicate, history.LostWrite},
 	},
 	{
 		Name: "what ran inside a savepoint that was rolled back is not replayed", File: "history.go",
-		Old:   "	r := &record{statement: *s}\n",
-		New:   "	for n := len(t.history.records) - 1; s.sql == \"ROLLBACK TO SAVEPOINT s\" && n >= 0 && t.history.records[n].sql != \"SAVEPOINT s\"; n-- {\n		t.unrecord(t.history.records[n])\n	}\n	r := &record{statement: *s}\n",
+		Old:   "	r := t.history.room.record()\n	r.statement = *s\n",
+		New:   "	for n := len(t.history.records) - 1; s.sql == \"ROLLBACK TO SAVEPOINT s\" && n >= 0 && t.history.records[n].sql != \"SAVEPOINT s\"; n-- {\n		t.unrecord(t.history.records[n])\n	}\n	r := t.history.room.record()\n	r.statement = *s\n",
 		Finds: []history.Class{history.LostUpdate},
 	},
 	{
 		Name: "what ran before a savepoint that was rolled back is not replayed", File: "history.go",
-		Old:   "	r := &record{statement: *s}\n",
-		New:   "	for n := 1; s.sql == \"ROLLBACK TO SAVEPOINT s\" && n < len(t.history.records); n++ {\n		if t.history.records[n].sql == \"SAVEPOINT s\" {\n			t.history.records = append(t.history.records[:n-1:n-1], t.history.records[n:]...)\n		}\n	}\n	r := &record{statement: *s}\n",
+		Old:   "	r := t.history.room.record()\n	r.statement = *s\n",
+		New:   "	for n := 1; s.sql == \"ROLLBACK TO SAVEPOINT s\" && n < len(t.history.records); n++ {\n		if t.history.records[n].sql == \"SAVEPOINT s\" {\n			t.history.records = append(t.history.records[:n-1:n-1], t.history.records[n:]...)\n		}\n	}\n	r := t.history.room.record()\n	r.statement = *s\n",
 		Finds: []history.Class{history.LostWrite},
 	},
 	{
 		Name: "a rollback to a savepoint is not replayed", File: "history.go",
-		Old:   "	r := &record{statement: *s}\n",
-		New:   "	r := &record{statement: *s}\n	if s.sql == \"ROLLBACK TO SAVEPOINT s\" {\n		return r\n	}\n",
+		Old:   "	r := t.history.room.record()\n	r.statement = *s\n",
+		New:   "	r := t.history.room.record()\n	r.statement = *s\n	if s.sql == \"ROLLBACK TO SAVEPOINT s\" {\n		return r\n	}\n",
 		Finds: []history.Class{history.DirtyRead},
 	},
 	{
@@ -140,9 +140,9 @@ var All = []Mutant{
 
 	// The transaction as such.
 	{
-		Name: "BEGIN is not sent", File: "wire.go",
-		Old:   "	for _, sql := range opening {\n		f.pipe.SendQueryParams(",
-		New:   "	for _, sql := range opening {\n		if sql == \"BEGIN\" || sql == sqlSavepoint {\n			sql = \"SELECT 1\"\n		}\n		f.pipe.SendQueryParams(",
+		Name: "BEGIN is not sent", File: "train.go",
+		Old:   "	for _, sql := range own {\n		b.statements.ExecParams(",
+		New:   "	for _, sql := range own {\n		if sql == \"BEGIN\" || sql == sqlSavepoint {\n			sql = \"SELECT 1\"\n		}\n		b.statements.ExecParams(",
 		Finds: []history.Class{history.IntermediateRead, history.DirtyRead},
 	},
 	{

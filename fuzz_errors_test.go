@@ -1,0 +1,62 @@
+package cockroachdb
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/assert"
+)
+
+// ownErrors are the driver's own outcomes, by what led to them.
+var ownErrors = []func(error) error{
+	func(err error) error { return &DivergenceError{err: err} },
+	func(err error) error { return &RetriesExhaustedError{err: err} },
+	func(err error) error { return &NotReplayableError{Cause: string(causeRaw), err: err} },
+	func(err error) error { return &AmbiguousCommitError{err: err} },
+	func(err error) error { return &ConnectionLostError{err: err} },
+}
+
+// FuzzServerError: whatever an error of the server says, its reason is one of the closed set, an outcome of the driver's own does not
+// repeat its message, and after a commit only the codes that are the server's definite word count as such.
+func FuzzServerError(f *testing.F) {
+	f.Add("ERROR", "40001", "restart transaction: TransactionRetryWithProtoRefreshError: (RETRY_SERIALIZABLE): meta={key=/Table/52}")
+	f.Add("ERROR", "40001", "could not serialize access due to concurrent update")
+	f.Add("ERROR", "40P01", "deadlock detected")
+	f.Add("FATAL", "57P01", "terminating connection")
+	f.Add("", "0A000", "cached plan must not change result type")
+	f.Add("ERROR", "XXA00", "schema change failed")
+	f.Add("ERROR", "25000", "")
+	f.Add("PANIC", "", "restart transaction: ABORT_REASON_ injected by `inject_retry_errors")
+	f.Fuzz(func(t *testing.T, severity, code, message string) {
+		server := &pgconn.PgError{Severity: severity, SeverityUnlocalized: severity, Code: code, Message: message}
+		assert.True(t, slices.Contains(allRetryReasons, reasonOf(server)))
+		for _, wrap := range ownErrors {
+			err := wrap(server)
+			assert.Equal(t, code, sqlState(err))
+			quiet := wrap(&pgconn.PgError{Code: code}).Error() // may hold a short message by chance
+			if len(message) > 8 && !strings.Contains(quiet, message) {
+				assert.NotContains(t, err.Error(), message)
+			}
+		}
+		checkOutcome(t, server, outcomeOfCommit(server, false), false)
+		checkOutcome(t, server, outcomeOfCommit(server, true), true)
+	})
+}
+
+func checkOutcome(t *testing.T, server *pgconn.PgError, outcome commitOutcome, postgres bool) {
+	switch outcome {
+	case commitConflict:
+		assert.True(t, server.Code == "40001" || postgres && server.Code == "40P01")
+	case commitSchemaFailed:
+		assert.Equal(t, "XXA00", server.Code)
+		assert.False(t, postgres)
+	case commitRefused:
+		if postgres {
+			assert.Equal(t, "ERROR", server.Severity)
+		} else {
+			assert.True(t, server.Code == "3B001" || strings.HasPrefix(server.Code, "25") && server.Code != "25000")
+		}
+	}
+}

@@ -1,0 +1,37 @@
+package program
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/reprise-go/cockroachdb/internal/crdbsim"
+)
+
+// TestNoLiars looks through all kinds of fault: a server that has done what it was asked to do, and lasting, never says that it has
+// not. Else the driver would be blamed for it.
+func TestNoLiars(t *testing.T) {
+	t.Parallel()
+	points := []crdbsim.Point{
+		{SQL: "UPDATE kv SET i = 1", Status: 'I'}, // outside of a transaction: it is committed with its answer
+		{SQL: "RELEASE SAVEPOINT cockroach_restart", Status: 'T'},
+		{SQL: "COMMIT", Status: 'T'},
+	}
+	unknown := map[string]bool{"40003": true}
+	for _, k := range faultKinds {
+		for _, p := range points {
+			if p.Stage = k.at; k.at == crdbsim.AtConnect || !k.where(placeOf(p)) {
+				continue
+			}
+			if a := k.action(rand.New(rand.NewPCG(1, 1))); a.Then == crdbsim.ExecuteFail {
+				assert.True(t, unknown[a.Error.Code], "%s at %q says %s", k.name, p.SQL, a.Error.Code)
+			}
+		}
+		p := crdbsim.Point{SQL: "ROLLBACK", Status: 'T', Stage: k.at}
+		if k.at != crdbsim.AtConnect && k.where(placeOf(p)) {
+			assert.NotContains(t, []crdbsim.Then{crdbsim.Fail, crdbsim.ExecuteFail}, k.action(rand.New(rand.NewPCG(1, 1))).Then,
+				"%s: ROLLBACK does not fail", k.name)
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package program
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
+)
+
+func step(s Statement) Step {
+	s.Stop = -1
+	return Step{Statement: s}
+}
+
+// aRound is four programs, each with something that can be told wrongly.
+func aRound() *Round {
+	add := step(Statement{Kind: Add, Lo: 0, Hi: 1, Delta: 5, Ask: true})
+	return &Round{Size: Size{Keys: 4}, Workers: [][]*Program{
+		{{ID: 1, Steps: []Step{add}}, {ID: 2, Form: Closure, Steps: []Step{step(Statement{Kind: Set, Lo: 2, Column: Bool, Pick: 0})}}},
+		{{ID: 3, Form: Closure, Steps: []Step{step(Statement{Kind: Get, Lo: 2, Column: Bool}), add}}},
+		{{ID: 4, Form: ReadOnly, Steps: []Step{step(Statement{Kind: ReadClock}), step(Statement{Kind: Get, Lo: 2, Column: Bool})}}},
+	}}
+}
+
+// honest is what a server would come to that runs the programs one after the other, in the order of their IDs, and nothing else.
+func honest(r *Round) *History {
+	h := &History{Results: make(map[int64]Result), Rows: make(map[int]string)}
+	m := newModel(r.Size.Keys)
+	programs := r.programs()
+	for id := int64(1); id <= int64(len(programs)); id++ {
+		p := programs[id]
+		shown, err := m.play(p)
+		if p.Forgo {
+			panic("no such program is in these tests: the model does not take back what it did")
+		}
+		if err != nil { // some error that means that it is rolled back
+			h.Results[id] = Result{Err: errForgone}
+			continue
+		}
+		h.Results[id] = Result{Calls: [][]string{shown}}
+		if p.enters() {
+			m.clock++
+			h.Commits = append(h.Commits, Commit{Clock: m.clock, Program: id, Call: 1})
+		}
+	}
+	h.Clock = m.clock
+	for k, row := range m.kv {
+		h.Rows[k] = showRow(row[:])
+	}
+	return h
+}
+
+func TestHonest(t *testing.T) {
+	t.Parallel()
+	assert.Empty(t, Check(aRound(), honest(aRound())))
+	for seed := range uint64(50) {
+		r := NewRound(seed, Size{Workers: 3, Programs: 10, Keys: 5})
+		for _, p := range r.programs() {
+			p.Forgo = false
+		}
+		require.Empty(t, Check(r, honest(r)), "seed %d", seed)
+	}
+}
+
+// lies are histories that must not be, each with what the oracle has to call it.
+var lies = map[string]struct {
+	lie   func(*History)
+	kind  string
+	words string // in the anomaly
+}{
+	"an update is lost": {func(h *History) { h.Commits[1].Clock, h.Clock = 1, 2 }, Order, "commit 2 in the order has clock 1"},
+	"a commit leaves no entry": {func(h *History) {
+		h.Commits, h.Results[2] = h.Commits[:1], Result{Err: &cockroachdb.AmbiguousCommitError{}}
+		delete(h.Results, 3)
+	}, Order, "the clock says 3 after 1 commits"},
+	"a transaction is committed twice": {func(h *History) {
+		h.Commits, h.Clock = append(h.Commits, Commit{4, 2, 1}), 4
+	}, Twice, "program 2 was told that it is committed, and is in the table of commits 2 times"},
+	"one of unknown outcome is committed twice": {func(h *History) {
+		h.Results[2] = Result{Err: &cockroachdb.AmbiguousCommitError{}}
+		h.Commits, h.Clock = append(h.Commits, Commit{4, 2, 1}), 4
+	}, Twice, "program 2 was told that it may be committed, and is in the table of commits 2 times"},
+	"it is committed and told that it has diverged": {func(h *History) {
+		h.Results[2] = Result{Err: &cockroachdb.DivergenceError{}}
+	}, Phantom, "program 2 was told that it is not committed, and is in the table of commits 1 times"},
+	"it is committed and was not run": {func(h *History) { delete(h.Results, 2) }, Phantom, "was not run"},
+	"it is committed and there is none": {func(h *History) {
+		h.Commits, h.Clock = append(h.Commits, Commit{4, 9, 1}), 4
+	}, Phantom, "program 9, which there isn't"},
+	"it is told that it is committed, and is not": {func(h *History) {
+		h.Commits, h.Clock = h.Commits[:2], 2
+	}, Lost, "program 3 was told that it is committed, and is in the table of commits 0 times"},
+	"NULL is shown as false": {func(h *History) {
+		h.Results[3].Calls[0][0] = strings.Replace(h.Results[3].Calls[0][0], "NULL", "false", 1)
+	}, Shown, "shown: get 2.o: (2, 2, false) end\n  model: get 2.o: (2, 2, NULL) end"},
+	"a count is wrong": {func(h *History) {
+		h.Results[1].Calls[0][0] = strings.Replace(h.Results[1].Calls[0][0], "1 rows", "2 rows", 1)
+	}, Shown, "shown: add 0-1 +5: 2 rows affected"},
+	"less is shown":                {func(h *History) { h.Results[3].Calls[0] = h.Results[3].Calls[0][:1] }, Shown, "shown: nothing more"},
+	"a call that was not the last": {func(h *History) { h.Results[3] = Result{Calls: append(h.Results[3].Calls, nil)} }, Shown, "call 1 of 2 was committed"},
+	"an old answer": {func(h *History) { // of before program 2
+		h.Results[3].Calls[0][0] = "get 2.o: (2, 2, false) end"
+	}, Shown, "program 3"},
+	"a reader is shown what is not there yet": {func(h *History) {
+		h.Results[4].Calls[0][0] = strings.Replace(h.Results[4].Calls[0][0], "3", "1", 1)
+	}, Shown, "at clock 1"},
+	"a reader is shown a clock that never was": {func(h *History) {
+		h.Results[4].Calls[0][0] = strings.Replace(h.Results[4].Calls[0][0], "3", "7", 1)
+	}, Shown, "a clock that never was"},
+	"a statement ran twice":   {func(h *History) { h.Rows[0] = strings.Replace(h.Rows[0], "10", "15", 1) }, Tables, "key 0"},
+	"a row is gone":           {func(h *History) { delete(h.Rows, 2) }, Tables, "there: nothing"},
+	"a row is there":          {func(h *History) { h.Rows[3] = h.Rows[0] }, Tables, "model: nothing"},
+	"an error without a name": {func(h *History) { h.Results[4] = Result{Err: errors.New("broken pipe")} }, Nameless, "broken pipe"},
+	"something stays behind":  {func(h *History) { h.Left = []string{"a connection"} }, LeftOver, "a connection"},
+}
+
+func TestLies(t *testing.T) {
+	t.Parallel()
+	for name, l := range lies {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := aRound()
+			h := honest(r)
+			l.lie(h)
+			found := Check(r, h)
+			require.NotEmpty(t, found)
+			assert.Equal(t, l.kind, found[0].Kind)
+			assert.Contains(t, found[0].String(), l.words)
+		})
+	}
+}
+
+// TestUnknown has programs that don't know whether they are committed: they may be or not.
+func TestUnknown(t *testing.T) {
+	t.Parallel()
+	r, h := aRound(), honest(aRound())
+	h.Results[2] = Result{Err: &cockroachdb.AmbiguousCommitError{}, Calls: h.Results[2].Calls}
+	assert.Empty(t, Check(r, h), "it is")
+
+	h.Commits = []Commit{{1, 1, 1}, {2, 3, 1}}
+	h.Clock = 2
+	h.Results[3].Calls[0][0] = "get 2.o: (2, 2, false) end"
+	h.Results[4] = Result{Calls: [][]string{{`read clock: ("clock", 2) end`, "get 2.o: (2, 2, false) end"}}}
+	h.Rows[2] = strings.Replace(h.Rows[0], "10", "2", 1)
+	assert.Empty(t, Check(r, h), "it is not")
+}

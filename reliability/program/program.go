@@ -1,0 +1,158 @@
+package program
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/reprise-go/cockroachdb"
+)
+
+// A Form is how the application runs a program.
+type Form int
+
+// How an application can run a program.
+const (
+	Plain    Form = iota // BeginTx, statements, Commit
+	Closure              // RunTx
+	ReadOnly             // BeginTx, and nothing is written; reading the clock gives the program its place
+	Single               // one statement, outside of a transaction
+)
+
+// A Program is a short transaction. Each runs once, in the hope of being committed; what becomes of it is its [Result].
+type Program struct {
+	ID     int64
+	Form   Form
+	Steps  []Step
+	Clock  int  // the clock is counted up before this step, or at the end
+	Enter  int  // the commit is noted before this step, or at the end; not before the clock
+	Forgo  bool // the application rolls back at the end
+	Policy Policy
+	Cancel *Cancel
+}
+
+// A Policy is one of the few that programs are run under.
+type Policy int
+
+// The policies.
+const (
+	Default Policy = iota
+	Tight          // soon steps aside
+	Never          // does not retry
+)
+
+func (p Policy) policy() cockroachdb.RetryPolicy {
+	policy := cockroachdb.DefaultRetryPolicy()
+	policy.InitialBackoff, policy.MaxBackoff = time.Millisecond, 20*time.Millisecond // injected conflicts don't get fewer by waiting
+	switch p {
+	case Tight:
+		policy.MaxAttempts, policy.MaxBytes, policy.LaneWait = 3, 1600, 20*time.Millisecond
+	case Never:
+		policy.MaxAttempts = 1
+	}
+	return policy
+}
+
+// A Cancel ends a context while a step is under way, or the commit.
+type Cancel struct {
+	Step  int // the number of the step; behind the last one is the commit
+	After time.Duration
+	Whole bool // the transaction's context, not only that of the step
+}
+
+// A Step is a statement or a block.
+type Step struct {
+	Statement
+	Block *Block // in place of the statement
+	If    If
+}
+
+// An If says when a step is done.
+type If int
+
+// When a step can be done.
+const (
+	Always If = iota
+	Even      // the number shown last is even, or NULL
+	Odd
+)
+
+func (i If) holds(number any) bool {
+	n, _ := number.(int64)
+	return i == Always || (n%2 == 0) == (i == Even)
+}
+
+// A Block is what stands behind a savepoint. An error that an application may expect ends it, and it is rolled back.
+type Block struct {
+	Name  string
+	Steps []Step
+	End   End
+}
+
+// An End is what becomes of a block in which nothing failed.
+type End int
+
+// What can become of a block.
+const (
+	Release End = iota
+	RollBack
+	RollBackAndRelease
+)
+
+func (p *Program) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "program %d, %s", p.ID, []string{"BeginTx", "RunTx", "read-only", "a statement by itself"}[p.Form])
+	b.WriteString([]string{"", ", a tight policy", ", no retries"}[p.Policy])
+	if c := p.Cancel; c != nil {
+		fmt.Fprintf(&b, ", cancelled %v into step %d", c.After, c.Step+1)
+		if c.Whole {
+			b.WriteString(" with its transaction")
+		}
+	}
+	b.WriteByte('\n')
+	for i, s := range p.Steps {
+		p.hidden(&b, i)
+		s.write(&b, fmt.Sprintf("  %d ", i+1))
+	}
+	p.hidden(&b, len(p.Steps))
+	if p.Forgo {
+		b.WriteString("    roll back\n")
+	}
+	return b.String()
+}
+
+// hidden writes what is done before a step and not shown.
+func (p *Program) hidden(b *strings.Builder, i int) {
+	for _, s := range p.before(i) {
+		fmt.Fprintf(b, "    %s\n", s.Kind)
+	}
+}
+
+// before are the statements that are run before a step without showing anything.
+func (p *Program) before(i int) (hidden []Statement) {
+	if p.Form != Plain && p.Form != Closure {
+		return nil
+	}
+	if i == min(p.Clock, len(p.Steps)) {
+		hidden = append(hidden, Statement{Kind: tick})
+	}
+	if i == min(p.Enter, len(p.Steps)) {
+		hidden = append(hidden, Statement{Kind: enter})
+	}
+	return hidden
+}
+
+func (s *Step) write(b *strings.Builder, lead string) {
+	b.WriteString(lead)
+	b.WriteString([]string{"", "if even: ", "if odd: "}[s.If])
+	if s.Block == nil {
+		b.WriteString(s.Statement.String() + s.manner() + "\n")
+		return
+	}
+	fmt.Fprintf(b, "savepoint %s\n", s.Block.Name)
+	indent := strings.Repeat(" ", len(lead)+2)
+	for _, inner := range s.Block.Steps {
+		inner.write(b, indent)
+	}
+	fmt.Fprintf(b, "%s%s\n", indent[2:], []string{"release", "rollback to", "rollback to, release"}[s.Block.End])
+}

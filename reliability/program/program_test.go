@@ -1,0 +1,159 @@
+package program
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
+)
+
+var (
+	seed   = flag.Uint64("seed", 1, "of the first round; the following ones count on")
+	rounds = flag.Int("rounds", 6, "how many")
+)
+
+func newGroup(t *testing.T, workers int, postgres bool) *Group {
+	t.Helper()
+	e := enginetest.Get(t)
+	if e.IsCockroach() {
+		t.Skip("injects faults, which needs crdbsim; this engine is " + e.Name())
+	}
+	g, err := NewGroup(t.Context(), e, workers, postgres, cockroachdb.NewMetrics())
+	require.NoError(t, err)
+	t.Cleanup(g.Close)
+	return g
+}
+
+// TestRandomPrograms is a short run of what the soak does for as long as it is told. To repeat a round: -seed N -rounds 1. As the
+// interleaving is not to be had again, it may take several tries: -count 20.
+func TestRandomPrograms(t *testing.T) {
+	t.Parallel()
+	size := Size{Workers: 4, Programs: 10, Keys: 6}
+	for _, server := range []string{"CockroachDB", "PostgreSQL"} {
+		t.Run(server, func(t *testing.T) {
+			t.Parallel()
+			g := newGroup(t, size.Workers, server == "PostgreSQL")
+			committed := 0
+			for i := range *rounds {
+				r := NewRound(*seed+uint64(i), size)
+				h, err := g.Play(t.Context(), r)
+				require.NoError(t, err)
+				committed += len(h.Commits)
+				if found := Check(r, h); len(found) > 0 {
+					explain(t, g, r, found)
+				}
+			}
+			assert.NotZero(t, committed)
+			t.Logf("%d rounds of %d programs: %d commits", *rounds, size.Workers*size.Programs, committed)
+		})
+	}
+}
+
+// explain tells what was found in a round, and in as small a one as can be had in half a minute.
+func explain(t *testing.T, g *Group, r *Round, found []Anomaly) {
+	t.Helper()
+	t.Errorf("seed %d: %v", r.Seed, found)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	small, found := g.Smallest(ctx, r, 10)
+	t.Fatalf("shrunk: %v\n%v", found, small)
+}
+
+// TestModel has programs run one after the other, with nothing in their way: the model must know all there is to know about them.
+func TestModel(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 1, false)
+	for i := range *rounds {
+		r := NewRound(1000+*seed+uint64(i), Size{Workers: 1, Programs: 15, Keys: 6})
+		r.Faults = Faults{}
+		for _, p := range r.programs() {
+			p.Cancel = nil
+		}
+		h, err := g.Play(t.Context(), r)
+		require.NoError(t, err)
+		require.Empty(t, Check(r, h), "seed %d", r.Seed)
+		for id, res := range h.Results {
+			if res.Err != nil && !expected(res.Err) {
+				assert.ErrorIs(t, res.Err, errForgone, "seed %d: %v", r.Seed, r.programs()[id])
+			}
+		}
+	}
+}
+
+// TestPlayEnds has a round end before it has begun.
+func TestPlayEnds(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := NewRound(1, Size{Workers: 2, Programs: 5, Keys: 2})
+	h, err := newGroup(t, 2, false).Play(ctx, r)
+	require.NoError(t, err)
+	assert.Empty(t, h.Results)
+	assert.Empty(t, Check(r, h))
+}
+
+// TestSeed makes the same round twice, and another one.
+func TestSeed(t *testing.T) {
+	t.Parallel()
+	size := Size{Workers: 3, Programs: 20, Keys: 5}
+	assert.Equal(t, NewRound(7, size), NewRound(7, size))
+	assert.NotEqual(t, NewRound(7, size).String(), NewRound(8, size).String())
+}
+
+// TestVariety looks whether everything that a program can be or do does come up.
+func TestVariety(t *testing.T) {
+	t.Parallel()
+	seen := make(map[string]int)
+	for s := range uint64(40) {
+		r := NewRound(s, Size{Workers: 2, Programs: 20, Keys: 6})
+		r.each(func(s *Statement) {
+			seen[s.Kind.String()]++
+			seen[fmt.Sprint("how ", s.How)]++
+			seen[fmt.Sprint("mode ", s.Mode)]++
+			if s.writes() && !s.Read {
+				seen[fmt.Sprint(s.Column, " = ", show(kinds[s.Column].pool[s.Pick].shown))]++
+			}
+		})
+		for name := range r.Faults.Rates {
+			seen[name]++
+		}
+		for _, p := range r.programs() {
+			seen[fmt.Sprint("form ", p.Form)]++
+			seen[fmt.Sprint("policy ", p.Policy)]++
+			seen[fmt.Sprint("cancelled ", p.Cancel != nil)]++
+			for _, s := range p.Steps {
+				if s.Block != nil {
+					seen[fmt.Sprint("block ", s.Block.End)]++
+				}
+			}
+		}
+	}
+	for k := range tick {
+		assert.NotZero(t, seen[k.String()], k)
+	}
+	for _, k := range kinds {
+		for _, v := range k.pool {
+			assert.NotZero(t, seen[fmt.Sprint(k.name, " = ", show(v.shown))], "%s = %s", k.name, show(v.shown))
+		}
+	}
+	for _, k := range faultKinds {
+		assert.NotZero(t, seen[k.name], k.name)
+	}
+	for i := range 3 {
+		for _, what := range []string{"how", "form", "policy", "block"} {
+			assert.NotZero(t, seen[fmt.Sprint(what, " ", i)], "%s %d", what, i)
+		}
+	}
+	assert.NotZero(t, seen[fmt.Sprint("form ", Single)])
+	assert.NotZero(t, seen["cancelled true"])
+	for _, m := range modes {
+		assert.NotZero(t, seen[fmt.Sprint("mode ", m)], m)
+	}
+}

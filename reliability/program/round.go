@@ -1,0 +1,78 @@
+package program
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+)
+
+// A Size is how large rounds are. With the seed it decides everything about a round but the interleaving.
+type Size struct {
+	Workers  int // that run programs at a time
+	Programs int // for each of them, one after the other
+	Keys     int // the fewer, the hotter
+}
+
+// A Round is what is run between two looks at the tables: a list of programs for each worker, and the faults that strike them.
+type Round struct {
+	Seed    uint64
+	Size    Size
+	Workers [][]*Program
+	Faults  Faults
+}
+
+// NewRound makes the round of that seed.
+func NewRound(seed uint64, size Size) *Round {
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	r := &Round{Seed: seed, Size: size, Faults: newFaults(rnd, size)}
+	theme := newTheme(rnd, size.Keys)
+	for w := range size.Workers {
+		var list []*Program
+		for i := range size.Programs {
+			g := generator{Rand: rnd, theme: theme}
+			list = append(list, g.program(int64(w*size.Programs+i+1)))
+		}
+		r.Workers = append(r.Workers, list)
+	}
+	return r
+}
+
+// programs are those of all workers.
+func (r *Round) programs() map[int64]*Program {
+	all := make(map[int64]*Program)
+	for _, list := range r.Workers {
+		for _, p := range list {
+			all[p.ID] = p
+		}
+	}
+	return all
+}
+
+// each calls do for every statement.
+func (r *Round) each(do func(*Statement)) {
+	var walk func([]Step)
+	walk = func(steps []Step) {
+		for i := range steps {
+			if b := steps[i].Block; b != nil {
+				walk(b.Steps)
+			} else {
+				do(&steps[i].Statement)
+			}
+		}
+	}
+	for _, p := range r.programs() {
+		walk(p.Steps)
+	}
+}
+
+func (r *Round) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "keys 0 to %d\nfaults: %v\n", r.Size.Keys-1, r.Faults)
+	for i, list := range r.Workers {
+		fmt.Fprintf(&b, "worker %d\n", i+1)
+		for _, p := range list {
+			b.WriteString(p.String())
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,58 @@
+package program
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func never() bool { return false }
+
+// TestShrink looks for the least that has an upsert in it, at a place where nodes die.
+func TestShrink(t *testing.T) {
+	t.Parallel()
+	fails := func(r *Round) bool {
+		upserts := 0
+		r.each(func(s *Statement) {
+			if s.Kind == Upsert {
+				upserts++
+			}
+		})
+		return upserts >= 2 && r.Faults.Rates["cut before"] > 0
+	}
+	var r *Round
+	for seed := uint64(1); r == nil || !fails(r); seed++ {
+		r = NewRound(seed, Size{Workers: 4, Programs: 10, Keys: 6})
+	}
+	before := r.String()
+	small := Shrink(r, fails, never)
+	require.True(t, fails(small))
+	assert.Equal(t, before, r.String(), "the round itself stays as it is")
+	assert.Len(t, small.Faults.Rates, 1)
+	assert.Empty(t, small.Faults.Nodes)
+	statements := 0
+	small.each(func(s *Statement) {
+		statements++
+		assert.Equal(t, Direct, s.How)
+	})
+	assert.Equal(t, 2, statements)
+	for _, p := range small.programs() {
+		assert.Nil(t, p.Cancel)
+		assert.Equal(t, Default, p.Policy)
+		for _, s := range p.Steps {
+			assert.Nil(t, s.Block)
+			assert.Equal(t, Always, s.If)
+		}
+	}
+}
+
+func TestShrinkEnds(t *testing.T) {
+	t.Parallel()
+	r := NewRound(1, Size{Workers: 2, Programs: 5, Keys: 6})
+	asked := 0
+	fails := func(*Round) bool { asked++; return true }
+	small := Shrink(r, fails, func() bool { return asked == 1 })
+	assert.Equal(t, 1, asked)
+	assert.Len(t, small.Workers, 1)
+}
