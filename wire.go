@@ -259,20 +259,17 @@ func (f *flight) own(sql string) (pgconn.CommandTag, error) {
 	return a.tag, err
 }
 
-// answers says whether a tag can be that of a statement of the driver's own: its first word, or the word for what it came to.
+// answers says whether a tag can be that of this statement of the driver's own. One of a kind that is not known is nobody else's.
 func answers(tag, sql string) bool {
-	switch sql {
-	case sqlRelease:
-		return tag == "RELEASE" || tag == sqlCommit // CockroachDB's, where it is the commit
+	switch tag {
+	case "BEGIN", "SAVEPOINT", "RELEASE":
+		return strings.HasPrefix(sql, tag)
 	case sqlCommit:
-		return tag == sqlCommit || tag == sqlRollback // of a transaction that had failed
+		return sql != sqlSavepoint && sql != sqlRollbackTo && !strings.HasPrefix(sql, "BEGIN")
 	case sqlRollback:
-		return tag == sqlRollback || tag == sqlCommit // CockroachDB's, behind RELEASE
-	case sqlRollbackTo:
-		return tag == sqlRollback
+		return sql != sqlSavepoint && sql != sqlRelease && !strings.HasPrefix(sql, "BEGIN")
 	}
-	word, _, _ := strings.Cut(sql, " ")
-	return tag == word
+	return true
 }
 
 // next reads as far as the first row, or the end, of the next statement's answer.
