@@ -78,7 +78,11 @@ func (a *answer) close() (pgconn.CommandTag, error) {
 	}
 	if a.multi != nil {
 		a.control = controls(a.tag)
+		empty := a.tag.String() == ""
 		for a.multi.NextResult() {
+			if empty {
+				a.keep(a.tag, errProtocol) // that there was no statement, and then an answer to one
+			}
 			a.keep(a.multi.ResultReader().Close())
 			a.control = a.control || controls(a.tag)
 		}
