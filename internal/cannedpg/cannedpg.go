@@ -25,7 +25,7 @@ type Reply struct {
 	Tag     string   // SELECT n where there are columns, unless set; else UPDATE 1
 }
 
-// A Server answers on a loopback port until its test ends.
+// A Server answers on a loopback port.
 type Server struct {
 	replies  map[string]*canned
 	listener net.Listener
@@ -39,9 +39,19 @@ type Server struct {
 // Start starts a server. Its clients must be closed before it: cleanups run in reverse order.
 func Start(t testing.TB, replies map[string]Reply) *Server {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	s, err := Listen(replies)
 	if err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// Listen starts a server that answers until it is closed, for a process of its own.
+func Listen(replies map[string]Reply) (*Server, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
 	}
 	s := &Server{replies: make(map[string]*canned), listener: listener}
 	for sql, r := range replies {
@@ -56,8 +66,7 @@ func Start(t testing.TB, replies map[string]Reply) *Server {
 		s.replies[sql].status = statusAfter(sql)
 	}
 	s.wg.Go(s.accept)
-	t.Cleanup(s.close)
-	return s
+	return s, nil
 }
 
 func statusAfter(sql string) byte {
@@ -76,7 +85,8 @@ func (s *Server) DSN() string {
 // RoundTrips counts the Sync and Query messages so far.
 func (s *Server) RoundTrips() int64 { return s.trips.Load() }
 
-func (s *Server) close() {
+// Close stops the server.
+func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
 	for _, c := range s.conns {
