@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"bufio"
 	"fmt"
 	"io"
@@ -37,7 +38,9 @@ func main() {
 	only := pflag.String("op", "", "only the operations that match this regular expression")
 	warm := pflag.Duration("peer-alone", 0, "instead, run only this driver for so long, for a profile")
 	profile := pflag.String("cpuprofile", "", "with --peer-alone, write a profile to this file")
+	procs := pflag.Int("procs", 1, "GOMAXPROCS: with more than one, threads that look for work while the server is at it are counted too")
 	pflag.Parse()
+	runtime.GOMAXPROCS(*procs)
 	match, err := regexp.Compile(*only)
 	exitOn(err)
 	dsn, stop, err := startServer()
@@ -103,7 +106,7 @@ func startServer() (dsn string, stop func(), err error) {
 // compare prints a line for each slice, and at the end, on standard error, the ratios.
 func compare(dsn string, match *regexp.Regexp, turns int, slice time.Duration) error {
 	fmt.Printf("goos: %s\ngoarch: %s\npkg: github.com/reprise-go/cockroachdb/bench/statement\n", runtime.GOOS, runtime.GOARCH)
-	fmt.Fprintf(os.Stderr, "%-22s %28s %28s %14s\n", "op", "processor time, cockroachdb/pgx", "time", "allocs")
+	fmt.Fprintf(os.Stderr, "%-22s %28s %8s %28s %7s %7s\n", "cockroachdb/pgx", "processor time", "least", "time", "allocs", "pgx's")
 	for _, o := range ops {
 		if !match.MatchString(o.name) {
 			continue
@@ -153,7 +156,10 @@ func summarize(op string, samples [2][]sample) {
 		slices.Sort(all)
 		return fmt.Sprintf("%.3f (%.3f to %.3f)", all[len(all)/2], all[len(all)/4], all[3*len(all)/4])
 	}
-	fmt.Fprintf(os.Stderr, "%-22s %28s %28s %7.1f %7.1f\n", op,
-		ratio(func(s sample) float64 { return s.cpu }), ratio(func(s sample) float64 { return s.time }),
+	least := func(all []sample) float64 {
+		return slices.MinFunc(all, func(a, b sample) int { return cmp.Compare(a.cpu, b.cpu) }).cpu
+	}
+	fmt.Fprintf(os.Stderr, "%-22s %28s %8.3f %28s %7.1f %7.1f\n", op,
+		ratio(func(s sample) float64 { return s.cpu }), least(samples[1])/least(samples[0]), ratio(func(s sample) float64 { return s.time }),
 		samples[1][0].allocs, samples[0][0].allocs)
 }

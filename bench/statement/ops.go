@@ -12,7 +12,9 @@ const (
 	selectOne = "SELECT v FROM kv WHERE k = $1"
 )
 
-func selectRows(rows, columns int) string { return fmt.Sprintf("SELECT %d columns LIMIT %d", columns, rows) }
+func selectRows(rows, columns int) string {
+	return fmt.Sprintf("SELECT %d columns LIMIT %d", columns, rows)
+}
 
 var replies = func() map[string]cannedpg.Reply {
 	all := map[string]cannedpg.Reply{
