@@ -37,20 +37,14 @@ func (d *digest) reset() {
 
 // add takes one more row in, whose values have this many bytes together.
 func (d *digest) add(row [][]byte, size int) {
-	if need := lengthSize*(1+len(row)) + size; need <= len(d.buf)-d.used {
-		d.addShort(row, d.buf[d.used:d.used+need])
-		d.used += need
-	} else {
+	need := lengthSize*(1+len(row)) + size
+	if need > len(d.buf)-d.used || d.rows < marked {
 		d.addLong(row)
+		return
 	}
-	if d.rows < marked {
-		d.marks[d.rows] = uint32(d.total())
-	}
+	place := d.buf[d.used : d.used+need]
+	d.used += need
 	d.rows++
-}
-
-// addShort is for a row that the buffer has place for.
-func (d *digest) addShort(row [][]byte, place []byte) {
 	binary.BigEndian.PutUint32(place, uint32(len(row)))
 	place = place[lengthSize:]
 	for _, value := range row {
@@ -59,15 +53,16 @@ func (d *digest) addShort(row [][]byte, place []byte) {
 			length = isNull
 		}
 		binary.BigEndian.PutUint32(place, length)
-		if len(value) == 8 { // the size of most numbers and times
-			binary.NativeEndian.PutUint64(place[lengthSize:], binary.NativeEndian.Uint64(value))
+		if place = place[lengthSize:]; len(value) == 8 { // the size of most numbers and times
+			binary.NativeEndian.PutUint64(place, binary.NativeEndian.Uint64(value))
 		} else {
-			copy(place[lengthSize:], value)
+			copy(place, value)
 		}
-		place = place[lengthSize+len(value):]
+		place = place[len(value):]
 	}
 }
 
+// addLong is add for a row that the buffer may have no place for, or that is to be marked.
 func (d *digest) addLong(row [][]byte) {
 	d.length(uint32(len(row)))
 	for _, value := range row {
@@ -84,6 +79,10 @@ func (d *digest) addLong(row [][]byte) {
 		}
 		d.used += copy(d.buf[d.used:], value)
 	}
+	if d.rows < marked {
+		d.marks[d.rows] = uint32(d.total())
+	}
+	d.rows++
 }
 
 // length takes in a length, or what stands for one.

@@ -104,7 +104,10 @@ func (r *rows) Next(dest []driver.Value) error {
 	if err := r.advance(); err != nil {
 		return err
 	}
-	decoders := r.decoders()
+	decoders := r.shape.decoders
+	if decoders == nil {
+		decoders = r.decoders()
+	}
 	for i, src := range r.row {
 		if src == nil {
 			dest[i] = nil
