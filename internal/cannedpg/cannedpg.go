@@ -23,6 +23,7 @@ type Reply struct {
 	Columns int      // how many columns of int8 there are, in binary
 	Rows    int      // how many rows of them
 	Tag     string   // SELECT n where there are columns, unless set; else UPDATE 1
+	Loses   bool     // every other time, from the first on, it loses a conflict instead
 }
 
 // A Server answers on a loopback port.
@@ -115,6 +116,7 @@ func (s *Server) accept() {
 
 // canned is a reply in the bytes of the wire.
 type canned struct {
+	loses               bool
 	status              byte // of the transaction afterwards; 0 leaves it
 	description, portal []byte
 	result              []byte
@@ -136,7 +138,7 @@ func can(r Reply) *canned {
 	if r.Tag != "" {
 		tag = r.Tag
 	}
-	var c canned
+	c := canned{loses: r.Loses}
 	c.portal = encode(nil, columns)
 	c.description = append(encode(nil, &pgproto3.ParameterDescription{ParameterOIDs: r.Params}), c.portal...)
 	row := encode(nil, &pgproto3.DataRow{Values: values})
@@ -168,6 +170,8 @@ type session struct {
 	statements map[string]*canned
 	bound      *canned
 	status     byte
+	lost       bool // the latest execution of what loses every other time
+	skipping   bool // after an error, until Sync
 }
 
 func (s *Server) serve(c net.Conn) {
@@ -198,6 +202,7 @@ var (
 	parseComplete = encode(nil, &pgproto3.ParseComplete{})
 	bindComplete  = encode(nil, &pgproto3.BindComplete{})
 	closeComplete = encode(nil, &pgproto3.CloseComplete{})
+	conflict      = encode(nil, &pgproto3.ErrorResponse{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "40001", Message: "restart transaction: canned"})
 
 	errUnknown = errors.New("a message or a text that has no ready-made answer")
 )
@@ -232,6 +237,9 @@ func (s *session) read(head []byte) error {
 }
 
 func (s *session) handle(kind byte, body []byte) error {
+	if s.skipping && kind != 'S' {
+		return nil
+	}
 	switch kind {
 	case 'P':
 		name, rest := word(body)
@@ -256,11 +264,18 @@ func (s *session) handle(kind byte, body []byte) error {
 		name, _ := word(body[1:])
 		return s.write(s.statements[string(name)].description)
 	case 'E':
+		if s.bound.loses {
+			if s.lost = !s.lost; s.lost {
+				s.skipping, s.status = true, 'E'
+				return s.write(conflict)
+			}
+		}
 		s.ran(s.bound)
 		return s.write(s.bound.result)
 	case 'C':
 		return s.write(closeComplete)
 	case 'S':
+		s.skipping = false
 		return s.ready()
 	case 'Q':
 		sql, _ := word(body)
