@@ -53,7 +53,7 @@ func digestOf(rows [][][]byte) (uint64, []uint32) {
 				at += len(v)
 			}
 		}
-		d.add(shared)
+		d.add(shared, sizeOf(shared))
 	}
 	sum, marks := d.sum()
 	return sum, slices.Clone(marks)
@@ -105,13 +105,13 @@ func checkSettled(t *testing.T, rows [][][]byte, want uint64) {
 	d.reset()
 	o := observation{live: d}
 	for _, row := range rows {
-		d.add(row)
+		d.add(row, sizeOf(row))
 		o.rows++
 	}
 	live, liveMarks := o.seen()
 	liveMarks = slices.Clone(liveMarks)
 	o.settle()
-	d.add([][]byte{[]byte("another statement's")}) // the memory is used again
+	d.add([][]byte{[]byte("another statement's")}, 19) // the memory is used again
 	settled, marks := o.seen()
 	require.Equal(t, want, live)
 	require.Equal(t, live, settled)

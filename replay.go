@@ -206,7 +206,8 @@ func (r *record) compareRows(a *answer) (*DivergenceError, error) {
 			_, err := a.close()
 			return &DivergenceError{Kind: DivergedEndOfRows, Row: d.rows + 1}, err
 		}
-		d.add(a.result.Values())
+		row := a.result.Values()
+		d.add(row, sizeOf(row))
 	}
 	was, wasMarks := r.seen()
 	is, isMarks := d.sum()

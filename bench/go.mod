@@ -8,6 +8,7 @@ require (
 	github.com/cockroachdb/cockroach-go/v2 v2.4.2
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/reprise-go/cockroachdb v0.0.0-00010101000000-000000000000
+	github.com/spf13/pflag v1.1.0
 )
 
 require (
