@@ -81,7 +81,7 @@ func (t *tx) replaySimple(ctx context.Context, n int, r, live *record) (answer, 
 
 func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live *record) (answer, error) {
 	last := len(segment) - 1
-	f := t.c.board(ctx, t.c.newTrain(ctx, segment[last].form == formParse), t.opening)
+	f := t.c.board(ctx, t.c.newTrain(ctx, true), t.opening)
 	for _, r := range segment {
 		f.add(&r.statement)
 	}
