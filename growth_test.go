@@ -3,6 +3,7 @@ package cockroachdb_test
 import (
 	"database/sql"
 	"fmt"
+	"maps"
 	"runtime"
 	"testing"
 
@@ -52,9 +53,7 @@ func TestMemoryOfARecord(t *testing.T) {
 		types[i], keys[i] = pgtype.Int8OID, i
 	}
 	replies := map[string]cannedpg.Reply{updateMany: {Params: types}}
-	for text, r := range cannedReplies {
-		replies[text] = r
-	}
+	maps.Copy(replies, cannedReplies)
 	for name, run := range map[string]func(tx *sql.Tx){
 		"two arguments":     func(tx *sql.Tx) { execOne(tx, failTest(t)) },
 		"a row":             func(tx *sql.Tx) { queryRow(tx, failTest(t)) },

@@ -7,8 +7,8 @@
 package main
 
 import (
-	"cmp"
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -36,8 +36,8 @@ func main() {
 	turns := pflag.Int("turns", 20, "how many slices each peer gets for each operation")
 	slice := pflag.Duration("slice", 100*time.Millisecond, "how long a slice is, about")
 	only := pflag.String("op", "", "only the operations that match this regular expression")
-	warm := pflag.Duration("peer-alone", 0, "instead, run only this driver for so long, for a profile")
-	profile := pflag.String("cpuprofile", "", "with --peer-alone, write a profile to this file")
+	profile := pflag.String("profile", "", "instead, write a processor profile of the first operation that matches to this file")
+	peer := pflag.String("peer", "cockroachdb", "with --profile, whose")
 	procs := pflag.Int("procs", 1, "GOMAXPROCS: with more than one, threads that look for work while the server is at it are counted too")
 	pflag.Parse()
 	runtime.GOMAXPROCS(*procs)
@@ -46,8 +46,8 @@ func main() {
 	dsn, stop, err := startServer()
 	exitOn(err)
 	defer stop()
-	if *warm > 0 {
-		exitOn(profileOne(dsn, match, *warm, *profile))
+	if *profile != "" {
+		exitOn(profileOne(dsn, match, *peer, *profile))
 		return
 	}
 	exitOn(compare(dsn, match, *turns, *slice))

@@ -2,11 +2,13 @@ package main
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -92,31 +94,29 @@ func processorTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// profileOne runs the operations with this driver alone.
-func profileOne(dsn string, match *regexp.Regexp, d time.Duration, file string) error {
+const profiled = 5 * time.Second
+
+// profileOne runs the first operation that matches with one peer alone.
+func profileOne(dsn string, match *regexp.Regexp, name, file string) error {
+	first := slices.IndexFunc(ops, func(o op) bool { return match.MatchString(o.name) })
+	if first < 0 {
+		return fmt.Errorf("no operation matches %s", match)
+	}
+	p, err := open(name, dsn, ops[first])
+	if err != nil {
+		return err
+	}
+	defer func() { _ = p.db.Close() }()
 	f, err := os.Create(file)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = f.Close() }()
-	for _, o := range ops {
-		if !match.MatchString(o.name) {
-			continue
-		}
-		p, err := open(os.Getenv("PEER"), dsn, o)
-		if err != nil {
-			return err
-		}
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		for began := time.Now(); time.Since(began) < d; {
-			if _, err := p.slice(100); err != nil {
-				return err
-			}
-		}
-		pprof.StopCPUProfile()
-		return p.db.Close()
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return err
 	}
-	return nil
+	for began := time.Now(); err == nil && time.Since(began) < profiled; {
+		err = p.run()
+	}
+	pprof.StopCPUProfile()
+	return errors.Join(err, f.Close())
 }

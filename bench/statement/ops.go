@@ -86,7 +86,7 @@ func transact(db *sql.DB, run func(*sql.Tx) error) error {
 
 // prepared runs a statement that database/sql has prepared.
 func prepared(db *sql.DB) (func() error, error) {
-	stmt, err := db.Prepare(update)
+	stmt, err := db.Prepare(update) //nolint:sqlclosecheck // it lives as long as the pool
 	if err != nil {
 		return nil, err
 	}
@@ -98,13 +98,13 @@ func prepared(db *sql.DB) (func() error, error) {
 
 func preparedInTx(n int) func(*sql.DB) (func() error, error) {
 	return func(db *sql.DB) (func() error, error) {
-		stmt, err := db.Prepare(update)
+		stmt, err := db.Prepare(update) //nolint:sqlclosecheck // it lives as long as the pool
 		if err != nil {
 			return nil, err
 		}
 		return func() error {
 			return transact(db, func(tx *sql.Tx) error {
-				mine := tx.Stmt(stmt)
+				mine := tx.Stmt(stmt) //nolint:sqlclosecheck // the transaction closes it
 				for range n {
 					if _, err := mine.Exec(5, 6); err != nil {
 						return err
