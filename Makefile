@@ -9,7 +9,7 @@ TESTED  := $(filter-out ./tools/%,$(MODULES))
 # The next Go, which must work as well as the oldest that go.mod allows. It comes through the module proxy.
 NEXT_GO := go1.27.3
 
-TEST_FLAGS ?= -race -shuffle=on -timeout=5m
+TEST_FLAGS ?= -race -shuffle=on -timeout=10m
 GOLANGCI   := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 ACTIONLINT := go tool -modfile=$(CURDIR)/tools/actionlint/go.mod actionlint
 
@@ -45,7 +45,7 @@ test-next:
 		echo "$(NEXT_GO) can't be had from the module proxy; set GOPROXY to one that has it" >&2; \
 		test -z "$$CI"; exit; \
 	fi; \
-	echo "== $(NEXT_GO)"; GOTOOLCHAIN=$(NEXT_GO) go test $(TEST_FLAGS) ./...
+	echo "== $(NEXT_GO)"; GOTOOLCHAIN=$(NEXT_GO) go test -short $(TEST_FLAGS) ./...
 
 .PHONY: compiler
 compiler:

@@ -15,6 +15,7 @@ type cursor struct {
 
 	ans     answer
 	row     [][]byte                  // the row that next came to; valid until the next call
+	size    int                       // how many bytes its values have
 	fields  []pgconn.FieldDescription // the columns, as the server described them; valid as long
 	tag     pgconn.CommandTag
 	err     error
@@ -52,9 +53,8 @@ func (cu *cursor) next() bool {
 	for !cu.over {
 		if cu.ans.next() {
 			cu.row = cu.ans.result.Values()
-			for _, value := range cu.row {
-				cu.rec.answer += len(value)
-			}
+			cu.size = sizeOf(cu.row)
+			cu.rec.answer += cu.size
 			return true
 		}
 		if cu.ans.result != nil {
@@ -71,6 +71,13 @@ func (cu *cursor) next() bool {
 		cu.recover(err)
 	}
 	return false
+}
+
+func sizeOf(row [][]byte) (n int) {
+	for _, value := range row {
+		n += len(value)
+	}
+	return n
 }
 
 // drain reads what is left without showing it to anyone.
@@ -138,6 +145,9 @@ func (cu *cursor) finish(tag pgconn.CommandTag, err error) {
 	}
 	if p := cu.rec.prepared; err != nil && p != nil && p.name == "" {
 		t.c.descriptions.forget(p) // it may be out of date in a way that no SQLSTATE tells
+	}
+	if err != nil && t.endedUnasked() && isCommit(cu.rec.sql) && outcomeOfCommit(err, !t.c.crdb) == commitAmbiguous {
+		err = &AmbiguousCommitError{err: err} // a COMMIT of the application's is none the less one
 	}
 	t.answered(cu.rec, tag, err)
 	cu.tag, cu.err = tag, t.told(err, cu.rec.sql)

@@ -20,58 +20,87 @@ const marked = 32
 type digest struct {
 	rows  int64
 	marks [marked]uint32
-	buf   [256]byte // begins with the sum so far
+	used  int
+	buf   [256]byte // the first used of them: the sum so far, and what has not been taken into it, of however many rows
 }
 
 const (
-	sumSize = 8
-	isNull  = math.MaxUint32 // is no length: a message is shorter
+	sumSize    = 8
+	lengthSize = 4
+	isNull     = math.MaxUint32 // is no length: a message is shorter
 )
 
 func (d *digest) reset() {
 	clear(d.buf[:sumSize])
-	d.rows = 0
+	d.rows, d.used = 0, sumSize
 }
 
-// add takes one more row in.
-func (d *digest) add(row [][]byte) {
-	buf := binary.BigEndian.AppendUint32(d.buf[:sumSize], uint32(len(row)))
+// add takes one more row in, whose values have this many bytes together.
+func (d *digest) add(row [][]byte, size int) {
+	need := lengthSize*(1+len(row)) + size
+	if need > len(d.buf)-d.used || d.rows < marked {
+		d.addLong(row)
+		return
+	}
+	place := d.buf[d.used : d.used+need]
+	d.used += need
+	d.rows++
+	binary.BigEndian.PutUint32(place, uint32(len(row)))
+	place = place[lengthSize:]
 	for _, value := range row {
 		length := uint32(len(value))
 		if value == nil {
 			length = isNull
 		}
-		if len(buf)+4+len(value) > len(d.buf) {
-			buf = d.take(buf)
+		binary.BigEndian.PutUint32(place, length)
+		if place = place[lengthSize:]; len(value) == 8 { // the size of most numbers and times
+			binary.NativeEndian.PutUint64(place, binary.NativeEndian.Uint64(value))
+		} else {
+			copy(place, value)
 		}
-		buf = binary.BigEndian.AppendUint32(buf, length)
-		if len(buf)+len(value) > len(d.buf) {
-			buf, value = d.takeLong(buf, value)
-		}
-		buf = append(buf, value...)
+		place = place[len(value):]
 	}
-	d.take(buf)
+}
+
+// addLong is add for a row that the buffer may have no place for, or that is to be marked.
+func (d *digest) addLong(row [][]byte) {
+	d.length(uint32(len(row)))
+	for _, value := range row {
+		if value == nil {
+			d.length(isNull)
+			continue
+		}
+		d.length(uint32(len(value)))
+		for len(value) > len(d.buf)-d.used {
+			n := copy(d.buf[d.used:], value)
+			value = value[n:]
+			d.used = len(d.buf)
+			d.take()
+		}
+		d.used += copy(d.buf[d.used:], value)
+	}
 	if d.rows < marked {
 		d.marks[d.rows] = uint32(d.total())
 	}
 	d.rows++
 }
 
-// takeLong takes in pieces of a value that is too long for the buffer, and gives what is left of it.
-func (d *digest) takeLong(buf, value []byte) (_, rest []byte) {
-	for len(buf)+len(value) > len(d.buf) {
-		n := len(d.buf) - len(buf)
-		buf, value = d.take(append(buf, value[:n]...)), value[n:]
+// length takes in a length, or what stands for one.
+func (d *digest) length(n uint32) {
+	if len(d.buf)-d.used < lengthSize {
+		d.take()
 	}
-	return buf, value
+	binary.BigEndian.PutUint32(d.buf[d.used:], n)
+	d.used += lengthSize
 }
 
-// take takes the bytes behind the sum in buf into the sum.
-func (d *digest) take(buf []byte) []byte {
-	return binary.BigEndian.AppendUint64(d.buf[:0], maphash.Bytes(digestSeed, buf))
+// take takes what is in the buffer into the sum. When it does depends on nothing but what has gone in.
+func (d *digest) take() {
+	binary.BigEndian.PutUint64(d.buf[:], d.total())
+	d.used = sumSize
 }
 
-func (d *digest) total() uint64 { return binary.BigEndian.Uint64(d.buf[:]) }
+func (d *digest) total() uint64 { return maphash.Bytes(digestSeed, d.buf[:d.used]) }
 
 // sum is the digest of the rows so far, with the marks by which to find the first one that differs.
 func (d *digest) sum() (uint64, []uint32) { return d.total(), d.marks[:min(d.rows, marked)] }

@@ -48,8 +48,8 @@ func (t *transcript) executions() (all []execution, fit bool) {
 	answers := splitAnswers(t.received)
 	texts := map[string]string{}
 	var request []execution
-	var steps []byte // what a strict reader expects, one for each message of the request
-	n := 1           // the first answer is the start-up's
+	closes := false
+	n := 1 // the first answer is the start-up's
 	for _, f := range t.sent {
 		text, rest, _ := strings.Cut(f.body(), "\x00")
 		switch f.kind() {
@@ -63,11 +63,7 @@ func (t *transcript) executions() (all []execution, fit bool) {
 		case 'X':
 			return all, true
 		}
-		if f.kind() == 'D' && f.body()[0] == 'P' {
-			steps = append(steps, 'p')
-		} else {
-			steps = append(steps, f.kind())
-		}
+		closes = closes || f.kind() == 'C'
 		if f.kind() != 'S' && f.kind() != 'Q' {
 			continue
 		}
@@ -78,10 +74,10 @@ func (t *transcript) executions() (all []execution, fit bool) {
 		switch {
 		case f.kind() == 'Q':
 			request = readSimple(request[0], answer)
-		case len(request) == 1 && !slices.Contains(steps, 'C'):
+		case len(request) == 1 && !closes:
 			readLoosely(&request[0], answer)
 		case len(request) > 0:
-			readStrictly(request, steps, answer)
+			readInOrder(request, answer)
 		}
 		before := answers[n-1]
 		for i := range request {
@@ -91,7 +87,7 @@ func (t *transcript) executions() (all []execution, fit bool) {
 		if last := len(request) - 1; last >= 0 && request[last].ending == unanswered && n+1 < len(answers) {
 			return all, false
 		}
-		request, steps, n = nil, nil, n+1
+		request, closes, n = nil, false, n+1
 	}
 	return all, true
 }
@@ -171,41 +167,24 @@ func (e *execution) read(f frame) {
 	}
 }
 
-// readStrictly reads the answer to a pipeline, message by message. Behind one that does not fit nothing counts as answered.
-func readStrictly(request []execution, steps []byte, answer []frame) {
+// readInOrder reads the answers to several statements under one Sync: they are told apart by what ends each of them. Where there are
+// too many nothing is known of the last.
+func readInOrder(request []execution, answer []frame) {
 	i := 0
-	for _, step := range steps {
-		if len(answer) == 0 {
-			return
-		}
-		if answer[0].kind() == 'E' {
+	for _, f := range answer {
+		switch {
+		case f.kind() == 'E':
 			for i = min(i, len(request)-1); i < len(request); i++ { // at Sync it is the last one's
-				request[i].ending, request[i].state = failed, stateIn(answer[0])
+				request[i].ending, request[i].state = failed, stateIn(f)
 			}
 			return
-		}
-		want := map[byte]string{'P': "1", 'B': "2", 'D': "t", 'p': "Tn", 'C': "3", 'S': "Z"}[step]
-		if step == 'E' {
-			e := &request[i]
-			for e.ending == unanswered && len(answer) > 0 && answer[0].kind() != 'Z' {
-				e.read(answer[0])
-				answer = answer[1:]
+		case i < len(request):
+			request[i].read(f)
+			if request[i].ending != unanswered {
+				i++
 			}
-			if e.ending != completed && e.ending != empty {
-				for ; i < len(request); i++ {
-					request[i].ending = max(e.ending, request[i].ending)
-				}
-				return
-			}
-			i++
-			continue
-		}
-		if !strings.ContainsRune(want, rune(answer[0].kind())) {
-			return
-		}
-		answer = answer[1:]
-		if step == 'D' && len(answer) > 0 && strings.ContainsRune("Tn", rune(answer[0].kind())) {
-			answer = answer[1:]
+		case f.kind() == 'C', f.kind() == 'I':
+			request[i-1].ending = unanswered
 		}
 	}
 }

@@ -22,7 +22,8 @@ type record struct {
 	commits bool // it may commit the transaction, and so must not run before all that is on record has been compared
 }
 
-const recordSize = int(unsafe.Sizeof(record{}))
+// recordSize is that of a record and of its entry in the history.
+const recordSize = int(unsafe.Sizeof(record{}) + unsafe.Sizeof(&record{}))
 
 func (r *record) size() int { return recordSize + r.statement.size() }
 

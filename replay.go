@@ -81,7 +81,7 @@ func (t *tx) replaySimple(ctx context.Context, n int, r, live *record) (answer, 
 
 func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live *record) (answer, error) {
 	last := len(segment) - 1
-	f := t.c.board(ctx, t.c.newTrain(ctx, segment[last].form == formParse), t.opening)
+	f := t.c.board(ctx, t.c.newTrain(ctx, true), t.opening)
 	for _, r := range segment {
 		f.add(&r.statement)
 	}
@@ -206,7 +206,8 @@ func (r *record) compareRows(a *answer) (*DivergenceError, error) {
 			_, err := a.close()
 			return &DivergenceError{Kind: DivergedEndOfRows, Row: d.rows + 1}, err
 		}
-		d.add(a.result.Values())
+		row := a.result.Values()
+		d.add(row, sizeOf(row))
 	}
 	was, wasMarks := r.seen()
 	is, isMarks := d.sum()

@@ -3,6 +3,7 @@ package cockroachdb_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"testing"
 	"time"
 
@@ -327,4 +328,34 @@ func TestRenewalThatDiverges(t *testing.T) {
 		assert.Equal(t, 2, calls)
 		r.usable(t)
 	})
+}
+
+// A COMMIT that the application sends as text is a commit: an answer that leaves open whether it has committed is told as Commit would.
+func TestOwnCommitIsAmbiguous(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		code      string
+		ambiguous bool
+		option    any
+	}{
+		"statement timeout":                    {"57014", true, ""},
+		"unknown to the server":                {"40003", true, ""},
+		"shutdown":                             {"57P01", true, plainPostgreSQL},
+		"PostgreSQL's word is definite":        {"23505", false, plainPostgreSQL},
+		"PostgreSQL's, of a statement timeout": {"57014", false, plainPostgreSQL},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, script{"COMMIT": {refused(tt.code, "injected")}}, func(t *testing.T, r *rig) {
+				tx := r.begin(t, t.Context())
+				err := execAll(tx, "UPDATE a", "COMMIT")
+				assert.Equal(t, tt.code, stateOf(err))
+				var ambiguous *cockroachdb.AmbiguousCommitError
+				assert.Equal(t, tt.ambiguous, errors.As(err, &ambiguous))
+				require.NoError(t, tx.Rollback())
+				assert.Equal(t, 1, r.times("COMMIT"))
+				r.usable(t)
+			}, tt.option)
+		})
+	}
 }

@@ -26,9 +26,8 @@ func (f *firstRoom) room() room {
 }
 
 func (m *room) record() *record {
-	m.records = enough(m.records, 1, mostRecords)
-	m.records = m.records[:len(m.records)+1]
-	return &m.records[len(m.records)-1]
+	one := take(&m.records, 1, mostRecords)[:1]
+	return &one[0]
 }
 
 // copyOf copies encoded arguments: the record outlives what the next statement is encoded into.
@@ -37,24 +36,28 @@ func (m *room) copyOf(values [][]byte) [][]byte {
 	for _, v := range values {
 		size += len(v)
 	}
-	m.values = enough(m.values, len(values), mostValues)
-	m.bytes = enough(m.bytes, size, mostBytes)
-	first := len(m.values)
+	copies, bytes := take(&m.values, len(values), mostValues), take(&m.bytes, size, mostBytes)
 	for _, v := range values {
 		if v != nil { // nil is NULL, which an empty value is not
-			start := len(m.bytes)
-			m.bytes = append(m.bytes, v...)
-			v = m.bytes[start:len(m.bytes):len(m.bytes)]
+			start := len(bytes)
+			bytes = append(bytes, v...)
+			v = bytes[start:len(bytes):len(bytes)]
 		}
-		m.values = append(m.values, v)
+		copies = append(copies, v)
 	}
-	return m.values[first:len(m.values):len(m.values)]
+	return copies
 }
 
-// enough gives piece back if there is place for n more, or a new one, twice the size up to most.
-func enough[T any](piece []T, n, most int) []T {
-	if cap(piece)-len(piece) >= n {
-		return piece
+// take takes place for n off piece, or off a new one, twice the size up to most. What is large has a piece to itself, so that none is
+// left half empty for it.
+func take[T any](piece *[]T, n, most int) []T {
+	if cap(*piece)-len(*piece) < n {
+		if n > most/4 {
+			return make([]T, 0, n)
+		}
+		*piece = make([]T, 0, max(n, min(2*cap(*piece), most)))
 	}
-	return make([]T, 0, max(n, min(2*cap(piece), most)))
+	first := len(*piece)
+	*piece = (*piece)[:first+n]
+	return (*piece)[first : first : first+n]
 }

@@ -79,7 +79,7 @@ func (r *rows) advance() error {
 	if len(r.row) != len(r.shape.fields) {
 		return r.misfit()
 	}
-	r.digest.add(r.row)
+	r.digest.add(r.row, r.size)
 	r.rec.rows++
 	return nil
 }
@@ -104,29 +104,34 @@ func (r *rows) Next(dest []driver.Value) error {
 	if err := r.advance(); err != nil {
 		return err
 	}
+	decoders := r.shape.decoders
+	if decoders == nil {
+		decoders = r.decoders()
+	}
 	for i, src := range r.row {
 		if src == nil {
 			dest[i] = nil
 			continue
 		}
 		var err error
-		if dest[i], err = r.decode(i, src); err != nil {
-			return err
+		if dest[i], err = decoders[i](src); err != nil {
+			return misencoded(i, err)
 		}
 	}
 	return nil
 }
 
-func (r *rows) decode(i int, src []byte) (driver.Value, error) {
+func (r *rows) decoders() []decoder {
 	if r.shape.decoders == nil {
 		r.shape.decoders = decodersFor(r.t.c.pc.TypeMap(), r.shape.fields)
 	}
-	value, err := r.shape.decoders[i](src)
-	if err != nil {
-		return nil, &quietError{err: err, text: fmt.Sprintf(
-			"cockroachdb: column %d is not as its type says; the wrapped error has the reason, and may quote the value", i+1)}
-	}
-	return value, nil
+	return r.shape.decoders
+}
+
+// misencoded is the error of the value in a column, counted from 0, that can't be decoded.
+func misencoded(i int, err error) error {
+	return &quietError{err: err, text: fmt.Sprintf(
+		"cockroachdb: column %d is not as its type says; the wrapped error has the reason, and may quote the value", i+1)}
 }
 
 // Close reads what is left of the answer. A conflict that only shows now is absorbed like any other; where it can't be, that may

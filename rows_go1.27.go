@@ -37,8 +37,8 @@ func (r *rows) ScanColumn(ctx driver.ScanContext, i int, dest any) error {
 	var value driver.Value
 	if src != nil {
 		var err error
-		if value, err = r.decode(i, src); err != nil {
-			return err
+		if value, err = r.decoders()[i](src); err != nil {
+			return misencoded(i, err)
 		}
 	}
 	return sql.ConvertAssign(ctx, dest, value)

@@ -16,7 +16,7 @@ import (
 // transaction would stay open, and its connection be lost to the pool.
 func TestRunTxDoneOfAnotherTransaction(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, fakepg.Answer((&conflicts{}).answer))
+	srv := fakepg.Start(t, fakepg.Answer(playbook{}.answer))
 	db := openFake(t, srv)
 	for name, db := range map[string]*sql.DB{"this driver": db, "another driver": openAs(t, "pgx", srv.DSN())} {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"unsafe"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -39,14 +40,22 @@ type statement struct {
 // text is the statement without its arguments, for tracers.
 func (s *statement) text() string { return cmp.Or(s.template, s.sql) }
 
-// size is what recording the statement costs, in bytes.
+// size is what recording the statement costs, in bytes: what it may come to, where that depends on the answer.
 func (s *statement) size() int {
-	n := len(s.sql) + len(s.template)
+	n := len(s.sql) + len(s.template) + len(s.values)*valueSize
 	for _, v := range s.values {
 		n += len(v)
 	}
+	if s.shape != nil && len(s.shape.fields) > 0 {
+		n += marksSize
+	}
 	return n
 }
+
+const (
+	valueSize = int(unsafe.Sizeof([]byte(nil))) // of each argument, besides its bytes
+	marksSize = marked * int(unsafe.Sizeof(uint32(0)))
+)
 
 // databaseSQLFormats are the result formats that database/sql wants, as in pgx's stdlib: binary for what becomes a
 // driver.Value by itself, text for everything else, since that must scan into a string.

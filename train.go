@@ -15,19 +15,20 @@ type train interface {
 	land() error                           // reads what is left
 }
 
-// newTrain makes the lightest train that will do; it parses if it is to take a statement that only is to be parsed.
-func (c *Conn) newTrain(ctx context.Context, parses bool) train {
+// newTrain makes the lightest train that will do. A replay needs a pipeline, which keeps the answers to many statements apart even if
+// the server leaves one out.
+func (c *Conn) newTrain(ctx context.Context, replay bool) train {
 	switch err := c.unable(ctx); {
 	case err != nil:
 		return nowhere{err}
-	case parses, len(c.statements.doomed) > 0:
+	case replay, len(c.statements.doomed) > 0:
 		return c.newPipeline(ctx)
 	default:
 		return c.newBatch(ctx)
 	}
 }
 
-// batch is the train for what is only to be executed.
+// batch is the train for a statement of the application behind some of the driver's own.
 type batch struct {
 	ctx        context.Context
 	pg         *pgconn.PgConn
@@ -90,7 +91,15 @@ func (b *batch) result() (*pgconn.ResultReader, error) {
 	return nil, errProtocol
 }
 
-func (b *batch) land() error { return wasSent(b.ctx, b.multi.Close()) }
+// land does not take more answers than there were statements, which MultiResultReader would pass over.
+func (b *batch) land() error {
+	more := b.multi.NextResult()
+	err := b.multi.Close()
+	if more && err == nil {
+		return errProtocol
+	}
+	return wasSent(b.ctx, err)
+}
 
 // nowhere is the train where nothing can be sent.
 type nowhere struct{ err error }
@@ -101,7 +110,7 @@ func (n nowhere) sync() error                           { return n.err }
 func (n nowhere) result() (*pgconn.ResultReader, error) { return nil, n.err }
 func (nowhere) land() error                             { return nil }
 
-// pipeline is the train that can also prepare and deallocate statements. It costs more than a batch.
+// pipeline is the train for many statements, and can also prepare and deallocate them. It costs more than a batch.
 type pipeline struct {
 	pipe   *pgconn.Pipeline
 	doomed int

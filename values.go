@@ -2,6 +2,7 @@ package cockroachdb
 
 import (
 	"database/sql/driver"
+	"encoding/binary"
 	"reflect"
 	"time"
 
@@ -38,14 +39,35 @@ func decoderFor(m *pgtype.Map, oid uint32, format int16) decoder {
 	case pgtype.Int2OID:
 		return decodeAs(m, oid, format, func(v *int16) (driver.Value, error) { return int64(*v), nil })
 	case pgtype.Int4OID:
-		return decodeAs(m, oid, format, func(v *int32) (driver.Value, error) { return int64(*v), nil })
+		planned := decodeAs(m, oid, format, func(v *int32) (driver.Value, error) { return int64(*v), nil })
+		if format != pgtype.BinaryFormatCode || !hasCodec(m, oid, pgtype.Int4Codec{}) {
+			return planned
+		}
+		return func(src []byte) (driver.Value, error) {
+			if len(src) != 4 {
+				return planned(src)
+			}
+			return int64(int32(binary.BigEndian.Uint32(src))), nil
+		}
 	case pgtype.Int8OID:
-		return decodeAs(m, oid, format, func(v *int64) (driver.Value, error) { return *v, nil })
+		planned := decodeAs(m, oid, format, func(v *int64) (driver.Value, error) { return *v, nil })
+		if format != pgtype.BinaryFormatCode || !hasCodec(m, oid, pgtype.Int8Codec{}) {
+			return planned
+		}
+		return func(src []byte) (driver.Value, error) {
+			if len(src) != 8 {
+				return planned(src)
+			}
+			return int64(binary.BigEndian.Uint64(src)), nil
+		}
 	case pgtype.TimestampOID:
 		return decodeAs(m, oid, format, func(v *pgtype.Timestamp) (driver.Value, error) { return v.Value() })
 	case pgtype.TimestamptzOID:
 		return decodeAs(m, oid, format, func(v *pgtype.Timestamptz) (driver.Value, error) { return v.Value() })
 	default:
+		if format == pgtype.TextFormatCode { // to pgtype, too, it is a string then, whatever the type
+			return func(src []byte) (driver.Value, error) { return string(src), nil }
+		}
 		return decodeAs(m, oid, format, func(v *string) (driver.Value, error) { return *v, nil })
 	}
 }
@@ -59,6 +81,12 @@ func decodeAs[T any](m *pgtype.Map, oid uint32, format int16, value func(*T) (dr
 		}
 		return value(&v)
 	}
+}
+
+// hasCodec says whether a type is left to this codec of pgtype's, so that its values can be decoded without the detour through a plan.
+func hasCodec(m *pgtype.Map, oid uint32, codec pgtype.Codec) bool {
+	t, ok := m.TypeForOID(oid)
+	return ok && t.Codec == codec
 }
 
 func scanType(oid uint32) reflect.Type {

@@ -36,6 +36,43 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// always42 is a codec of the application's for integers.
+type always42 struct{ pgtype.Int8Codec }
+
+func (always42) PlanScan(*pgtype.Map, uint32, int16, any) pgtype.ScanPlan { return always42{} }
+
+func (always42) Scan(_ []byte, dst any) error {
+	switch dst := dst.(type) {
+	case *int64:
+		*dst = 42
+	case *int32:
+		*dst = 42
+	}
+	return nil
+}
+
+// Integers are decoded without pgtype's plan only where the plan would be pgtype's own, and have the right size.
+func TestDecodeIntegers(t *testing.T) {
+	m, own := pgtype.NewMap(), pgtype.NewMap()
+	for oid, src := range map[uint32]string{
+		pgtype.Int4OID: "\xff\xff\xff\xfe", pgtype.Int8OID: "\xff\xff\xff\xff\xff\xff\xff\xfe",
+	} {
+		v, err := decoderFor(m, oid, pgtype.BinaryFormatCode)([]byte(src))
+		require.NoError(t, err)
+		assert.Equal(t, int64(-2), v)
+		v, err = decoderFor(m, oid, pgtype.TextFormatCode)([]byte("-2"))
+		require.NoError(t, err)
+		assert.Equal(t, int64(-2), v)
+		_, err = decoderFor(m, oid, pgtype.BinaryFormatCode)([]byte(src + "\x00"))
+		require.Error(t, err)
+
+		own.RegisterType(&pgtype.Type{Name: "own", OID: oid, Codec: always42{}})
+		v, err = decoderFor(own, oid, pgtype.BinaryFormatCode)([]byte(src))
+		require.NoError(t, err)
+		assert.Equal(t, int64(42), v)
+	}
+}
+
 func TestShapeFits(t *testing.T) {
 	fields := []pgconn.FieldDescription{{Name: "a", DataTypeOID: pgtype.Int4OID, TypeModifier: -1, Format: 1}}
 	s := shapeOfAnswer(fields)

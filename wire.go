@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -77,7 +78,11 @@ func (a *answer) close() (pgconn.CommandTag, error) {
 	}
 	if a.multi != nil {
 		a.control = controls(a.tag)
+		empty := a.tag.String() == ""
 		for a.multi.NextResult() {
+			if empty {
+				a.keep(a.tag, errProtocol) // that there was no statement, and then an answer to one
+			}
 			a.keep(a.multi.ResultReader().Close())
 			a.control = a.control || controls(a.tag)
 		}
@@ -251,8 +256,24 @@ func (f *flight) own(sql string) (pgconn.CommandTag, error) {
 	if err == nil {
 		_, err = a.close()
 	}
+	if err == nil && !answers(a.tag.String(), sql) {
+		err = errProtocol
+	}
 	end(f.c.pc, a.tag, err)
 	return a.tag, err
+}
+
+// answers says whether a tag can be that of this statement of the driver's own. One of a kind that is not known is nobody else's.
+func answers(tag, sql string) bool {
+	switch tag {
+	case "BEGIN", "SAVEPOINT", "RELEASE":
+		return strings.HasPrefix(sql, tag)
+	case sqlCommit:
+		return sql != sqlSavepoint && sql != sqlRollbackTo && !strings.HasPrefix(sql, "BEGIN")
+	case sqlRollback:
+		return sql != sqlSavepoint && sql != sqlRelease && !strings.HasPrefix(sql, "BEGIN")
+	}
+	return true
 }
 
 // next reads as far as the first row, or the end, of the next statement's answer.

@@ -23,9 +23,10 @@ type Reply struct {
 	Columns int      // how many columns of int8 there are, in binary
 	Rows    int      // how many rows of them
 	Tag     string   // SELECT n where there are columns, unless set; else UPDATE 1
+	Loses   bool     // every other time, from the first on, it loses a conflict instead
 }
 
-// A Server answers on a loopback port until its test ends.
+// A Server answers on a loopback port.
 type Server struct {
 	replies  map[string]*canned
 	listener net.Listener
@@ -39,9 +40,19 @@ type Server struct {
 // Start starts a server. Its clients must be closed before it: cleanups run in reverse order.
 func Start(t testing.TB, replies map[string]Reply) *Server {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	s, err := Listen(replies)
 	if err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// Listen starts a server that answers until it is closed, for a process of its own.
+func Listen(replies map[string]Reply) (*Server, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
 	}
 	s := &Server{replies: make(map[string]*canned), listener: listener}
 	for sql, r := range replies {
@@ -56,8 +67,7 @@ func Start(t testing.TB, replies map[string]Reply) *Server {
 		s.replies[sql].status = statusAfter(sql)
 	}
 	s.wg.Go(s.accept)
-	t.Cleanup(s.close)
-	return s
+	return s, nil
 }
 
 func statusAfter(sql string) byte {
@@ -76,7 +86,8 @@ func (s *Server) DSN() string {
 // RoundTrips counts the Sync and Query messages so far.
 func (s *Server) RoundTrips() int64 { return s.trips.Load() }
 
-func (s *Server) close() {
+// Close stops the server.
+func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
 	for _, c := range s.conns {
@@ -105,6 +116,7 @@ func (s *Server) accept() {
 
 // canned is a reply in the bytes of the wire.
 type canned struct {
+	loses               bool
 	status              byte // of the transaction afterwards; 0 leaves it
 	description, portal []byte
 	result              []byte
@@ -126,7 +138,7 @@ func can(r Reply) *canned {
 	if r.Tag != "" {
 		tag = r.Tag
 	}
-	var c canned
+	c := canned{loses: r.Loses}
 	c.portal = encode(nil, columns)
 	c.description = append(encode(nil, &pgproto3.ParameterDescription{ParameterOIDs: r.Params}), c.portal...)
 	row := encode(nil, &pgproto3.DataRow{Values: values})
@@ -158,6 +170,8 @@ type session struct {
 	statements map[string]*canned
 	bound      *canned
 	status     byte
+	lost       bool // the latest execution of what loses every other time
+	skipping   bool // after an error, until Sync
 }
 
 func (s *Server) serve(c net.Conn) {
@@ -188,6 +202,7 @@ var (
 	parseComplete = encode(nil, &pgproto3.ParseComplete{})
 	bindComplete  = encode(nil, &pgproto3.BindComplete{})
 	closeComplete = encode(nil, &pgproto3.CloseComplete{})
+	conflict      = encode(nil, &pgproto3.ErrorResponse{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "40001", Message: "restart transaction: canned"})
 
 	errUnknown = errors.New("a message or a text that has no ready-made answer")
 )
@@ -222,6 +237,9 @@ func (s *session) read(head []byte) error {
 }
 
 func (s *session) handle(kind byte, body []byte) error {
+	if s.skipping && kind != 'S' {
+		return nil
+	}
 	switch kind {
 	case 'P':
 		name, rest := word(body)
@@ -246,11 +264,18 @@ func (s *session) handle(kind byte, body []byte) error {
 		name, _ := word(body[1:])
 		return s.write(s.statements[string(name)].description)
 	case 'E':
+		if s.bound.loses {
+			if s.lost = !s.lost; s.lost {
+				s.skipping, s.status = true, 'E'
+				return s.write(conflict)
+			}
+		}
 		s.ran(s.bound)
 		return s.write(s.bound.result)
 	case 'C':
 		return s.write(closeComplete)
 	case 'S':
+		s.skipping = false
 		return s.ready()
 	case 'Q':
 		sql, _ := word(body)

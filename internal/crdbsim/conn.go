@@ -152,7 +152,10 @@ func (c *conn) handleNext() error {
 		return err
 	}
 	c.count(f)
-	if c.skipping && f.typ != 'S' && f.typ != 'X' {
+	switch {
+	case c.skipping && f.typ == 'H': // PostgreSQL ignores it too, but has sent the error at once
+		return c.flush()
+	case c.skipping && f.typ != 'S' && f.typ != 'X':
 		return nil
 	}
 	switch f.typ {

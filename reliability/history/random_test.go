@@ -3,7 +3,9 @@ package history_test
 import (
 	"context"
 	"math/rand/v2"
+	"os"
 	"regexp"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -19,10 +21,17 @@ type workload interface {
 	Check(ctx context.Context) ([]history.Anomaly, error)
 }
 
-const (
-	clients = 12
-	steps   = 60 // of each client
-)
+const clients = 12
+
+// steps is how many transactions each client runs. HISTORY_STEPS=5000 has them run for longer.
+var steps = stepsOr(40)
+
+func stepsOr(usual int) int {
+	if n, err := strconv.Atoi(os.Getenv("HISTORY_STEPS")); err == nil {
+		return n
+	}
+	return usual
+}
 
 // TestRandom has many clients run random transactions under conflicts of their own making, and under faults.
 func TestRandom(t *testing.T) {
@@ -30,13 +39,13 @@ func TestRandom(t *testing.T) {
 	workloads := map[string]func(r *rig, ctx context.Context) (workload, error){
 		"lists": func(r *rig, ctx context.Context) (workload, error) { return history.NewLists(ctx, r.db, clients*steps) },
 		"numbers": func(r *rig, ctx context.Context) (workload, error) {
-			return history.NewRegisters(ctx, r.db, history.Numbers)
+			return history.NewRegisters(ctx, r.db, history.Numbers, clients*steps)
 		},
 		"truths": func(r *rig, ctx context.Context) (workload, error) {
-			return history.NewRegisters(ctx, r.db, history.Truths)
+			return history.NewRegisters(ctx, r.db, history.Truths, clients*steps)
 		},
 		"pairs": func(r *rig, ctx context.Context) (workload, error) {
-			return history.NewRegisters(ctx, r.db, history.Pairs)
+			return history.NewRegisters(ctx, r.db, history.Pairs, clients*steps)
 		},
 		"bank": func(r *rig, ctx context.Context) (workload, error) { return history.NewBank(ctx, r.db) },
 		"duty": func(r *rig, ctx context.Context) (workload, error) { return history.NewDuty(ctx, r.db) },
@@ -72,11 +81,13 @@ func (r *rig) random(w workload, seed uint64) {
 
 	injected := 0
 	for _, f := range faults {
-		injected += f.Hits()
+		if f.Action.Error.Code == r.lost.Code {
+			injected += f.Hits()
+		}
 	}
 	attempts, conflicts, transactions := r.count("transaction_attempts"), r.count("transaction_retries_total"), r.count("transactions_total")
 	committed := r.count("transactions_total", "committed")
-	r.Logf("seed %d: %v transactions, %v committed, %v diverged, %v ambiguous; %v attempts, of which %.0f %% conflicted; %d faults", seed,
+	r.Logf("seed %d: %v transactions, %v committed, %v diverged, %v ambiguous; %v attempts, %.0f %% of them ended by a conflict; %d conflicts were injected", seed,
 		transactions, committed, r.count("replay_divergences_total"), r.count("ambiguous_commits_total"), attempts, 100*conflicts/attempts, injected)
 	assert.Greater(r, conflicts/attempts, fewestConflicts, "hardly any conflicts")
 	assert.Greater(r, committed/transactions, fewestCommits, "hardly anything commits")
@@ -95,7 +106,7 @@ func (r *rig) disturb(seed uint64) []*crdbsim.Fault {
 		fault(r.commit, .01, crdbsim.Action{Then: crdbsim.ExecuteCut}),
 		fault(r.commit, .01, crdbsim.Action{Then: crdbsim.Cut}),
 		fault(r.commit, .01, crdbsim.Action{Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: "40003", Message: "injected"}}),
-		fault(r.commit, .25, crdbsim.Action{Then: crdbsim.Fail, Error: r.lost}),
+		fault(r.commit, .20, crdbsim.Action{Then: crdbsim.Fail, Error: r.lost}),
 		fault(statement, .05, crdbsim.Action{Then: crdbsim.Fail, Error: r.lost}),
 		fault(statement, .03, crdbsim.Action{Then: crdbsim.ExecuteFail, Error: r.lost}),
 		fault(statement, .005, crdbsim.Action{Then: crdbsim.Cut}),

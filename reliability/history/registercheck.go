@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -63,7 +64,7 @@ func CheckRegisters(ops []RegisterOp, initial string) []Anomaly {
 		slices.SortFunc(ops, func(a, b RegisterOp) int { return cmp.Compare(a.Return, b.Return) })
 		switch linearizable(ops, initial) {
 		case porcupine.Illegal:
-			found.add(NotLinearizable, "k%d, which was %s at first; the last of these has no place: %s", key, initial, tell(shortest(ops, initial)))
+			found.add(NotLinearizable, "k%d, which was %s at first; the last of these has no place: %s", key, initial, tell(cut(ops, initial)))
 		case porcupine.Unknown:
 			found.add(Undecided, "k%d: %d operations", key, len(ops))
 		case porcupine.Ok:
@@ -104,15 +105,10 @@ func (o RegisterOp) step(state string) (bool, any) {
 	return o.Old != state, state
 }
 
-// shortest cuts a history that is not linearizable short, at the first operation with which it is not.
-func shortest(ops []RegisterOp, initial string) []RegisterOp {
-	n, _ := slices.BinarySearchFunc(ops, true, func(o RegisterOp, _ bool) int {
-		if linearizable(until(ops, o.Return), initial) == porcupine.Ok {
-			return -1
-		}
-		return 0
-	})
-	return until(ops, ops[min(n, len(ops)-1)].Return)
+// cut cuts a history that is not linearizable short, at the first operation with which it is not.
+func cut(ops []RegisterOp, initial string) []RegisterOp {
+	first := sort.Search(len(ops)-1, func(i int) bool { return linearizable(until(ops, ops[i].Return), initial) != porcupine.Ok })
+	return until(ops, ops[first].Return)
 }
 
 // until is the history as it was at a time: what had not returned may yet happen or not.

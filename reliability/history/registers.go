@@ -15,12 +15,19 @@ import (
 type Registers struct {
 	db     *sql.DB
 	of     RegisterType
+	n      int // how many there are
+	steps  atomic.Int64
 	values atomic.Int64
 	began  time.Time
 	ops    notes[RegisterOp]
 }
 
-const registers = 2
+// Clients look at few registers at a time, so that they meet, and move on to the next, so that each has a history of which it is soon
+// decided whether some order explains it: that takes time exponential in the number of operations whose outcome is unknown.
+const (
+	registersAtATime = 2
+	registersMove    = 40 // after so many steps the first one is left alone, and a new one is in use
+)
 
 // null is how a NULL is written down.
 const null = "NULL"
@@ -39,11 +46,12 @@ var (
 	Pairs   = RegisterType{column: "TEXT", read: "split_part(v, '/', 1), split_part(v, '/', 2)", among: []string{null, "/", "aV/b", "a/Vb", "VV/", "V/V"}}
 )
 
-// NewRegisters makes registers that hold NULL.
-func NewRegisters(ctx context.Context, db *sql.DB, of RegisterType) (*Registers, error) {
-	return &Registers{db: db, of: of, began: time.Now()}, execAll(ctx, db,
+// NewRegisters makes registers that hold NULL, for so many steps.
+func NewRegisters(ctx context.Context, db *sql.DB, of RegisterType, steps int) (*Registers, error) {
+	r := &Registers{db: db, of: of, n: steps/registersMove + registersAtATime, began: time.Now()}
+	return r, execAll(ctx, db,
 		"CREATE TABLE registers (k INT PRIMARY KEY, v "+of.column+")",
-		fmt.Sprintf("INSERT INTO registers SELECT g, NULL FROM generate_series(0, %d) AS g", registers-1))
+		fmt.Sprintf("INSERT INTO registers SELECT g, NULL FROM generate_series(0, %d) AS g", r.n-1))
 }
 
 // do runs a transaction on one register and writes it down.
@@ -162,7 +170,8 @@ func (r *Registers) value(rnd *rand.Rand) string {
 
 // Step runs a random transaction. Half of the comparisons are with what was just read, so that some succeed.
 func (r *Registers) Step(ctx context.Context, client int, rnd *rand.Rand) error {
-	way, key, value := Way(rnd.IntN(2) == 0), rnd.IntN(registers), r.value(rnd)
+	key := int(r.steps.Add(1))/registersMove + rnd.IntN(registersAtATime)
+	way, value := Way(rnd.IntN(2) == 0), r.value(rnd)
 	switch rnd.IntN(4) {
 	case 0:
 		_, err := r.Read(ctx, way, client, key)
@@ -182,7 +191,7 @@ func (r *Registers) Step(ctx context.Context, client int, rnd *rand.Rand) error 
 
 // Check reads all registers once more and says what is wrong with the history.
 func (r *Registers) Check(ctx context.Context) ([]Anomaly, error) {
-	for key := range registers {
+	for key := range r.n {
 		if _, err := r.Read(ctx, Plain, -1, key); err != nil {
 			return nil, err
 		}

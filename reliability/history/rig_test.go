@@ -100,7 +100,7 @@ func (r *rig) connect(cfg crdbsim.Config) string {
 
 // within bounds a test, so that a driver that waits for ever makes it fail, and not hang.
 func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute+time.Duration(steps)*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }

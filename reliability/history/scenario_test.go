@@ -35,7 +35,7 @@ func TestScenario(t *testing.T) {
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
 					r := newStage(t, cfg)
-					reg, err := history.NewRegisters(t.Context(), r.db, s.of)
+					reg, err := history.NewRegisters(t.Context(), r.db, s.of, 1)
 					require.NoError(t, err)
 					s.play(r, within(t), reg)
 					r.judge(reg)

@@ -51,20 +51,20 @@ var All = []Mutant{
 	// The digest. Without its boundary for each row alone nothing goes unseen, since all rows of an answer have as many values.
 	{
 		Name: "NULL is hashed like false", File: "digest.go",
-		Old:   "		length := uint32(len(value))\n		if value == nil {\n			length = isNull\n		}\n",
-		New:   "		if value == nil {\n			value = []byte{0}\n		}\n		length := uint32(len(value))\n",
+		Old:   "			d.length(isNull)\n			continue\n",
+		New:   "			value = []byte{0}\n",
 		Finds: []history.Class{history.NotLinearizable},
 	},
 	{
 		Name: "NULL is hashed like an empty value", File: "digest.go",
-		Old:   "			length = isNull\n",
-		New:   "			length = 0\n",
+		Old:   "			d.length(isNull)\n",
+		New:   "			d.length(0)\n",
 		Finds: []history.Class{history.NotLinearizable},
 	},
 	{
 		Name: "the lengths of values are not hashed", File: "digest.go",
-		Old:   "		buf = binary.BigEndian.AppendUint32(buf, length)\n",
-		New:   "		buf = binary.BigEndian.AppendUint32(buf, min(length, 1))\n",
+		Old:   "		d.length(uint32(len(value)))\n",
+		New:   "",
 		Finds: []history.Class{history.NotLinearizable},
 	},
 
@@ -140,9 +140,9 @@ var All = []Mutant{
 
 	// The transaction as such.
 	{
-		Name: "BEGIN is not sent", File: "train.go",
-		Old:   "	for _, sql := range own {\n		b.statements.ExecParams(",
-		New:   "	for _, sql := range own {\n		if sql == \"BEGIN\" || sql == sqlSavepoint {\n			sql = \"SELECT 1\"\n		}\n		b.statements.ExecParams(",
+		Name: "BEGIN is not sent", File: "wire.go",
+		Old:   "	t.begin(opening)\n",
+		New:   "	opening = append([]string(nil), opening...)\n	for i, sql := range opening {\n		if sql == \"BEGIN\" || sql == sqlSavepoint {\n			opening[i] = \"SELECT 1\"\n		}\n	}\n	t.begin(opening)\n",
 		Finds: []history.Class{history.IntermediateRead, history.DirtyRead},
 	},
 	{

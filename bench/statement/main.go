@@ -1,0 +1,165 @@
+// Statement measures the processor time and the allocations that a statement costs the application, beside pgx's stdlib:
+//
+//	go run ./statement | tee new.txt && benchstat -col /peer new.txt
+//
+// The server gives ready-made answers from a process of its own, and so is not in the figures. The peers take turns in short slices, each
+// slice a line of the output, so that whatever else the machine does falls on both alike.
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+	"github.com/spf13/pflag"
+
+	_ "github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/cannedpg"
+)
+
+const serveCommand = "serve-canned-answers" // what the program is called with to be the server
+
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == serveCommand {
+		exitOn(serve())
+		return
+	}
+	turns := pflag.Int("turns", 20, "how many slices each peer gets for each operation")
+	slice := pflag.Duration("slice", 100*time.Millisecond, "how long a slice is, about")
+	only := pflag.String("op", "", "only the operations that match this regular expression")
+	profile := pflag.String("profile", "", "instead, write a processor profile of the first operation that matches to this file")
+	peer := pflag.String("peer", "cockroachdb", "with --profile, whose")
+	procs := pflag.Int("procs", 1, "GOMAXPROCS: with more than one, threads that look for work while the server is at it are counted too")
+	pflag.Parse()
+	runtime.GOMAXPROCS(*procs)
+	match, err := regexp.Compile(*only)
+	exitOn(err)
+	dsn, stop, err := startServer()
+	exitOn(err)
+	defer stop()
+	if *profile != "" {
+		exitOn(profileOne(dsn, match, *peer, *profile))
+		return
+	}
+	exitOn(compare(dsn, match, *turns, *slice))
+}
+
+func exitOn(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "statement:", err)
+		os.Exit(1)
+	}
+}
+
+// serve answers until its standard input ends, be it that the measuring process has died.
+func serve() error {
+	srv, err := cannedpg.Listen(replies)
+	if err != nil {
+		return err
+	}
+	defer srv.Close()
+	fmt.Println(srv.DSN())
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// startServer starts this program once more, as the server.
+func startServer() (dsn string, stop func(), err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", nil, err
+	}
+	cmd := exec.Command(self, serveCommand)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", nil, err
+	}
+	stop = func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	}
+	dsn, err = bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		stop()
+		return "", nil, fmt.Errorf("start the server: %w", err)
+	}
+	return strings.TrimSpace(dsn), stop, nil
+}
+
+// compare prints a line for each slice, and at the end, on standard error, the ratios.
+func compare(dsn string, match *regexp.Regexp, turns int, slice time.Duration) error {
+	fmt.Printf("goos: %s\ngoarch: %s\npkg: github.com/reprise-go/cockroachdb/bench/statement\n", runtime.GOOS, runtime.GOARCH)
+	fmt.Fprintf(os.Stderr, "%-22s %28s %8s %28s %7s %7s\n", "cockroachdb/pgx", "processor time", "least", "time", "allocs", "pgx's")
+	for _, o := range ops {
+		if !match.MatchString(o.name) {
+			continue
+		}
+		pair, err := openPair(dsn, o)
+		if err != nil {
+			return err
+		}
+		n, err := pair[0].calibrate(slice)
+		if err != nil {
+			return err
+		}
+		samples, err := takeTurns(pair, n, turns)
+		for _, p := range pair {
+			_ = p.db.Close()
+		}
+		if err != nil {
+			return err
+		}
+		summarize(o.name, samples)
+	}
+	return nil
+}
+
+func takeTurns(pair [2]*peer, n, turns int) (samples [2][]sample, err error) {
+	for turn := range turns {
+		for i := range pair {
+			who := (i + turn) % 2 // who goes first changes
+			s, err := pair[who].slice(n)
+			if err != nil {
+				return samples, err
+			}
+			samples[who] = append(samples[who], s)
+			fmt.Printf("BenchmarkStatement/op=%s/peer=%s-%d\t%d\t%.1f ns/op\t%.1f cpu-ns/op\t%.1f B/op\t%.2f allocs/op\n",
+				pair[who].op.name, pair[who].name, runtime.GOMAXPROCS(0), n, s.time, s.cpu, s.bytes, s.allocs)
+		}
+	}
+	return samples, nil
+}
+
+func summarize(op string, samples [2][]sample) {
+	ratio := func(of func(sample) float64) string {
+		var all []float64
+		for i, pgx := range samples[0] {
+			all = append(all, of(samples[1][i])/of(pgx))
+		}
+		slices.Sort(all)
+		return fmt.Sprintf("%.3f (%.3f to %.3f)", all[len(all)/2], all[len(all)/4], all[3*len(all)/4])
+	}
+	least := func(all []sample) float64 {
+		return slices.MinFunc(all, func(a, b sample) int { return cmp.Compare(a.cpu, b.cpu) }).cpu
+	}
+	fmt.Fprintf(os.Stderr, "%-22s %28s %8.3f %28s %7.1f %7.1f\n", op,
+		ratio(func(s sample) float64 { return s.cpu }), least(samples[1])/least(samples[0]), ratio(func(s sample) float64 { return s.time }),
+		samples[1][0].allocs, samples[0][0].allocs)
+}
