@@ -81,7 +81,7 @@ time.long    := 2s
 .PHONY: bench
 bench: engine ## the driver's benchmarks and the workloads against its peers, summed up (BENCH=long, BENCH_FLAGS='-bench Contention')
 	@$(if $(passes.$(BENCH)),,echo "BENCH is $(BENCH): use short or long" >&2; exit 1)
-	@mkdir -p $(BENCH_OUT); rm -f $(BENCH_OUT)/*.txt
+	@mkdir -p $(BENCH_OUT); rm -f $(BENCH_OUT)/{driver,contention-*}.txt
 	set -o pipefail; go test -run '^$$' -bench . -benchmem $(BENCH_FLAGS) . | tee $(BENCH_OUT)/driver.txt
 	@set -o pipefail; for n in $(passes.$(BENCH)); do \
 		{ echo "go: $$(go env GOVERSION)"; echo "load: $$(uptime | sed 's/.*average[s]*: //')"; \

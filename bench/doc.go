@@ -2,20 +2,14 @@
 //
 //	go test -bench . | tee new.txt && benchstat -col /peer new.txt
 //
-<<<<<<< HEAD
 // Contention runs transactions that conflict, on the engine of the tests: a real CockroachDB by COCKROACH_URL, else PostgreSQL behind
 // crdbsim, which does not contend as CockroachDB does. Each benchmark checks an invariant at its end, and fails if a transaction was lost
 // or happened twice. Per commit it reports round trips (not on a real cluster, where nobody counts them), retries, which are attempts
 // beyond the first, and seen, which is how often the application's code had to run again. BENCH_WORKERS, 16 by default, is how
 // many transactions are under way at a time.
 //
-// Latency shows that the latency of Contention is what it says. Statement measures the processor time and allocations of single
-// statements and of a clean transaction against a server that only pretends, so that no database is in the figures.
+// Latency shows that the latency of Contention is what it says. Replay and Connections measure what grows, against a server that only
+// pretends, so that no database is in the figures; what a statement costs the processor is measured by the program in the folder statement.
 //
 // The program in report makes tables and a chart from what Contention and Latency print.
-=======
-// Replay and Connections measure what grows, against a server that only pretends, so that no database is in the figures; what a statement
-// costs the processor is measured by the program in the folder statement. Contention runs transactions that conflict, on the engine of the tests: a real
-// CockroachDB by COCKROACH_URL, else PostgreSQL behind crdbsim, which does not contend as CockroachDB does.
->>>>>>> main
 package bench

@@ -12,11 +12,8 @@ require (
 	github.com/prometheus/client_golang v1.25.0
 	github.com/reprise-go/cockroachdb v0.0.0-00010101000000-000000000000
 	github.com/spf13/pflag v1.1.0
-<<<<<<< HEAD
 	github.com/stretchr/testify v1.12.1
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da
-=======
->>>>>>> main
 )
 
 require (
