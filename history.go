@@ -106,7 +106,7 @@ func (t *tx) put(r *record) {
 		t.unreplayable(causeBytes)
 	default:
 		r.ddl = isDDL(r.sql)
-		r.commits = mayCommit(r.sql)
+		r.commits = r.ddl || mayBeDDL(r.sql) || mayCommitPart(r.sql) // mayCommit, of which the first is known
 		t.history.add(r)
 		t.c.connector.metrics.historyBytes(r.size())
 	}

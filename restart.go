@@ -34,9 +34,7 @@ func (t *tx) restart(ctx context.Context, conflict error, at place, live *record
 			return answer{}, err
 		}
 		a, err := t.rerun(ctx, live)
-		if cause, ok := asOpening(err); ok && conflictOf(cause) != nil {
-			err = cause // BEGIN lost: nothing ran
-		}
+		err = t.lostBegin(err)
 		switch {
 		case conflictOf(err) == nil:
 			return a, t.outcomeOfReplay(err, conflict)

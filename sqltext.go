@@ -79,16 +79,20 @@ func asOfSystemTime(sql string) bool {
 	return false
 }
 
-// isDDL reports whether sql changes the schema, privileges or owners, by its first word. ANALYZE is DDL to CockroachDB.
-func isDDL(sql string) bool {
-	s := sqlScanner{sql: sql}
-	word := s.firstWord()
-	for _, ddl := range [...]string{"create", "alter", "drop", "truncate", "grant", "revoke", "comment", "reassign", "refresh", "analyze", "analyse"} {
-		if isKeyword(word, ddl) {
+func isOneOf(word string, keywords ...string) bool {
+	for _, keyword := range keywords {
+		if isKeyword(word, keyword) {
 			return true
 		}
 	}
 	return false
+}
+
+// isDDL reports whether sql changes the schema, privileges or owners, by its first word. ANALYZE is DDL to CockroachDB.
+func isDDL(sql string) bool {
+	s := sqlScanner{sql: sql}
+	word := s.firstWord()
+	return isOneOf(word, "create", "alter", "drop", "truncate", "grant", "revoke", "comment", "reassign", "refresh", "analyze", "analyse")
 }
 
 // mayBeDDL reports whether sql is a statement that CockroachDB takes for DDL though it looks like none, or that may hold one:
@@ -96,12 +100,7 @@ func isDDL(sql string) bool {
 func mayBeDDL(sql string) bool {
 	s := sqlScanner{sql: sql}
 	word := s.firstWord()
-	for _, other := range [...]string{"execute", "explain", "vacuum", "discard", "import", "restore", "backup"} {
-		if isKeyword(word, other) {
-			return true
-		}
-	}
-	return false
+	return isOneOf(word, "execute", "explain", "vacuum", "discard", "import", "restore", "backup")
 }
 
 // mayRunAgain reports whether sql, run in a transaction that is rolled back to where it began, may be run again in the
@@ -140,17 +139,12 @@ func mayRunAgain(sql string) bool {
 func onlyReads(sql string) bool {
 	s := sqlScanner{sql: sql}
 	word := s.firstWord()
-	if !isKeyword(word, "select") && !isKeyword(word, "values") && !isKeyword(word, "table") && !isKeyword(word, "show") {
+	if !isOneOf(word, "select", "values", "table", "show") {
 		return false
 	}
 	for token := s.next(); token != tokenEnd; token = s.next() {
-		if token != tokenWord {
-			continue
-		}
-		for _, write := range [...]string{"insert", "upsert", "update", "delete", "merge"} { // CockroachDB: SELECT … FROM [INSERT …]
-			if isKeyword(s.text(), write) {
-				return false
-			}
+		if token == tokenWord && isOneOf(s.text(), "insert", "upsert", "update", "delete", "merge") { // CockroachDB: SELECT … FROM [INSERT …]
+			return false
 		}
 	}
 	return !s.odd
