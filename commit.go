@@ -200,7 +200,7 @@ func (t *tx) notSent(err error) error {
 		return t.lose(err, "")
 	}
 	_ = t.rollback()
-	t.give(txConflict, outcomeFailed, err)
+	t.give(txConflict, outcomeOf(err), err)
 	return err
 }
 
@@ -211,7 +211,11 @@ func (t *tx) Rollback() error {
 		return nil
 	}
 	defer t.end()
-	if t.outcome == "" {
+	switch {
+	case t.outcome != "":
+	case t.ctx.Err() != nil:
+		t.outcome = outcomeCancelled
+	default:
 		t.outcome = outcomeRolledBack
 	}
 	return t.rollback()

@@ -1,7 +1,6 @@
 package cockroachdb
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -157,7 +156,7 @@ func reasonOfConflict(message string) retryReason {
 // connectionLost reports whether err, which is not the server's, is that of a connection that broke or could not be
 // made. The application's own cancellation breaks connections too, and does not count.
 func connectionLost(err error) bool {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if isCancellation(err) {
 		return false
 	}
 	if _, ok := errors.AsType[net.Error](err); ok {

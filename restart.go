@@ -73,7 +73,7 @@ var errLostInCommit = errors.New("cockroachdb: a statement lost a conflict after
 func (t *tx) outcomeOfReplay(err, conflict error) error {
 	if cause, unsent := asUnsent(err); unsent && t.explicit && !t.c.pg.IsClosed() {
 		// The rest of the replay was not sent: the server's transaction is not the application's any more.
-		t.give(txConflict, outcomeFailed, cause)
+		t.give(txConflict, outcomeOf(cause), cause)
 		return cause
 	}
 	diverged, ok := err.(*DivergenceError) //nolint:errorlint // made by replay
@@ -298,6 +298,9 @@ func outcomeOf(err error) outcome {
 		return outcomeNotReplayable
 	case *RetriesExhaustedError:
 		return outcomeExhausted
+	}
+	if isCancellation(err) {
+		return outcomeCancelled
 	}
 	return outcomeFailed
 }

@@ -301,13 +301,18 @@ func (t *tx) lose(err error, sql string) error {
 	case sql != "" && mayCommit(sql):
 		err = &AmbiguousCommitError{err: err}
 		t.give(txLost, outcomeAmbiguous, err)
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		t.give(txLost, outcomeConnectionLost, err) // the caller's own doing, and no network failure
+	case isCancellation(err):
+		t.give(txLost, outcomeCancelled, err) // the caller's own doing, and no network failure
 	default:
 		err = &ConnectionLostError{err: err}
 		t.give(txLost, outcomeConnectionLost, err)
 	}
 	return err
+}
+
+// isCancellation says whether err is a context's.
+func isCancellation(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // watch looks for the few statements that change how the transaction is to be treated.
