@@ -89,6 +89,7 @@ const (
 	reasonSerializationFailure   retryReason = "serialization_failure"
 	reasonDeadlock               retryReason = "deadlock"
 	reasonStalePlan              retryReason = "stale_plan"
+	reasonDiverged               retryReason = "diverged" // the replay before: RunTx calls its function again
 	reasonConnection             retryReason = "connection"
 	reasonOther                  retryReason = "other"
 )
@@ -97,7 +98,7 @@ const (
 var allRetryReasons = []retryReason{
 	reasonWriteTooOld, reasonSerializable, reasonAsyncWriteFailure, reasonCommitDeadlineExceeded, reasonAborted,
 	reasonUncertainty, reasonForced, reasonInjected, reasonSerializationFailure, reasonDeadlock, reasonStalePlan,
-	reasonConnection, reasonOther,
+	reasonDiverged, reasonConnection, reasonOther,
 }
 
 // markers are the words by which CockroachDB's 40001 says why.

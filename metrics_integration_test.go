@@ -186,7 +186,7 @@ func stories() map[string]story {
 		}},
 		"RunTx starts over": {
 			script: script{"SELECT v": {numbers(1), numbers(2), numbers(2)}, release: {lost, success}},
-			want:   transaction("committed", 3, retries("commit", 1), replays(1, 1), series{"replay_divergences_total row": 1}),
+			want:   transaction("committed", 3, retries("commit", 1), replays(1, 1), series{"replay_divergences_total row": 1, "transaction_retries_total statement diverged": 1}),
 			run: func(t *testing.T, r *rig) {
 				require.NoError(t, cockroachdb.RunTx(t.Context(), r.db, nil, func(tx *sql.Tx) error {
 					return tx.QueryRow("SELECT v").Scan(new(int))
