@@ -99,7 +99,7 @@ func TestEventsFitTheMetrics(t *testing.T) {
 	}
 }
 
-// A telling of events: one transaction, and what is said of it.
+// An account is one transaction, and what the hooks are told of it.
 type account struct {
 	script  script
 	option  any

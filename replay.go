@@ -129,7 +129,7 @@ func (t *tx) compareLive(n int, r *record, a answer, err error) (answer, error) 
 		differs = &DivergenceError{Kind: DivergedSQLState, is: codeOf(err)}
 	}
 	if differs != nil {
-		return answer{}, diverged(n, differs, &a)
+		return answer{}, diverged(n, r, differs, &a)
 	}
 	return a, err
 }
@@ -166,15 +166,15 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err er
 		differs = &DivergenceError{Kind: DivergedError}
 	}
 	if differs != nil {
-		return diverged(n, differs, &a)
+		return diverged(n, r, differs, &a)
 	}
 	r.affected = tag.RowsAffected()
 	return nil
 }
 
-func diverged(n int, differs *DivergenceError, a *answer) error {
+func diverged(n int, r *record, differs *DivergenceError, a *answer) error {
 	_, _ = a.close()
-	differs.Statement, differs.committed = n+1, a.control
+	differs.Statement, differs.committed, differs.cure = n+1, a.control, cureOf(differs.Kind, r)
 	return differs
 }
 
