@@ -54,9 +54,18 @@ func (e RetryEvent) LogValue() slog.Value {
 		attrs = append(attrs, slog.String("outcome", e.Outcome))
 	}
 	if e.Err != nil {
-		attrs = append(attrs, slog.String("err", brief(e.Err)))
+		attrs = append(attrs, slog.String("err", discreet(e.Err)))
 	}
 	return slog.GroupValue(attrs...)
+}
+
+// discreet is an error without the server's words in it: an outcome of this package's own says none.
+func discreet(err error) string {
+	switch err.(type) { //nolint:errorlint // what it is itself
+	case *DivergenceError, *RetriesExhaustedError, *NotReplayableError, *AmbiguousCommitError, *ConnectionLostError:
+		return err.Error()
+	}
+	return brief(err)
 }
 
 // strike is where an attempt came to nothing.

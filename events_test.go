@@ -555,6 +555,13 @@ func TestEventsMayEndTheirGoroutine(t *testing.T) {
 	})
 }
 
+// logged is an event as log/slog shows it.
+func logged(e cockroachdb.RetryEvent) string {
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("retry", "event", e)
+	return log.String()
+}
+
 // Of the server's conflict, which quotes keys, only Err tells; a log does not, and neither shows an argument.
 func TestEventsHoldNoSecrets(t *testing.T) {
 	t.Parallel()
@@ -573,20 +580,33 @@ func TestEventsHoldNoSecrets(t *testing.T) {
 			require.Len(t, l.retries, 2)
 			require.Len(t, l.ended, 1)
 			for _, e := range append(l.retries, l.ended...) {
-				var log bytes.Buffer
-				slog.New(slog.NewJSONHandler(&log, nil)).Info("retry", "event", e)
+				log := logged(e)
 				var line struct{ Event map[string]any }
-				require.NoError(t, json.Unmarshal(log.Bytes(), &line))
+				require.NoError(t, json.Unmarshal([]byte(log), &line))
 				assert.EqualValues(t, e.Attempt, line.Event["attempt"])
 				assert.Equal(t, "statement", line.Event["at"])
 				if e.Err != nil {
 					assert.Contains(t, e.Err.Error(), secret, "Err is the server's, as it came")
 					assert.Equal(t, "conflict (serializable, SQLSTATE 40001)", line.Event["err"])
 				}
-				assert.NotContains(t, log.String(), secret)
+				assert.NotContains(t, log, secret)
 				e.Err = nil
 				assert.NotContains(t, fmt.Sprintf("%+v", e), secret)
 			}
 		}, five, l.hooks)
 	}
+}
+
+// A log of what diverged says what, and where to read on.
+func TestEventsSayWhatDiverged(t *testing.T) {
+	t.Parallel()
+	l := &listener{}
+	inBubble(t, script{"SELECT v": {numbers(1), numbers(2)}, "UPDATE a": {lost}}, func(t *testing.T, r *rig) {
+		tx := r.begin(t, t.Context())
+		reads(t, tx)
+		failsThenRollsBack(t, tx)
+		require.Len(t, l.ended, 1)
+		assert.Contains(t, logged(l.ended[0]), "statement 1: row 1, already read, changed")
+		assert.Contains(t, logged(l.ended[0]), "/docs/tuning.md#a-row-changed")
+	}, l.hooks)
 }
