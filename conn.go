@@ -268,6 +268,9 @@ func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	if err != nil {
 		return nil, err
 	}
+	if copiesToClient(query) {
+		return nil, errCopy
+	}
 	p, err := c.prepareFor(ctx, t, query)
 	t.endedOutside(ctx, err)
 	if err != nil {

@@ -190,6 +190,7 @@ func (e *ConnectionLostError) Error() string {
 func (e *ConnectionLostError) Unwrap() error { return e.err }
 
 var (
+	errCopy      = errors.New("cockroachdb: COPY FROM STDIN and COPY TO STDOUT can't be sent as text, since database/sql has no way to hand over their rows: use CopyFrom, or PgConn().CopyTo, of the pgx connection behind sql.Conn.Raw")
 	errRowsOpen  = errors.New("cockroachdb: the rows of an earlier query are still open on this connection: read them to the end or close them first")
 	errTxOpen    = errors.New("cockroachdb: a transaction is open on this connection: commit it or roll it back before beginning another")
 	errTxAborted = &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "25P02", Message: "current transaction is aborted, commands ignored until end of transaction block"}

@@ -173,6 +173,21 @@ func isCommit(sql string) bool {
 	return (isKeyword(word, "commit") || isKeyword(word, "end")) && isSingleStatement(sql)
 }
 
+// copiesToClient reports whether sql is a COPY FROM STDIN or TO STDOUT: one that wants the client to send rows, or sends it some, by
+// messages of its own. COPY from and to the server's files does not.
+func copiesToClient(sql string) bool {
+	s := sqlScanner{sql: sql}
+	if !isKeyword(s.firstWord(), "copy") {
+		return false
+	}
+	for token := s.next(); token != tokenEnd; token = s.next() {
+		if token == tokenWord && isOneOf(s.text(), "from", "to") && isOneOf(s.word(), "stdin", "stdout") {
+			return true
+		}
+	}
+	return false
+}
+
 // setsForceSavepointRestart reports whether sql is a SET or RESET of the session variable that makes every savepoint a
 // restart savepoint, to whatever value.
 func setsForceSavepointRestart(sql string) bool {

@@ -66,6 +66,21 @@ func checkIsSingleStatement(t *testing.T, sql string) {
 	}
 }
 
+func TestCopiesToClient(t *testing.T) {
+	for sql, want := range map[string]bool{
+		"COPY t FROM STDIN":                    true,
+		"; /* a */ copy t (a, b) to\nStdOut;":  true,
+		"COPY (SELECT a FROM t) TO STDOUT":     true,
+		"COPY t FROM '/stdin'":                 false,
+		"COPY (SELECT stdin FROM t) TO '/a'":   false,
+		"SELECT 'COPY t FROM STDIN' FROM copy": false,
+		"UPDATE copy SET a = 1":                false,
+		"":                                     false,
+	} {
+		assert.Equal(t, want, copiesToClient(sql), sql)
+	}
+}
+
 func TestRestartSavepoint(t *testing.T) {
 	for sql, want := range map[string]bool{
 		"SAVEPOINT cockroach_restart":                                  true,

@@ -147,6 +147,8 @@ func (c *Conn) compile(ctx context.Context, t *tx, r *request) (statement, error
 			return statement{}, err
 		}
 		return c.encode(t, r, p, formPrepared)
+	case copiesToClient(r.sql):
+		return statement{}, errCopy
 	case len(r.args) == 0 && (r.sql == "" || !r.query):
 		return c.withoutArguments(t, r), nil
 	case r.sql == "" && r.query:
