@@ -81,14 +81,19 @@ type Config struct {
 // them a host without a port has that of PGPORT, or else 26257; but a URL of one host that leaves its port to a service
 // file has that service's port, or else 5432.
 //
-// These keys are the driver's own and never reach the server: retry_max_attempts, retry_max_elapsed,
-// retry_initial_backoff, retry_max_backoff, retry_backoff_multiplier, retry_lane_wait, retry_max_statements and
-// retry_max_bytes, which set the field of that name of [RetryPolicy], and retry_throttle_tokens and
-// retry_throttle_tokens_per_commit, which set those of [RetryThrottle]. Durations are written as Go's: "500ms". A key that
-// looks like a slip for one of them is an error.
+// These keys are the driver's own and never reach the server:
+//
+//   - retry_max_attempts, retry_max_elapsed, retry_initial_backoff, retry_max_backoff, retry_backoff_multiplier, retry_lane_wait,
+//     retry_max_statements and retry_max_bytes set the field of that name of [RetryPolicy];
+//   - retry_throttle_tokens and retry_throttle_tokens_per_commit set MaxTokens and TokensPerCommit of [RetryThrottle].
+//
+// Durations are written as Go's: "500ms". A key that looks like a slip for one of them is an error. The defaults, and what else
+// they mean, are in the [README].
 //
 // No error quotes the DSN, nor a value from it. A password in a URL has its special characters percent-encoded; where
 // an unescaped '@' has put a part of one into the hosts or the database's name, that is an error too.
+//
+// [README]: https://github.com/reprise-go/cockroachdb#tuning
 func ParseConfig(dsn string) (*Config, error) {
 	cfg := &Config{
 		RetryPolicy:   DefaultRetryPolicy(),

@@ -3,10 +3,9 @@ package cockroachdb_test
 import (
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
 )
@@ -18,7 +17,7 @@ func TestCopyAsText(t *testing.T) {
 	require.NoError(t, err)
 	tx, err := db.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }()
 
 	const refused = "cockroachdb: COPY FROM STDIN and COPY TO STDOUT can't be sent as text"
 	for _, sql := range []string{"COPY copied FROM STDIN", `/* all */ copy "copied" (id) to stdout`, ";COPY copied (id) FROM /**/ stdin WITH (FORMAT csv)"} {

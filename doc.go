@@ -25,10 +25,24 @@
 //
 // # Transactions
 //
-// There is nothing to call. BeginTx, statements, Commit and Rollback are those of database/sql. BeginTx sends nothing; BEGIN, the
-// savepoint cockroach_restart and the first statement travel together. RELEASE and COMMIT travel together too. A transaction of N
-// statements takes N+1 round trips, and one more for each conflict. To this comes one round trip for each text with arguments, or
-// of a query, that a connection has not prepared yet.
+// There is nothing to call. [sql.DB.BeginTx], statements, [sql.Tx.Commit] and [sql.Tx.Rollback] are those of database/sql:
+//
+//	tx, err := db.BeginTx(ctx, nil)
+//	if err != nil {
+//		return err
+//	}
+//	defer tx.Rollback()
+//	if _, err := tx.ExecContext(ctx, "UPDATE accounts SET balance = balance - $1 WHERE id = $2", amount, from); err != nil {
+//		return err
+//	}
+//	if _, err := tx.ExecContext(ctx, "UPDATE accounts SET balance = balance + $1 WHERE id = $2", amount, to); err != nil {
+//		return err
+//	}
+//	return tx.Commit()
+//
+// BeginTx sends nothing; BEGIN, the savepoint cockroach_restart and the first statement travel together. RELEASE and COMMIT travel
+// together too. A transaction of N statements takes N+1 round trips, and one more for each conflict. To this comes one round trip for
+// each text with arguments, or of a query, that a connection has not prepared yet.
 //
 // A replay is compared with everything that the application has seen: names, types and formats of the columns, the rows that it
 // has read and their order, the end of the rows if it came there, the number of affected rows if it asked for it, and whether a
@@ -36,14 +50,25 @@
 // transaction whose every answer is the same is one that the application could itself have run at the later time.
 //
 // Where something differs the application gets a [DivergenceError]. Nothing is committed then. Typical are transactions that read
-// what others write, and INSERT … RETURNING of a key that the database makes up. Such transactions are for RunTx.
+// what others write, and INSERT … RETURNING of a key that the database makes up. Such transactions are for [RunTx].
 //
 // A statement outside a transaction is run again too, as long as it is a single statement that commits nothing by itself.
 //
 // # RunTx
 //
-// [RunTx] takes the transaction as a function. It tries the transparent replay first; where that diverges or can't be had, it goes
-// back to the start of the transaction and calls the function again. The function may thus run several times.
+// [RunTx] takes the transaction as a function:
+//
+//	err := cockroachdb.RunTx(ctx, db, nil, func(tx *sql.Tx) error {
+//		var balance int
+//		if err := tx.QueryRowContext(ctx, "SELECT balance FROM accounts WHERE id = $1", id).Scan(&balance); err != nil {
+//			return err
+//		}
+//		_, err := tx.ExecContext(ctx, "UPDATE accounts SET balance = $1 WHERE id = $2", balance+interest(balance), id)
+//		return err
+//	})
+//
+// It tries the transparent replay first; where that diverges or can't be had, it goes back to the start of the transaction and calls the
+// function again. The function may thus run several times.
 //
 // # Errors
 //
@@ -56,7 +81,7 @@
 //   - [ConnectionLostError]: the connection was lost before the commit was sent. Not committed.
 //   - [AmbiguousCommitError]: the commit was sent, and its outcome is not known. The driver never runs such a transaction again.
 //
-// Each unwraps to the error that led to it, so that errors.As still finds the server's 40001 in the first three of them.
+// Each unwraps to the error that led to it, so that [errors.As] still finds the server's 40001 in the first three of them.
 //
 // # What is never replayed
 //
@@ -86,4 +111,18 @@
 //
 // The driver works with PostgreSQL as well. There is no restart savepoint there: a new attempt is ROLLBACK and BEGIN, in the same round
 // trip as the statements.
+//
+// # More
+//
+//   - [What is transparent, and what is not], and when not to use this driver
+//   - [What if …?], case by case
+//   - [Tuning], and what to do where transactions diverge
+//   - [Coming from] lib/pq, pgx's stdlib, cockroach-go or a loop
+//   - [What is promised], and how it is tested
+//
+// [What is transparent, and what is not]: https://github.com/reprise-go/cockroachdb#what-is-transparent-and-what-is-not
+// [What if …?]: https://github.com/reprise-go/cockroachdb/blob/main/docs/semantics.md
+// [Tuning]: https://github.com/reprise-go/cockroachdb/blob/main/docs/tuning.md
+// [Coming from]: https://github.com/reprise-go/cockroachdb/blob/main/docs/migrating.md
+// [What is promised]: https://github.com/reprise-go/cockroachdb/blob/main/docs/reliability.md
 package cockroachdb

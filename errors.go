@@ -44,6 +44,7 @@ type DivergenceError struct {
 	err       error
 }
 
+// Error says what happened and what to do. It holds no value and no argument.
 func (e *DivergenceError) Error() string {
 	instead := ""
 	if e.cure.instead != "" {
@@ -127,6 +128,7 @@ type RetriesExhaustedError struct {
 	err error
 }
 
+// Error says what happened and what to do. It holds no value and no argument.
 func (e *RetriesExhaustedError) Error() string {
 	return fmt.Sprintf("cockroachdb: gave up after %d attempts in %v (bound: %s); nothing was committed: %s",
 		e.Attempts, e.Elapsed.Round(time.Millisecond), e.Bound, brief(e.err))
@@ -143,6 +145,7 @@ type NotReplayableError struct {
 	err error
 }
 
+// Error says what happened and what to do. It holds no value and no argument.
 func (e *NotReplayableError) Error() string {
 	return fmt.Sprintf("cockroachdb: the transaction lost a conflict and is not replayable: %s; nothing was committed, run it again: %s",
 		notReplayableCause(e.Cause).explain(), brief(e.err))
@@ -171,6 +174,7 @@ func (c notReplayableCause) explain() string {
 // blindly, and the driver never does. It unwraps to what went wrong: a network error, the context's error, or the server's.
 type AmbiguousCommitError struct{ err error }
 
+// Error says what happened and what to do. It holds no value and no argument.
 func (e *AmbiguousCommitError) Error() string {
 	return fmt.Sprintf("cockroachdb: the commit was sent and its outcome is unknown; look whether the transaction's effects are there before running it again: %s", brief(e.err))
 }
@@ -182,6 +186,7 @@ func (e *AmbiguousCommitError) Unwrap() error { return e.err }
 // committed, and the transaction can be run again. It unwraps to what went wrong.
 type ConnectionLostError struct{ err error }
 
+// Error says what happened and what to do. It holds no value and no argument.
 func (e *ConnectionLostError) Error() string {
 	return fmt.Sprintf("cockroachdb: the connection was lost before the commit was sent; nothing was committed, run the transaction again: %s", brief(e.err))
 }
