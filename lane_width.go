@@ -20,7 +20,7 @@ type laneWidth struct {
 }
 
 const (
-	growth       = 0.5         // of a place, for an attempt of typical length
+	growth       = 1.0         // of a place, for an attempt of typical length
 	longAttempt  = time.Second // no attempt counts for more: it need not be the server that took the time
 	lateAttempts = 16          // about as many make up what is typical
 )
