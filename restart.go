@@ -12,8 +12,8 @@ import (
 
 // How a new attempt begins, in the words of docs/design.md:
 //
-//	savepoint  ROLLBACK TO SAVEPOINT cockroach_restart: the lane is free, on CockroachDB
-//	begin      ROLLBACK, BEGIN: the lane is free on PostgreSQL; or the driver had to wait, which it never does with locks held
+//	savepoint  ROLLBACK TO SAVEPOINT cockroach_restart: there is a place in the lane, on CockroachDB
+//	begin      ROLLBACK, BEGIN: there is one, on PostgreSQL; or the driver had to wait, which it never does with locks held
 //
 // What a new attempt begins with is put into tx.opening and goes out together with the replay. A third way, reconnect, would
 // put BEGIN there after having replaced the connection; lose is where it would start from.
@@ -91,6 +91,7 @@ func (t *tx) outcomeOfReplay(err, conflict error) error {
 
 // nextAttempt decides whether there is to be another attempt, waits if it must, and sets the opening.
 func (t *tx) nextAttempt(ctx context.Context, conflict error, at strike) error {
+	defer t.pass.lost() // behind the wait: it belongs to what the conflict has cost
 	t.conflict, t.reason, t.struck = conflict, reasonOf(conflict), at
 	if t.cause != "" {
 		return &NotReplayableError{Cause: string(t.cause), err: conflict}
@@ -129,8 +130,8 @@ func (t *tx) exhausted(bound Bound) error {
 	return &RetriesExhaustedError{Attempts: t.attempts, Elapsed: time.Since(t.started), Bound: bound, err: t.conflict}
 }
 
-// queue comes back when it is this transaction's turn to retry, with the opening set. At most one transaction of a connector
-// retries at a time, in the lane: retriers mostly fight each other. It never waits with locks held, nor for longer than there is
+// queue comes back when it is this transaction's turn to retry, with the opening set. Only a few transactions of a connector
+// retry at a time, in the lane: retriers mostly fight each other. It never waits with locks held, nor for longer than there is
 // time for a new attempt.
 func (t *tx) queue(ctx context.Context) error {
 	if t.pass.holds() {
@@ -157,7 +158,7 @@ func (t *tx) backOff(ctx context.Context) error {
 	err := sleep(ctx, t.ctx, wait)
 	t.waited += time.Since(began)
 	t.c.connector.metrics.waited(time.Since(began))
-	t.opening = t.beginning(true)
+	t.opening = t.beginning(t.pass.leads())
 	return err
 }
 
@@ -175,7 +176,7 @@ func (t *tx) waitForLane(ctx context.Context) error {
 	if err == nil && t.timeLeft() <= 0 {
 		return t.exhausted(BoundElapsed)
 	}
-	t.opening = t.beginning(t.pass != nil)
+	t.opening = t.beginning(t.pass.leads())
 	return err
 }
 
@@ -210,7 +211,7 @@ var (
 )
 
 // beginning is the opening that begins a server transaction, with PRIORITY HIGH where that is wanted and can be had: it spares
-// the one transaction that retries the detection of deadlocks, but rules out DDL.
+// the one transaction that leads the lane the detection of deadlocks, and being overtaken for ever, but rules out DDL.
 func (t *tx) beginning(high bool) []string {
 	if !t.explicit {
 		return nil
