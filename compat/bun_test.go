@@ -43,7 +43,7 @@ func TestBun(t *testing.T) {
 	require.NoError(t, err)
 
 	var found []bunAccount
-	require.NoError(t, db.NewSelect().Model(&found).Where("owner IN (?)", bun.In([]string{"ann", "cid's ?"})).Order("id").Scan(t.Context()))
+	require.NoError(t, db.NewSelect().Model(&found).Where("owner IN (?)", bun.List([]string{"ann", "cid's ?"})).Order("id").Scan(t.Context()))
 	assert.Equal(t, []bunAccount{{ID: 101, Owner: "ann", Balance: 100}, cid}, found)
 
 	var row map[string]any

@@ -7,7 +7,7 @@ import (
 
 	"github.com/golang-migrate/migrate/v4"
 	"github.com/golang-migrate/migrate/v4/database"
-	"github.com/golang-migrate/migrate/v4/database/cockroachdb"
+	migratecrdb "github.com/golang-migrate/migrate/v4/database/cockroachdb"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -23,7 +23,7 @@ func openMigrate(t *testing.T, b bank) *migrate.Migrate {
 	b.mustExec(t, "CREATE TABLE schema_lock (lock_id BIGINT NOT NULL PRIMARY KEY)")
 	db, err := sql.Open("cockroachdb", b.dsn)
 	require.NoError(t, err)
-	target, err := cockroachdb.WithInstance(db, &cockroachdb.Config{})
+	target, err := migratecrdb.WithInstance(db, &migratecrdb.Config{})
 	require.NoError(t, err)
 	files, err := iofs.New(migrateFiles, "testdata/migrate")
 	require.NoError(t, err)

@@ -92,7 +92,8 @@ func TestSqlxRunTx(t *testing.T) {
 			return err
 		}
 		once()
-		_, err := tx.ExecContext(t.Context(), "UPDATE accounts SET balance = $1 WHERE owner = $2", bob.Balance-1, bob.Owner)
+		query := sqlx.Rebind(sqlx.DOLLAR, "UPDATE accounts SET balance = ? WHERE owner = ?")
+		_, err := tx.ExecContext(t.Context(), query, bob.Balance-1, bob.Owner)
 		return err
 	}))
 	b.mustHaveAbsorbed(t)

@@ -24,7 +24,7 @@ func TestSquirrel(t *testing.T) {
 	t.Parallel()
 	db := openSquirrel(t, newBank(t).dsn)
 	cache := squirrel.NewStmtCache(db) // prepares each text once
-	defer cache.Clear()
+	t.Cleanup(func() { assert.NoError(t, cache.Clear()) })
 
 	for _, runner := range []squirrel.BaseRunner{db, cache} {
 		_, err := build.Insert("accounts").Columns("id", "owner", "balance").Values(103, "cid", 5).RunWith(runner).ExecContext(t.Context())
