@@ -17,9 +17,8 @@ type history struct {
 type record struct {
 	statement
 	observation
-	answer  int  // how many bytes of rows its answer had, as far as it was read
-	ddl     bool // it changes the schema
-	commits bool // it may commit the transaction, and so must not run before all that is on record has been compared
+	answer int    // how many bytes of rows its answer had, as far as it was read
+	is     traits // what may commit the transaction must not run before all that is on record has been compared
 }
 
 // recordSize is that of a record and of its entry in the history.
@@ -70,7 +69,7 @@ func (h *history) clear() { h.records, h.bytes = nil, 0 }
 // hasDDL says whether the schema was changed.
 func (h *history) hasDDL() bool {
 	for _, r := range h.records {
-		if r.ddl {
+		if r.is.ddl {
 			return true
 		}
 	}
@@ -79,17 +78,20 @@ func (h *history) hasDDL() bool {
 
 // record puts a statement on record before it is sent. It gives the record in any case, for what is observed of the answer.
 func (t *tx) record(s *statement) *record {
+	is := s.traits()
 	if !t.explicit {
-		t.aside = t.aside || mayCommitPart(s.sql)
-		t.c.forceSavepoint = t.c.forceSavepoint || setsForceSavepointRestart(s.sql)
+		t.aside = t.aside || is.commitsPart
+		t.c.forceSavepoint = t.c.forceSavepoint || is.watched && setsForceSavepointRestart(s.sql)
 		r := &t.c.lone
-		*r = record{statement: *s}
+		*r = record{statement: *s, is: is}
 		t.history.add(r)
 		return r
 	}
 	r := t.history.room.record()
-	r.statement = *s
-	t.watch(s.sql)
+	r.statement, r.is = *s, is
+	if is.watched {
+		t.watch(s.sql)
+	}
 	t.put(r)
 	return r
 }
@@ -105,8 +107,6 @@ func (t *tx) put(r *record) {
 	case t.history.bytes+r.size() > t.policy.MaxBytes:
 		t.unreplayable(causeBytes)
 	default:
-		r.ddl = isDDL(r.sql)
-		r.commits = r.ddl || mayBeDDL(r.sql) || mayCommitPart(r.sql) // mayCommit, of which the first is known
 		t.history.add(r)
 		t.c.connector.metrics.historyBytes(r.size())
 	}

@@ -20,6 +20,7 @@ type prepared struct {
 	paramFormats  []int16 // of the latest arguments: the next ones will be of the same types
 	resultFormats []int16
 	shape         *shape
+	traits        traits
 
 	refs int           // the driver.Stmts that use it
 	elem *list.Element // its place among those that may be evicted; nil while a driver.Stmt uses it
@@ -32,7 +33,7 @@ func newPrepared(name, sql string, desc *pgconn.StatementDescription) *prepared 
 	for i, field := range desc.Fields {
 		formats[i] = databaseSQLFormats[field.DataTypeOID]
 	}
-	return &prepared{name: name, desc: desc, resultFormats: formats, shape: shapeOf(desc.Fields, formats)}
+	return &prepared{name: name, desc: desc, resultFormats: formats, shape: shapeOf(desc.Fields, formats), traits: traitsOf(sql)}
 }
 
 // copyOf gives a copy of formats that stays as it is; mostly it has been made before.

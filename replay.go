@@ -57,14 +57,14 @@ const segmentBytes = 4 << 20
 
 // segmentLength is how many of the records go under one Sync.
 func segmentLength(records []*record) int {
-	if records[0].form == formSimple || records[0].commits {
+	if records[0].form == formSimple || records[0].is.commits {
 		return 1
 	}
 	bytes := 0
 	for i, r := range records {
 		bytes += r.answer
 		switch {
-		case r.form == formSimple, r.commits, i > 0 && bytes > segmentBytes:
+		case r.form == formSimple, r.is.commits, i > 0 && bytes > segmentBytes:
 			return i
 		case r.code != "":
 			return i + 1

@@ -274,7 +274,6 @@ func (t *tx) renew(ctx context.Context, r *record, stale error) (answer, error) 
 	if err != nil {
 		return answer{}, err
 	}
-	t.put(r)
 	if !slices.Equal(p.desc.ParamOIDs, r.paramOIDs) {
 		// The arguments are encoded for other types. To the application the transaction has failed, though the server's
 		// was begun again.
@@ -284,6 +283,7 @@ func (t *tx) renew(ctx context.Context, r *record, stale error) (answer, error) 
 		return answer{}, stale
 	}
 	r.prepared, r.shape, r.resultFormats = p, p.shape, p.resultFormats
+	t.put(r) // with the shape by which its size is counted
 	for {
 		a, sent, err := t.c.send(ctx, t.opening, &r.statement)
 		if !t.opened(sent, err) {

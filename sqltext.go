@@ -6,6 +6,22 @@ import (
 	"unicode/utf8"
 )
 
+// traits are what the text of a statement says that running it may do. They are kept with a prepared statement, so that its text need
+// not be looked at again.
+type traits struct {
+	ddl         bool // isDDL
+	commits     bool // mayCommit
+	commitsPart bool // mayCommitPart
+	watched     bool // [tx.watch] has to look at it
+}
+
+func traitsOf(sql string) traits {
+	is := traits{ddl: isDDL(sql), commitsPart: mayCommitPart(sql)}
+	is.commits = is.ddl || is.commitsPart || mayBeDDL(sql)
+	is.watched = savepointStatement(sql) || asOfSystemTime(sql) || setsForceSavepointRestart(sql)
+	return is
+}
+
 // isSingleStatement reports whether sql is certain to hold no more than one statement. It is never true of a text with
 // two, and false of a few with one: those that CockroachDB and PostgreSQL read differently, those that neither can
 // read, and bodies between BEGIN ATOMIC and END.

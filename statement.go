@@ -40,6 +40,13 @@ type statement struct {
 // text is the statement without its arguments, for tracers.
 func (s *statement) text() string { return cmp.Or(s.template, s.sql) }
 
+func (s *statement) traits() traits {
+	if s.prepared != nil {
+		return s.prepared.traits
+	}
+	return traitsOf(s.sql)
+}
+
 // size is what recording the statement costs, in bytes: what it may come to, where that depends on the answer.
 func (s *statement) size() int {
 	n := len(s.sql) + len(s.template) + len(s.values)*valueSize
