@@ -23,6 +23,7 @@ func (t *tx) Commit() error {
 	}
 	err := t.commit(t.ctx)
 	if err != nil {
+		t.failure = cmp.Or(t.failure, err)
 		_ = t.rollback() // the application has no other way to do it now, and the locks must not wait for the connection's next use
 	}
 	return err
@@ -51,7 +52,7 @@ func (t *tx) commit(ctx context.Context) error {
 		if !t.retries(err) {
 			return err
 		}
-		if _, err := t.restart(ctx, err, placeCommit, nil); err != nil {
+		if _, err := t.restart(ctx, err, strike{at: placeCommit}, nil); err != nil {
 			return t.told(err, "")
 		}
 	}
@@ -200,7 +201,7 @@ func (t *tx) notSent(err error) error {
 		return t.lose(err, "")
 	}
 	_ = t.rollback()
-	t.give(txConflict, outcomeFailed, err)
+	t.give(txConflict, outcomeOf(err), err)
 	return err
 }
 
@@ -211,7 +212,11 @@ func (t *tx) Rollback() error {
 		return nil
 	}
 	defer t.end()
-	if t.outcome == "" {
+	switch {
+	case t.outcome != "":
+	case t.ctx.Err() != nil:
+		t.outcome = outcomeCancelled
+	default:
 		t.outcome = outcomeRolledBack
 	}
 	return t.rollback()
@@ -248,4 +253,5 @@ func (t *tx) end() {
 	if t.sent {
 		t.c.connector.metrics.transactionEnded(t.outcome, t.attempts, time.Since(t.started))
 	}
+	t.ended(t.ctx, t.outcome, t.failure)
 }

@@ -1,7 +1,6 @@
 package cockroachdb
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -90,6 +89,7 @@ const (
 	reasonSerializationFailure   retryReason = "serialization_failure"
 	reasonDeadlock               retryReason = "deadlock"
 	reasonStalePlan              retryReason = "stale_plan"
+	reasonDiverged               retryReason = "diverged" // the replay before: RunTx calls its function again
 	reasonConnection             retryReason = "connection"
 	reasonOther                  retryReason = "other"
 )
@@ -98,7 +98,7 @@ const (
 var allRetryReasons = []retryReason{
 	reasonWriteTooOld, reasonSerializable, reasonAsyncWriteFailure, reasonCommitDeadlineExceeded, reasonAborted,
 	reasonUncertainty, reasonForced, reasonInjected, reasonSerializationFailure, reasonDeadlock, reasonStalePlan,
-	reasonConnection, reasonOther,
+	reasonDiverged, reasonConnection, reasonOther,
 }
 
 // markers are the words by which CockroachDB's 40001 says why.
@@ -157,7 +157,7 @@ func reasonOfConflict(message string) retryReason {
 // connectionLost reports whether err, which is not the server's, is that of a connection that broke or could not be
 // made. The application's own cancellation breaks connections too, and does not count.
 func connectionLost(err error) bool {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if isCancellation(err) {
 		return false
 	}
 	if _, ok := errors.AsType[net.Error](err); ok {

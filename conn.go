@@ -160,7 +160,7 @@ func (c *Conn) query(ctx context.Context, query string, st *stmt, args []driver.
 // start compiles a request, under the application's tracer.
 func (c *Conn) start(ctx context.Context, t *tx, r *request) (statement, context.Context, traceEnd, error) {
 	args := r.args
-	ctx, end := c.trace.start(ctx, c.pc, r.sql, args)
+	ctx, end := c.trace.start(ctx, c.pc, t, r.sql, args)
 	err := r.readOptions(ctx, c.pc)
 	var s statement
 	if err == nil {
@@ -169,6 +169,7 @@ func (c *Conn) start(ctx context.Context, t *tx, r *request) (statement, context
 	c.valuesDone(args)
 	if err != nil {
 		end(c.pc, pgconn.CommandTag{}, err)
+		t.endedOutside(ctx, err)
 		return statement{}, ctx, nil, c.badConn(ctx, t, err)
 	}
 	return s, ctx, end, nil
@@ -268,6 +269,7 @@ func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 		return nil, err
 	}
 	p, err := c.prepareFor(ctx, t, query)
+	t.endedOutside(ctx, err)
 	if err != nil {
 		return nil, c.badConn(ctx, t, err)
 	}

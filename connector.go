@@ -54,6 +54,23 @@ type Config struct {
 	// discards the connection.
 	ResetSession func(context.Context, *pgx.Conn) error
 
+	// OnRetry, if set, is called before each new attempt of a transaction, or of a statement outside of one, once all that it had to
+	// wait for is over: exactly as often as the metric cockroachdb_transaction_retries_total counts. The context is the
+	// one of the statement, as the tracer has made it, if there is one; in Commit it is BeginTx's.
+	//
+	// It is called on the goroutine that runs the statement. It may block, and use the *sql.DB as anybody may, but the
+	// transaction waits for it, holding its connection, its locks and the retry lane. It must not use the transaction, nor
+	// a *sql.Conn that this runs on: that would wait for itself. Its time counts towards RetryPolicy.MaxElapsed; an attempt
+	// that it has been told of begins in any case, unless its context is done. If it panics, that is logged by [slog]'s
+	// default logger, with the stack, and the transaction goes on.
+	OnRetry func(context.Context, RetryEvent)
+
+	// OnRetried, if set, is called once at the end of each transaction, or statement outside of one, that OnRetry was called
+	// for, or would have been if it had not been given up before. The context is BeginTx's, or the statement's. Locks and the
+	// retry lane are free by then; the connection is not yet. What is said of OnRetry holds otherwise. A transaction that is rolled back because
+	// its context is done ends on a goroutine of database/sql's.
+	OnRetried func(context.Context, RetryEvent)
+
 	// registered is the name that stdlib.RegisterConnConfig gave; it counts only while ConnConfig is nil.
 	registered string
 }

@@ -98,7 +98,7 @@ func (cu *cursor) recover(err error) {
 			cu.finish(pgconn.CommandTag{}, err)
 			return
 		case t.absorbs(err), t.retries(err) && isCommit(cu.rec.sql): // a COMMIT that loses has committed nothing
-			cu.ans, err = t.restart(cu.ctx, err, cu.place(), cu.rec)
+			cu.ans, err = t.restart(cu.ctx, err, cu.strike(), cu.rec)
 		case cu.renewable(err):
 			cu.renewed = true
 			cu.ans, err = t.renew(cu.ctx, cu.rec, err)
@@ -114,11 +114,12 @@ func (cu *cursor) recover(err error) {
 	}
 }
 
-func (cu *cursor) place() place {
+func (cu *cursor) strike() strike {
+	s := strike{placeStatement, max(cu.t.ran, 1)}
 	if cu.rec.rows > 0 {
-		return placeRows
+		s.at = placeRows
 	}
-	return placeStatement
+	return s
 }
 
 // renewable says whether the server has only lost or outgrown the prepared statement.
@@ -153,9 +154,10 @@ func (cu *cursor) finish(tag pgconn.CommandTag, err error) {
 	cu.tag, cu.err = tag, t.told(err, cu.rec.sql)
 	if !t.explicit {
 		t.leaveLane()
-		if err == nil && t.attempts > 1 {
+		if err == nil && t.conflict != nil {
 			t.c.connector.throttle.committed()
 		}
+		t.endedOutside(cu.ctx, cu.err)
 	}
 	cu.trace(t.c.pc, cu.tag, cu.err)
 }

@@ -77,6 +77,11 @@
 // [Metrics] is a Prometheus collector. Pools opened by a DSN count into [DefaultMetrics], which is registered nowhere until you do
 // it.
 //
+// # Events and traces
+//
+// [Config.OnRetry] is called before each new attempt, [Config.OnRetried] at the end of a transaction that met a conflict. pgx's tracers
+// see the statements of a replay, too; [AttemptFrom] tells which they are.
+//
 // # PostgreSQL
 //
 // The driver works with PostgreSQL as well. There is no restart savepoint there: a new attempt is ROLLBACK and BEGIN, in the same round

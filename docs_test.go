@@ -328,3 +328,18 @@ func TestPapersGoCodeParses(t *testing.T) {
 		}
 	}
 }
+
+// The message of a divergence leads to a section that is there.
+func TestDivergencesLeadToTuning(t *testing.T) {
+	text := paper(t, "docs/tuning.md")
+	for _, c := range []cure{cureChanged, cureGenerated, cureClock, cureOrder, cureCount, cureErrors, cureColumns, {section: tuningSection}} {
+		checkLink(t, "README.md", "docs/tuning.md#"+c.section)
+		if c.section != tuningSection {
+			assert.Contains(t, text, "](#"+c.section+")", "the table does not lead there")
+		}
+	}
+	for _, kind := range allDivergenceKinds {
+		assert.NotEqual(t, cure{}, cureOf(kind, &record{}))
+		assert.Contains(t, text, "`"+string(kind)+"`")
+	}
+}

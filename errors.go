@@ -1,6 +1,7 @@
 package cockroachdb
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -28,7 +29,8 @@ const (
 
 // DivergenceError says that a transaction lost a conflict and that running its statements again would have shown the
 // application something else than it had already seen. Nothing was committed. The transaction has to be rolled back; it can
-// be run again from its start, which is what [RunTx] does by itself.
+// be run again from its start, which is what [RunTx] does by itself. The message says what may have been the cause, what to do about
+// it, and where to read more; the cause is guessed by the statement's text.
 type DivergenceError struct {
 	Statement int            // the number of the statement in its transaction, from 1
 	Kind      DivergenceKind // what differed
@@ -38,12 +40,18 @@ type DivergenceError struct {
 	was, is   string // for DivergedSQLState: codes, "" for success
 	committed bool   // in spite of it: the text that diverged held a COMMIT
 	imprecise bool   // the row is Row or a later one
+	cure      cure
 	err       error
 }
 
 func (e *DivergenceError) Error() string {
-	return fmt.Sprintf("cockroachdb: the transaction had to be run again, and could not be replayed unseen: on attempt %d, statement %d: %s; "+
-		"nothing was committed, run the transaction again (RunTx does): %s", e.Attempts, e.Statement, e.what(), brief(e.err))
+	instead := ""
+	if e.cure.instead != "" {
+		instead = ", or else " + e.cure.instead
+	}
+	return fmt.Sprintf("cockroachdb: the transaction had to be run again, and could not be replayed unseen: on attempt %d, statement %d: %s%s; "+
+		"nothing was committed, run the transaction again (RunTx does)%s: %s; see %s", e.Attempts, e.Statement, e.what(), e.cure.why,
+		instead, brief(e.err), tuningPage+cmp.Or(e.cure.section, tuningSection))
 }
 
 func (e *DivergenceError) what() string {

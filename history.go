@@ -98,6 +98,7 @@ func (t *tx) record(s *statement) *record {
 
 // put puts r on record, if there still is one.
 func (t *tx) put(r *record) {
+	t.ran++
 	switch {
 	case !t.restartable():
 	case !t.explicit:
@@ -114,6 +115,7 @@ func (t *tx) put(r *record) {
 
 // unrecord takes r, the latest statement, off the record again: it is not to be replayed.
 func (t *tx) unrecord(r *record) {
+	t.ran = max(t.ran-1, 0)
 	if !t.history.drop(r) || !t.explicit {
 		return
 	}

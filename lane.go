@@ -7,34 +7,36 @@ import (
 	"time"
 )
 
-// A lane is the retry lane of a connector: of the transactions that have lost a conflict, at most one at a time tries
-// again in it, until that transaction ends. The others wait their turn, first come, first served.
+// A lane is the retry lane of a connector: of the transactions that have lost a conflict, only a few at a time try again in
+// it, each until it ends; see [laneWidth]. The others wait their turn, first come, first served.
 //
 // It exists for throughput, not for correctness. A transaction that has waited long enough runs without the lane, so
-// nobody waits for ever, whatever the holder does; see [lane.enter].
+// nobody waits for ever, whatever the holders do; see [lane.enter].
 //
 // A lane may be used by any number of goroutines.
 type lane struct {
-	mu     sync.Mutex
-	holder *pass   // nil when the lane is free, and then queue is empty
-	queue  []*pass // those that wait, the first to come at the front
+	mu      sync.Mutex
+	width   laneWidth
+	holders []*pass // those that retry, the first to enter at the front
+	queue   []*pass // those that wait, the first to come at the front; empty while there is a place
 }
 
 // A pass is one transaction's place in the lane or in its queue, from the call that made it to leave. The nil pass is
 // that of a transaction that goes without.
 type pass struct {
 	lane  *lane
-	since time.Time     // when the lane became this pass's
-	turn  chan struct{} // closed at that moment; nil if it did not have to wait
+	since time.Time     // when it got its place in the lane
+	mark  time.Time     // and when its latest attempt there began
+	turn  chan struct{} // closed when it gets its place; nil if it did not have to wait
 }
 
-func newLane() *lane { return new(lane) }
+func newLane() *lane { return &lane{width: laneWidth{places: 1, most: widest}} }
 
-// tryEnter enters the lane if it is free, and returns nil if it is not.
+// tryEnter enters the lane if there is a place, and returns nil if there is none.
 func (l *lane) tryEnter() *pass {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.holder != nil {
+	if !l.width.allows(len(l.holders)) {
 		return nil
 	}
 	p := &pass{lane: l}
@@ -43,13 +45,13 @@ func (l *lane) tryEnter() *pass {
 }
 
 // enter waits for its turn in the lane. It returns
-//   - the pass, once the lane is free and all that came before have had it;
+//   - the pass, once there is a place and all that came before have had theirs;
 //   - a context's error, once ctx or ctx2 is done;
 //   - nil and no error once it has waited for bound: go without. A bound of zero or less does not wait at all.
 //
 // There is one more way in. A holder may never leave: the application forgot its transaction, or opened another one
-// inside it and so waits for itself. The first in the queue, when its bound is over and the holder has had the lane for
-// at least as long, takes the lane over, and the old pass is void. That waiter would run now in any case, so the
+// inside it and so waits for itself. The first in the queue, when its bound is over and the oldest holder has been in the
+// lane for at least as long, takes its place, and the old pass is void. That waiter would run now in any case, so the
 // takeover makes nothing run that would not have run without it; what it changes is that those behind it wait for a
 // transaction that ends instead of each paying the full bound.
 func (l *lane) enter(ctx, ctx2 context.Context, bound time.Duration) (*pass, error) {
@@ -79,8 +81,8 @@ func (l *lane) enter(ctx, ctx2 context.Context, bound time.Duration) (*pass, err
 	}
 }
 
-// leave gives the pass up: it hands the lane to the first in the queue if it was this pass's, and leaves the queue if
-// it was still in it. It may be called more than once, on a void pass and on nil, and does nothing then.
+// leave gives the pass up: its place goes to the first in the queue, or it leaves the queue if it was still in it. It may be
+// called more than once, on a void pass and on nil, and does nothing then.
 func (p *pass) leave() {
 	if p == nil {
 		return
@@ -88,66 +90,89 @@ func (p *pass) leave() {
 	l := p.lane
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.holder == p {
+	if i := slices.Index(l.holders, p); i >= 0 {
+		l.holders = slices.Delete(l.holders, i, i+1)
+		l.width.win(time.Since(p.mark), len(l.queue) > 0)
 		l.advance()
 		return
 	}
 	l.drop(p)
 }
 
-// holds reports whether the lane is this pass's: false for nil, after leave, and once another has taken it over.
+// lost says that the holder has lost the attempt that it has made since it entered or since it lost the one before, if it has
+// made one there. What follows is the next.
+func (p *pass) lost() {
+	if p == nil {
+		return
+	}
+	l := p.lane
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if slices.Contains(l.holders, p) {
+		l.width.lose(time.Since(p.mark))
+		p.mark = time.Now()
+	}
+}
+
+// holds reports whether the pass has a place in the lane: false for nil, after leave, and once another has taken it over.
 func (p *pass) holds() bool {
+	return p.among(func(l *lane) bool { return slices.Contains(l.holders, p) })
+}
+
+// leads reports whether the pass has been in the lane for longer than any other.
+func (p *pass) leads() bool {
+	return p.among(func(l *lane) bool { return len(l.holders) > 0 && l.holders[0] == p })
+}
+
+func (p *pass) among(is func(*lane) bool) bool {
 	if p == nil {
 		return false
 	}
 	p.lane.mu.Lock()
 	defer p.lane.mu.Unlock()
-	return p.lane.holder == p
+	return is(p.lane)
 }
 
-// join returns a pass that either has the lane, if it was free, or is the last in the queue.
+// join returns a pass that either has a place in the lane, if there was one, or is the last in the queue.
 func (l *lane) join() *pass {
 	p := &pass{lane: l, turn: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.holder == nil {
-		l.give(p)
-	} else {
-		l.queue = append(l.queue, p)
-	}
+	l.queue = append(l.queue, p)
+	l.advance()
 	return p
 }
 
-// timeUp ends the wait of p, which has lasted for bound, and reports whether p has the lane: because its turn came at
-// the same moment, or because it takes the lane over.
+// timeUp ends the wait of p, which has lasted for bound, and reports whether p has a place: because its turn came at
+// the same moment, or because it takes the oldest one over.
 func (l *lane) timeUp(p *pass, bound time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.queue) > 0 && l.queue[0] == p && time.Since(l.holder.since) >= bound {
-		l.advance()
+	if len(l.queue) > 0 && l.queue[0] == p && time.Since(l.holders[0].since) >= bound {
+		l.holders = slices.Delete(l.holders, 0, 1)
+		l.give(p)
 	}
 	l.drop(p)
-	return l.holder == p
+	return slices.Contains(l.holders, p)
 }
 
-// give makes the lane p's. The caller holds mu.
+// give gives p a place. The caller holds mu.
 func (l *lane) give(p *pass) {
 	p.since = time.Now()
-	l.holder = p
+	p.mark = p.since
+	l.holders = append(l.holders, p)
 	if p.turn != nil {
 		close(p.turn)
 	}
 }
 
-// advance makes the lane the first waiter's, or free. The caller holds mu.
+// advance gives the places that there are to the first in the queue. The caller holds mu.
 func (l *lane) advance() {
-	if len(l.queue) == 0 {
-		l.holder = nil
-		return
+	for len(l.queue) > 0 && l.width.allows(len(l.holders)) {
+		first := l.queue[0]
+		l.drop(first)
+		l.give(first)
 	}
-	first := l.queue[0]
-	l.drop(first)
-	l.give(first)
 }
 
 // drop takes p out of the queue, if it is in it. The caller holds mu.

@@ -23,8 +23,15 @@ func (l *lane) waiting() int {
 
 const laneBound = 5 * time.Second
 
-func TestLaneHoldsOne(t *testing.T) {
+// narrowLane is a lane for one, and stays so.
+func narrowLane() *lane {
 	l := newLane()
+	l.width.most = 1
+	return l
+}
+
+func TestLaneHoldsOne(t *testing.T) {
+	l := narrowLane()
 	p := l.tryEnter()
 	require.NotNil(t, p)
 	assert.True(t, p.holds())
@@ -48,7 +55,7 @@ func TestLaneNilPass(t *testing.T) {
 }
 
 func TestLaneTryEnterAllocatesThePassOnly(t *testing.T) {
-	l := newLane()
+	l := narrowLane()
 	assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { l.tryEnter().leave() }), 1.0)
 	p := l.tryEnter()
 	defer p.leave()
@@ -57,7 +64,7 @@ func TestLaneTryEnterAllocatesThePassOnly(t *testing.T) {
 
 func TestLaneServesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, ctx := newLane(), t.Context()
+		l, ctx := narrowLane(), t.Context()
 		held := l.tryEnter()
 		var order []int
 		for i := range 64 {
@@ -86,7 +93,7 @@ func TestLaneServesInOrder(t *testing.T) {
 func TestLaneEnterWhenFree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		p, err := newLane().enter(t.Context(), t.Context(), laneBound)
+		p, err := narrowLane().enter(t.Context(), t.Context(), laneBound)
 		require.NoError(t, err)
 		assert.True(t, p.holds())
 		assert.Zero(t, time.Since(start))
@@ -94,7 +101,7 @@ func TestLaneEnterWhenFree(t *testing.T) {
 }
 
 func TestLaneWithoutWait(t *testing.T) {
-	l := newLane()
+	l := narrowLane()
 	p, err := l.enter(t.Context(), t.Context(), 0)
 	require.NoError(t, err)
 	require.True(t, p.holds())
@@ -106,7 +113,7 @@ func TestLaneWithoutWait(t *testing.T) {
 }
 
 func TestLaneTryEnterDoesNotBarge(t *testing.T) {
-	l := newLane()
+	l := narrowLane()
 	held := l.tryEnter()
 	waiter := l.join()
 	held.leave()
@@ -117,7 +124,7 @@ func TestLaneTryEnterDoesNotBarge(t *testing.T) {
 // A live lane, in which the holder changes, is not taken over: who has waited enough goes without.
 func TestLaneBoundElapses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, ctx := newLane(), t.Context()
+		l, ctx := narrowLane(), t.Context()
 		first := l.tryEnter()
 		var second *pass
 		go func() { second, _ = l.enter(ctx, ctx, laneBound) }()
@@ -138,7 +145,7 @@ func TestLaneBoundElapses(t *testing.T) {
 // An application that opens a transaction inside a transaction waits for itself, once, and for the bound.
 func TestLaneNestedTransactions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, ctx := newLane(), t.Context()
+		l, ctx := narrowLane(), t.Context()
 		outer := l.tryEnter()
 		start := time.Now()
 		inner, err := l.enter(ctx, ctx, laneBound)
@@ -157,7 +164,7 @@ func TestLaneNestedTransactions(t *testing.T) {
 // A holder that never leaves costs one waiter the bound, not all of them.
 func TestLaneLeakedHolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, ctx := newLane(), t.Context()
+		l, ctx := narrowLane(), t.Context()
 		require.NotNil(t, l.tryEnter())
 		var waited [8]time.Duration
 		for i := range waited {
@@ -188,7 +195,7 @@ func TestLaneLeakedHolder(t *testing.T) {
 // Only the first in the queue takes over: one with a short bound does not overtake, nor empty the lane.
 func TestLaneTakeoverIsTheFirstWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, ctx := newLane(), t.Context()
+		l, ctx := narrowLane(), t.Context()
 		held := l.tryEnter()
 		var first *pass
 		go func() { first, _ = l.enter(ctx, ctx, laneBound) }()
@@ -207,7 +214,7 @@ func TestLaneTakeoverIsTheFirstWaiters(t *testing.T) {
 // A pass that was handed the lane and taken over before its goroutine ran is void, and its time-out does no harm.
 func TestLaneTakenOverBeforeWakingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLane()
+		l := narrowLane()
 		held, slow, next := l.tryEnter(), l.join(), l.join()
 		held.leave()
 		time.Sleep(laneBound)
@@ -221,7 +228,7 @@ func TestLaneTakenOverBeforeWakingUp(t *testing.T) {
 }
 
 func TestLaneTimeUpAtItsTurn(t *testing.T) {
-	l := newLane()
+	l := narrowLane()
 	held, waiter := l.tryEnter(), l.join()
 	held.leave()
 	assert.True(t, l.timeUp(waiter, time.Hour), "its turn came just before")
@@ -235,7 +242,7 @@ func TestLaneContextDone(t *testing.T) {
 		"transaction": func(ctx context.Context) (context.Context, context.Context) { return context.Background(), ctx },
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLane()
+			l := narrowLane()
 			ctx, ctx2 := contexts(done)
 			p, err := l.enter(ctx, ctx2, laneBound)
 			assert.Equal(t, context.Canceled, err)
@@ -244,7 +251,7 @@ func TestLaneContextDone(t *testing.T) {
 		})
 		t.Run(name+" while waiting", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := newLane()
+				l := narrowLane()
 				held := l.tryEnter()
 				soon, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()
@@ -264,7 +271,7 @@ func TestLaneContextDone(t *testing.T) {
 // A waiter that is cancelled at the moment it is handed the lane either has it or hands it on; it is never lost.
 func TestLaneCancelledAtItsTurn(t *testing.T) {
 	for range 500 {
-		l := newLane()
+		l := narrowLane()
 		held := l.tryEnter()
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
@@ -289,7 +296,7 @@ func TestLaneCancelledAtItsTurn(t *testing.T) {
 
 // Whatever happens, the lane never has two holders while no bound elapses, and is free in the end.
 func TestLaneManyGoroutines(t *testing.T) {
-	l := newLane()
+	l := narrowLane()
 	var inside, entered atomic.Int32
 	var wg sync.WaitGroup
 	for range 16 {
@@ -317,7 +324,7 @@ func TestLaneManyGoroutines(t *testing.T) {
 
 // With bounds that elapse all the time, and passes that are never given back, somebody still gets through.
 func TestLaneManyTakeovers(t *testing.T) {
-	l := newLane()
+	l := narrowLane()
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

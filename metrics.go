@@ -49,13 +49,14 @@ const (
 	outcomeNotReplayable  outcome = "not_replayable"
 	outcomeAmbiguous      outcome = "ambiguous"
 	outcomeConnectionLost outcome = "connection_lost"
+	outcomeCancelled      outcome = "cancelled" // its context, or that of a statement, was done before the commit was sent
 	outcomeFailed         outcome = "failed"
 	outcomeOver           outcome = "ended_by_application" // by a COMMIT or ROLLBACK of its own, or by DDL that commits
 )
 
 var allOutcomes = []outcome{
 	outcomeCommitted, outcomeRolledBack, outcomeDiverged, outcomeExhausted, outcomeNotReplayable, outcomeAmbiguous,
-	outcomeConnectionLost, outcomeFailed, outcomeOver,
+	outcomeConnectionLost, outcomeCancelled, outcomeFailed, outcomeOver,
 }
 
 // place is where a conflict came to light.

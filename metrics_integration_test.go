@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"maps"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -185,7 +186,7 @@ func stories() map[string]story {
 		}},
 		"RunTx starts over": {
 			script: script{"SELECT v": {numbers(1), numbers(2), numbers(2)}, release: {lost, success}},
-			want:   transaction("committed", 3, retries("commit", 1), replays(1, 1), series{"replay_divergences_total row": 1}),
+			want:   transaction("committed", 3, retries("commit", 1), replays(1, 1), series{"replay_divergences_total row": 1, "transaction_retries_total statement diverged": 1}),
 			run: func(t *testing.T, r *rig) {
 				require.NoError(t, cockroachdb.RunTx(t.Context(), r.db, nil, func(tx *sql.Tx) error {
 					return tx.QueryRow("SELECT v").Scan(new(int))
@@ -208,7 +209,7 @@ func stories() map[string]story {
 		},
 		"is cancelled in the backoff": {
 			script: script{"UPDATE a": {lost, lost}}, option: patient,
-			want: transaction("failed", 2, retries("statement", 1), replays(1, 1), series{"backoff_seconds_total backoff": 1, "transaction_duration_seconds true sum": 1}),
+			want: transaction("cancelled", 2, retries("statement", 1), replays(1, 1), series{"backoff_seconds_total backoff": 1, "transaction_duration_seconds true sum": 1}),
 			run: func(t *testing.T, r *rig) {
 				tx := r.begin(t, t.Context())
 				_, err := tx.ExecContext(cancelled(t), "UPDATE a")
@@ -216,6 +217,67 @@ func stories() map[string]story {
 				require.NoError(t, tx.Rollback())
 			},
 		},
+		"is cancelled while it waits for the lane": {
+			script: script{"UPDATE a": {lost}},
+			want: series{
+				"transactions_total committed": 1, "transactions_total cancelled": 1,
+				"transaction_attempts count": 2, "transaction_attempts sum": 3,
+				"transaction_duration_seconds true count": 1, "transaction_duration_seconds true sum": 1,
+				"transaction_duration_seconds false count": 1, "transaction_duration_seconds false sum": 1,
+				"transaction_retries_total statement serializable": 1, "replay_duration_seconds count": 1, "replayed_statements_total": 1,
+				"backoff_seconds_total lane": 1,
+			},
+			run: func(t *testing.T, r *rig) {
+				holder, tx := r.holdLane(t), r.begin(t, t.Context())
+				_, err := tx.ExecContext(cancelled(t), "UPDATE a")
+				require.ErrorIs(t, err, context.Canceled)
+				require.NoError(t, tx.Rollback())
+				require.NoError(t, holder.Commit())
+			},
+		},
+		"is cancelled in a statement": ofTx(script{"UPDATE a": {slow}},
+			transaction("cancelled", 1, series{"transaction_duration_seconds false sum": 1}), func(t *testing.T, tx *sql.Tx) {
+				_, err := tx.ExecContext(cancelled(t), "UPDATE a")
+				require.ErrorIs(t, err, context.Canceled)
+				require.NoError(t, tx.Rollback())
+			}),
+		"is out of time in a statement": ofTx(script{"UPDATE a": {slow}},
+			transaction("cancelled", 1, series{"transaction_duration_seconds false sum": 1}), func(t *testing.T, tx *sql.Tx) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				_, err := tx.ExecContext(ctx, "UPDATE a")
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.NoError(t, tx.Rollback())
+			}),
+		"is cancelled in a replay": ofTx(script{"UPDATE a": {lost, slow}},
+			transaction("cancelled", 2, retries("statement", 1), replays(1, 1), series{"transaction_duration_seconds true sum": 1, "replay_duration_seconds sum": 1}),
+			func(t *testing.T, tx *sql.Tx) {
+				_, err := tx.ExecContext(cancelled(t), "UPDATE a")
+				require.ErrorIs(t, err, context.Canceled)
+				require.NoError(t, tx.Rollback())
+			}),
+		"is cancelled between two statements": {want: transaction("cancelled", 1), run: func(t *testing.T, r *rig) {
+			ctx, cancel := context.WithCancel(t.Context())
+			require.NoError(t, execAll(r.begin(t, ctx), "UPDATE a"))
+			cancel()
+			synctest.Wait() // for database/sql, which rolls it back
+		}},
+		"is cancelled in the commit": {
+			script: script{release: {slow}},
+			want:   transaction("ambiguous", 1, series{"ambiguous_commits_total": 1, "transaction_duration_seconds false sum": 1}),
+			run: func(t *testing.T, r *rig) {
+				tx := r.begin(t, cancelled(t))
+				require.NoError(t, execAll(tx, "UPDATE a"))
+				require.ErrorIs(t, tx.Commit(), context.Canceled)
+			},
+		},
+		"a statement that was not sent, its context being done": ofTx(nil, transaction("committed", 1), func(t *testing.T, tx *sql.Tx) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			_, err := tx.ExecContext(ctx, "UPDATE a")
+			require.ErrorIs(t, err, context.Canceled)
+			commits(t, tx)
+		}),
 		"reads": ofTx(script{"SELECT v": {numbers(1)}}, transaction("committed", 1), readThenCommit),
 	}
 }

@@ -218,7 +218,7 @@ func (c *Conn) prepare(ctx context.Context, t *tx, sql string) (*prepared, error
 // prepareFor is prepare for a driver.Stmt.
 func (c *Conn) prepareFor(ctx context.Context, t *tx, sql string) (p *prepared, err error) {
 	if p = c.statements.get(sql); p != nil {
-		c.trace.alreadyPrepared(ctx, c.pc, p)
+		c.trace.alreadyPrepared(ctx, c.pc, t, p)
 	} else if p, err = c.parse(ctx, t, c.statements.newName(), sql); err != nil {
 		return nil, err
 	}
@@ -252,7 +252,7 @@ func (c *Conn) prepareAnew(ctx context.Context, t *tx, s *statement) (*prepared,
 // conflict is absorbed as for any other statement.
 func (c *Conn) parse(ctx context.Context, t *tx, name, sql string) (p *prepared, err error) {
 	if c.trace.prepare != nil {
-		ctx = c.trace.prepare.TracePrepareStart(ctx, c.pc, pgx.TracePrepareStartData{Name: name, SQL: sql})
+		ctx = c.trace.prepare.TracePrepareStart(t.marked(ctx), c.pc, pgx.TracePrepareStartData{Name: name, SQL: sql})
 		defer func() { c.trace.prepare.TracePrepareEnd(ctx, c.pc, pgx.TracePrepareEndData{Err: err}) }()
 	}
 	var desc *pgconn.StatementDescription

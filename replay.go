@@ -26,7 +26,11 @@ func (t *tx) replay(ctx context.Context, live *record) (answer, error) {
 		return answer{}, nil
 	}
 	ran, began := 0, time.Now()
-	defer func() { t.c.connector.metrics.replayed(ran, time.Since(began)) }()
+	t.replaying, t.comparing = true, 1
+	defer func() {
+		t.replaying = false
+		t.c.connector.metrics.replayed(ran, time.Since(began))
+	}()
 	var a answer
 	for i := 0; i < len(records); {
 		segment := records[i : i+segmentLength(records[i:])]
@@ -103,6 +107,7 @@ func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live 
 // compare reads the answer to r in this attempt as far as the application had read it. For the live statement the answer comes
 // back open. The error is a divergence, or what keeps the replay from going on.
 func (t *tx) compare(ctx context.Context, n int, r, live *record, a answer, err error) (answer, error) {
+	t.comparing = n + 1
 	if r == live {
 		return t.compareLive(n, r, a, err)
 	}
@@ -124,7 +129,7 @@ func (t *tx) compareLive(n int, r *record, a answer, err error) (answer, error) 
 		differs = &DivergenceError{Kind: DivergedSQLState, is: codeOf(err)}
 	}
 	if differs != nil {
-		return answer{}, diverged(n, differs, &a)
+		return answer{}, diverged(n, r, differs, &a)
 	}
 	return a, err
 }
@@ -134,7 +139,7 @@ func (t *tx) compareLive(n int, r *record, a answer, err error) (answer, error) 
 func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err error) error {
 	var differs *DivergenceError
 	var tag pgconn.CommandTag
-	_, end := t.c.trace.start(ctx, t.c.pc, r.text(), nil)
+	_, end := t.c.trace.start(ctx, t.c.pc, t, r.text(), nil)
 	defer func() { end(t.c.pc, tag, err) }()
 	switch {
 	case err == nil:
@@ -161,15 +166,15 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a answer, err er
 		differs = &DivergenceError{Kind: DivergedError}
 	}
 	if differs != nil {
-		return diverged(n, differs, &a)
+		return diverged(n, r, differs, &a)
 	}
 	r.affected = tag.RowsAffected()
 	return nil
 }
 
-func diverged(n int, differs *DivergenceError, a *answer) error {
+func diverged(n int, r *record, differs *DivergenceError, a *answer) error {
 	_, _ = a.close()
-	differs.Statement, differs.committed = n+1, a.control
+	differs.Statement, differs.committed, differs.cure = n+1, a.control, cureOf(differs.Kind, r)
 	return differs
 }
 

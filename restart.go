@@ -12,8 +12,8 @@ import (
 
 // How a new attempt begins, in the words of docs/design.md:
 //
-//	savepoint  ROLLBACK TO SAVEPOINT cockroach_restart: the lane is free, on CockroachDB
-//	begin      ROLLBACK, BEGIN: the lane is free on PostgreSQL; or the driver had to wait, which it never does with locks held
+//	savepoint  ROLLBACK TO SAVEPOINT cockroach_restart: there is a place in the lane, on CockroachDB
+//	begin      ROLLBACK, BEGIN: there is one, on PostgreSQL; or the driver had to wait, which it never does with locks held
 //
 // What a new attempt begins with is put into tx.opening and goes out together with the replay. A third way, reconnect, would
 // put BEGIN there after having replaced the connection; lose is where it would start from.
@@ -21,7 +21,7 @@ import (
 // restart absorbs a conflict: it begins a new attempt and replays the record, again after each further conflict. live is the
 // statement that is being read; its answer comes back positioned after the rows that the application has seen. An error is
 // the application's to see: an outcome of this package, or what the live statement answers in the new attempt.
-func (t *tx) restart(ctx context.Context, conflict error, at place, live *record) (answer, error) {
+func (t *tx) restart(ctx context.Context, conflict error, at strike, live *record) (answer, error) {
 	for {
 		if live != nil && t.lostInCommit(live.sql) {
 			return answer{}, t.ambiguous(errLostInCommit)
@@ -41,7 +41,7 @@ func (t *tx) restart(ctx context.Context, conflict error, at place, live *record
 		case t.endedUnasked() && (live == nil || !isCommit(live.sql)):
 			return answer{}, t.ambiguous(errEndedInReplay)
 		}
-		conflict, at = err, placeStatement
+		conflict, at = err, strike{placeStatement, t.comparing}
 	}
 }
 
@@ -73,7 +73,7 @@ var errLostInCommit = errors.New("cockroachdb: a statement lost a conflict after
 func (t *tx) outcomeOfReplay(err, conflict error) error {
 	if cause, unsent := asUnsent(err); unsent && t.explicit && !t.c.pg.IsClosed() {
 		// The rest of the replay was not sent: the server's transaction is not the application's any more.
-		t.give(txConflict, outcomeFailed, cause)
+		t.give(txConflict, outcomeOf(cause), cause)
 		return cause
 	}
 	diverged, ok := err.(*DivergenceError) //nolint:errorlint // made by replay
@@ -90,8 +90,9 @@ func (t *tx) outcomeOfReplay(err, conflict error) error {
 }
 
 // nextAttempt decides whether there is to be another attempt, waits if it must, and sets the opening.
-func (t *tx) nextAttempt(ctx context.Context, conflict error, at place) error {
-	t.conflict = conflict
+func (t *tx) nextAttempt(ctx context.Context, conflict error, at strike) error {
+	defer t.pass.lost() // behind the wait: it belongs to what the conflict has cost
+	t.conflict, t.reason, t.struck = conflict, reasonOf(conflict), at
 	if t.cause != "" {
 		return &NotReplayableError{Cause: string(t.cause), err: conflict}
 	}
@@ -101,11 +102,11 @@ func (t *tx) nextAttempt(ctx context.Context, conflict error, at place) error {
 	if err := firstErr(ctx, t.ctx); err != nil {
 		return err
 	}
+	before := t.waited
 	if err := t.queue(ctx); err != nil {
 		return err
 	}
-	t.attempts++
-	t.c.connector.metrics.retried(reasonOf(conflict), at)
+	t.newAttempt(ctx, t.reason, at, t.waited-before, conflict)
 	return nil
 }
 
@@ -129,8 +130,8 @@ func (t *tx) exhausted(bound Bound) error {
 	return &RetriesExhaustedError{Attempts: t.attempts, Elapsed: time.Since(t.started), Bound: bound, err: t.conflict}
 }
 
-// queue comes back when it is this transaction's turn to retry, with the opening set. At most one transaction of a connector
-// retries at a time, in the lane: retriers mostly fight each other. It never waits with locks held, nor for longer than there is
+// queue comes back when it is this transaction's turn to retry, with the opening set. Only a few transactions of a connector
+// retry at a time, in the lane: retriers mostly fight each other. It never waits with locks held, nor for longer than there is
 // time for a new attempt.
 func (t *tx) queue(ctx context.Context) error {
 	if t.pass.holds() {
@@ -155,8 +156,9 @@ func (t *tx) backOff(ctx context.Context) error {
 	}
 	began := time.Now()
 	err := sleep(ctx, t.ctx, wait)
+	t.waited += time.Since(began)
 	t.c.connector.metrics.waited(time.Since(began))
-	t.opening = t.beginning(true)
+	t.opening = t.beginning(t.pass.leads())
 	return err
 }
 
@@ -169,11 +171,12 @@ func (t *tx) waitForLane(ctx context.Context) error {
 	var err error
 	t.pass, err = t.c.connector.lane.enter(ctx, t.ctx, min(t.policy.LaneWait, t.timeLeft()))
 	metrics.laneWaiting(-1)
+	t.waited += time.Since(came)
 	metrics.waitedForLane(time.Since(came))
 	if err == nil && t.timeLeft() <= 0 {
 		return t.exhausted(BoundElapsed)
 	}
-	t.opening = t.beginning(t.pass != nil)
+	t.opening = t.beginning(t.pass.leads())
 	return err
 }
 
@@ -208,7 +211,7 @@ var (
 )
 
 // beginning is the opening that begins a server transaction, with PRIORITY HIGH where that is wanted and can be had: it spares
-// the one transaction that retries the detection of deadlocks, but rules out DDL.
+// the one transaction that leads the lane the detection of deadlocks, and being overtaken for ever, but rules out DDL.
 func (t *tx) beginning(high bool) []string {
 	if !t.explicit {
 		return nil
@@ -256,13 +259,13 @@ func (t *tx) restartable() bool {
 // renew prepares a statement again that the server has lost or outgrown, and runs it. Inside a transaction what ran before it
 // has to run again too.
 func (t *tx) renew(ctx context.Context, r *record, stale error) (answer, error) {
-	t.c.connector.metrics.retried(reasonStalePlan, placeStatement)
 	t.unrecord(r)
+	t.newAttempt(ctx, reasonStalePlan, strike{placeStatement, t.ran + 1}, 0, stale)
 	if t.explicit {
 		t.opening = t.atOnce()
 		_, err := t.rerun(ctx, nil)
 		if t.absorbs(err) {
-			_, err = t.restart(ctx, err, placeStatement, nil)
+			_, err = t.restart(ctx, err, strike{placeStatement, t.comparing}, nil)
 		} else {
 			err = t.outcomeOfReplay(err, stale)
 		}
@@ -298,6 +301,16 @@ func outcomeOf(err error) outcome {
 		return outcomeNotReplayable
 	case *RetriesExhaustedError:
 		return outcomeExhausted
+	case *DivergenceError:
+		return outcomeDiverged
+	case *AmbiguousCommitError:
+		return outcomeAmbiguous
+	}
+	switch {
+	case isCancellation(err):
+		return outcomeCancelled
+	case connectionLost(err):
+		return outcomeConnectionLost
 	}
 	return outcomeFailed
 }

@@ -150,11 +150,16 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		conflict = pgErr
 	}
+	at := t.struck
+	if !errors.Is(err, t.conflict) {
+		at = strike{at: placeStatement} // not one of this transaction's
+	}
 	t.forget()
+	t.ran = 0
 	t.state, t.outcome, t.failure, t.cause = txLive, "", nil, ""
 	t.aside, t.unheard = false, false
 	t.savepoint = t.savepoint || t.c.crdb && !t.c.forceSavepoint
-	err = t.callAgain(ctx, conflict, hasDiverged(err))
+	err = t.callAgain(ctx, err, conflict, at)
 	if err != nil && t.state != txLost {
 		t.give(txConflict, outcomeOf(err), err)
 	}
@@ -163,18 +168,19 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 
 // callAgain sets the opening of an attempt without a replay. After a divergence the conflict has been dealt with: it is this
 // transaction's turn, and its locks are held; only fn has to see anew.
-func (t *tx) callAgain(ctx context.Context, conflict error, diverged bool) error {
+func (t *tx) callAgain(ctx context.Context, err, conflict error, at strike) error {
 	t.conflict = conflict
+	diverged, ok := errors.AsType[*DivergenceError](err)
 	switch {
-	case !diverged:
-		return t.nextAttempt(ctx, conflict, placeStatement)
+	case !ok:
+		return t.nextAttempt(ctx, conflict, at)
 	case t.attempts >= t.policy.MaxAttempts:
 		return t.exhausted(BoundAttempts)
 	case t.timeLeft() <= 0:
 		return t.exhausted(BoundElapsed)
 	}
-	t.attempts++
 	t.opening = t.atOnce()
+	t.newAttempt(ctx, reasonDiverged, strike{placeStatement, diverged.Statement}, 0, diverged)
 	return nil
 }
 

@@ -164,11 +164,18 @@ func TestSecretsStayIn(t *testing.T) {
 			t.Run(name+"/"+mode.String(), func(t *testing.T) {
 				t.Parallel()
 				tracer := &gossip{}
-				options := []any{o.option, func(c *cockroachdb.Config) { c.ConnConfig.Password, c.ConnConfig.Tracer = planted, tracer }}
+				l := &listener{}
+				options := []any{o.option, l.hooks, func(c *cockroachdb.Config) { c.ConnConfig.Password, c.ConnConfig.Tracer = planted, tracer }}
 				inBubble(t, o.withSecrets(), func(t *testing.T, r *rig) {
 					tell(t, o, r, mode)
 					if text := strings.Join(tracer.told, "\n"); shows(text) {
 						t.Errorf("a tracer was told: %s", text)
+					}
+					for _, e := range append(l.retries, l.ended...) {
+						log := logged(e)
+						assert.False(t, shows(log), log)
+						e.Err = nil // the server's
+						prints(t, e)
 					}
 				}, options...)
 			})

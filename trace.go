@@ -7,6 +7,44 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
+// AttemptFrom says of the context that a pgx tracer is given which attempt of its transaction the statement belongs to, from 1, and
+// whether the statement is a part of a replay: run again by the driver, not by the application. What the driver begins a replay with,
+// such as ROLLBACK TO SAVEPOINT, belongs to it.
+//
+// The statement that met the conflict runs again, too, but it goes on under the trace that it has, until it is answered. Where RunTx
+// calls its function again, what that runs is a further attempt and no replay. A context that does not come from this driver says
+// 1 and false.
+func AttemptFrom(ctx context.Context) (attempt int, replay bool) {
+	m := markIn(ctx)
+	return m.attempt, m.replay
+}
+
+// mark is what AttemptFrom says.
+type mark struct {
+	attempt int
+	replay  bool
+}
+
+type markKey struct{}
+
+func markIn(ctx context.Context) mark {
+	if m, ok := ctx.Value(markKey{}).(mark); ok {
+		return m
+	}
+	return mark{attempt: 1}
+}
+
+// marked puts the mark of what t is about to run on ctx, for a tracer. It may bear that of another transaction, or of an earlier attempt.
+func (t *tx) marked(ctx context.Context) context.Context {
+	if t == nil {
+		return ctx
+	}
+	if m := (mark{t.attempts, t.replaying}); m != markIn(ctx) {
+		return context.WithValue(ctx, markKey{}, m)
+	}
+	return ctx
+}
+
 // tracing calls the tracer of pgx's ConnConfig as pgx does.
 type tracing struct {
 	query   pgx.QueryTracer
@@ -24,22 +62,22 @@ type traceEnd func(*pgx.Conn, pgconn.CommandTag, error)
 
 func untraced(*pgx.Conn, pgconn.CommandTag, error) {}
 
-// start begins the trace of a statement. The context is the one to run it with.
-func (t *tracing) start(ctx context.Context, pc *pgx.Conn, sql string, args []any) (context.Context, traceEnd) {
+// start begins the trace of a statement of of. The context is the one to run it with.
+func (t *tracing) start(ctx context.Context, pc *pgx.Conn, of *tx, sql string, args []any) (context.Context, traceEnd) {
 	if t.query == nil {
 		return ctx, untraced
 	}
-	ctx = t.query.TraceQueryStart(ctx, pc, pgx.TraceQueryStartData{SQL: sql, Args: args})
+	ctx = t.query.TraceQueryStart(of.marked(ctx), pc, pgx.TraceQueryStartData{SQL: sql, Args: args})
 	return ctx, func(pc *pgx.Conn, tag pgconn.CommandTag, err error) {
 		t.query.TraceQueryEnd(ctx, pc, pgx.TraceQueryEndData{CommandTag: tag, Err: err})
 	}
 }
 
 // alreadyPrepared is the trace of a Prepare that finds its text prepared.
-func (t *tracing) alreadyPrepared(ctx context.Context, pc *pgx.Conn, p *prepared) {
+func (t *tracing) alreadyPrepared(ctx context.Context, pc *pgx.Conn, of *tx, p *prepared) {
 	if t.prepare == nil {
 		return
 	}
-	ctx = t.prepare.TracePrepareStart(ctx, pc, pgx.TracePrepareStartData{Name: p.name, SQL: p.desc.SQL})
+	ctx = t.prepare.TracePrepareStart(of.marked(ctx), pc, pgx.TracePrepareStartData{Name: p.name, SQL: p.desc.SQL})
 	t.prepare.TracePrepareEnd(ctx, pc, pgx.TracePrepareEndData{AlreadyPrepared: true})
 }

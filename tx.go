@@ -70,10 +70,18 @@ type tx struct {
 	attempts int
 	conflict error // that made the latest attempt necessary
 	waits    int   // in the lane
+	waited   time.Duration
+	reason   retryReason // of the latest attempt's end,
+	struck   strike      // and its place
 	started  time.Time
-	pass     *pass
-	rows     *rows // those that the application still reads
-	runner   *runner
+
+	ran       int  // how many statements the application has run
+	replaying bool // a replay is under way,
+	comparing int  // which has come to this statement, or had when it ended
+
+	pass   *pass
+	rows   *rows // those that the application still reads
+	runner *runner
 }
 
 // BeginTx starts a transaction. Nothing is sent: BEGIN and the savepoint travel with the first statement. The context covers
@@ -218,7 +226,7 @@ func (t *tx) attempt(ctx context.Context, sql string, send func(opening []string
 			if t.lostInCommit(sql) {
 				return t.ambiguous(errLostInCommit)
 			}
-			if _, err = t.restart(ctx, err, placeStatement, nil); err == nil {
+			if _, err = t.restart(ctx, err, strike{placeStatement, t.ran + 1}, nil); err == nil {
 				continue
 			}
 			sql = "" // it was not sent in the attempt that failed
@@ -301,13 +309,18 @@ func (t *tx) lose(err error, sql string) error {
 	case sql != "" && mayCommit(sql):
 		err = &AmbiguousCommitError{err: err}
 		t.give(txLost, outcomeAmbiguous, err)
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		t.give(txLost, outcomeConnectionLost, err) // the caller's own doing, and no network failure
+	case isCancellation(err):
+		t.give(txLost, outcomeCancelled, err) // the caller's own doing, and no network failure
 	default:
 		err = &ConnectionLostError{err: err}
 		t.give(txLost, outcomeConnectionLost, err)
 	}
 	return err
+}
+
+// isCancellation says whether err is a context's.
+func isCancellation(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // watch looks for the few statements that change how the transaction is to be treated.

@@ -251,7 +251,7 @@ func (f *flight) openingFailed(err error) error {
 
 // own reads the answer to a statement of the driver's own.
 func (f *flight) own(sql string) (pgconn.CommandTag, error) {
-	_, end := f.c.trace.start(f.ctx, f.c.pc, sql, nil)
+	_, end := f.c.trace.start(f.ctx, f.c.pc, f.c.tx, sql, nil)
 	a, err := f.next()
 	if err == nil {
 		_, err = a.close()

@@ -39,7 +39,7 @@ func BenchmarkContention(b *testing.B) {
 		for _, latency := range latencies {
 			for _, p := range peers {
 				b.Run("workload="+w.name+"/peer="+p.name+"/latency="+latency.String(), func(b *testing.B) {
-					measure(b, newArena(b, newGround(b), w, p, workers(b)), latency)
+					measure(b, newArena(b, newGround(b), w, p, 1, workers(b)), latency)
 				})
 			}
 		}
@@ -70,6 +70,7 @@ func measure(b *testing.B, a *arena, latency time.Duration) {
 	b.ReportMetric(perSecond, "commits/s")
 	b.ReportMetric(float64(after.calls-before.calls)/commits-1, "seen/commit")
 	b.ReportMetric(float64(after.attempts-before.attempts)/commits-1, "retries/commit")
+	b.ReportMetric(float64(after.most), "most-attempts")
 	if a.sim != nil {
 		b.ReportMetric(float64(after.trips-before.trips)/commits, "trips/commit")
 	}
@@ -82,7 +83,7 @@ func TestWorkloads(t *testing.T) {
 	for _, w := range workloads {
 		for _, p := range peers {
 			t.Run("workload="+w.name+"/peer="+p.name, func(t *testing.T) {
-				a := newArena(t, g, w, p, 4)
+				a := newArena(t, g, w, p, 1, 4)
 				took, _ := a.contend(t, times(50))
 				require.EqualValues(t, 50, took.TotalCount())
 				got := a.tally()
@@ -114,28 +115,35 @@ func newGround(tb testing.TB) ground {
 	return ground{dsn, sim}
 }
 
-// An arena is a database in which the workers of one peer contend.
+// An arena is a database in which the workers of one peer contend. They take turns in belonging to one of its pools.
 type arena struct {
 	workload
-	*client
+	pools   []*client
 	sim     *crdbsim.Sim
 	workers int
 
 	mu                  sync.Mutex
 	commits, calls, sum int64 // calls of bodies
+	most                int64 // of the calls, for one transaction
 }
 
-func newArena(tb testing.TB, g ground, w workload, p peer, workers int) *arena {
-	a := &arena{workload: w, client: p.open(tb, g.dsn), sim: g.sim, workers: workers}
-	tb.Cleanup(func() { require.NoError(tb, a.db.Close()) })
-	a.db.SetMaxOpenConns(workers)
-	a.db.SetMaxIdleConns(workers)
+func newArena(tb testing.TB, g ground, w workload, p peer, pools, workers int) *arena {
+	a := &arena{workload: w, sim: g.sim, workers: workers}
+	for range pools {
+		c := p.open(tb, g.dsn)
+		tb.Cleanup(func() { require.NoError(tb, c.db.Close()) })
+		c.db.SetMaxOpenConns(workers)
+		c.db.SetMaxIdleConns(workers)
+		a.pools = append(a.pools, c)
+	}
 	for _, stmt := range append([]string{dropTables}, w.schema...) {
-		_, err := a.db.ExecContext(tb.Context(), stmt)
+		_, err := a.db().ExecContext(tb.Context(), stmt)
 		require.NoError(tb, err, stmt)
 	}
 	return a
 }
+
+func (a *arena) db() *sql.DB { return a.pools[0].db }
 
 // contend runs as many transactions as there are rounds of the loop. It returns how long each of them took, and how many committed in a
 // second while there were enough for all workers: the last few, which have nobody to contend with, would count for too much.
@@ -154,7 +162,7 @@ func (a *arena) contend(tb testing.TB, loop func() bool) (took *hdrhistogram.His
 					continue
 				}
 				began := time.Now()
-				if err := a.transaction(ctx, a.draw(r)); err != nil {
+				if err := a.transaction(ctx, a.pools[n%len(a.pools)], a.draw(r)); err != nil {
 					cancel(err)
 				}
 				_ = mine.RecordValue(time.Since(began).Microseconds())
@@ -185,9 +193,9 @@ func newHistogram() *hdrhistogram.Histogram {
 	return hdrhistogram.New(1, (10 * time.Minute).Microseconds(), 3)
 }
 
-func (a *arena) transaction(ctx context.Context, run body) error {
+func (a *arena) transaction(ctx context.Context, c *client, run body) error {
 	var calls, added int64
-	err := a.untilCommitted(ctx, func(tx *sql.Tx) (err error) {
+	err := c.untilCommitted(ctx, func(tx *sql.Tx) (err error) {
 		calls++
 		added, err = run(ctx, tx)
 		return err
@@ -195,6 +203,7 @@ func (a *arena) transaction(ctx context.Context, run body) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.calls += calls
+	a.most = max(a.most, calls)
 	if err == nil {
 		a.commits++
 		a.sum += added
@@ -203,12 +212,17 @@ func (a *arena) transaction(ctx context.Context, run body) error {
 }
 
 // A tally is what has happened so far.
-type tally struct{ commits, calls, attempts, trips int64 }
+type tally struct{ commits, calls, attempts, most, trips int64 }
 
 func (a *arena) tally() tally {
-	t := tally{commits: a.commits, calls: a.calls, attempts: a.calls}
-	if a.attempts != nil {
-		t.attempts = a.attempts()
+	t := tally{commits: a.commits, calls: a.calls, attempts: a.calls, most: a.most}
+	if a.pools[0].attempts != nil {
+		t.attempts = 0
+		for _, c := range a.pools {
+			attempts, most := c.attempts()
+			t.attempts += attempts
+			t.most = max(t.most, most)
+		}
 	}
 	if a.sim != nil {
 		t.trips = a.sim.RoundTrips()
@@ -218,5 +232,5 @@ func (a *arena) tally() tally {
 
 func (a *arena) check(tb testing.TB) {
 	tb.Helper()
-	a.workload.check(tb, a.db, a.commits, a.sum)
+	a.workload.check(tb, a.db(), a.commits, a.sum)
 }

@@ -45,7 +45,7 @@ func BenchmarkLatency(b *testing.B) {
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func reportQuantiles(b *testing.B, took *hdrhistogram.Histogram) {
-	for name, q := range map[string]float64{"p50-ms": 50, "p95-ms": 95, "p99-ms": 99} {
+	for name, q := range map[string]float64{"p50-ms": 50, "p95-ms": 95, "p99-ms": 99, "p100-ms": 100} {
 		b.ReportMetric(float64(took.ValueAtQuantile(q))/1000, name)
 	}
 }

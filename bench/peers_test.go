@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,8 +29,9 @@ type client struct {
 	db *sql.DB
 	// once runs work in a transaction and commits it; a conflict may come back.
 	once func(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error
-	// attempts is how often transactions have been tried so far. It is nil if work is called for each attempt.
-	attempts func() int64
+	// attempts is how often transactions have been tried so far, and how often the one was that was tried most. It is nil if work
+	// is called for each attempt.
+	attempts func() (all, most int64)
 }
 
 var peers = []peer{
@@ -56,20 +58,28 @@ func ours(once func(context.Context, *sql.DB, func(*sql.Tx) error) error) func(t
 		cfg, err := cockroachdb.ParseConfig(dsn)
 		require.NoError(tb, err)
 		cfg.Metrics = cockroachdb.NewMetrics()
+		var most atomic.Int64
+		cfg.OnRetried = func(_ context.Context, e cockroachdb.RetryEvent) {
+			for n := int64(e.Attempt); ; {
+				if old := most.Load(); n <= old || most.CompareAndSwap(old, n) {
+					return
+				}
+			}
+		}
 		connector, err := cockroachdb.NewConnector(cfg)
 		require.NoError(tb, err)
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(cfg.Metrics)
-		return &client{db: sql.OpenDB(connector), once: once, attempts: func() int64 {
+		return &client{db: sql.OpenDB(connector), once: once, attempts: func() (int64, int64) {
 			families, err := registry.Gather()
 			require.NoError(tb, err)
 			for _, f := range families {
 				if f.GetName() == "cockroachdb_transaction_attempts" {
-					return int64(f.GetMetric()[0].GetHistogram().GetSampleSum())
+					return int64(f.GetMetric()[0].GetHistogram().GetSampleSum()), most.Load()
 				}
 			}
 			tb.Fatal("the driver's metrics have no cockroachdb_transaction_attempts")
-			return 0
+			return 0, 0
 		}}
 	}
 }

@@ -32,10 +32,10 @@ const (
 )
 
 var workloads = []workload{
-	{"counter", keyValue(hotRows), counter, sumIsKept},
+	{"counter", keyValue(hotRows), counter(hotRows), sumIsKept},
 	{"transfer", keyValue(hotRows), transfer, sumIsKept},
-	{"rmw", keyValue(hotRows), readModifyWrite("SELECT v FROM kv WHERE k = $1"), sumIsKept},
-	{"rmw-for-update", keyValue(hotRows), readModifyWrite("SELECT v FROM kv WHERE k = $1 FOR UPDATE"), sumIsKept},
+	{"rmw", keyValue(hotRows), readModifyWrite(hotRows, "SELECT v FROM kv WHERE k = $1"), sumIsKept},
+	{"rmw-for-update", keyValue(hotRows), readModifyWrite(hotRows, "SELECT v FROM kv WHERE k = $1 FOR UPDATE"), sumIsKept},
 	{"wide-read", keyValue(wideRows), wideRead, sumIsKept},
 	{"write-skew", shifts(), changeShift, someoneIsOnCall},
 	{"ycsb-a", keyValue(ycsbRows), ycsb(increment), sumIsKept},
@@ -65,9 +65,11 @@ func number(tb testing.TB, db *sql.DB, query string) int64 {
 }
 
 // counter adds one to one of a few rows.
-func counter(r *rand.Rand) body {
-	k := r.IntN(hotRows)
-	return func(ctx context.Context, tx *sql.Tx) (int64, error) { return 1, increment(ctx, tx, k) }
+func counter(rows int) func(*rand.Rand) body {
+	return func(r *rand.Rand) body {
+		k := r.IntN(rows)
+		return func(ctx context.Context, tx *sql.Tx) (int64, error) { return 1, increment(ctx, tx, k) }
+	}
 }
 
 func increment(ctx context.Context, tx *sql.Tx, k int) error {
@@ -89,9 +91,9 @@ func transfer(r *rand.Rand) body {
 }
 
 // readModifyWrite reads a row and writes what it makes of it.
-func readModifyWrite(read string) func(*rand.Rand) body {
+func readModifyWrite(rows int, read string) func(*rand.Rand) body {
 	return func(r *rand.Rand) body {
-		k := r.IntN(hotRows)
+		k := r.IntN(rows)
 		return func(ctx context.Context, tx *sql.Tx) (int64, error) { return 1, addOne(ctx, tx, read, k) }
 	}
 }

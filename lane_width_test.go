@@ -1,0 +1,169 @@
+package cockroachdb
+
+import (
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func newWidth() laneWidth { return newLane().width }
+
+// A crowd always waits for a place; in turn, each of wins attempts wins in a millisecond, and one loses in cost.
+func crowd(w *laneWidth, rounds, wins int, cost time.Duration) {
+	for range rounds {
+		for range wins {
+			w.win(time.Millisecond, true)
+		}
+		if cost > 0 {
+			w.lose(cost)
+		}
+	}
+}
+
+func TestLaneWidthAtFirst(t *testing.T) {
+	w := newWidth()
+	assert.True(t, w.allows(0))
+	assert.False(t, w.allows(1))
+}
+
+func TestLaneWidthFollowsTheTime(t *testing.T) {
+	for name, c := range map[string]struct {
+		wins     int
+		cost     time.Duration
+		min, max float64
+	}{
+		"nobody loses":                        {10, 0, widest, widest},
+		"one in ten loses, as cheaply":        {10, time.Millisecond, widest - 1, widest},
+		"one in ten loses, a deadlock":        {10, 50 * time.Millisecond, 1, 6},
+		"one in three loses, as cheaply":      {2, time.Millisecond, widest - 1, widest},
+		"one in three loses, at three times":  {2, 3 * time.Millisecond, 1, 2},
+		"two in three lose":                   {1, 2 * time.Millisecond, 1, 2},
+		"one in a thousand, a short deadlock": {1000, 50 * time.Millisecond, 1, widest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWidth()
+			crowd(&w, 3000/c.wins, c.wins, c.cost)
+			assert.GreaterOrEqual(t, w.places, c.min)
+			assert.LessOrEqual(t, w.places, c.max)
+		})
+	}
+}
+
+func TestLaneWidthDoesNotGrowWhileNobodyWaits(t *testing.T) {
+	w := newWidth()
+	for range 1000 {
+		w.win(time.Millisecond, false)
+	}
+	assert.Equal(t, 1.0, w.places)
+}
+
+// What was learnt on a good day is forgotten on a bad one, within some tens of attempts; and the other way round.
+func TestLaneWidthForgets(t *testing.T) {
+	w := newWidth()
+	for range 3 {
+		crowd(&w, 80, 1, 0)
+		assert.EqualValues(t, widest, w.places)
+		crowd(&w, 60, 1, 4*time.Millisecond)
+		assert.Equal(t, 1.0, w.places)
+	}
+}
+
+// An attempt may take an hour because the application does: that does not decide for all that come after it.
+func TestLaneWidthOfALongAttempt(t *testing.T) {
+	w := newWidth()
+	w.lose(time.Hour)
+	w.win(time.Hour, true)
+	assert.Equal(t, longAttempt, w.typical)
+	assert.Equal(t, 1+growth, w.places)
+	crowd(&w, 200, 1, 0)
+	assert.Less(t, w.typical, 2*time.Millisecond)
+}
+
+// A clock that does not move is no reason to divide by zero.
+func TestLaneWidthOfNoTime(t *testing.T) {
+	w := newWidth()
+	w.win(0, true)
+	w.lose(0)
+	assert.Equal(t, 1.0, w.places)
+}
+
+// The queue moves up when the lane has become wider, and nobody is put out when it becomes narrower.
+func TestLaneWidensForTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLane()
+		var passes []*pass
+		for range 4 {
+			passes = append(passes, l.join())
+		}
+		time.Sleep(time.Millisecond)
+		passes[0].leave()
+		assert.True(t, passes[1].holds())
+		time.Sleep(time.Millisecond)
+		passes[1].leave()
+		l.width.places = 2
+		passes = append(passes, l.join())
+		assert.True(t, passes[2].holds())
+		assert.True(t, passes[3].holds())
+		assert.False(t, passes[4].holds())
+		assert.True(t, passes[2].leads())
+		assert.False(t, passes[3].leads())
+
+		time.Sleep(time.Second)
+		passes[3].lost() // a thousand times as long as those before
+		assert.EqualValues(t, 1, l.width.places)
+		assert.True(t, passes[3].holds(), "nobody is put out")
+		passes[3].leave()
+		assert.False(t, passes[4].holds(), "there is a place for one only, and it is taken")
+		passes[2].leave()
+		assert.True(t, passes[4].leads())
+	})
+}
+
+func TestLaneLostWithoutAPlace(t *testing.T) {
+	l := narrowLane()
+	var none *pass
+	none.lost()
+	assert.False(t, none.leads())
+	held, waiter := l.join(), l.join()
+	waiter.lost()
+	held.leave()
+	held.lost()
+	assert.Equal(t, 1.0, l.width.places)
+	assert.True(t, waiter.holds())
+}
+
+// However often the lane changes its width, there are never more in it than it was ever wide, and it is empty in the end.
+func TestLaneOfAnyWidth(t *testing.T) {
+	l := newLane()
+	var mu sync.Mutex
+	inside, most := 0, 0
+	count := func(n int) {
+		mu.Lock()
+		defer mu.Unlock()
+		inside += n
+		most = max(most, inside)
+	}
+	var wg sync.WaitGroup
+	for range 24 {
+		wg.Go(func() {
+			for range 300 {
+				p, err := l.enter(t.Context(), t.Context(), time.Hour)
+				assert.NoError(t, err)
+				count(1)
+				if rand.IntN(3) == 0 {
+					p.lost()
+				}
+				count(-1)
+				p.leave()
+			}
+		})
+	}
+	wg.Wait()
+	assert.LessOrEqual(t, most, widest)
+	assert.Zero(t, l.waiting())
+	assert.Empty(t, l.holders)
+}
