@@ -18,7 +18,7 @@ each = @set -e; for m in $(1); do echo "== $$m: $(strip $(2))"; (cd $$m && $(2))
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: engine
 engine: ## make sure that there is a database to run on, and say which
@@ -36,6 +36,12 @@ test: engine compiler test-go test-next ## every test of every module, and the d
 .PHONY: test-go
 test-go:
 	$(call each,$(TESTED),go test $(TEST_FLAGS) ./...)
+
+# What runs on a real CockroachDB: the driver, and what users write on top of it.
+.PHONY: test-cockroachdb
+test-cockroachdb: ## the tests on the CockroachDB that COCKROACH_URL names
+	@test -n "$$COCKROACH_URL" || { echo "COCKROACH_URL must name a CockroachDB, such as postgresql://root@localhost:26257/defaultdb?sslmode=disable" >&2; exit 1; }
+	$(call each,./ ./compat/ ./docs/migrating/ ./examples/,go test $(TEST_FLAGS) ./...)
 
 # Without a network the next Go may be out of reach. That is no reason to fail at somebody's desk; in CI it is.
 .PHONY: test-next

@@ -16,9 +16,9 @@ var DefaultMetrics = NewMetrics()
 
 // Metrics is a [prometheus.Collector] of what transactions come to. One instance serves any number of pools, told apart by
 // the label db_name; pools of the same db_name are counted together. All values of the other labels are there, at zero,
-// as soon as a pool is. The metrics are listed in the [README].
+// as soon as a pool is. They are [listed] with their labels.
 //
-// [README]: https://github.com/reprise-go/cockroachdb#metrics
+// [listed]: https://github.com/reprise-go/cockroachdb/blob/main/docs/metrics.md
 type Metrics struct {
 	transactions       *prometheus.CounterVec
 	retries            *prometheus.CounterVec
