@@ -18,7 +18,8 @@
 //		_ "github.com/reprise-go/cockroachdb"
 //	)
 //
-//	db, err := sql.Open("cockroachdb", "postgresql://app@db1,db2,db3:26257/bank?sslmode=verify-full&retry_max_attempts=10")
+//	db, err := sql.Open("cockroachdb",
+//		"postgresql://app@db1,db2,db3:26257/bank?sslmode=verify-full&retry_max_attempts=10")
 //
 // [ParseConfig] says what a DSN may hold. What it has no words for, such as hooks, goes into a [Config], and by [NewConnector] and
 // [sql.OpenDB] into a pool.
@@ -32,10 +33,12 @@
 //		return err
 //	}
 //	defer tx.Rollback()
-//	if _, err := tx.ExecContext(ctx, "UPDATE accounts SET balance = balance - $1 WHERE id = $2", amount, from); err != nil {
+//	_, err = tx.ExecContext(ctx, "UPDATE accounts SET balance = balance - $1 WHERE id = $2", amount, from)
+//	if err != nil {
 //		return err
 //	}
-//	if _, err := tx.ExecContext(ctx, "UPDATE accounts SET balance = balance + $1 WHERE id = $2", amount, to); err != nil {
+//	_, err = tx.ExecContext(ctx, "UPDATE accounts SET balance = balance + $1 WHERE id = $2", amount, to)
+//	if err != nil {
 //		return err
 //	}
 //	return tx.Commit()
@@ -60,10 +63,12 @@
 //
 //	err := cockroachdb.RunTx(ctx, db, nil, func(tx *sql.Tx) error {
 //		var balance int
-//		if err := tx.QueryRowContext(ctx, "SELECT balance FROM accounts WHERE id = $1", id).Scan(&balance); err != nil {
+//		row := tx.QueryRowContext(ctx, "SELECT balance FROM accounts WHERE id = $1", id)
+//		if err := row.Scan(&balance); err != nil {
 //			return err
 //		}
-//		_, err := tx.ExecContext(ctx, "UPDATE accounts SET balance = $1 WHERE id = $2", balance+interest(balance), id)
+//		balance += interest(balance)
+//		_, err := tx.ExecContext(ctx, "UPDATE accounts SET balance = $1 WHERE id = $2", balance, id)
 //		return err
 //	})
 //
