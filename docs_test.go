@@ -20,9 +20,11 @@ import (
 // The papers are held against the code here: a key, default, metric, label value, error or file that only one of them knows is a
 // failure.
 
-var papers = []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/design.md", "docs/ecosystem.md", "docs/events.md", "docs/metrics.md",
+var papers = []string{
+	"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/design.md", "docs/ecosystem.md", "docs/events.md", "docs/metrics.md",
 	"docs/migrating.md", "docs/reliability.md", "docs/semantics.md", "docs/tuning.md", "docs/performance.md", "docs/versioning.md",
-	".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/divergence.yml", ".github/ISSUE_TEMPLATE/idea.yml", ".github/pull_request_template.md"}
+	".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/divergence.yml", ".github/ISSUE_TEMPLATE/idea.yml", ".github/pull_request_template.md",
+}
 
 func paper(t *testing.T, name string) string {
 	t.Helper()

@@ -16,7 +16,7 @@ import (
 // A poolScene is a scene of a whole pool: transactions, statements that outlive them, connections that come and go.
 type poolScene struct {
 	name string
-	play func(t *testing.T, ctx context.Context, db *sql.DB, say func(format string, args ...any)) //nolint:revive // t comes first
+	play func(t *testing.T, ctx context.Context, db *sql.DB, say func(format string, args ...any))
 }
 
 var poolScenes = []poolScene{
@@ -184,7 +184,7 @@ var poolScenes = []poolScene{
 }
 
 // kill ends a connection and waits until it has.
-func kill(t *testing.T, ctx context.Context, db *sql.DB, pid int) { //nolint:revive // t comes first
+func kill(t *testing.T, ctx context.Context, db *sql.DB, pid int) {
 	t.Helper()
 	other, err := db.Conn(ctx) // the pool has one at rest: it is this one, or else a second
 	require.NoError(t, err)
