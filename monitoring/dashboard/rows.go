@@ -159,7 +159,7 @@ var rows = []row{
 			means: "What database/sql says of the same pool (collectors.NewDBStatsCollector, with the same db_name). Transactions in line for the lane keep their connection: where they are most of those in use, more connections don't help, fewer conflicts do.",
 			queries: []query{
 				{"in use", sum("", of("go_sql_in_use_connections"))},
-				{"of them in line for the lane", sum("", fmt.Sprintf("%s and on (job, instance, db_name) %s",
+				{"in line for the lane", sum("", fmt.Sprintf("%s and on (job, instance, db_name) %s",
 					of("cockroachdb_retry_lane_waiting"), of("go_sql_in_use_connections")))},
 				{"idle", sum("", of("go_sql_idle_connections"))},
 				{"at most", sum("", of("go_sql_max_open_connections"))},
