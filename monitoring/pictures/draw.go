@@ -121,7 +121,7 @@ func (o observed) addLines(p *plot.Plot, legend *plot.Legend) error {
 			if err != nil {
 				return err
 			}
-			line.Width, line.Color = max(1, 2-vg.Length(drawn)/2), colours[drawn%len(colours)] // thinner, for one that lies on another
+			line.Width, line.Color = max(1.1, 1.9-0.4*vg.Length(drawn)), colours[drawn%len(colours)] // thinner, for one that lies on another
 			drawn++
 			p.Add(line)
 			legend.Add(named(o.Targets[i].LegendFormat, s.Metric), line)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"image"
 	"image/color"
 	"math"
 	"slices"
@@ -19,21 +20,6 @@ type heat struct {
 	counts [][]float64 // by row, then column
 	ends   []float64   // the buckets' upper ends
 	most   float64
-}
-
-func (h *heat) Dims() (columns, rows int) { return len(h.counts[0]), len(h.counts) }
-func (h *heat) X(column int) float64      { return float64(column) * step.Seconds() }
-func (h *heat) Y(row int) float64         { return float64(row) }
-func (h *heat) Z(column, row int) float64 { return h.depth(h.counts[row][column]) }
-func (h *heat) Min() float64              { return 0 }
-func (h *heat) Max() float64              { return 1 }
-
-// depth is how dark a count is drawn. The exponent is that of the dashboard: the few are what one looks for.
-func (h *heat) depth(count float64) float64 {
-	if count < 0.5 { // increase() extrapolates
-		return math.NaN()
-	}
-	return math.Pow(min(count/h.most, 1), 0.3)
 }
 
 // newHeat takes the buckets apart, each of which counts all below it too.
@@ -73,18 +59,25 @@ func newHeat(o observed) (*heat, error) {
 	return h, nil
 }
 
-// blues go from light to dark.
-type blues struct{}
-
-func (blues) Colors() []color.Color {
-	var all []color.Color
-	for i := range 64 {
-		all = append(all, blue(float64(i)/63))
+// picture has a rectangle for each count. They are large, so that what scales the picture does not blur them.
+func (h *heat) picture() image.Image {
+	const width, height = 12, 60
+	img := image.NewRGBA(image.Rect(0, 0, width*len(h.counts[0]), height*len(h.counts)))
+	for y := range img.Rect.Dy() {
+		for x := range img.Rect.Dx() {
+			count := h.counts[len(h.counts)-1-y/height][x/width]
+			img.Set(x, y, h.colour(count))
+		}
 	}
-	return all
+	return img
 }
 
-func blue(depth float64) color.Color {
+// colour goes from light to dark blue. The exponent is that of the dashboard: the few are what one looks for.
+func (h *heat) colour(count float64) color.Color {
+	if count < 0.5 { // increase() extrapolates
+		return color.White
+	}
+	depth := math.Pow(min(count/h.most, 1), 0.3)
 	mix := func(light, dark float64) uint8 { return uint8(light + (dark-light)*depth) }
 	return color.RGBA{R: mix(0xe3, 0x08), G: mix(0xee, 0x30), B: mix(0xf9, 0x6b), A: 255}
 }
@@ -101,9 +94,7 @@ func (o observed) addHeat(p *plot.Plot, legend *plot.Legend) error {
 	if err != nil {
 		return err
 	}
-	drawn := plotter.NewHeatMap(h, blues{})
-	drawn.NaN, drawn.Rasterized = color.White, true
-	p.Add(drawn)
+	p.Add(plotter.NewImage(h.picture(), 0, -0.5, float64(len(h.counts[0]))*step.Seconds(), float64(len(h.counts))-0.5))
 	p.Y.Tick.Marker = plot.TickerFunc(func(float64, float64) (ticks []plot.Tick) {
 		for row, end := range h.ends {
 			label := fmt.Sprint(end)
@@ -116,7 +107,7 @@ func (o observed) addHeat(p *plot.Plot, legend *plot.Legend) error {
 	})
 	legend.Add(fmt.Sprintf("transactions in %v:", window))
 	for count := 1.0; count <= h.most; count *= 10 {
-		legend.Add(fmt.Sprint(count), swatch{blue(h.depth(count))})
+		legend.Add(fmt.Sprint(count), swatch{h.colour(count)})
 	}
 	return nil
 }
