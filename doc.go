@@ -68,8 +68,8 @@
 // # Policy
 //
 // A [RetryPolicy] bounds attempts, time and memory. It belongs to a connector, or by [WithRetryPolicy] to one transaction;
-// [WithoutRetries] switches retries off. Of the transactions of a connector at most one at a time retries in the retry lane, until it
-// ends, because retriers mostly fight each other; the others wait for it without holding locks. A [RetryThrottle] keeps a
+// [WithoutRetries] switches retries off. Of the transactions of a connector only as many at a time retry, in the retry lane, as do not
+// get in each other's way, at first one; the others wait for their turn without holding locks. A [RetryThrottle] keeps a
 // struggling cluster from being drowned in retries.
 //
 // # Metrics

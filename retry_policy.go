@@ -29,7 +29,7 @@ type RetryPolicy struct {
 	MaxBackoff        time.Duration
 	BackoffMultiplier float64
 
-	// LaneWait bounds the wait for the retry lane, the place in which one transaction of a connector at a time retries.
+	// LaneWait bounds the wait for the retry lane, in which only a few transactions of a connector at a time retry.
 	// After it the transaction retries without the lane, so that an application that opens a transaction inside
 	// another does not wait for itself. Zero means not to wait. Not below zero.
 	LaneWait time.Duration

@@ -2,6 +2,7 @@ package monitoring
 
 import (
 	"database/sql"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -66,9 +67,7 @@ func (s series) add(f *dto.MetricFamily) {
 	}
 	s[f.GetName()+"_count"], s[f.GetName()+"_sum"] = of, of
 	bucket := map[string][]string{"le": nil}
-	for name, values := range of {
-		bucket[name] = values
-	}
+	maps.Copy(bucket, of)
 	s[f.GetName()+"_bucket"] = bucket
 }
 

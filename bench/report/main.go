@@ -3,7 +3,7 @@
 //	go test -bench 'Contention|Latency' . | tee out.txt && go run ./report out.txt
 //
 // It prints the tables; with --doc it puts them into a Markdown file, between two comments, with --summary only the first of them, and
-// with --chart it draws the chart. Of several runs of a benchmark it takes the median.
+// with --chart it draws the chart; with --policy and --curves it does the like with what bench/sweep has measured. Of several runs of a benchmark it takes the median.
 package main
 
 import (
@@ -28,11 +28,16 @@ func run(args []string, out io.Writer) error {
 	doc := flags.String("doc", "", "put the tables into this Markdown `file`, "+tablesMark.place())
 	summary := flags.String("summary", "", "put the ratios over all workloads into this Markdown `file`, "+summaryMark.place())
 	chart := flags.String("chart", "", "draw the chart into this SVG `file`")
+	policy := flags.String("policy", "", "put the tables of bench/sweep into this Markdown `file`, "+policyMark.place())
+	curves := flags.String("curves", "", "draw the curves of bench/sweep into this SVG `file`")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() == 0 {
 		return fmt.Errorf("no output to read: name the files that hold what go test -bench has printed")
+	}
+	if *policy != "" || *curves != "" {
+		return reportPolicy(flags.Args(), *policy, *curves)
 	}
 	all, err := read(flags.Args())
 	if err != nil {
@@ -54,12 +59,31 @@ func run(args []string, out io.Writer) error {
 	return err
 }
 
+func reportPolicy(files []string, doc, curves string) error {
+	all, err := readSweeps(files)
+	if err != nil {
+		return err
+	}
+	if doc != "" {
+		err = policyMark.replaceIn(doc, policyTables(all))
+	}
+	if curves != "" {
+		svg, drawErr := drawCurves(all)
+		if drawErr == nil {
+			drawErr = os.WriteFile(curves, svg, 0o644)
+		}
+		err = errors.Join(err, drawErr)
+	}
+	return err
+}
+
 // A mark names the part of a document that is the program's.
 type mark string
 
 const (
 	tablesMark  mark = "tables"
 	summaryMark mark = "performance"
+	policyMark  mark = "policy"
 )
 
 func (m mark) begin() string { return "<!-- " + string(m) + ": begin -->" }

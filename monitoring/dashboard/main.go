@@ -31,6 +31,7 @@ func main() {
 
 // build gives the dashboard as JSON.
 func build() ([]byte, error) {
+	//nolint:staticcheck // the classic model on purpose: every Grafana imports it, the new one only the latest
 	b := dashboard.NewDashboardBuilder("cockroachdb: transactions that retry").
 		Uid("reprise-cockroachdb").
 		Description("What the Go driver github.com/reprise-go/cockroachdb makes of conflicts, and what your application notices of them.").
@@ -76,8 +77,8 @@ func variables() []cog.Builder[dashboard.VariableModel] {
 			IncludeAll(true).
 			AllValue(".*").
 			Current(dashboard.VariableOption{
-				Text:  dashboard.StringOrArrayOfString{String: cog.ToPtr("All")},
-				Value: dashboard.StringOrArrayOfString{String: cog.ToPtr("$__all")},
+				Text:  dashboard.StringOrArrayOfString{String: new("All")},
+				Value: dashboard.StringOrArrayOfString{String: new("$__all")},
 			}))
 		if narrowed != "" {
 			narrowed += ", "
@@ -88,7 +89,7 @@ func variables() []cog.Builder[dashboard.VariableModel] {
 }
 
 func datasource() common.DataSourceRef {
-	return common.DataSourceRef{Type: cog.ToPtr("prometheus"), Uid: cog.ToPtr("${datasource}")}
+	return common.DataSourceRef{Type: new("prometheus"), Uid: new("${datasource}")}
 }
 
 // fullWidth is how wide Grafana says that a dashboard is.
@@ -127,7 +128,7 @@ func (p panel) stat(id, width uint32) cog.Builder[dashboard.Panel] {
 func (p panel) thresholds() *dashboard.ThresholdsConfigBuilder {
 	steps := []dashboard.Threshold{{Color: "green"}}
 	if p.bad != 0 {
-		steps = append(steps, dashboard.Threshold{Color: "red", Value: cog.ToPtr(p.bad)})
+		steps = append(steps, dashboard.Threshold{Color: "red", Value: new(p.bad)})
 	}
 	return dashboard.NewThresholdsConfigBuilder().Mode(dashboard.ThresholdsModeAbsolute).Steps(steps)
 }

@@ -31,9 +31,12 @@ const (
 
 // colours are told apart by those who don't see all of them, too: Okabe and Ito's.
 var colours = []color.Color{
-	color.RGBA{R: 0x00, G: 0x72, B: 0xb2, A: 255}, color.RGBA{R: 0xd5, G: 0x5e, B: 0x00, A: 255},
-	color.RGBA{R: 0x00, G: 0x9e, B: 0x73, A: 255}, color.RGBA{R: 0xcc, G: 0x79, B: 0xa7, A: 255},
-	color.RGBA{R: 0xe6, G: 0x9f, B: 0x00, A: 255}, color.RGBA{R: 0x56, G: 0xb4, B: 0xe9, A: 255},
+	color.RGBA{R: 0x00, G: 0x72, B: 0xb2, A: 255},
+	color.RGBA{R: 0xd5, G: 0x5e, B: 0x00, A: 255},
+	color.RGBA{R: 0x00, G: 0x9e, B: 0x73, A: 255},
+	color.RGBA{R: 0xcc, G: 0x79, B: 0xa7, A: 255},
+	color.RGBA{R: 0xe6, G: 0x9f, B: 0x00, A: 255},
+	color.RGBA{R: 0x56, G: 0xb4, B: 0xe9, A: 255},
 }
 
 var (
