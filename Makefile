@@ -26,12 +26,16 @@ engine: ## make sure that there is a database to run on, and say which
 	@go run ./internal/engine/which >/dev/null 2>&1 || ./tools/install-postgresql || true
 	@go run ./internal/engine/which
 
+.PHONY: prometheus
+prometheus:
+	@{ command -v prometheus && command -v promtool; } >/dev/null || test -x .cache/prometheus/promtool || ./tools/install-prometheus || true
+
 .PHONY: demo
 demo: engine ## the bank, through pgx and through this driver (DEMO_FLAGS='-duration 10s -workers 32 -metrics :2112')
 	cd examples && go run ./bank $(DEMO_FLAGS)
 
 .PHONY: test
-test: engine compiler test-go test-next ## every test of every module, and the driver's on the next Go too
+test: engine prometheus compiler test-go test-next ## every test of every module, and the driver's on the next Go too
 
 .PHONY: test-go
 test-go:
@@ -120,6 +124,12 @@ fuzz: engine ## every fuzz target of every module in turn, each for FUZZ_TIME=30
 .PHONY: soak
 soak: engine ## random programs under random faults against a model, and a load, for as long as told (SOAK_FLAGS='-for 10m -seed 2')
 	cd reliability && go run ./soak $(SOAK_FLAGS)
+
+.PHONY: monitoring
+monitoring: engine prometheus ## the dashboard, rules and alerts, tested on a Prometheus that watches the demo, and their pictures
+	cd monitoring && go run ./dashboard >dashboard.json.new && mv dashboard.json.new dashboard.json
+	cd monitoring && CI=1 go test $(TEST_FLAGS) -count=1 ./...
+	cd monitoring && go run ./pictures $(PICTURES_FLAGS)
 
 .PHONY: cover
 cover: engine ## which share of the driver its tests run, and a page that shows it

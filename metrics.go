@@ -29,6 +29,7 @@ type Metrics struct {
 	divergences        *prometheus.CounterVec
 	notReplayable      *prometheus.CounterVec
 	ambiguousCommits   *prometheus.CounterVec
+	throttled          *prometheus.CounterVec
 	backoff            *prometheus.CounterVec
 	laneWaiting        *prometheus.GaugeVec
 	historyBytes       *prometheus.GaugeVec
@@ -121,6 +122,8 @@ func NewMetrics() *Metrics {
 			"Number of transactions that the driver stopped recording, by the cause, whether or not they met a conflict.", "cause"),
 		ambiguousCommits: counterVec("ambiguous_commits_total",
 			"Number of commits of which it is not known whether they took effect."),
+		throttled: counterVec("retries_throttled_total",
+			"Number of retries that there were not, because the token bucket of RetryThrottle was empty."),
 		backoff: counterVec("backoff_seconds_total",
 			"Time that transactions spent waiting before they tried again, by what they waited for.", "wait"),
 		laneWaiting: gaugeVec("retry_lane_waiting",
@@ -158,7 +161,7 @@ func histogramVec(name, help string, buckets []float64, labels ...string) *prome
 func (m *Metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.transactions, m.retries, m.attempts, m.duration, m.replayDuration, m.replayedStatements, m.divergences,
-		m.notReplayable, m.ambiguousCommits, m.backoff, m.laneWaiting, m.historyBytes,
+		m.notReplayable, m.ambiguousCommits, m.throttled, m.backoff, m.laneWaiting, m.historyBytes,
 	}
 }
 
@@ -204,6 +207,7 @@ type poolMetrics struct {
 	divergences        map[DivergenceKind]prometheus.Counter
 	notReplayables     map[notReplayableCause]prometheus.Counter
 	ambiguousCommits   prometheus.Counter
+	throttled          prometheus.Counter
 	backoff, laneWait  prometheus.Counter
 	laneQueue          prometheus.Gauge
 	history            prometheus.Gauge
@@ -228,6 +232,7 @@ func newPoolMetrics(m *Metrics, db string) *poolMetrics {
 		divergences:        children(m.divergences, db, allDivergenceKinds),
 		notReplayables:     children(m.notReplayable, db, allNotReplayableCauses),
 		ambiguousCommits:   m.ambiguousCommits.WithLabelValues(db),
+		throttled:          m.throttled.WithLabelValues(db),
 		backoff:            m.backoff.WithLabelValues(db, waitBackoff),
 		laneWait:           m.backoff.WithLabelValues(db, waitLane),
 		laneQueue:          m.laneWaiting.WithLabelValues(db),
@@ -296,6 +301,13 @@ func (p *poolMetrics) diverged(kind DivergenceKind) {
 func (p *poolMetrics) notReplayable(cause notReplayableCause) {
 	if p != nil {
 		increment(p.notReplayables[cause])
+	}
+}
+
+// retryThrottled counts a retry that there was no token for.
+func (p *poolMetrics) retryThrottled() {
+	if p != nil {
+		p.throttled.Inc()
 	}
 }
 

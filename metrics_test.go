@@ -45,6 +45,7 @@ func useEverything(p *poolMetrics) {
 		p.notReplayable(cause)
 	}
 	p.replayed(7, 2*time.Millisecond)
+	p.retryThrottled()
 	p.waited(time.Second)
 	p.waitedForLane(2 * time.Second)
 	p.laneWaiting(1)
@@ -80,7 +81,7 @@ func TestMetricsNames(t *testing.T) {
 	assert.ElementsMatch(t, []string{
 		"cockroachdb_transactions_total", "cockroachdb_transaction_retries_total", "cockroachdb_transaction_attempts",
 		"cockroachdb_transaction_duration_seconds", "cockroachdb_replay_duration_seconds", "cockroachdb_replayed_statements_total",
-		"cockroachdb_replay_divergences_total", "cockroachdb_not_replayable_total", "cockroachdb_ambiguous_commits_total",
+		"cockroachdb_replay_divergences_total", "cockroachdb_not_replayable_total", "cockroachdb_ambiguous_commits_total", "cockroachdb_retries_throttled_total",
 		"cockroachdb_backoff_seconds_total", "cockroachdb_retry_lane_waiting", "cockroachdb_history_bytes",
 	}, names)
 }

@@ -197,6 +197,7 @@ func TestPolicyBoundsTheTimeOfAllAttempts(t *testing.T) {
 			e := exhausted(t, execAll(tx, "UPDATE a"))
 			assert.Equal(t, cockroachdb.BoundElapsed, e.Bound)
 			assert.Equal(t, r.times("UPDATE a"), e.Attempts)
+			assert.Zero(t, r.counts(t)["retries_throttled_total"], "another bound")
 			require.NoError(t, tx.Rollback())
 			r.usable(t)
 		}, withPolicy(func(p *cockroachdb.RetryPolicy) { p.MaxElapsed, p.MaxAttempts = 10*time.Second, 1000 }))
@@ -227,6 +228,8 @@ func TestThrottleStopsTheRetriesOfAConnector(t *testing.T) {
 		assert.Equal(t, 1, lose(r.db).Attempts, "none is left")
 		_, err := r.db.Exec("UPDATE a")
 		assert.Equal(t, 1, exhausted(t, err).Attempts, "nor outside of transactions")
+
+		assert.EqualValues(t, 3, r.counts(t)["retries_throttled_total"], "each retry that there was not")
 
 		_, other := r.pool(t)
 		assert.Equal(t, 3, lose(other).Attempts, "another connector has its own")

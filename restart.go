@@ -123,6 +123,7 @@ func (t *tx) spent() Bound {
 	case t.timeLeft() <= 0:
 		return BoundElapsed
 	case !t.c.connector.throttle.take():
+		t.c.connector.metrics.retryThrottled()
 		return BoundThrottle
 	}
 	return ""
