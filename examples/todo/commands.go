@@ -67,10 +67,10 @@ func runServe(ctx context.Context, o options, stdout, stderr io.Writer) (err err
 			return errors.Join(err, page.Close())
 		}
 		fmt.Fprintf(stdout, "metrics: http://%s/metrics\n", reachable(metrics.Addr()))
-		servers.Go(func() error { return serve(ctx, metrics, metricsHandler(), logger) })
+		servers.Go(func() error { return serve(ctx, metrics, newServer(metricsHandler(), logger)) })
 	}
 	fmt.Fprintf(stdout, "the list: http://%s/ (Ctrl-C ends it)\n", reachable(page.Addr()))
-	servers.Go(func() error { return serve(ctx, page, newApp(db.DB, logger).handler(), logger) })
+	servers.Go(func() error { return serve(ctx, page, newServer(newApp(db.DB, logger).handler(), logger)) })
 	return servers.Wait()
 }
 

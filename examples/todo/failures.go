@@ -92,9 +92,6 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 		return // the browser is gone
 	}
 	told := a.explain(r, err)
-	if told.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "5")
-	}
 	if err := render(w, told.Status, "failure", told); err != nil {
 		http.Error(w, told.Title, told.Status)
 	}

@@ -32,7 +32,7 @@ func newForm() form {
 
 // readForm takes what was sent as a browser sends it, in a shape in which the database can keep it.
 func readForm(r *http.Request) (form, error) {
-	if err := r.ParseForm(); err != nil {
+	if err := parse(r); err != nil {
 		return form{}, err
 	}
 	f := newForm()
@@ -44,6 +44,15 @@ func readForm(r *http.Request) (form, error) {
 	f.TitleProblem = problem("title", f.Title, maxTitle)
 	f.TextProblem = problem("text", f.Text, maxText)
 	return f, nil
+}
+
+// parse reads a form, if it is one and not too long.
+func parse(r *http.Request) error {
+	err := r.ParseForm()
+	if err == nil || isA[*http.MaxBytesError](err) || r.Context().Err() != nil {
+		return err
+	}
+	return errNotOurForm
 }
 
 // storable replaces what a text of the database can't hold.
@@ -72,7 +81,7 @@ func (f form) id() uuid.UUID {
 
 // changedBoxes compares the boxes that are ticked now with those that were ticked when the page was made.
 func changedBoxes(r *http.Request) (ticked, cleared []uuid.UUID, err error) {
-	if err := r.ParseForm(); err != nil {
+	if err := parse(r); err != nil {
 		return nil, nil, err
 	}
 	is, err := keys(r.PostForm["done"])

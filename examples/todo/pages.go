@@ -34,6 +34,9 @@ func render(w http.ResponseWriter, status int, name string, data any) error {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(page.Len()))
 	h.Set("Cache-Control", "no-store") // it is about now
+	if status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", "5") // seconds
+	}
 	w.WriteHeader(status)
 	_, _ = page.WriteTo(w) // fails when the browser is gone
 	return nil

@@ -14,7 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func item(title, text string) url.Values { return url.Values{"title": {title}, "text": {text}, "token": {"A"}} }
+func item(title, text string) url.Values {
+	return url.Values{"title": {title}, "text": {text}, "token": {"A"}}
+}
 
 // boxes is what a browser sends when these are ticked, and those were when the page came.
 func boxes(ticked, were []uuid.UUID) url.Values {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"html"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -30,31 +29,34 @@ func TestMain(m *testing.M) { enginetest.Main(m) }
 // site is the page, served from an empty list of its own.
 type site struct {
 	*httptest.Server
+	dsn     string
 	db      *database
 	sim     *crdbsim.Sim // nil on a real CockroachDB
 	metrics *cockroachdb.Metrics
 	log     *buffer
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T, changes ...func(*cockroachdb.Config)) *site {
 	t.Helper()
 	s := &site{metrics: cockroachdb.NewMetrics(), log: new(buffer)}
-	var dsn string
 	if enginetest.Get(t).IsCockroach() {
-		dsn = enginetest.NewDB(t)
+		s.dsn = enginetest.NewDB(t)
 	} else {
-		s.sim, dsn = enginetest.NewSim(t, crdbsim.Config{})
+		s.sim, s.dsn = enginetest.NewSim(t, crdbsim.Config{})
 	}
 	logger := newLogger(s.log)
-	cfg, err := configure(options{url: dsn}, logger)
+	cfg, err := configure(options{url: s.dsn}, logger)
 	require.NoError(t, err)
 	cfg.Metrics = s.metrics
+	for _, change := range changes {
+		change(cfg)
+	}
 	s.db, err = openConfig(cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.db.close()) })
 	require.NoError(t, s.db.createTable(t.Context()))
-	s.Server = httptest.NewUnstartedServer(newApp(s.db.DB, logger).handler())
-	s.Config.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelWarn)
+	s.Server = httptest.NewUnstartedServer(nil)
+	s.Config = newServer(newApp(s.db.DB, logger).handler(), logger)
 	s.Start()
 	t.Cleanup(s.Close)
 	return s
