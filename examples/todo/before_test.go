@@ -70,3 +70,16 @@ func TestBeforeAndAfter(t *testing.T) {
 		assert.Equal(t, c.done, s.done(t), c.name)
 	}
 }
+
+// TestByDSN is the one line that a program changes.
+func TestByDSN(t *testing.T) {
+	dsn := newSite(t).dsn
+	db, err := gorm.Open(postgres.New(postgres.Config{DriverName: "cockroachdb", DSN: dsn}), &gorm.Config{})
+	require.NoError(t, err)
+	pool, err := db.DB()
+	require.NoError(t, err)
+	defer pool.Close()
+	var n int64
+	require.NoError(t, db.WithContext(t.Context()).Model(&Todo{}).Count(&n).Error)
+	assert.Zero(t, n)
+}

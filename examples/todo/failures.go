@@ -40,7 +40,7 @@ var (
 	}
 	errBusy = &failure{
 		Status: http.StatusServiceUnavailable, Title: "The list can't be reached at the moment",
-		Text: "Nothing was saved. Wait a little, then send it again: reload this page, or go back.",
+		Text: "Nothing was saved. Wait a little, then send it again; reloading this page does that, too.",
 	}
 	errUnclear = &failure{
 		Status: http.StatusServiceUnavailable, Title: "Perhaps it was saved, perhaps not",

@@ -135,19 +135,24 @@ func (a answered) main() string {
 
 // visitor is somebody with a browser of their own.
 type visitor struct {
-	t      *testing.T
-	site   *site
-	client *http.Client
+	t       *testing.T
+	address string
+	client  *http.Client
 }
 
-// visit is somebody who follows redirections.
 func (s *site) visit(t *testing.T) visitor {
+	t.Helper()
+	return newVisit(t, s.URL)
+}
+
+// newVisit is somebody who follows redirections.
+func newVisit(t *testing.T, address string) visitor {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	return visitor{t, s, &http.Client{Jar: jar, Transport: transport}}
+	return visitor{t, address, &http.Client{Jar: jar, Transport: transport}}
 }
 
 func (v visitor) get(path string) answered {
@@ -162,7 +167,7 @@ func (v visitor) post(path string, form url.Values) answered {
 
 func (v visitor) request(method, path string, body io.Reader) *http.Request {
 	v.t.Helper()
-	r, err := http.NewRequestWithContext(context.WithoutCancel(v.t.Context()), method, v.site.URL+path, body)
+	r, err := http.NewRequestWithContext(context.WithoutCancel(v.t.Context()), method, v.address+path, body)
 	require.NoError(v.t, err)
 	if body != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
