@@ -16,7 +16,7 @@ import (
 )
 
 // browserTimeout is for a machine that has much else to do; what hangs, fails.
-const browserTimeout = 2 * time.Minute
+const browserTimeout = 5 * time.Minute
 
 // newBrowser starts a Chromium, which ends with the test and leaves nothing behind. Where there is none the test is skipped, but not in CI.
 func newBrowser(t *testing.T) context.Context {

@@ -8,12 +8,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"regexp"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/crdbsim"
 	"github.com/reprise-go/cockroachdb/internal/engine"
 )
 
@@ -26,10 +28,27 @@ func runDemo(ctx context.Context, o options, stdout, stderr io.Writer) (err erro
 	defer func() { err = errors.Join(err, found.Close()) }()
 	fmt.Fprintln(stdout, "engine:", found.Name())
 	o.url = found.URL()
+	if o.conflicts {
+		if found.IsCockroach() {
+			return errors.New("-conflicts needs PostgreSQL in CockroachDB's place: unset COCKROACH_URL and take cockroach off the PATH")
+		}
+		found.Sim().Inject(everyOther())
+	}
 	if err := runInit(ctx, o, stdout, stderr); err != nil {
 		return err
 	}
 	return runServe(ctx, o, stdout, stderr)
+}
+
+// everyOther has a commit fail with a conflict, and succeed when it is sent again.
+func everyOther() *crdbsim.Fault {
+	conflict := crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")}
+	return &crdbsim.Fault{Pattern: regexp.MustCompile(`^RELEASE`), Times: -1, Do: func(p crdbsim.Point) crdbsim.Action {
+		if p.Match%2 == 1 {
+			return crdbsim.Action{}
+		}
+		return conflict
+	}}
 }
 
 func runInit(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {

@@ -53,9 +53,6 @@ func configure(o options, logger *slog.Logger) (*cockroachdb.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.conflicts {
-		cfg.ConnConfig.RuntimeParams["inject_retry_errors_enabled"] = "on"
-	}
 	if o.wire {
 		cfg.ConnConfig.Tracer = wireLog{logger}
 	}

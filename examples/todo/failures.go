@@ -55,6 +55,9 @@ var (
 // explain is what to tell of an error. What must be looked into, and what the error says itself, goes to the log.
 func (a *app) explain(r *http.Request, err error) *failure {
 	known := classify(err)
+	if known == errUnforeseen && r.Context().Err() != nil {
+		known = errBusy // GORM keeps no more than the text of an error that a second one follows
+	}
 	if known.Status < http.StatusInternalServerError {
 		return known
 	}

@@ -43,7 +43,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8080", "where the page is served")
 	f.StringVar(&o.metrics, "metrics", "", "serve Prometheus metrics too, on an address such as 127.0.0.1:2112")
 	f.BoolVar(&o.wire, "wire", false, "log each statement that goes to the server")
-	f.BoolVar(&o.conflicts, "conflicts", false, "have the server make each transaction lose three conflicts")
+	f.BoolVar(&o.conflicts, "conflicts", false, "demo, where PostgreSQL stands in for CockroachDB: have each transaction lose a conflict")
 
 	name := ""
 	if len(args) > 0 && commands[args[0]] != nil {
@@ -69,6 +69,8 @@ func (o options) check(command string, rest []string) error {
 		return fmt.Errorf("which command? Begin with: todo demo")
 	case len(rest) > 0:
 		return fmt.Errorf("%q is too much: behind the command there are flags only", rest[0])
+	case command != "demo" && o.conflicts:
+		return fmt.Errorf("-conflicts is for demo")
 	case command != "demo" && o.url == "":
 		return fmt.Errorf("%s needs a database: give its -url, or set COCKROACH_URL; or let todo demo start one", command)
 	}
