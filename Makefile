@@ -100,10 +100,15 @@ bench: engine ## the driver's benchmarks and the workloads against its peers, su
 	cd bench && go run ./statement | tee $(BENCH_OUT)/statement.txt
 	@if grep -q ^BenchmarkContention $(BENCH_OUT)/*.txt; then cd bench && go run ./report $(BENCH_OUT)/contention-*.txt; fi
 
+.PHONY: sweep
+sweep: engine ## the retry policy's knobs over workloads that contend, a crowd on one row, two pools (SWEEP_TIME=5s)
+	bench/sweep
+
 .PHONY: performance
-performance: ## the tables and the chart of docs/performance.md and README.md, from the output saved in docs/performance
+performance: ## the tables and pictures of docs/performance.md, docs/tuning-measurements.md and README.md, from the output saved in docs/performance
 	cd bench && go run ./report --doc ../docs/performance.md --summary ../README.md \
 		--chart ../docs/performance.svg ../docs/performance/contention-*.txt
+	cd bench && go run ./report --policy ../docs/tuning-measurements.md --curves ../docs/policy.svg ../docs/performance/policy.txt
 
 # go test fuzzes one target at a time.
 FUZZ_TIME ?= 30s

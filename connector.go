@@ -59,15 +59,15 @@ type Config struct {
 	// one of the statement, as the tracer has made it, if there is one; in Commit it is BeginTx's.
 	//
 	// It is called on the goroutine that runs the statement. It may block, and use the *sql.DB as anybody may, but the
-	// transaction waits for it, holding its connection, its locks and the retry lane. It must not use the transaction, nor
+	// transaction waits for it, holding its connection, its locks and its place in the retry lane. It must not use the transaction, nor
 	// a *sql.Conn that this runs on: that would wait for itself. Its time counts towards RetryPolicy.MaxElapsed; an attempt
 	// that it has been told of begins in any case, unless its context is done. If it panics, that is logged by [slog]'s
 	// default logger, with the stack, and the transaction goes on.
 	OnRetry func(context.Context, RetryEvent)
 
 	// OnRetried, if set, is called once at the end of each transaction, or statement outside of one, that OnRetry was called
-	// for, or would have been if it had not been given up before. The context is BeginTx's, or the statement's. Locks and the
-	// retry lane are free by then; the connection is not yet. What is said of OnRetry holds otherwise. A transaction that is rolled back because
+	// for, or would have been if it had not been given up before. The context is BeginTx's, or the statement's. Its locks
+	// and its place in the retry lane are free by then; the connection is not yet. What is said of OnRetry holds otherwise. A transaction that is rolled back because
 	// its context is done ends on a goroutine of database/sql's.
 	OnRetried func(context.Context, RetryEvent)
 

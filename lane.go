@@ -30,13 +30,13 @@ type pass struct {
 	turn  chan struct{} // closed when it gets its place; nil if it did not have to wait
 }
 
-func newLane() *lane { return &lane{width: laneWidth{places: 1, most: widest}} }
+func newLane() *lane { return &lane{width: laneWidth{most: widest}} }
 
 // tryEnter enters the lane if there is a place, and returns nil if there is none.
 func (l *lane) tryEnter() *pass {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.width.allows(len(l.holders)) {
+	if len(l.holders) >= l.width.places() {
 		return nil
 	}
 	p := &pass{lane: l}
@@ -168,7 +168,7 @@ func (l *lane) give(p *pass) {
 
 // advance gives the places that there are to the first in the queue. The caller holds mu.
 func (l *lane) advance() {
-	for len(l.queue) > 0 && l.width.allows(len(l.holders)) {
+	for len(l.queue) > 0 && len(l.holders) < l.width.places() {
 		first := l.queue[0]
 		l.drop(first)
 		l.give(first)

@@ -26,29 +26,28 @@ func crowd(w *laneWidth, rounds, wins int, cost time.Duration) {
 
 func TestLaneWidthAtFirst(t *testing.T) {
 	w := newWidth()
-	assert.True(t, w.allows(0))
-	assert.False(t, w.allows(1))
+	assert.Equal(t, 1, w.places())
 }
 
 func TestLaneWidthFollowsTheTime(t *testing.T) {
 	for name, c := range map[string]struct {
 		wins     int
 		cost     time.Duration
-		min, max float64
+		min, max int
 	}{
-		"nobody loses":                        {10, 0, widest, widest},
-		"one in ten loses, as cheaply":        {10, time.Millisecond, widest - 1, widest},
-		"one in ten loses, a deadlock":        {10, 50 * time.Millisecond, 1, 6},
-		"one in three loses, as cheaply":      {2, time.Millisecond, widest - 1, widest},
-		"one in three loses, at three times":  {2, 3 * time.Millisecond, 1, 2},
-		"two in three lose":                   {1, 2 * time.Millisecond, 1, 2},
-		"one in a thousand, a short deadlock": {1000, 50 * time.Millisecond, 1, widest},
+		"nobody loses":                       {10, 0, widest, widest},
+		"one in ten loses, as cheaply":       {10, time.Millisecond, widest - 1, widest},
+		"one in ten loses, a deadlock":       {10, 50 * time.Millisecond, 1, 1},
+		"one in a hundred, a long deadlock":  {100, 500 * time.Millisecond, 1, 1}, // 250 of them count
+		"one in three loses, as cheaply":     {2, time.Millisecond, widest - 1, widest},
+		"one in three loses, at three times": {2, 3 * time.Millisecond, 1, 1},
+		"two in three lose":                  {1, 2 * time.Millisecond, 1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWidth()
 			crowd(&w, 3000/c.wins, c.wins, c.cost)
-			assert.GreaterOrEqual(t, w.places, c.min)
-			assert.LessOrEqual(t, w.places, c.max)
+			assert.GreaterOrEqual(t, w.places(), c.min)
+			assert.LessOrEqual(t, w.places(), c.max)
 		})
 	}
 }
@@ -58,27 +57,41 @@ func TestLaneWidthDoesNotGrowWhileNobodyWaits(t *testing.T) {
 	for range 1000 {
 		w.win(time.Millisecond, false)
 	}
-	assert.Equal(t, 1.0, w.places)
+	assert.Equal(t, 1, w.places())
+
+	w.lose(10 * time.Millisecond)
+	for range 20 {
+		w.win(time.Millisecond, false)
+	}
+	assert.Zero(t, w.account, "but a debt is paid")
 }
 
-// What was learnt on a good day is forgotten on a bad one, within some tens of attempts; and the other way round.
-func TestLaneWidthForgets(t *testing.T) {
+// After a fight the lane is narrow for as long as the fight has cost, and no longer than mostDebt.
+func TestLaneWidthPaysForAFight(t *testing.T) {
 	w := newWidth()
-	for range 3 {
-		crowd(&w, 80, 1, 0)
-		assert.EqualValues(t, widest, w.places)
-		crowd(&w, 60, 1, 4*time.Millisecond)
-		assert.Equal(t, 1.0, w.places)
-	}
+	crowd(&w, 40, 1, 0)
+	assert.Equal(t, widest, w.places())
+	w.lose(115 * time.Millisecond)
+	crowd(&w, 100, 1, 0)
+	assert.Equal(t, 1, w.places())
+	crowd(&w, 5, 1, 0)
+	assert.Equal(t, 6, w.places())
+
+	crowd(&w, 10, 0, time.Hour)
+	crowd(&w, int(mostDebt/time.Millisecond), 1, 0)
+	assert.Equal(t, 1, w.places())
+	crowd(&w, 20, 1, 0)
+	assert.Equal(t, widest, w.places())
 }
 
 // An attempt may take an hour because the application does: that does not decide for all that come after it.
 func TestLaneWidthOfALongAttempt(t *testing.T) {
 	w := newWidth()
 	w.lose(time.Hour)
+	assert.Equal(t, -mostDebt, w.account)
 	w.win(time.Hour, true)
+	assert.Equal(t, longAttempt-mostDebt, w.account)
 	assert.Equal(t, longAttempt, w.typical)
-	assert.Equal(t, 1+growth, w.places)
 	crowd(&w, 200, 1, 0)
 	assert.Less(t, w.typical, 2*time.Millisecond)
 }
@@ -86,9 +99,11 @@ func TestLaneWidthOfALongAttempt(t *testing.T) {
 // A clock that does not move is no reason to divide by zero.
 func TestLaneWidthOfNoTime(t *testing.T) {
 	w := newWidth()
-	w.win(0, true)
+	for range 100 {
+		w.win(0, true)
+	}
 	w.lose(0)
-	assert.Equal(t, 1.0, w.places)
+	assert.Equal(t, widest, w.places())
 }
 
 // The queue moves up when the lane has become wider, and nobody is put out when it becomes narrower.
@@ -104,7 +119,7 @@ func TestLaneWidensForTheQueue(t *testing.T) {
 		assert.True(t, passes[1].holds())
 		time.Sleep(time.Millisecond)
 		passes[1].leave()
-		l.width.places = 2
+		l.width.account = l.width.typical
 		passes = append(passes, l.join())
 		assert.True(t, passes[2].holds())
 		assert.True(t, passes[3].holds())
@@ -114,7 +129,7 @@ func TestLaneWidensForTheQueue(t *testing.T) {
 
 		time.Sleep(time.Second)
 		passes[3].lost() // a thousand times as long as those before
-		assert.EqualValues(t, 1, l.width.places)
+		assert.Equal(t, 1, l.width.places())
 		assert.True(t, passes[3].holds(), "nobody is put out")
 		passes[3].leave()
 		assert.False(t, passes[4].holds(), "there is a place for one only, and it is taken")
@@ -132,7 +147,7 @@ func TestLaneLostWithoutAPlace(t *testing.T) {
 	waiter.lost()
 	held.leave()
 	held.lost()
-	assert.Equal(t, 1.0, l.width.places)
+	assert.Equal(t, 1, l.width.places())
 	assert.True(t, waiter.holds())
 }
 

@@ -3,6 +3,7 @@ package cockroachdb_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -166,6 +167,12 @@ var parityScenes = []scene{
 		say("%s", explain(err))
 		say("next %t, close %s", rows.Next(), explain(rows.Close()))
 	}},
+	{"scan into nothing", func(ctx context.Context, q parityQuerier, say func(string, ...any)) {
+		var none *int
+		for _, dest := range []any{nil, 7, none, refusing{}, struct{}{}} {
+			say("%T: %s", dest, explain(q.QueryRowContext(ctx, "SELECT 1 AS n").Scan(dest)))
+		}
+	}},
 	{"next result set", func(ctx context.Context, q parityQuerier, say func(string, ...any)) {
 		rows, err := q.QueryContext(ctx, "SELECT 1")
 		say("%s, more sets: %t", explain(err), rows.NextResultSet())
@@ -205,3 +212,8 @@ var parityScenes = []scene{
 		_ = rows.Close()
 	}},
 }
+
+// refusing is a sql.Scanner that wants nothing.
+type refusing struct{}
+
+func (refusing) Scan(any) error { return errors.New("not that") }

@@ -150,6 +150,8 @@ func TestParityWithPgx(t *testing.T) {
 	dsn := enginetest.NewDB(t)
 	admin := open(t, dsn)
 	mustExec(t, admin, "CREATE TYPE mood AS ENUM ('sad', 'happy')")
+	mustExec(t, admin, "CREATE DOMAIN small AS INT CHECK (VALUE < 10)")
+	mustExec(t, admin, "CREATE TYPE pair AS (a INT, b TEXT)")
 	mustExec(t, admin, "CREATE TABLE parity (id INT PRIMARY KEY, name VARCHAR(20) NOT NULL, amount NUMERIC(10, 2))")
 	scenes := slices.Concat(parityScenes, valueScenes())
 	for _, mode := range parityModes {
@@ -213,7 +215,7 @@ func performInPeace(t *testing.T, admin, db *sql.DB, sc scene, inside bool) []st
 func perform(t *testing.T, db *sql.DB, sc scene, inside bool) (transcript []string) {
 	t.Helper()
 	before := parityPID(t, db)
-	say := func(format string, args ...any) { transcript = append(transcript, fmt.Sprintf(format, args...)) }
+	say := transcribe(&transcript)
 	if inside {
 		tx, err := db.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
@@ -227,6 +229,10 @@ func perform(t *testing.T, db *sql.DB, sc scene, inside bool) (transcript []stri
 	say("the same connection afterwards: %t", before == parityPID(t, db))
 	say("the table afterwards: %v", parityTable(t, db))
 	return transcript
+}
+
+func transcribe(transcript *[]string) func(string, ...any) {
+	return func(format string, args ...any) { *transcript = append(*transcript, fmt.Sprintf(format, args...)) }
 }
 
 func parityPID(t *testing.T, db *sql.DB) (pid int) {

@@ -89,8 +89,18 @@ func (t *tx) outcomeOfReplay(err, conflict error) error {
 	return diverged
 }
 
-// nextAttempt decides whether there is to be another attempt, waits if it must, and sets the opening.
+// nextAttempt begins another attempt, if there is to be one.
 func (t *tx) nextAttempt(ctx context.Context, conflict error, at strike) error {
+	before := t.waited
+	if err := t.takeTurn(ctx, conflict, at); err != nil {
+		return err
+	}
+	t.newAttempt(ctx, t.reason, at, t.waited-before, conflict)
+	return nil
+}
+
+// takeTurn decides whether there is to be another attempt, waits if it must, and sets the opening.
+func (t *tx) takeTurn(ctx context.Context, conflict error, at strike) error {
 	defer t.pass.lost() // behind the wait: it belongs to what the conflict has cost
 	t.conflict, t.reason, t.struck = conflict, reasonOf(conflict), at
 	if t.cause != "" {
@@ -102,12 +112,7 @@ func (t *tx) nextAttempt(ctx context.Context, conflict error, at strike) error {
 	if err := firstErr(ctx, t.ctx); err != nil {
 		return err
 	}
-	before := t.waited
-	if err := t.queue(ctx); err != nil {
-		return err
-	}
-	t.newAttempt(ctx, t.reason, at, t.waited-before, conflict)
-	return nil
+	return t.queue(ctx)
 }
 
 // spent says which bound is reached; "" if none.

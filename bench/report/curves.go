@@ -41,7 +41,7 @@ func (all *sweeps) panel(knob string) (*plot.Plot, error) {
 	values := all.list("Policy", "value", "knob", knob)
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text = knob, "value"
-	p.Y.Label.Text = fmt.Sprintf("commits/s, as a multiple of those at %s", values[0])
+	p.Y.Label.Text = fmt.Sprintf("commits/s (1: at %s)", values[0])
 	p.BackgroundColor = color.White
 	p.NominalX(values...)
 	p.Add(plotter.NewGrid())
