@@ -9,7 +9,8 @@ TESTED  := $(filter-out ./tools/%,$(MODULES))
 # The next Go, which must work as well as the oldest that go.mod allows. It comes through the module proxy.
 NEXT_GO := go1.27.3
 
-TEST_FLAGS ?= -race -shuffle=on -timeout=10m
+# In CI the pictures that tests take are kept, in _artifacts folders.
+TEST_FLAGS ?= -race -shuffle=on -timeout=10m $(if $(CI),-artifacts)
 GOLANGCI   := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 ACTIONLINT := go tool -modfile=$(CURDIR)/tools/actionlint/go.mod actionlint
 
@@ -34,8 +35,17 @@ prometheus:
 demo: engine ## the bank, through pgx and through this driver (DEMO_FLAGS='-duration 10s -workers 32 -metrics :2112')
 	cd examples && go run ./bank $(DEMO_FLAGS)
 
+.PHONY: todo
+todo: engine ## a list of things to do as a web page, on http://localhost:8080 (TODO_FLAGS='-conflicts -wire')
+	cd examples && go run ./todo demo $(TODO_FLAGS)
+
+# Without a browser the tests that need one are skipped. In CI they fail.
+.PHONY: browser
+browser:
+	@./tools/install-chromium || echo "there is no Chromium, and it can't be installed from here: some tests will be skipped" >&2
+
 .PHONY: test
-test: engine prometheus compiler test-go test-next ## every test of every module, and the driver's on the next Go too
+test: engine prometheus browser compiler test-go test-next ## every test of every module, and the driver's on the next Go too
 
 .PHONY: test-go
 test-go:
