@@ -46,7 +46,7 @@ func newBrowser(t *testing.T) context.Context {
 // newProfile is a folder that goes when the last of the browser's processes has.
 func newProfile(t *testing.T) string {
 	t.Helper()
-	profile, err := os.MkdirTemp("", "todo-chromium-")
+	profile, err := os.MkdirTemp("", "todo-chromium-") //nolint:usetesting // t.TempDir does not wait for the processes
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		gone := func() bool { return !inUse(profile) && os.RemoveAll(profile) == nil }

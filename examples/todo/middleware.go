@@ -42,9 +42,9 @@ func bounded(next http.Handler) http.Handler {
 func (a *app) recovering(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
-			switch reason := recover(); {
-			case reason == nil:
-			case reason == http.ErrAbortHandler: //nolint:errorlint // the value itself is what net/http looks for
+			switch reason := recover(); reason {
+			case nil:
+			case http.ErrAbortHandler:
 				panic(reason)
 			default:
 				a.logger.ErrorContext(r.Context(), "panic", "id", requestID(r.Context()), "reason", reason, "stack", string(debug.Stack()))

@@ -43,6 +43,6 @@ func serve(ctx context.Context, listener net.Listener, server *http.Server) erro
 	if err != nil {
 		err = errors.Join(err, server.Close())
 	}
-	<-served // ErrServerClosed
+	<-served //nolint:errcheck // ErrServerClosed
 	return err
 }
