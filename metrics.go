@@ -101,8 +101,8 @@ const (
 
 // NewMetrics returns Metrics of its own, registered nowhere.
 func NewMetrics() *Metrics {
-	// Classic buckets from 1 ms, doubling, to 2.048 s: from a commit without conflict to a wait in line.
-	seconds := prometheus.ExponentialBuckets(0.001, 2, 12)
+	// Classic buckets from 1 ms, doubling, to 16.384 s: from a commit without conflict to the longest of waits in line and its retries.
+	seconds := prometheus.ExponentialBuckets(0.001, 2, 15)
 	return &Metrics{
 		transactions: counterVec("transactions_total",
 			"Number of transactions that ended, by how they ended.", "outcome"),

@@ -131,7 +131,7 @@ func TestMetricsHistogramsAreClassicAndNative(t *testing.T) {
 		return list
 	}
 	assert.Equal(t, []float64{1, 2, 3, 5, 10, 20}, bounds("cockroachdb_transaction_attempts"))
-	milliseconds := []float64{.001, .002, .004, .008, .016, .032, .064, .128, .256, .512, 1.024, 2.048}
+	milliseconds := []float64{.001, .002, .004, .008, .016, .032, .064, .128, .256, .512, 1.024, 2.048, 4.096, 8.192, 16.384}
 	assert.InDeltaSlice(t, milliseconds, bounds("cockroachdb_transaction_duration_seconds"), 1e-9)
 	assert.InDeltaSlice(t, milliseconds, bounds("cockroachdb_replay_duration_seconds"), 1e-9)
 	attempts := got["cockroachdb_transaction_attempts"].GetMetric()[0].GetHistogram()
