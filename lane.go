@@ -119,6 +119,14 @@ func (p *pass) holds() bool {
 	return p.among(func(l *lane) bool { return slices.Contains(l.holders, p) })
 }
 
+// tripTook says how long the server took to answer a message that gave it next to nothing to do.
+func (l *lane) tripTook(took time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.width.tripTook(took)
+	l.advance()
+}
+
 // leads reports whether the pass has been in the lane for longer than any other.
 func (p *pass) leads() bool {
 	return p.among(func(l *lane) bool { return len(l.holders) > 0 && l.holders[0] == p })

@@ -182,3 +182,43 @@ func TestLaneOfAnyWidth(t *testing.T) {
 	assert.Zero(t, l.waiting())
 	assert.Empty(t, l.holders)
 }
+
+// There is a place for each millisecond of the network's, and what the account has comes on top.
+func TestLaneWidthFollowsTheNetwork(t *testing.T) {
+	for trip, places := range map[time.Duration]int{
+		0: 1, 300 * time.Microsecond: 1, 1900 * time.Microsecond: 1, 2400 * time.Microsecond: 2, 11 * time.Millisecond: 11, time.Second: widest,
+	} {
+		w := newWidth()
+		w.tripTook(trip)
+		assert.Equal(t, places, w.places(), trip)
+		crowd(&w, 2, 1, 0)
+		assert.Equal(t, min(widest, places+2), w.places(), trip)
+		crowd(&w, 1, 0, time.Hour)
+		assert.Equal(t, places, w.places(), "%s: the network is no slower for a fight", trip)
+	}
+}
+
+// A message that waited behind others says nothing about the network; that it has become slower is found out all the same.
+func TestLaneWidthGoesByTheQuickestTrips(t *testing.T) {
+	w := newWidth()
+	w.tripTook(time.Second)
+	w.tripTook(1500 * time.Microsecond)
+	w.tripTook(time.Second)
+	w.tripTook(1500 * time.Microsecond)
+	assert.Equal(t, 1, w.places())
+	for range 3 * lateTrips {
+		w.tripTook(11 * time.Millisecond)
+	}
+	assert.Equal(t, 11, w.places())
+	w.tripTook(100 * time.Microsecond)
+	assert.Equal(t, 1, w.places())
+}
+
+func TestLaneWidensWhenTheNetworkIsKnown(t *testing.T) {
+	l := newLane()
+	holder, waiter, last := l.join(), l.join(), l.join()
+	l.tripTook(2 * time.Millisecond)
+	assert.True(t, holder.holds())
+	assert.True(t, waiter.holds())
+	assert.False(t, last.holds())
+}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -59,6 +60,7 @@ type difference struct {
 	where      string // matches "scene, mode, outside" or "scene, mode, inside"
 	pgx, ours  string
 	why        string
+	readme     string // how README.md has it
 	seenOnce   sync.Once
 	seen       bool
 	rWhere     *regexp.Regexp
@@ -70,59 +72,69 @@ var parityDifferences = []*difference{
 	{
 		where: ".*",
 		pgx:   `(.*)\*pgconn\.PrepareError: (.*)`, ours: `(.*)\*pgconn\.PgError: (.*)`,
-		why: "a failed Prepare is the bare *pgconn.PgError, as every error of a statement: ORMs assert its type",
+		why:    "a failed Prepare is the bare *pgconn.PgError, as every error of a statement: ORMs assert its type",
+		readme: "A statement that fails while it is being prepared gives the bare `*pgconn.PgError`",
 	},
 	{
-		where: ".*, simple_protocol, .*|empty query with an argument, .*",
-		pgx:   `(query|exec): \*errors.errorString: (?:unused argument: \d|insufficient arguments)`,
-		ours:  `(query|exec): \*errors.errorString: cockroachdb: (?:argument \$\d is not used by the statement|no argument for parameter \$\d: there are \d arguments)`,
-		why:   "texts that say which argument, counted as in SQL",
+		where:  ".*, simple_protocol, .*|empty query with an argument, .*",
+		pgx:    `(query|exec): \*errors.errorString: (?:unused argument: \d|insufficient arguments)`,
+		ours:   `(query|exec): \*errors.errorString: cockroachdb: (?:argument \$\d is not used by the statement|no argument for parameter \$\d: there are \d arguments)`,
+		why:    "texts that say which argument, counted as in SQL",
+		readme: "An argument too few or too many is an error that says which one, counted as in SQL.",
 	},
 	{
-		where: ".*",
-		pgx:   `(.*: )\*fmt\.wrapError: (?:failed to encode args\[\d\]: )?unable to encode .*`,
-		ours:  `(.*: )\*cockroachdb\.quietError: cockroachdb: argument \$\d, a .*, can't be encoded as .*`,
-		why:   "pgx's text quotes the argument, which may be a secret",
+		where:  ".*",
+		pgx:    `(.*: )\*fmt\.wrapError: (?:failed to encode args\[\d\]: )?unable to encode .*`,
+		ours:   `(.*: )\*cockroachdb\.quietError: cockroachdb: argument \$\d, a .*, can't be encoded as .*`,
+		why:    "pgx's text quotes the argument, which may be a secret",
+		readme: "An argument that can't be encoded is an error that names its number and its types. pgx's quotes the argument.",
 	},
 	{
 		where: "no arguments in exec, .*, inside",
 		pgx:   `exec: (\*pgconn.PgError: ERROR: ).*42P02\)`, ours: `exec: (\*pgconn.PgError: ERROR: ).*08P01\)`,
-		why: "an Exec without arguments goes by the extended protocol inside a transaction, where it shares a round trip",
+		why:    "an Exec without arguments goes by the extended protocol inside a transaction, where it shares a round trip",
+		readme: "An `Exec` without arguments goes by the extended protocol inside a transaction",
 	},
 	{
-		where: "context .*, inside",
-		pgx:   "(the transaction afterwards): .*: driver: bad connection",
-		ours:  "(the transaction afterwards): .*: (?:timeout: context deadline exceeded|context canceled)",
-		why:   "the transaction is lost with its connection, and goes on saying why; another connection could not help",
+		where:  "context .*, inside",
+		pgx:    "(the transaction afterwards): .*: driver: bad connection",
+		ours:   "(the transaction afterwards): .*: (?:timeout: context deadline exceeded|context canceled)",
+		why:    "the transaction is lost with its connection, and goes on saying why; another connection could not help",
+		readme: "A transaction whose statement was cut off by its context is lost with its connection; what follows in it, and `Commit`, say so.",
 	},
 	{
-		where: "context .*, inside",
-		pgx:   "(the commit): .*: (?:failed to deallocate cached statement\\(s\\): )?conn closed",
-		ours:  "(the commit): .*: (?:timeout: context deadline exceeded|context canceled)",
-		why:   "as above",
+		where:  "context .*, inside",
+		pgx:    "(the commit): .*: (?:failed to deallocate cached statement\\(s\\): )?conn closed",
+		ours:   "(the commit): .*: (?:timeout: context deadline exceeded|context canceled)",
+		why:    "as above",
+		readme: "A transaction whose statement was cut off by its context is lost with its connection; what follows in it, and `Commit`, say so.",
 	},
 	{
-		where: "rows still open, .*, inside",
-		pgx:   ".*: (?:driver: bad connection|conn busy)",
-		ours:  ".*: cockroachdb: the rows of an earlier query are still open on this connection.*",
-		why:   "another connection could not help; what is wrong is said",
+		where:  "rows still open, .*, inside",
+		pgx:    ".*: (?:driver: bad connection|conn busy)",
+		ours:   ".*: cockroachdb: the rows of an earlier query are still open on this connection.*",
+		why:    "another connection could not help; what is wrong is said",
+		readme: "A second statement while rows are still open on the connection is a clear error, and the transaction goes on.",
 	},
 	{
 		where: "rows still open, .*, inside",
 		pgx:   "next false, close ok|the .*", ours: "next true, close ok|the transaction afterwards: ok|the commit: ok|the same connection afterwards: true|the table afterwards: .*",
-		why: "and nothing is lost, where pgx's stdlib loses the transaction",
+		why:    "and nothing is lost, where pgx's stdlib loses the transaction",
+		readme: "A second statement while rows are still open on the connection is a clear error, and the transaction goes on.",
 	},
 	{
-		where: "NUL(?: in exec)?, simple_protocol, .*",
-		pgx:   `(query|exec): \*pgconn.PgError: ERROR: unterminated quoted string.*`,
-		ours:  `(query|exec): \*errors.errorString: cockroachdb: argument \$1 holds a NUL character.*`,
-		why:   "CockroachDB ignores what follows a NUL in a statement's text: that must not be sent",
+		where:  "NUL(?: in exec)?, simple_protocol, .*",
+		pgx:    `(query|exec): \*pgconn.PgError: ERROR: unterminated quoted string.*`,
+		ours:   `(query|exec): \*errors.errorString: cockroachdb: argument \$1 holds a NUL character.*`,
+		why:    "CockroachDB ignores what follows a NUL in a statement's text: that must not be sent",
+		readme: "a NUL character in an argument",
 	},
 	{
-		where: "NUL(?: in exec)?, simple_protocol, inside",
-		pgx:   "(the transaction afterwards: ).*25P02.*|(the commit: ).*commit unexpectedly.*|(the table afterwards: ).*",
-		ours:  "(the transaction afterwards: )ok|(the commit: )ok|(the table afterwards: ).*",
-		why:   "as above",
+		where:  "NUL(?: in exec)?, simple_protocol, inside",
+		pgx:    "(the transaction afterwards: ).*25P02.*|(the commit: ).*commit unexpectedly.*|(the table afterwards: ).*",
+		ours:   "(the transaction afterwards: )ok|(the commit: )ok|(the table afterwards: ).*",
+		why:    "as above",
+		readme: "a NUL character in an argument",
 	},
 }
 
@@ -174,8 +186,11 @@ func TestParityWithPgx(t *testing.T) {
 			}
 		})
 	}
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
 	for _, d := range parityDifferences {
 		assert.True(t, d.seen, "not a difference any more: %s: %s: %s", d.where, d.ours, d.why)
+		assert.Contains(t, string(readme), d.readme)
 	}
 }
 

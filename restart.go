@@ -191,12 +191,14 @@ func (t *tx) stepBack(ctx context.Context) error {
 	if !t.explicit || t.c.pg.TxStatus() == statusIdle {
 		return nil
 	}
+	sent := time.Now()
 	if _, err := t.c.control(ctx, sqlRollback); err != nil {
 		if err, unsent := asUnsent(err); unsent && !t.c.pg.IsClosed() {
 			return err
 		}
 		return t.lose(err, "")
 	}
+	t.c.connector.lane.tripTook(time.Since(sent))
 	return nil
 }
 
