@@ -103,6 +103,27 @@ func TestLaneIsFirstComeFirstServed(t *testing.T) {
 	})
 }
 
+// A transaction that loses while another is in the lane rolls back, and that tells how slow the network is: three milliseconds, so
+// that there are places for three.
+func TestLaneIsAsWideAsTheNetworkIsSlow(t *testing.T) {
+	t.Parallel()
+	const trip = 3 * time.Millisecond
+	inBubble(t, script{"ROLLBACK": {{Delay: trip}}}, func(t *testing.T, r *rig) {
+		first := r.holdLane(t)
+		before := time.Now()
+		second := r.begin(t, t.Context())
+		require.NoError(t, execAll(second, "UPDATE hold 2"))
+		assert.Equal(t, trip, time.Since(before), "no wait but for the answer to ROLLBACK")
+		third := r.begin(t, t.Context())
+		require.NoError(t, execAll(third, "UPDATE hold 3"))
+		assert.Equal(t, trip, time.Since(before), "there was a place at once, and so not even a ROLLBACK")
+		for _, tx := range []*sql.Tx{first, second, third} {
+			require.NoError(t, tx.Commit())
+		}
+		r.usable(t)
+	})
+}
+
 func unixMillis(times []time.Time) (ms []int64) {
 	for _, at := range times {
 		ms = append(ms, at.UnixMilli())
