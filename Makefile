@@ -10,7 +10,7 @@ TESTED  := $(filter-out ./tools/%,$(MODULES))
 NEXT_GO := go1.27.3
 
 # In CI the pictures that tests take are kept, in _artifacts folders.
-TEST_FLAGS ?= -race -shuffle=on -timeout=10m $(if $(CI),-artifacts)
+TEST_FLAGS ?= -race -shuffle=on -timeout=20m $(if $(CI),-artifacts)
 GOLANGCI   := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 ACTIONLINT := go tool -modfile=$(CURDIR)/tools/actionlint/go.mod actionlint
 
