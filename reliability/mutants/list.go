@@ -83,26 +83,26 @@ var All = []Mutant{
 	},
 	{
 		Name: "what ran inside a savepoint that was rolled back is not replayed", File: "history.go",
-		Old:   "	r := t.history.room.record()\n	r.statement = *s\n",
-		New:   "	for n := len(t.history.records) - 1; s.sql == \"ROLLBACK TO SAVEPOINT s\" && n >= 0 && t.history.records[n].sql != \"SAVEPOINT s\"; n-- {\n		t.unrecord(t.history.records[n])\n	}\n	r := t.history.room.record()\n	r.statement = *s\n",
+		Old:   "	r := t.history.room.record()\n	r.statement, r.is = *s, is\n",
+		New:   "	for n := len(t.history.records) - 1; s.sql == \"ROLLBACK TO SAVEPOINT s\" && n >= 0 && t.history.records[n].sql != \"SAVEPOINT s\"; n-- {\n		t.unrecord(t.history.records[n])\n	}\n	r := t.history.room.record()\n	r.statement, r.is = *s, is\n",
 		Finds: []history.Class{history.LostUpdate},
 	},
 	{
 		Name: "what ran before a savepoint that was rolled back is not replayed", File: "history.go",
-		Old:   "	r := t.history.room.record()\n	r.statement = *s\n",
-		New:   "	for n := 1; s.sql == \"ROLLBACK TO SAVEPOINT s\" && n < len(t.history.records); n++ {\n		if t.history.records[n].sql == \"SAVEPOINT s\" {\n			t.history.records = append(t.history.records[:n-1:n-1], t.history.records[n:]...)\n		}\n	}\n	r := t.history.room.record()\n	r.statement = *s\n",
+		Old:   "	r := t.history.room.record()\n	r.statement, r.is = *s, is\n",
+		New:   "	for n := 1; s.sql == \"ROLLBACK TO SAVEPOINT s\" && n < len(t.history.records); n++ {\n		if t.history.records[n].sql == \"SAVEPOINT s\" {\n			t.history.records = append(t.history.records[:n-1:n-1], t.history.records[n:]...)\n		}\n	}\n	r := t.history.room.record()\n	r.statement, r.is = *s, is\n",
 		Finds: []history.Class{history.LostWrite},
 	},
 	{
 		Name: "a rollback to a savepoint is not replayed", File: "history.go",
-		Old:   "	r := t.history.room.record()\n	r.statement = *s\n",
-		New:   "	r := t.history.room.record()\n	r.statement = *s\n	if s.sql == \"ROLLBACK TO SAVEPOINT s\" {\n		return r\n	}\n",
+		Old:   "	r := t.history.room.record()\n	r.statement, r.is = *s, is\n",
+		New:   "	r := t.history.room.record()\n	r.statement, r.is = *s, is\n	if s.sql == \"ROLLBACK TO SAVEPOINT s\" {\n		return r\n	}\n",
 		Finds: []history.Class{history.DirtyRead},
 	},
 	{
 		Name: "RunTx keeps on record what fn did when it was called before", File: "runtx.go",
-		Old:   "	t.forget()\n	t.state, t.outcome, t.failure, t.cause = txLive",
-		New:   "	t.state, t.outcome, t.failure, t.cause = txLive",
+		Old:   "	t.forget()\n	t.ran = 0\n",
+		New:   "	t.ran = 0\n",
 		Finds: []history.Class{history.DirtyRead},
 	},
 
@@ -121,8 +121,8 @@ var All = []Mutant{
 	},
 	{
 		Name: "a commit that lost is replayed without what ran before it", File: "commit.go",
-		Old:   "		if _, err := t.restart(ctx, err, placeCommit, nil); err != nil {\n",
-		New:   "		t.history.clear()\n		if _, err := t.restart(ctx, err, placeCommit, nil); err != nil {\n",
+		Old:   "		if _, err := t.restart(ctx, err, strike{at: placeCommit}, nil); err != nil {\n",
+		New:   "		t.history.clear()\n		if _, err := t.restart(ctx, err, strike{at: placeCommit}, nil); err != nil {\n",
 		Finds: []history.Class{history.PhantomCommit},
 	},
 	{
