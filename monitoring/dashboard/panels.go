@@ -75,5 +75,5 @@ var retriesPerTransaction = fmt.Sprintf("(%[1]s - %[2]s) / %[2]s",
 
 // duringRange is how much a counter has grown in all that the dashboard shows.
 func duringRange(metric string, matchers ...string) string {
-	return "sum(increase(" + of(metric, matchers...) + "[$__range]))"
+	return sum("", "increase("+of(metric, matchers...)+"[$__range])")
 }

@@ -51,7 +51,7 @@ var rows = []row{
 		{
 			title: "Attempts per transaction", kind: heat, unit: number, axis: "attempts, at most",
 			means:   "How many attempts transactions took, the first included. All in the lowest row: no conflicts. The higher the dark cells, the longer the unlucky ones of your users wait.",
-			queries: []query{{"{{le}}", "sum by (le) (increase(" + of("cockroachdb_transaction_attempts_bucket") + "[$__rate_interval]))"}},
+			queries: []query{{"{{le}}", sum("le", "increase("+of("cockroachdb_transaction_attempts_bucket")+"[$__rate_interval])")}},
 		},
 		{
 			title: "Transactions that needed a retry", unit: share, axis: "share of transactions",

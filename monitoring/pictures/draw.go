@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"image/color"
 	"math"
@@ -114,7 +115,7 @@ func (o observed) addLines(p *plot.Plot, legend *plot.Legend) error {
 	inSeconds := o.FieldConfig.Defaults.Unit == "s"
 	drawn := 0
 	for i, answer := range o.answers {
-		slices.SortFunc(answer, func(a, b *model.SampleStream) int { return -compare(a, b) })
+		slices.SortFunc(answer, func(a, b *model.SampleStream) int { return cmp.Compare(peak(b), peak(a)) })
 		for _, s := range answer {
 			points := o.points(s)
 			if peak(s) == 0 || len(points) == 0 {
@@ -171,17 +172,7 @@ func (o observed) points(s *model.SampleStream) (points plotter.XYs) {
 	return points
 }
 
-// compare goes by the largest sample.
-func compare(a, b *model.SampleStream) int {
-	switch x, y := peak(a), peak(b); {
-	case x < y:
-		return -1
-	case x > y:
-		return 1
-	}
-	return 0
-}
-
+// peak is the largest sample.
 func peak(s *model.SampleStream) (most float64) {
 	for _, v := range s.Values {
 		if y := float64(v.Value); !math.IsNaN(y) {

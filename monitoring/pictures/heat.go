@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"image"
 	"image/color"
@@ -36,7 +37,7 @@ func newHeat(o observed) (*heat, error) {
 		}
 		buckets = append(buckets, bucket{end, s})
 	}
-	slices.SortFunc(buckets, func(a, b bucket) int { return int(math.Copysign(1, a.end-b.end)) })
+	slices.SortFunc(buckets, func(a, b bucket) int { return cmp.Compare(a.end, b.end) })
 	last := 0
 	column := func(v model.SamplePair) int {
 		return int(math.Round(v.Timestamp.Time().Sub(o.start).Seconds() / step.Seconds()))

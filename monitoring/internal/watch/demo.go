@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -118,9 +117,6 @@ func until(ctx context.Context, p *process, ready func(context.Context) error) e
 var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 func get(ctx context.Context, from string) (string, error) {
-	if _, err := url.Parse(from); err != nil {
-		return "", err
-	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, from, http.NoBody)
 	if err != nil {
 		return "", err
