@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -130,6 +131,14 @@ func get[T any](b tab, what chromedp.Action[T]) T {
 func value[T any](b tab, expression string) T {
 	b.t.Helper()
 	return get(b, chromedp.Evaluate[T](expression))
+}
+
+// focus waits until the element that the selector names has the focus. A page gives it with its first frame, which may come after the page
+// has been loaded.
+func (b tab) focus(selector string) {
+	b.t.Helper()
+	err := chromedp.Do(b.ctx, chromedp.Poll[chromedp.Void](fmt.Sprintf("document.activeElement.matches(%q)", selector)))
+	require.NoError(b.t, err, "the focus must come to %s", selector)
 }
 
 // keys are pressed one after the other, as on a keyboard.
