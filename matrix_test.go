@@ -17,7 +17,15 @@ import (
 
 var updateGolden = flag.Bool("update", false, "write the golden files anew")
 
-const matrixGolden = "testdata/fault_matrix.golden"
+// FAULT_MATRIX says how many of the faults are put where: without it they take turns; "most" of them takes several times as long; "full"
+// is all of them, and in each replay all of them again, which takes hours. What follows it is a play's name.
+const (
+	settingMost = "most"
+	settingFull = "full"
+)
+
+// The daily run and that of most faults have a table each.
+var matrixGolden = map[string]string{"": "testdata/fault_matrix.golden", settingMost: "testdata/fault_matrix_most.golden"}
 
 // A trial is one case of the matrix, under the name of the row in which it counts.
 type trial struct {
@@ -28,8 +36,8 @@ type trial struct {
 
 // A matrix is all the cases, and how they have ended.
 type matrix struct {
-	t    *testing.T
-	full bool
+	t       *testing.T
+	setting string
 
 	mu     sync.Mutex
 	clean  map[string]*result // of each performance
@@ -41,7 +49,8 @@ type matrix struct {
 func TestFaultMatrix(t *testing.T) {
 	t.Parallel()
 	setting, only, _ := strings.Cut(os.Getenv("FAULT_MATRIX"), " ")
-	m := &matrix{t: t, full: setting == "full", clean: map[string]*result{}, counts: map[string]*[verdicts]int{}}
+	require.Contains(t, []string{"", settingMost, settingFull}, setting, "FAULT_MATRIX")
+	m := &matrix{t: t, setting: setting, clean: map[string]*result{}, counts: map[string]*[verdicts]int{}}
 	houses := make([]*house, 4)
 	for i := range houses {
 		houses[i] = newHouse(t)
@@ -57,13 +66,14 @@ func TestFaultMatrix(t *testing.T) {
 		trials, m.next = m.next, nil
 	}
 	t.Log(m.totals())
-	if m.full || only != "" || testing.Short() || t.Failed() {
+	name := matrixGolden[setting]
+	if name == "" || only != "" || testing.Short() || t.Failed() {
 		return
 	}
 	if *updateGolden {
-		require.NoError(t, os.WriteFile(matrixGolden, []byte(m.table()), 0o644))
+		require.NoError(t, os.WriteFile(name, []byte(m.table()), 0o644))
 	}
-	golden, err := os.ReadFile(matrixGolden)
+	golden, err := os.ReadFile(name)
 	require.NoError(t, err)
 	assert.Equal(t, string(golden), m.table(), "other outcomes than before: if that is meant, go test -run TestFaultMatrix -update .")
 }
@@ -144,16 +154,20 @@ func (m *matrix) count(tr trial, v verdict) {
 	m.counts[key][v]++
 }
 
-// firstFaults puts each fault at each boundary of a conversation. Where that is too many for every day, boundaries have their turns.
+// firstFaults puts faults at the boundaries of a conversation.
 func (m *matrix) firstFaults(s *performance, r *result) (trials []trial) {
-	turns := turns{every: 1}
+	most := m.setting == settingMost
+	turns := turns{all: m.setting == settingFull, every: 2}
 	switch {
-	case m.full:
-		turns.all = true
-	case s.sloppy, s.long:
+	case s.long && !most:
+		turns.every = 25
+	case s.long, s.sloppy:
 		turns.every = 5
-	case s.manners == ofCockroachDB:
-		turns.most = true
+	case most:
+		turns.every = 1
+	}
+	if s.manners == ofCockroachDB && !s.long && !s.sloppy {
+		turns.conflicts, turns.most = true, most
 	}
 	turns.take(boundaries(s, r, 0, 0, 0), func(f *fault, at int) {
 		trials = append(trials, trial{s, f.name, []blow{{f, at}}})
@@ -164,21 +178,22 @@ func (m *matrix) firstFaults(s *performance, r *result) (trials []trial) {
 // secondFaults puts each fault at each boundary behind the conflict of the trial, which has been played.
 func (m *matrix) secondFaults(first trial, r *result) (trials []trial) {
 	at := first.blows[0].at
-	if first.sloppy && !m.full {
+	full := m.setting == settingFull
+	if first.sloppy && !full {
 		return nil
 	}
-	turns := turns{all: m.full, every: 23, from: at}
+	turns := turns{all: full, every: 23, from: at}
 	turns.take(boundaries(first.performance, r, at+1, r.client, r.server), func(f *fault, then int) {
 		trials = append(trials, trial{first.performance, "40001, then another", []blow{first.blows[0], {f, then}}})
 	})
 	return trials
 }
 
-// turns are which faults are put at which boundaries: all at all; most of them at all, which are all of them but that at Parse and Bind
-// there is only 40001 and, by turns, one more; or, by turns, one at every n-th.
+// turns are which faults are put at which boundaries: all at all; or one, by turns, at every n-th, and besides them 40001 at each, and most
+// of them, which are all but those at Parse and Bind.
 type turns struct {
-	all, most   bool
-	every, from int
+	all, conflicts, most bool
+	every, from          int
 }
 
 func (s turns) take(all []boundary, put func(f *fault, at int)) {
@@ -186,10 +201,7 @@ func (s turns) take(all []boundary, put func(f *fault, at int)) {
 		for i, f := range b.faults {
 			turn := (n/s.every+s.from)%len(b.faults) == i
 			switch {
-			case s.all:
-			case s.most && (b.early && !turn && f != conflictFault):
-				continue
-			case s.most:
+			case s.all, s.conflicts && f == conflictFault, s.most && !b.early:
 			case !turn, (n+s.from)%s.every != 0:
 				continue
 			}
