@@ -66,7 +66,7 @@ test-next:
 		echo "$(NEXT_GO) can't be had from the module proxy; set GOPROXY to one that has it" >&2; \
 		test -z "$$CI"; exit; \
 	fi; \
-	echo "== $(NEXT_GO)"; GOTOOLCHAIN=$(NEXT_GO) go test -short $(filter-out -race,$(TEST_FLAGS)) ./...
+	echo "== $(NEXT_GO)"; GOTOOLCHAIN=$(NEXT_GO) go test -short $(filter-out -race,$(TEST_FLAGS)) .
 
 .PHONY: compiler
 compiler:

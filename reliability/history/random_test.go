@@ -24,7 +24,7 @@ type workload interface {
 const clients = 12
 
 // steps is how many transactions each client runs. HISTORY_STEPS=5000 has them run for longer.
-var steps = stepsOr(40)
+var steps = stepsOr(25)
 
 func stepsOr(usual int) int {
 	if n, err := strconv.Atoi(os.Getenv("HISTORY_STEPS")); err == nil {

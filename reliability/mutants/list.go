@@ -144,6 +144,7 @@ var All = []Mutant{
 		Old:   "	t.begin(opening)\n",
 		New:   "	opening = append([]string(nil), opening...)\n	for i, sql := range opening {\n		if sql == \"BEGIN\" || sql == sqlSavepoint {\n			opening[i] = \"SELECT 1\"\n		}\n	}\n	t.begin(opening)\n",
 		Finds: []history.Class{history.IntermediateRead, history.DirtyRead},
+		On:    "PostgreSQL", // without BEGIN there is an error at the RELEASE on CockroachDB
 	},
 	{
 		Name: "a rollback commits", File: "commit.go",

@@ -22,6 +22,7 @@ type Mutant struct {
 	File     string // of the driver
 	Old, New string
 	Finds    []history.Class
+	On       string // the server whose manners show it; CockroachDB if empty
 }
 
 // overlay writes what -overlay wants into the folder dir, for the driver in the folder driver, and returns its path.

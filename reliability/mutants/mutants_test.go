@@ -1,6 +1,7 @@
 package mutants
 
 import (
+	"cmp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,13 +20,10 @@ const (
 	patient = 4 * time.Minute // for one mutant; it takes seconds
 )
 
-// tests of package history that are run. MUTANTS=TestRandom shows which bugs the random runs find by themselves: most, not all, and not
-// each time.
-func tests() string {
-	if name := os.Getenv("MUTANTS"); name != "" {
-		return name
-	}
-	return "TestScenario"
+// tests are those of package history that are run. MUTANTS=TestRandom shows which bugs the random runs find by themselves: most, not
+// all, and not each time.
+func (m Mutant) tests() string {
+	return cmp.Or(os.Getenv("MUTANTS"), "TestScenario") + "/" + cmp.Or(m.On, "CockroachDB")
 }
 
 func TestMain(m *testing.M) { enginetest.Main(m) }
@@ -35,7 +33,7 @@ func TestMutants(t *testing.T) {
 	server := enginetest.NewDirectDB(t)
 	t.Run("no bug", func(t *testing.T) {
 		t.Parallel()
-		output, err := run(t, build(t, ""), server)
+		output, err := Mutant{}.run(t, build(t, ""), server)
 		require.NoError(t, err, output)
 		assert.NotContains(t, output, "anomaly:")
 	})
@@ -44,7 +42,7 @@ func TestMutants(t *testing.T) {
 			t.Parallel()
 			overlay, err := m.overlay(t.TempDir(), driver)
 			require.NoError(t, err)
-			output, err := run(t, build(t, overlay), server)
+			output, err := m.run(t, build(t, overlay), server)
 			var exit *exec.ExitError
 			require.ErrorAs(t, err, &exit, "the bug is planted and no test has failed: a check is missing")
 			require.NotContains(t, output, "panic:")
@@ -67,10 +65,10 @@ func build(t *testing.T, overlay string) string {
 	return binary
 }
 
-// run runs the tests on a server that all of them share.
-func run(t *testing.T, binary, server string) (string, error) {
+// run runs the tests on a database server that all of them share.
+func (m Mutant) run(t *testing.T, binary, server string) (string, error) {
 	t.Helper()
-	c := command(t, binary, "-test.v", "-test.run=^"+tests()+"$", "-test.timeout="+patient.String())
+	c := command(t, binary, "-test.v", "-test.run="+m.tests(), "-test.timeout="+patient.String())
 	c.Env = append(os.Environ(), "HISTORY_POSTGRES="+server)
 	output, err := c.CombinedOutput()
 	return string(output), err
