@@ -12,10 +12,11 @@ const widest = 16
 // network that is one, and there one at a time is best: an attempt that loses takes a hundred times as long as one that wins, since
 // nearly all of it is the wait for somebody's lock, or until a deadlock is found.
 //
-// The second is that they may have nothing to fight about, which their time shows. An attempt in the lane that ends without losing again has brought
-// something; one that loses has not, nor has the backoff behind it. The time of the former is put on an account, if somebody waits; that of the latter is
-// taken from it. There is one more place for each attempt's worth of time that is on the account. So no more than about half of the time is lost for
-// these places, and after a fight there are none for as long as the fight has cost.
+// The second is that they may have nothing to fight about, which their time shows. An attempt in the lane that ends without losing
+// again has brought something; one that loses has not, nor has the backoff behind it. The time of the former is put on an account,
+// if somebody waits; that of the latter is taken from it. There is one more place for each attempt's worth of time that is on the
+// account. So no more than about half of the time is lost for these places, and after a fight there are none for as long as the
+// fight has cost.
 type laneWidth struct {
 	most    int
 	trip    time.Duration // to the server and back, as good as without work for it, of late; 0 if it is not known

@@ -26,6 +26,7 @@ type performance struct {
 	drama
 	manners
 	sloppy bool
+	number int // among all, so that not each begins with the same turns
 }
 
 func (s *performance) String() string {

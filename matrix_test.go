@@ -83,7 +83,7 @@ func performances() (all []*performance) {
 		for _, sloppy := range []bool{false, true} {
 			for _, p := range matrixPlays {
 				if !p.careful || !sloppy {
-					all = append(all, &performance{p, m, sloppy})
+					all = append(all, &performance{p, m, sloppy, len(all)})
 				}
 			}
 		}
@@ -157,14 +157,14 @@ func (m *matrix) count(tr trial, v verdict) {
 // firstFaults puts faults at the boundaries of a conversation.
 func (m *matrix) firstFaults(s *performance, r *result) (trials []trial) {
 	most := m.setting == settingMost
-	turns := turns{all: m.setting == settingFull, every: 2}
+	turns := turns{all: m.setting == settingFull, every: 1, messages: 4, from: s.number}
 	switch {
 	case s.long && !most:
-		turns.every = 25
+		turns.every = 10
 	case s.long, s.sloppy:
-		turns.every = 5
+		turns.every, turns.messages = 5, 1
 	case most:
-		turns.every = 1
+		turns.messages = 1
 	}
 	if s.manners == ofCockroachDB && !s.long && !s.sloppy {
 		turns.conflicts, turns.most = true, most
@@ -178,31 +178,39 @@ func (m *matrix) firstFaults(s *performance, r *result) (trials []trial) {
 // secondFaults puts each fault at each boundary behind the conflict of the trial, which has been played.
 func (m *matrix) secondFaults(first trial, r *result) (trials []trial) {
 	at := first.blows[0].at
-	full := m.setting == settingFull
-	if first.sloppy && !full {
+	turns := turns{all: m.setting == settingFull, every: 61, messages: 1, from: at}
+	switch {
+	case first.sloppy && !turns.all:
 		return nil
+	case m.setting == settingMost:
+		turns.every = 23
 	}
-	turns := turns{all: full, every: 23, from: at}
 	turns.take(boundaries(first.performance, r, at+1, r.client, r.server), func(f *fault, then int) {
 		trials = append(trials, trial{first.performance, "40001, then another", []blow{first.blows[0], {f, then}}})
 	})
 	return trials
 }
 
-// turns are which faults are put at which boundaries: all at all; or one, by turns, at every n-th, and besides them 40001 at each, and most
-// of them, which are all but those at Parse and Bind.
+// turns are which faults are put at which boundaries: all at all; or one, by turns, at some, and besides 40001 at each, and most of them,
+// which are all but those at Parse and Bind.
 type turns struct {
 	all, conflicts, most bool
-	every, from          int
+	every                int // boundary of how many,
+	messages             int // and, of those at the connection's messages, of how many times as many
+	from                 int // which of the faults the first turn is
 }
 
 func (s turns) take(all []boundary, put func(f *fault, at int)) {
 	for n, b := range all {
+		every := s.every
+		if b.message {
+			every *= s.messages
+		}
 		for i, f := range b.faults {
-			turn := (n/s.every+s.from)%len(b.faults) == i
+			turn := (n/every+s.from)%len(b.faults) == i
 			switch {
 			case s.all, s.conflicts && f == conflictFault, s.most && !b.early:
-			case !turn, (n+s.from)%s.every != 0:
+			case !turn, (n+s.from)%every != 0:
 				continue
 			}
 			put(f, b.at)
@@ -212,16 +220,16 @@ func (s turns) take(all []boundary, put func(f *fault, at int)) {
 
 // A boundary is a place in a conversation at which something can happen.
 type boundary struct {
-	at     int // its number, among those of its kind
-	faults []*fault
-	early  bool // at Parse or Bind
+	at      int // its number, among those of its kind
+	faults  []*fault
+	early   bool // at Parse or Bind
+	message bool // one of the connection's
 }
 
 // boundaries are those of r from the given occasion and messages on.
 func boundaries(s *performance, r *result, occasion, client, server int) []boundary {
 	var all []boundary
-	add := func(at int, early bool, happens func(*fault) bool) {
-		b := boundary{at: at, early: early}
+	add := func(b boundary, happens func(*fault) bool) {
 		for _, f := range matrixFaults {
 			if happens(f) {
 				b.faults = append(b.faults, f)
@@ -230,14 +238,14 @@ func boundaries(s *performance, r *result, occasion, client, server int) []bound
 		all = append(all, b)
 	}
 	for i := occasion; i < len(r.occasions); i++ {
-		add(i, r.occasions[i].stage != crdbsim.AtExecute, func(f *fault) bool { return f.strikesAt(r.occasions[i], s.manners) })
+		add(boundary{at: i, early: r.occasions[i].stage != crdbsim.AtExecute}, func(f *fault) bool { return f.strikesAt(r.occasions[i], s.manners) })
 	}
 	for i := client; i < len(r.talk.Client); i++ {
-		add(i, false, func(f *fault) bool { return f.side == wirecut.Client })
+		add(boundary{at: i, message: true}, func(f *fault) bool { return f.side == wirecut.Client })
 	}
 	for i := server; i < len(r.talk.Server); i++ {
 		if !amidRows(r.talk.Server, i) {
-			add(i, false, func(f *fault) bool { return f.side == wirecut.Server })
+			add(boundary{at: i, message: true}, func(f *fault) bool { return f.side == wirecut.Server })
 		}
 	}
 	return all

@@ -16,10 +16,10 @@ var errEndedInReplay = errors.New("cockroachdb: a statement ended the transactio
 var errStaleInReplay = errors.New("cockroachdb: a prepared statement became invalid during a replay")
 
 // replay runs the record again, behind the opening, and compares what the application has seen. It costs one round trip, and
-// one more for each segmentBytes of answers, for each statement that had failed, since that ends a pipeline, for each text of several statements, and for what may
-// commit, such as DDL on some servers, which has to wait until all before it has been compared. live, the last on record, is
-// compared as far as it was read, and its answer comes back open, for the rest. Without a record there is nothing to send: the
-// opening waits for the next statement.
+// one more for each segmentBytes of answers, for each statement that had failed, since that ends a pipeline, for each text of
+// several statements, and for what may commit, such as DDL on some servers, which has to wait until all before it has been
+// compared. live, the last on record, is compared as far as it was read, and its answer comes back open, for the rest. Without a
+// record there is nothing to send: the opening waits for the next statement.
 func (t *tx) replay(ctx context.Context, live *record) (answer, error) {
 	records := t.history.records
 	if len(records) == 0 {
