@@ -182,7 +182,8 @@ func (h *house) look(ctx context.Context, db *sql.DB, r *result) error {
 	rows, err := h.admin.Query(ctx, `SELECT k || '=' || v FROM notes
 		UNION ALL SELECT 'column=w' FROM pg_attribute WHERE attrelid = 'notes'::REGCLASS AND attname = 'w'
 		UNION ALL SELECT 'left open: ' || pid FROM pg_stat_get_activity(NULL), pg_database d
-			WHERE d.oid = datid AND datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start IS NOT NULL`)
+			WHERE d.oid = datid AND datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+				AND xact_start IS NOT NULL AND state <> 'idle'`) // an idle session has a transaction of its own in which it catches up on others' DDL
 	if err != nil {
 		return err
 	}

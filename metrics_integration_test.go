@@ -205,6 +205,7 @@ func stories() map[string]story {
 				holder := r.holdLane(t)
 				time.AfterFunc(2*time.Second, func() { assert.NoError(t, holder.Commit()) })
 				commits(t, r.begin(t, t.Context()))
+				synctest.Wait() // for the holder, which leaves the lane before it is counted
 			},
 		},
 		"is cancelled in the backoff": {

@@ -135,9 +135,9 @@ func (c *client) waitForLock() {
 	c.waitFor("SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock'", 1)
 }
 
-// waitForEnd waits until PostgreSQL's side of the connection has ended.
+// waitForEnd waits until PostgreSQL does nothing for the client any more.
 func (c *client) waitForEnd() {
-	c.waitFor("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", 0)
+	c.waitFor("SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state <> 'idle'", 0)
 }
 
 func (c *client) waitFor(sql string, want int) {

@@ -27,7 +27,7 @@ type conn struct {
 	outbox  outbox
 	out     []byte // the answers not sent yet
 	flushes int    // how often they were sent
-	up      upstream
+	up      *upstream
 	pending []pending
 
 	session
@@ -42,6 +42,9 @@ type conn struct {
 	busy atomic.Bool // PostgreSQL is at work for us
 	gone atomic.Bool // the client has hung up
 	done chan struct{}
+
+	cancelling sync.Mutex
+	left       bool // the connection to PostgreSQL is no longer this client's
 }
 
 // A portal is a statement with its arguments.
@@ -58,6 +61,9 @@ type upstream struct {
 	status byte // as its last ReadyForQuery says
 	dirty  bool // something was sent after that
 	key    []byte
+
+	startup  string // how it was started up; empty if a client had to say who it is
+	greeting []byte // and what it said to that, without its key
 }
 
 func (u *upstream) send() error {
@@ -71,7 +77,7 @@ func (u *upstream) send() error {
 
 // close ends the session and waits until PostgreSQL has: then its locks are gone.
 func (u *upstream) close() {
-	if u.nc == nil {
+	if u == nil || u.nc == nil {
 		return
 	}
 	_ = u.nc.SetDeadline(time.Now().Add(5 * time.Second))
@@ -87,7 +93,7 @@ func (u *upstream) close() {
 
 func newConn(s *Sim, id uint64, nc net.Conn) *conn {
 	c := &conn{
-		sim: s, id: id, client: nc, mail: newInbox(s.done),
+		sim: s, id: id, client: nc, mail: newInbox(s.done), up: &upstream{},
 		stmts: make(map[string]*statement), portals: make(map[string]*portal),
 		done: make(chan struct{}),
 	}
@@ -109,7 +115,7 @@ func (c *conn) serve() {
 		err = c.handleNext()
 	}
 	// PostgreSQL first: who sees this connection end may rely on its transaction having ended too.
-	c.up.close()
+	c.leave()
 	if !errors.Is(err, errCut) {
 		_ = c.flush()
 	}
@@ -119,11 +125,28 @@ func (c *conn) serve() {
 	reader.Wait()
 }
 
+// leave gives up the connection to PostgreSQL.
+func (c *conn) leave() {
+	c.cancelling.Lock()
+	c.left = true
+	c.cancelling.Unlock()
+	c.sim.spares.put(c.up)
+}
+
+// cancel asks PostgreSQL to give up what it does for the client, and comes back when it has passed that on to whoever is at it.
+func (c *conn) cancel() {
+	c.cancelling.Lock()
+	defer c.cancelling.Unlock()
+	if !c.left {
+		c.sim.cancel(c.up.key)
+	}
+}
+
 // clientGone cancels what PostgreSQL is doing for a client that has hung up, as CockroachDB does.
 func (c *conn) clientGone() {
 	c.gone.Store(true)
 	if c.busy.Load() {
-		c.sim.cancel(c.up.key)
+		c.cancel()
 	}
 }
 

@@ -25,6 +25,7 @@
 //     transactions. A string of which PostgreSQL can't parse a part is run up to that part.
 //   - After an error with application savepoints in place, Parse is answered with 25P02; CockroachDB still parses, and refuses at Execute.
 //   - What PostgreSQL says to an idle connection reaches the client with its next statement; for a node that drains see [Sim.Drain].
+//   - A client may be given the session of one that has gone, after a DISCARD ALL: for PostgreSQL a new session is a new process, and slow.
 //   - PostgreSQL detects some conflicts that CockroachDB would not, and the other way round.
 //
 // Faults are put in force with [Sim.Inject]. A fault says where it strikes and what happens then; see [Fault] and [Action]:

@@ -39,6 +39,7 @@ type Sim struct {
 	log      log
 	done     chan struct{}
 	running  sync.WaitGroup
+	spares   spares
 
 	mu       sync.Mutex
 	conns    map[uint64]*conn
@@ -84,6 +85,7 @@ func (s *Sim) Close() error {
 	}
 	s.mu.Unlock()
 	s.running.Wait()
+	s.spares.close()
 	return err
 }
 
@@ -179,6 +181,25 @@ func (s *Sim) dial() (net.Conn, error) {
 	defer cancel()
 	return s.cfg.Upstream(ctx)
 }
+
+// cancelFor does what a client asks for that shows its key.
+func (s *Sim) cancelFor(pid, secret uint32) {
+	s.mu.Lock()
+	var holder *conn
+	for id, c := range s.conns {
+		if c.pid.Load() == pid && secretOf(id) == secret {
+			holder = c
+		}
+	}
+	s.mu.Unlock()
+	if holder != nil {
+		holder.cancel()
+	}
+}
+
+// secretOf is what the client of a connection has to show in order to cancel what it does. PostgreSQL's own would still be good when the
+// connection has gone to another client.
+func secretOf(conn uint64) uint32 { return uint32(conn) }
 
 // cancel asks PostgreSQL to give up what it does for the holder of key. Nobody is told whether it has.
 func (s *Sim) cancel(key []byte) {

@@ -31,14 +31,20 @@ func (c *conn) startup() error {
 	case Cut:
 		return errCut
 	}
+	if !c.sim.cfg.PostgreSQL {
+		msg.Parameters = c.parameters(msg.Parameters)
+	}
+	startup := fmt.Sprint(msg.Parameters) // in order
+	if spare := c.sim.spares.take(startup); spare != nil {
+		c.up = spare
+		return c.welcome()
+	}
+	c.up.startup = startup
 	c.up.nc, err = c.sim.dial()
 	if err != nil {
 		return c.refuseConnection(Error{Severity: "FATAL", Code: "08006", Message: err.Error()})
 	}
 	c.up.in.r = bufio.NewReaderSize(c.up.nc, 2*chunkSize)
-	if !c.sim.cfg.PostgreSQL {
-		msg.Parameters = c.parameters(msg.Parameters)
-	}
 	c.up.out, err = msg.Encode(c.up.out)
 	if err != nil {
 		return err
@@ -80,7 +86,9 @@ func (c *conn) firstMessage() (*pgproto3.StartupMessage, error) {
 				return nil, err
 			}
 		case codeCancel:
-			c.sim.cancel(raw[8:])
+			if size == 16 {
+				c.sim.cancelFor(binary.BigEndian.Uint32(raw[8:]), binary.BigEndian.Uint32(raw[12:]))
+			}
 			return nil, errCut
 		default:
 			msg := &pgproto3.StartupMessage{}
@@ -89,7 +97,7 @@ func (c *conn) firstMessage() (*pgproto3.StartupMessage, error) {
 	}
 }
 
-// greet passes on what PostgreSQL says up to its first ReadyForQuery, and adds what CockroachDB says.
+// greet takes in what PostgreSQL says up to its first ReadyForQuery.
 func (c *conn) greet() error {
 	for {
 		f, err := c.up.in.next()
@@ -99,12 +107,14 @@ func (c *conn) greet() error {
 		switch f.typ {
 		case 'K':
 			c.up.key = append([]byte(nil), f.body()...)
-			c.pid.Store(binary.BigEndian.Uint32(c.up.key))
-			if !c.sim.cfg.PostgreSQL {
-				c.send(&pgproto3.ParameterStatus{Name: "crdb_version", Value: c.sim.cfg.Version})
-			}
+			continue
 		case 'Z':
-			return c.welcome(f)
+			c.up.status = f.body()[0]
+			c.up.greeting, c.out = c.out, nil
+			if err := c.install(); err != nil {
+				return err
+			}
+			return c.welcome()
 		}
 		c.out = append(c.out, f.raw...)
 		if f.typ == 'R' {
@@ -121,6 +131,7 @@ func (c *conn) authenticate(kind uint32) error {
 	case pgproto3.AuthTypeOk, pgproto3.AuthTypeSASLFinal:
 		return nil
 	}
+	c.up.startup = ""
 	if err := c.flush(); err != nil {
 		return err
 	}
@@ -132,20 +143,27 @@ func (c *conn) authenticate(kind uint32) error {
 	return c.up.send()
 }
 
-// welcome ends the start-up. CockroachDB's functions are installed first if the database has them not.
-func (c *conn) welcome(f frame) error {
-	c.up.status = f.body()[0]
-	if !c.sim.cfg.PostgreSQL {
-		missing, err := c.value("SELECT to_regproc('crdb_internal.force_retry') IS NULL OR to_regproc('unique_rowid') IS NULL")
-		if err != nil {
-			return err
-		}
-		if missing == "t" {
-			if _, err := c.value(functions); err != nil {
-				return err
-			}
-		}
+// install makes CockroachDB's functions if the database has them not.
+func (c *conn) install() error {
+	if c.sim.cfg.PostgreSQL {
+		return nil
 	}
+	missing, err := c.value("SELECT to_regproc('crdb_internal.force_retry') IS NULL OR to_regproc('unique_rowid') IS NULL")
+	if err == nil && missing == "t" {
+		_, err = c.value(functions)
+	}
+	return err
+}
+
+// welcome ends the start-up.
+func (c *conn) welcome() error {
+	pid := binary.BigEndian.Uint32(c.up.key)
+	c.pid.Store(pid)
+	c.out = append(c.out, c.up.greeting...)
+	if !c.sim.cfg.PostgreSQL {
+		c.send(&pgproto3.ParameterStatus{Name: "crdb_version", Value: c.sim.cfg.Version})
+	}
+	c.send(&pgproto3.BackendKeyData{ProcessID: pid, SecretKey: binary.BigEndian.AppendUint32(nil, secretOf(c.id))})
 	return c.ready()
 }
 
