@@ -229,7 +229,7 @@ func performInPeace(t *testing.T, admin, db *sql.DB, sc scene, inside bool) []st
 // perform plays a scene, and looks what it has left of the transaction and of the connection.
 func perform(t *testing.T, db *sql.DB, sc scene, inside bool) (transcript []string) {
 	t.Helper()
-	before := parityPID(t, db)
+	before := parityConn(t, db)
 	say := transcribe(&transcript)
 	if inside {
 		tx, err := db.BeginTx(t.Context(), nil)
@@ -241,7 +241,7 @@ func perform(t *testing.T, db *sql.DB, sc scene, inside bool) (transcript []stri
 	} else {
 		sc.playSafely(t.Context(), db, say)
 	}
-	say("the same connection afterwards: %t", before == parityPID(t, db))
+	say("the same connection afterwards: %t", before == parityConn(t, db))
 	say("the table afterwards: %v", parityTable(t, db))
 	return transcript
 }
@@ -254,6 +254,20 @@ func parityPID(t *testing.T, db *sql.DB) (pid int) {
 	t.Helper()
 	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT pg_backend_pid()").Scan(&pid))
 	return pid
+}
+
+// parityConn is the driver's connection in a pool of one, after it has been tried out. A new one may have the process of an old one.
+func parityConn(t *testing.T, db *sql.DB) (dc any) {
+	t.Helper()
+	parityPID(t, db)
+	conn, err := db.Conn(t.Context())
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.Raw(func(c any) error {
+		dc = c
+		return nil
+	}))
+	return dc
 }
 
 func parityTable(t *testing.T, db *sql.DB) (rows []string) {

@@ -37,7 +37,7 @@ func connectCockroach(ctx context.Context, dsn, from string) (*Engine, error) {
 			from, conn.PgConn().ParameterStatus("server_version"))
 	}
 	product, _, _ := strings.Cut(crdb, " (")
-	return &Engine{name: product + " (" + from + ")", url: dsn, direct: dsn}, nil
+	return &Engine{name: product + " (" + from + ")", url: dsn, direct: dsn, maker: dsn}, nil
 }
 
 // cockroach is a binary to start, with its data in memory.

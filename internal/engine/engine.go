@@ -34,6 +34,7 @@ type Engine struct {
 	name   string
 	url    string   // through the Sim, where there is one
 	direct string   // without it
+	maker  string   // for making databases
 	server *guarded // nil if it was running before
 	sim    *crdbsim.Sim
 
@@ -122,7 +123,7 @@ func (e *Engine) NewDatabase(ctx context.Context) (dsn string, drop func(), err 
 }
 
 func (e *Engine) admin(ctx context.Context, sql string) error {
-	conn, err := pgx.Connect(ctx, e.direct)
+	conn, err := pgx.Connect(ctx, e.maker)
 	if err != nil {
 		return fmt.Errorf("%s: %w", sql, err)
 	}

@@ -56,6 +56,11 @@ func (e *Engine) connectPostgres(ctx context.Context, cfg crdbsim.Config) error 
 	if err != nil {
 		return err
 	}
+	plain, err := e.startSim(crdbsim.Config{PostgreSQL: true}) // uses a session again, which straight would be a new process each time
+	if err != nil {
+		return fmt.Errorf("crdbsim: %w", err)
+	}
+	e.maker = simURL(plain, "postgres")
 	if err := e.admin(ctx, "CREATE DATABASE "+defaultDatabase); err != nil {
 		return err
 	}
