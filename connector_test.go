@@ -100,7 +100,7 @@ func (g *greeter) lastParams(t *testing.T) map[string]string {
 
 func (g *greeter) waitUntilEmpty(t *testing.T) {
 	t.Helper()
-	require.Eventually(t, func() bool { return g.open.Load() == 0 }, 5*time.Second, time.Millisecond, "a connection leaks")
+	require.Eventually(t, func() bool { return g.open.Load() == 0 }, time.Minute, time.Millisecond, "a connection leaks")
 }
 
 func mustConnector(t *testing.T, cfg *Config) *Connector {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -189,16 +190,16 @@ var parityScenes = []scene{
 		say("prepare: %s", explain(err))
 	}},
 	{"context done during exec", func(ctx context.Context, q parityQuerier, say func(string, ...any)) {
-		soon, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
-		defer cancel()
-		_, err := q.ExecContext(soon, "SELECT pg_sleep($1)", 60)
-		say("%s", explain(err))
+		say("%s", explain(endsMeanwhile(ctx, func(soon context.Context) error {
+			_, err := q.ExecContext(soon, "SELECT pg_sleep($1)", 60)
+			return err
+		})))
 	}},
 	{"context done during query", func(ctx context.Context, q parityQuerier, say func(string, ...any)) {
-		soon, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
-		defer cancel()
-		_, err := q.QueryContext(soon, "SELECT 1 FROM pg_sleep($1)", 60) // there are no rows
-		say("%s", explain(err))
+		say("%s", explain(endsMeanwhile(ctx, func(soon context.Context) error {
+			_, err := q.QueryContext(soon, "SELECT 1 FROM pg_sleep($1)", 60) // there are no rows
+			return err
+		})))
 	}},
 	{"context cancelled between rows", func(ctx context.Context, q parityQuerier, say func(string, ...any)) {
 		mine, cancel := context.WithCancel(ctx)
@@ -211,6 +212,19 @@ var parityScenes = []scene{
 		say("%s", explain(rows.Err()))
 		_ = rows.Close()
 	}},
+}
+
+// endsMeanwhile gives do a context that ends while the server is at work, and a longer one where nothing had been sent yet.
+func endsMeanwhile(ctx context.Context, do func(context.Context) error) error {
+	for patience := 20 * time.Millisecond; ; patience *= 4 {
+		soon, cancel := context.WithTimeout(ctx, patience)
+		err := do(soon)
+		cancel()
+		tooSoon := err == context.DeadlineExceeded || strings.Contains(explain(err), "context already done") //nolint:errorlint // wrapped it is pgconn's, of what was sent
+		if !tooSoon || patience > 10*time.Second {
+			return err
+		}
+	}
 }
 
 // refusing is a sql.Scanner that wants nothing.

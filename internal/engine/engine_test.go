@@ -176,7 +176,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			require.Eventually(t, func() bool {
 				_, err := os.Stat(folder)
 				return os.IsNotExist(err) && len(processes(t, folder)) == 0
-			}, 10*time.Second, 20*time.Millisecond)
+			}, time.Minute, 20*time.Millisecond)
 		})
 	}
 }
@@ -194,7 +194,7 @@ func TestKilledWhileStarting(t *testing.T) {
 			cmd := exec.Command(os.Args[0])
 			cmd.Env = append(os.Environ(), childVar+"=killed", "TMPDIR="+tmp)
 			require.NoError(t, cmd.Start())
-			started := assert.Eventually(t, func() bool { return len(processes(t, tmp)) > 0 }, 10*time.Second, time.Millisecond)
+			started := assert.Eventually(t, func() bool { return len(processes(t, tmp)) > 0 }, time.Minute, time.Millisecond)
 			time.Sleep(after * time.Millisecond)
 			require.NoError(t, cmd.Process.Kill())
 			require.Error(t, cmd.Wait())
@@ -202,7 +202,7 @@ func TestKilledWhileStarting(t *testing.T) {
 			require.Eventually(t, func() bool {
 				left, err := os.ReadDir(tmp)
 				return err == nil && len(left) == 0 && len(processes(t, tmp)) == 0
-			}, 10*time.Second, 20*time.Millisecond)
+			}, time.Minute, 20*time.Millisecond)
 		})
 	}
 }
