@@ -62,8 +62,9 @@ type upstream struct {
 	dirty  bool // something was sent after that
 	key    []byte
 
-	startup  string // how it was started up; empty if a client had to say who it is
-	greeting []byte // and what it said to that, without its key
+	startup  string // how it was started up
+	secured  bool   // the client had to say who it is
+	greeting []byte // what it said in the end, but for its key
 }
 
 func (u *upstream) send() error {

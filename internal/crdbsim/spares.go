@@ -21,7 +21,7 @@ type spares struct {
 
 // put keeps u for a client to come. What can't be kept is closed.
 func (s *spares) put(u *upstream) {
-	if u != nil && u.renew() {
+	if u.renew() {
 		u = s.add(u)
 	}
 	u.close()
@@ -82,7 +82,7 @@ func (s *spares) close() {
 // renew ends the transaction, and all else that belongs to a session. It says whether u is as good as new.
 func (u *upstream) renew() bool {
 	switch {
-	case u.startup == "", u.dirty:
+	case u.greeting == nil, u.secured, u.dirty:
 		return false
 	case u.status == 'I':
 		return u.run("DISCARD ALL")

@@ -131,7 +131,7 @@ func (c *conn) authenticate(kind uint32) error {
 	case pgproto3.AuthTypeOk, pgproto3.AuthTypeSASLFinal:
 		return nil
 	}
-	c.up.startup = ""
+	c.up.secured = true
 	if err := c.flush(); err != nil {
 		return err
 	}

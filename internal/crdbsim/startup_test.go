@@ -1,12 +1,15 @@
 package crdbsim
 
 import (
+	"context"
+	"errors"
 	"net"
 	"os"
 	"regexp"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -153,4 +156,14 @@ func TestCloseWhileWaiting(t *testing.T) {
 	b.waitForEnd()
 	_, err := Start(Config{})
 	require.Error(t, err)
+}
+
+// TestNoUpstream checks that a client is told where there is no PostgreSQL.
+func TestNoUpstream(t *testing.T) {
+	t.Parallel()
+	sim, err := Start(Config{Upstream: func(context.Context) (net.Conn, error) { return nil, errors.New("nobody is there") }})
+	require.NoError(t, err)
+	_, err = pgx.Connect(t.Context(), "postgres://root@"+sim.Addr()+"/postgres?sslmode=disable")
+	require.ErrorContains(t, err, "nobody is there (SQLSTATE 08006)")
+	require.NoError(t, sim.Close())
 }
