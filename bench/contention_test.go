@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"math/rand/v2"
+	"net"
 	"os"
 	"strconv"
 	"sync"
@@ -48,21 +49,14 @@ func BenchmarkContention(b *testing.B) {
 
 // measure runs the workload for as long as the benchmark wants it, and reports what that was like for one transaction.
 func measure(b *testing.B, a *arena, latency time.Duration) {
-	if latency > 0 && a.sim == nil {
-		b.Skip("a real cluster has a latency of its own")
-	}
 	a.contend(b, times(4*a.workers)) // connections are open then, and statements prepared
-	if a.sim != nil {
-		a.sim.SetLatency(latency)
-	}
+	a.network.SetLatency(latency)
 	before := a.tally()
 	b.ReportAllocs()
 	took, perSecond := a.contend(b, b.Loop)
 	b.StopTimer()
 	after := a.tally()
-	if a.sim != nil {
-		a.sim.SetLatency(0)
-	}
+	a.network.SetLatency(0)
 	a.check(b)
 
 	commits := float64(after.commits - before.commits)
@@ -71,9 +65,7 @@ func measure(b *testing.B, a *arena, latency time.Duration) {
 	b.ReportMetric(float64(after.calls-before.calls)/commits-1, "seen/commit")
 	b.ReportMetric(float64(after.attempts-before.attempts)/commits-1, "retries/commit")
 	b.ReportMetric(float64(after.most), "most-attempts")
-	if a.sim != nil {
-		b.ReportMetric(float64(after.trips-before.trips)/commits, "trips/commit")
-	}
+	b.ReportMetric(float64(after.trips-before.trips)/commits, "trips/commit")
 	reportQuantiles(b, took)
 }
 
@@ -103,23 +95,25 @@ func times(n int) func() bool {
 
 // A ground is a database for arenas, one after the other.
 type ground struct {
-	dsn string
-	sim *crdbsim.Sim // nil on a real CockroachDB
+	dsn     string
+	network network
+	dial    dialFunc
 }
 
 func newGround(tb testing.TB) ground {
 	if enginetest.Get(tb).IsCockroach() {
-		return ground{dsn: enginetest.NewDB(tb)}
+		w := &wire{}
+		return ground{enginetest.NewDB(tb), w, w.dial}
 	}
 	sim, dsn := enginetest.NewSim(tb, crdbsim.Config{})
-	return ground{dsn, sim}
+	return ground{dsn, sim, (&net.Dialer{}).DialContext}
 }
 
 // An arena is a database in which the workers of one peer contend. They take turns in belonging to one of its pools.
 type arena struct {
 	workload
 	pools   []*client
-	sim     *crdbsim.Sim
+	network network
 	workers int
 
 	mu                  sync.Mutex
@@ -128,9 +122,9 @@ type arena struct {
 }
 
 func newArena(tb testing.TB, g ground, w workload, p peer, pools, workers int) *arena {
-	a := &arena{workload: w, sim: g.sim, workers: workers}
+	a := &arena{workload: w, network: g.network, workers: workers}
 	for range pools {
-		c := p.open(tb, g.dsn)
+		c := p.open(tb, g)
 		tb.Cleanup(func() { require.NoError(tb, c.db.Close()) })
 		c.db.SetMaxOpenConns(workers)
 		c.db.SetMaxIdleConns(workers)
@@ -215,7 +209,7 @@ func (a *arena) transaction(ctx context.Context, c *client, run body) error {
 type tally struct{ commits, calls, attempts, most, trips int64 }
 
 func (a *arena) tally() tally {
-	t := tally{commits: a.commits, calls: a.calls, attempts: a.calls, most: a.most}
+	t := tally{commits: a.commits, calls: a.calls, attempts: a.calls, most: a.most, trips: a.network.RoundTrips()}
 	if a.pools[0].attempts != nil {
 		t.attempts = 0
 		for _, c := range a.pools {
@@ -223,9 +217,6 @@ func (a *arena) tally() tally {
 			t.attempts += attempts
 			t.most = max(t.most, most)
 		}
-	}
-	if a.sim != nil {
-		t.trips = a.sim.RoundTrips()
 	}
 	return t
 }

@@ -4,7 +4,7 @@
 //
 // Contention runs transactions that conflict, on the engine of the tests: a real CockroachDB by COCKROACH_URL, else PostgreSQL behind
 // crdbsim, which does not contend as CockroachDB does. Each benchmark checks an invariant at its end, and fails if a transaction was lost
-// or happened twice. Per commit it reports round trips (not on a real cluster, where nobody counts them), retries, which are attempts
+// or happened twice. Per commit it reports round trips (on a real cluster counted, and delayed, at the client's end), retries, which are attempts
 // beyond the first, and seen, which is how often the application's code had to run again. BENCH_WORKERS, 16 by default, is how
 // many transactions are under way at a time.
 //

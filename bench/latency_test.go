@@ -7,9 +7,6 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/stretchr/testify/require"
-
-	"github.com/reprise-go/cockroachdb/internal/crdbsim"
-	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
 )
 
 // BenchmarkLatency shows what becomes of the latency that was asked for: how long a round trip takes that has next to nothing else to
@@ -17,29 +14,30 @@ import (
 func BenchmarkLatency(b *testing.B) {
 	for _, latency := range latencies {
 		b.Run("latency="+latency.String(), func(b *testing.B) {
-			sim, dsn := enginetest.NewSim(b, crdbsim.Config{})
-			db, err := sql.Open("pgx", dsn)
-			require.NoError(b, err)
+			g := newGround(b)
+			db := peers[0].open(b, g).db
 			defer func() { require.NoError(b, db.Close()) }()
 			db.SetMaxOpenConns(1)
-			trip := func() {
-				var one int
-				require.NoError(b, db.QueryRowContext(b.Context(), "SELECT 1").Scan(&one))
-			}
-			trip() // connects, and prepares
-			sim.SetLatency(latency)
+			trip(b, db) // connects, and prepares
+			g.network.SetLatency(latency)
 			took := newHistogram()
 			for b.Loop() {
 				began := time.Now()
-				trip()
+				trip(b, db)
 				_ = took.RecordValue(time.Since(began).Microseconds())
 			}
-			sim.SetLatency(0)
+			g.network.SetLatency(0)
 			b.ReportMetric(0, "ns/op")
 			b.ReportMetric(2*milliseconds(latency), "asked-ms")
 			reportQuantiles(b, took)
 		})
 	}
+}
+
+// trip is a round trip.
+func trip(tb testing.TB, db *sql.DB) {
+	var one int
+	require.NoError(tb, db.QueryRowContext(tb.Context(), "SELECT 1").Scan(&one))
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"math/rand/v2"
 	"sync/atomic"
@@ -10,8 +11,10 @@ import (
 	"time"
 
 	"github.com/cockroachdb/cockroach-go/v2/crdb"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
-	_ "github.com/lib/pq"
+	"github.com/lib/pq"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
@@ -21,7 +24,7 @@ import (
 // A peer is a way to have transactions retried until they commit: this driver's, or what is used in its place.
 type peer struct {
 	name string
-	open func(tb testing.TB, dsn string) *client
+	open func(tb testing.TB, g ground) *client
 }
 
 // A client is a peer at work on one database.
@@ -35,28 +38,49 @@ type client struct {
 }
 
 var peers = []peer{
-	{"pgx-loop", with("pgx", plainly)},
-	{"ExecuteTx", with("pgx", executeTx)},
-	{"ExecuteTx-pq", with("postgres", executeTx)},
+	{"pgx-loop", with(pgxConnector, plainly)},
+	{"ExecuteTx", with(pgxConnector, executeTx)},
+	{"ExecuteTx-pq", with(pqConnector, executeTx)},
 	{"transparent", ours(plainly)},
 	{"RunTx", ours(func(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
 		return cockroachdb.RunTx(ctx, db, nil, work)
 	})},
 }
 
-func with(driver string, once func(context.Context, *sql.DB, func(*sql.Tx) error) error) func(testing.TB, string) *client {
-	return func(tb testing.TB, dsn string) *client {
-		db, err := sql.Open(driver, dsn)
+func with(
+	connector func(ground) (driver.Connector, error), once func(context.Context, *sql.DB, func(*sql.Tx) error) error,
+) func(testing.TB, ground) *client {
+	return func(tb testing.TB, g ground) *client {
+		c, err := connector(g)
 		require.NoError(tb, err)
-		return &client{db: db, once: once}
+		return &client{db: sql.OpenDB(c), once: once}
 	}
 }
 
+func pgxConnector(g ground) (driver.Connector, error) {
+	cfg, err := pgx.ParseConfig(g.dsn)
+	if err != nil {
+		return nil, err
+	}
+	cfg.DialFunc = pgconn.DialFunc(g.dial)
+	return stdlib.GetConnector(*cfg), nil
+}
+
+func pqConnector(g ground) (driver.Connector, error) {
+	c, err := pq.NewConnector(g.dsn)
+	if err != nil {
+		return nil, err
+	}
+	c.Dialer(g.dial)
+	return c, nil
+}
+
 // ours counts the attempts by the driver's own metrics, since the application does not hear of most.
-func ours(once func(context.Context, *sql.DB, func(*sql.Tx) error) error) func(testing.TB, string) *client {
-	return func(tb testing.TB, dsn string) *client {
-		cfg, err := cockroachdb.ParseConfig(dsn)
+func ours(once func(context.Context, *sql.DB, func(*sql.Tx) error) error) func(testing.TB, ground) *client {
+	return func(tb testing.TB, g ground) *client {
+		cfg, err := cockroachdb.ParseConfig(g.dsn)
 		require.NoError(tb, err)
+		cfg.ConnConfig.DialFunc = pgconn.DialFunc(g.dial)
 		cfg.Metrics = cockroachdb.NewMetrics()
 		var most atomic.Int64
 		cfg.OnRetried = func(_ context.Context, e cockroachdb.RetryEvent) {
@@ -124,5 +148,3 @@ func isConflict(err error) bool {
 	}](err)
 	return ok && (state.SQLState() == "40001" || state.SQLState() == "40P01")
 }
-
-var _ = stdlib.GetDefaultDriver // registers "pgx"

@@ -32,12 +32,13 @@ func (s setting) with(p peer) peer {
 		return p
 	}
 	open := p.open
-	p.open = func(tb testing.TB, dsn string) *client {
+	p.open = func(tb testing.TB, g ground) *client {
 		separator := "?"
-		if strings.Contains(dsn, "?") {
+		if strings.Contains(g.dsn, "?") {
 			separator = "&"
 		}
-		return open(tb, dsn+separator+s.param)
+		g.dsn += separator + s.param
+		return open(tb, g)
 	}
 	return p
 }
