@@ -15,17 +15,12 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/wirecut"
 )
 
-var updateGolden = flag.Bool("update", false, "write the golden files anew")
+var updateGolden = flag.Bool("update", false, "write the golden file anew")
 
-// FAULT_MATRIX says how many of the faults are put where: without it they take turns; "most" of them takes several times as long; "full"
-// is all of them, and in each replay all of them again, which takes hours. What follows it is a play's name.
-const (
-	settingMost = "most"
-	settingFull = "full"
-)
+// FAULT_MATRIX=full puts all faults everywhere, and in each replay all of them again, which takes hours. What follows it is a play's name.
+const settingFull = "full"
 
-// The daily run and that of most faults have a table each.
-var matrixGolden = map[string]string{"": "testdata/fault_matrix.golden", settingMost: "testdata/fault_matrix_most.golden"}
+const matrixGolden = "testdata/fault_matrix.golden"
 
 // A trial is one case of the matrix, under the name of the row in which it counts.
 type trial struct {
@@ -36,8 +31,8 @@ type trial struct {
 
 // A matrix is all the cases, and how they have ended.
 type matrix struct {
-	t       *testing.T
-	setting string
+	t    *testing.T
+	full bool
 
 	mu     sync.Mutex
 	clean  map[string]*result // of each performance
@@ -49,8 +44,8 @@ type matrix struct {
 func TestFaultMatrix(t *testing.T) {
 	t.Parallel()
 	setting, only, _ := strings.Cut(os.Getenv("FAULT_MATRIX"), " ")
-	require.Contains(t, []string{"", settingMost, settingFull}, setting, "FAULT_MATRIX")
-	m := &matrix{t: t, setting: setting, clean: map[string]*result{}, counts: map[string]*[verdicts]int{}}
+	require.Contains(t, []string{"", settingFull}, setting, "FAULT_MATRIX")
+	m := &matrix{t: t, full: setting == settingFull, clean: map[string]*result{}, counts: map[string]*[verdicts]int{}}
 	houses := make([]*house, 4)
 	for i := range houses {
 		houses[i] = newHouse(t)
@@ -66,14 +61,13 @@ func TestFaultMatrix(t *testing.T) {
 		trials, m.next = m.next, nil
 	}
 	t.Log(m.totals())
-	name := matrixGolden[setting]
-	if name == "" || only != "" || testing.Short() || t.Failed() {
+	if m.full || only != "" || testing.Short() || t.Failed() {
 		return
 	}
 	if *updateGolden {
-		require.NoError(t, os.WriteFile(name, []byte(m.table()), 0o644))
+		require.NoError(t, os.WriteFile(matrixGolden, []byte(m.table()), 0o644))
 	}
-	golden, err := os.ReadFile(name)
+	golden, err := os.ReadFile(matrixGolden)
 	require.NoError(t, err)
 	assert.Equal(t, string(golden), m.table(), "other outcomes than before: if that is meant, go test -run TestFaultMatrix -update .")
 }
@@ -156,18 +150,11 @@ func (m *matrix) count(tr trial, v verdict) {
 
 // firstFaults puts faults at the boundaries of a conversation.
 func (m *matrix) firstFaults(s *performance, r *result) (trials []trial) {
-	most := m.setting == settingMost
-	turns := turns{all: m.setting == settingFull, every: 1, messages: 4, from: s.number}
-	switch {
-	case s.long && !most:
-		turns.every = 10
-	case s.long, s.sloppy:
-		turns.every, turns.messages = 5, 1
-	case most:
-		turns.messages = 1
-	}
-	if s.manners == ofCockroachDB && !s.long && !s.sloppy {
-		turns.conflicts, turns.most = true, most
+	turns := turns{all: m.full, every: 1, from: s.number}
+	if s.long || s.sloppy {
+		turns.every = 5
+	} else {
+		turns.most = s.manners == ofCockroachDB
 	}
 	turns.take(boundaries(s, r, 0, 0, 0), func(f *fault, at int) {
 		trials = append(trials, trial{s, f.name, []blow{{f, at}}})
@@ -178,52 +165,40 @@ func (m *matrix) firstFaults(s *performance, r *result) (trials []trial) {
 // secondFaults puts each fault at each boundary behind the conflict of the trial, which has been played.
 func (m *matrix) secondFaults(first trial, r *result) (trials []trial) {
 	at := first.blows[0].at
-	turns := turns{all: m.setting == settingFull, every: 61, messages: 1, from: at}
-	switch {
-	case first.sloppy && !turns.all:
+	if first.sloppy && !m.full {
 		return nil
-	case m.setting == settingMost:
-		turns.every = 23
 	}
+	turns := turns{all: m.full, every: 23, from: at}
 	turns.take(boundaries(first.performance, r, at+1, r.client, r.server), func(f *fault, then int) {
 		trials = append(trials, trial{first.performance, "40001, then another", []blow{first.blows[0], {f, then}}})
 	})
 	return trials
 }
 
-// turns are which faults are put at which boundaries: all at all; or one, by turns, at some, and besides 40001 at each, and most of them,
-// which are all but those at Parse and Bind.
+// turns are which faults are put at which boundaries: all at all; or most of them, which are all but those at Parse and Bind; and one, by
+// turns, at some.
 type turns struct {
-	all, conflicts, most bool
-	every                int // boundary of how many,
-	messages             int // and, of those at the connection's messages, of how many times as many
-	from                 int // which of the faults the first turn is
+	all, most bool
+	every     int // boundary of how many
+	from      int // which of the faults the first turn is
 }
 
 func (s turns) take(all []boundary, put func(f *fault, at int)) {
 	for n, b := range all {
-		every := s.every
-		if b.message {
-			every *= s.messages
-		}
 		for i, f := range b.faults {
-			turn := (n/every+s.from)%len(b.faults) == i
-			switch {
-			case s.all, s.conflicts && f == conflictFault, s.most && !b.early:
-			case !turn, (n+s.from)%every != 0:
-				continue
+			turn := (n/s.every+s.from)%len(b.faults) == i && (n+s.from)%s.every == 0
+			if turn || s.all || s.most && (!b.early || f == conflictFault) {
+				put(f, b.at)
 			}
-			put(f, b.at)
 		}
 	}
 }
 
 // A boundary is a place in a conversation at which something can happen.
 type boundary struct {
-	at      int // its number, among those of its kind
-	faults  []*fault
-	early   bool // at Parse or Bind
-	message bool // one of the connection's
+	at     int // its number, among those of its kind
+	faults []*fault
+	early  bool // at Parse or Bind
 }
 
 // boundaries are those of r from the given occasion and messages on.
@@ -241,11 +216,11 @@ func boundaries(s *performance, r *result, occasion, client, server int) []bound
 		add(boundary{at: i, early: r.occasions[i].stage != crdbsim.AtExecute}, func(f *fault) bool { return f.strikesAt(r.occasions[i], s.manners) })
 	}
 	for i := client; i < len(r.talk.Client); i++ {
-		add(boundary{at: i, message: true}, func(f *fault) bool { return f.side == wirecut.Client })
+		add(boundary{at: i}, func(f *fault) bool { return f.side == wirecut.Client })
 	}
 	for i := server; i < len(r.talk.Server); i++ {
 		if !amidRows(r.talk.Server, i) {
-			add(boundary{at: i, message: true}, func(f *fault) bool { return f.side == wirecut.Server })
+			add(boundary{at: i}, func(f *fault) bool { return f.side == wirecut.Server })
 		}
 	}
 	return all
