@@ -130,14 +130,22 @@ func (c *client) next() string {
 	}
 }
 
+// sessions counts those that PostgreSQL has of the client with a number.
+const sessions = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1"
+
 // waitForLock waits until PostgreSQL has the client wait for a lock.
 func (c *client) waitForLock() {
-	c.waitFor("SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock'", 1)
+	c.waitFor(sessions+" AND wait_event_type = 'Lock'", 1)
 }
 
-// waitForEnd waits until PostgreSQL does nothing for the client any more.
+// waitForRest waits until PostgreSQL does nothing for the client any more; its session may be kept for another.
+func (c *client) waitForRest() {
+	c.waitFor(sessions+" AND state <> 'idle'", 0)
+}
+
+// waitForEnd waits until PostgreSQL's side of the connection has ended.
 func (c *client) waitForEnd() {
-	c.waitFor("SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND state <> 'idle'", 0)
+	c.waitFor(sessions, 0)
 }
 
 func (c *client) waitFor(sql string, want int) {
@@ -150,4 +158,27 @@ func (c *client) waitFor(sql string, want int) {
 		err := conn.QueryRow(c.t.Context(), sql, c.key.ProcessID).Scan(&got)
 		return err == nil && got == want
 	}, time.Minute, 5*time.Millisecond)
+}
+
+// hangUp ends a client without a word, and waits until the Sim has noticed.
+func (w *world) hangUp(c *client) {
+	c.t.Helper()
+	left := w.Conns() - 1
+	require.NoError(c.t, c.nc.Close())
+	require.Eventually(c.t, func() bool { return w.Conns() == left }, time.Minute, time.Millisecond)
+}
+
+// cancel asks for what the client does to be given up, and waits until the Sim has dealt with it.
+func (w *world) cancel(c *client) {
+	c.t.Helper()
+	nc, err := net.Dial("tcp", w.Addr())
+	require.NoError(c.t, err)
+	defer nc.Close()
+	require.NoError(c.t, nc.SetDeadline(time.Now().Add(time.Minute)))
+	raw, err := (&pgproto3.CancelRequest{ProcessID: c.key.ProcessID, SecretKey: c.key.SecretKey}).Encode(nil)
+	require.NoError(c.t, err)
+	_, err = nc.Write(raw)
+	require.NoError(c.t, err)
+	_, err = nc.Read(make([]byte, 1))
+	require.ErrorIs(c.t, err, io.EOF, "the Sim hangs up then")
 }

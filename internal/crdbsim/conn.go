@@ -64,7 +64,7 @@ type upstream struct {
 
 	startup  string // how it was started up
 	secured  bool   // the client had to say who it is
-	greeting []byte // what it said in the end, but for its key
+	greeting []byte // what PostgreSQL said then, but for its key
 }
 
 func (u *upstream) send() error {
@@ -306,6 +306,6 @@ func (c *conn) drain() error {
 // cancelRequest is the message that asks PostgreSQL to give up what it does for the holder of key.
 func cancelRequest(key []byte) []byte {
 	b := binary.BigEndian.AppendUint32(nil, uint32(8+len(key)))
-	b = binary.BigEndian.AppendUint32(b, 80877102)
+	b = binary.BigEndian.AppendUint32(b, codeCancel)
 	return append(b, key...)
 }

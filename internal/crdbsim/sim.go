@@ -185,21 +185,12 @@ func (s *Sim) dial() (net.Conn, error) {
 // cancelFor does what a client asks for that shows its key.
 func (s *Sim) cancelFor(pid, secret uint32) {
 	s.mu.Lock()
-	var holder *conn
-	for id, c := range s.conns {
-		if c.pid.Load() == pid && secretOf(id) == secret {
-			holder = c
-		}
-	}
+	c := s.conns[uint64(secret)]
 	s.mu.Unlock()
-	if holder != nil {
-		holder.cancel()
+	if c != nil && c.pid.Load() == pid {
+		c.cancel()
 	}
 }
-
-// secretOf is what the client of a connection has to show in order to cancel what it does. PostgreSQL's own would still be good when the
-// connection has gone to another client.
-func secretOf(conn uint64) uint32 { return uint32(conn) }
 
 // cancel asks PostgreSQL to give up what it does for the holder of key. Nobody is told whether it has.
 func (s *Sim) cancel(key []byte) {

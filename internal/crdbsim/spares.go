@@ -47,7 +47,7 @@ func (s *spares) add(u *upstream) *upstream {
 func (s *spares) take(startup string) *upstream {
 	for {
 		u := s.remove(startup)
-		if u == nil || u.run("") {
+		if u == nil || u.obeys("") {
 			return u
 		}
 		u.close() // PostgreSQL has ended it meanwhile
@@ -85,30 +85,49 @@ func (u *upstream) renew() bool {
 	case u.greeting == nil, u.secured, u.dirty:
 		return false
 	case u.status == 'I':
-		return u.run("DISCARD ALL")
+		return u.obeys("DISCARD ALL")
 	}
-	return u.run("ROLLBACK", "DISCARD ALL")
+	return u.obeys("ROLLBACK", "DISCARD ALL")
 }
 
-// run has PostgreSQL run statements of ours one after the other, each a transaction of its own. It says whether all went well.
-func (u *upstream) run(statements ...string) bool {
-	u.out = u.out[:0]
-	for _, sql := range statements {
-		u.out, _ = (&pgproto3.Query{String: sql}).Encode(u.out) // only a gigabyte would not do
-	}
+// obeys says whether PostgreSQL runs statements of ours one after the other, each a transaction of its own, and without an error.
+func (u *upstream) obeys(statements ...string) bool {
 	_ = u.nc.SetDeadline(time.Now().Add(dialTimeout))
-	if u.send() != nil {
-		return false
-	}
-	for left := len(statements); left > 0; {
-		f, err := u.in.next()
-		switch {
-		case err != nil, f.typ == 'E':
+	for _, sql := range statements {
+		if _, failed, err := u.run(sql); failed || err != nil {
 			return false
-		case f.typ == 'Z':
-			u.status = f.body()[0]
-			left--
 		}
 	}
 	return u.nc.SetDeadline(time.Time{}) == nil
+}
+
+// run has PostgreSQL run a query of ours. It gives the first value of the last row, and says whether the query failed; err is the
+// connection's.
+func (u *upstream) run(sql string) (value string, failed bool, err error) {
+	u.out, err = (&pgproto3.Query{String: sql}).Encode(u.out)
+	if err != nil {
+		return "", false, err
+	}
+	if err := u.send(); err != nil {
+		return "", false, err
+	}
+	for {
+		f, err := u.in.next()
+		if err != nil {
+			return "", false, err
+		}
+		switch f.typ {
+		case 'D':
+			var row pgproto3.DataRow
+			if err := row.Decode(f.body()); err != nil {
+				return "", false, err
+			}
+			value = string(row.Values[0])
+		case 'E':
+			failed = true
+		case 'Z':
+			u.status = f.body()[0]
+			return value, failed, nil
+		}
+	}
 }

@@ -1,21 +1,12 @@
 package crdbsim
 
 import (
-	"net"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-// hangUp ends a client without a word, and waits until the Sim has noticed.
-func (w *world) hangUp(c *client, clientsLeft int) {
-	c.t.Helper()
-	require.NoError(c.t, c.nc.Close())
-	require.Eventually(c.t, func() bool { return w.Conns() == clientsLeft }, time.Minute, time.Millisecond)
-}
 
 // TestSpares checks that nothing of a client is left for the next one, who gets its connection to PostgreSQL.
 func TestSpares(t *testing.T) {
@@ -25,7 +16,7 @@ func TestSpares(t *testing.T) {
 	a.query("SET lock_timeout = '7s'; SET TIME ZONE 'Asia/Tokyo'; CREATE TEMP TABLE mine (k INT); PREPARE p AS SELECT 1")
 	a.query("SELECT pg_advisory_lock(1); SET force_savepoint_restart = on")
 	a.query("BEGIN; SAVEPOINT cockroach_restart; " + update)
-	w.hangUp(a, 0)
+	w.hangUp(a)
 
 	b := w.client(t)
 	require.Equal(t, a.key.ProcessID, b.key.ProcessID)
@@ -48,7 +39,7 @@ func TestSpareIsForItsLike(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Config{})
 	a := w.client(t)
-	w.hangUp(a, 0)
+	w.hangUp(a)
 	b := w.client(t, "lock_timeout", "7s")
 	assert.NotEqual(t, a.key.ProcessID, b.key.ProcessID)
 	assert.Equal(t, []string{"D 7s", "C SHOW 1", "Z I"}, b.query("SHOW lock_timeout"))
@@ -59,9 +50,9 @@ func TestSpareThatDied(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Config{})
 	a, other := w.client(t), w.client(t)
-	w.hangUp(a, 1)
+	w.hangUp(a)
 	a.waitFor("SELECT pg_terminate_backend($1)::int", 1)
-	a.waitFor("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", 0)
+	a.waitForEnd()
 	b := w.client(t)
 	assert.NotEqual(t, a.key.ProcessID, b.key.ProcessID)
 	assert.NotEqual(t, other.key.ProcessID, b.key.ProcessID)
@@ -73,23 +64,14 @@ func TestSpareIsNotCancelled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Config{})
 	a, holder := w.client(t), w.client(t)
-	w.hangUp(a, 1)
+	w.hangUp(a)
 	b := w.client(t)
 	require.Equal(t, a.key.ProcessID, b.key.ProcessID)
 	holder.query("BEGIN; " + update)
 	b.send(&pgproto3.Query{String: update})
 	b.waitForLock()
 
-	nc, err := net.Dial("tcp", w.Addr())
-	require.NoError(t, err)
-	defer nc.Close()
-	raw, err := (&pgproto3.CancelRequest{ProcessID: a.key.ProcessID, SecretKey: a.key.SecretKey}).Encode(nil)
-	require.NoError(t, err)
-	_, err = nc.Write(raw)
-	require.NoError(t, err)
-	_, err = nc.Read(make([]byte, 1))
-	require.Error(t, err, "the Sim hangs up once it has dealt with it")
-
+	w.cancel(a)
 	holder.query("COMMIT")
 	assert.Equal(t, []string{"C UPDATE 1", "Z I"}, b.untilReady())
 }
@@ -102,11 +84,11 @@ func TestSparesAreFew(t *testing.T) {
 	for range mostSpares + 1 {
 		clients = append(clients, w.client(t))
 	}
-	for i, c := range clients {
-		w.hangUp(c, len(clients)-1-i)
+	for _, c := range clients {
+		w.hangUp(c)
 	}
-	clients[0].waitFor("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", 0)
+	clients[0].waitForEnd()
 	for _, c := range clients[1:] {
-		c.waitFor("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", 1)
+		c.waitFor(sessions, 1)
 	}
 }

@@ -148,14 +148,15 @@ func (c *conn) install() error {
 	if c.sim.cfg.PostgreSQL {
 		return nil
 	}
-	missing, err := c.value("SELECT to_regproc('crdb_internal.force_retry') IS NULL OR to_regproc('unique_rowid') IS NULL")
+	missing, _, err := c.up.run("SELECT to_regproc('crdb_internal.force_retry') IS NULL OR to_regproc('unique_rowid') IS NULL")
 	if err == nil && missing == "t" {
-		_, err = c.value(functions)
+		_, _, err = c.up.run(functions)
 	}
 	return err
 }
 
-// welcome ends the start-up.
+// welcome ends the start-up. The number of the connection is what the client has to show in order to cancel what it does: PostgreSQL's own
+// secret would still be good when the connection to it has gone to another client.
 func (c *conn) welcome() error {
 	pid := binary.BigEndian.Uint32(c.up.key)
 	c.pid.Store(pid)
@@ -163,36 +164,8 @@ func (c *conn) welcome() error {
 	if !c.sim.cfg.PostgreSQL {
 		c.send(&pgproto3.ParameterStatus{Name: "crdb_version", Value: c.sim.cfg.Version})
 	}
-	c.send(&pgproto3.BackendKeyData{ProcessID: pid, SecretKey: binary.BigEndian.AppendUint32(nil, secretOf(c.id))})
+	c.send(&pgproto3.BackendKeyData{ProcessID: pid, SecretKey: binary.BigEndian.AppendUint32(nil, uint32(c.id))})
 	return c.ready()
-}
-
-// value has PostgreSQL run a query of ours and returns the first value of the last row; an error only means that there is none.
-func (c *conn) value(sql string) (string, error) {
-	raw, err := (&pgproto3.Query{String: sql}).Encode(nil)
-	if err != nil {
-		return "", err
-	}
-	if _, err := c.up.nc.Write(raw); err != nil {
-		return "", err
-	}
-	value := ""
-	for {
-		f, err := c.up.in.next()
-		if err != nil {
-			return "", err
-		}
-		switch f.typ {
-		case 'D':
-			var row pgproto3.DataRow
-			if err := row.Decode(f.body()); err != nil {
-				return "", err
-			}
-			value = string(row.Values[0])
-		case 'Z':
-			return value, nil
-		}
-	}
 }
 
 // known are the start-up parameters that PostgreSQL is given. CockroachDB ignores those that it doesn't know, and so must we.
