@@ -116,7 +116,7 @@ func TestAttemptFrom(t *testing.T) {
 			require.NoError(t, tx.Commit())
 		}, []string{
 			"1 SELECT v", "1 prepare SELECT v", "1 UPDATE a", "1 BEGIN", "1 SAVEPOINT", "1 SELECT v",
-			"2 again ROLLBACK TO", "2 again UPDATE a", "2 prepare SELECT v", "2 RELEASE", "2 COMMIT",
+			"2 again ROLLBACK TO", "2 again UPDATE a", "2 RELEASE", "2 COMMIT",
 		}},
 		"outside": {script{"UPDATE a": {lost}}, nil, func(t *testing.T, r *rig) {
 			for range 2 {

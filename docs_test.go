@@ -112,7 +112,7 @@ func TestTuningDefaults(t *testing.T) {
 
 func TestMetricsPage(t *testing.T) {
 	m := NewMetrics()
-	m.pool("bank")
+	m.acquire("bank")
 	known := families(t, m)
 	seen := map[string]bool{}
 	for _, row := range tableIn(t, paper(t, "docs/metrics.md"), "metric") {
@@ -193,7 +193,7 @@ func TestReadmeErrors(t *testing.T) {
 // TestPapersNameWhatThereIs looks for keys, metrics, identifiers and files that don't exist.
 func TestPapersNameWhatThereIs(t *testing.T) {
 	m := NewMetrics()
-	m.pool("bank")
+	m.acquire("bank")
 	metrics := families(t, m)
 	names := exported(t)
 	var (

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
 )
 
 // Errors of statements come to the application as the server sent them, as a bare *[pgconn.PgError]. The types below are
@@ -81,12 +83,11 @@ func (e *DivergenceError) Unwrap() error { return e.err }
 // brief is an error in the words of an own one. The server's message stays out of it: CockroachDB's conflicts quote keys, and so
 // what the application stores. Unwrap has it all.
 func brief(err error) string {
-	server, ok := errors.AsType[serverError](err)
-	if !ok {
+	code := pgerr.SQLState(err)
+	switch {
+	case code == "" && pgerr.Message(err) == "":
 		return err.Error()
-	}
-	code := server.SQLState()
-	if isConflict(err) {
+	case pgerr.IsConflict(err):
 		return fmt.Sprintf("conflict (%s, SQLSTATE %s)", reasonOf(err), code)
 	}
 	return fmt.Sprintf("the server's error (SQLSTATE %s)", code)
@@ -154,21 +155,6 @@ func (e *NotReplayableError) Error() string {
 // Unwrap gives the conflict.
 func (e *NotReplayableError) Unwrap() error { return e.err }
 
-// explain is the cause in the words of an error.
-func (c notReplayableCause) explain() string {
-	switch c {
-	case causeStatements:
-		return "it ran more statements than RetryPolicy.MaxStatements keeps on record"
-	case causeBytes:
-		return "its statements are larger than RetryPolicy.MaxBytes keeps on record"
-	case causeRaw:
-		return "it used the pgx connection behind Raw, of which nothing is on record"
-	case causeAsOfSystemTime:
-		return "it reads AS OF SYSTEM TIME, where another attempt would fare no better"
-	}
-	return string(c)
-}
-
 // AmbiguousCommitError says that the commit was sent and that its outcome is not known: the transaction is committed or it is
 // not. The application has to find out by reading, or make the transaction one that can be run twice. It must not be retried
 // blindly, and the driver never does. It unwraps to what went wrong: a network error, the context's error, or the server's.
@@ -183,7 +169,8 @@ func (e *AmbiguousCommitError) Error() string {
 func (e *AmbiguousCommitError) Unwrap() error { return e.err }
 
 // ConnectionLostError says that the connection was lost inside a transaction before the commit was sent: nothing was
-// committed, and the transaction can be run again. It unwraps to what went wrong.
+// committed, and the transaction can be run again. It unwraps to what went wrong; and before that to the conflict, if
+// the connection was lost while the driver dealt with one.
 type ConnectionLostError struct{ err error }
 
 // Error says what happened and what to do. It holds no value and no argument.
@@ -191,12 +178,21 @@ func (e *ConnectionLostError) Error() string {
 	return fmt.Sprintf("cockroachdb: the connection was lost before the commit was sent; nothing was committed, run the transaction again: %s", brief(e.err))
 }
 
-// Unwrap gives what went wrong.
+// Unwrap returns what went wrong.
 func (e *ConnectionLostError) Unwrap() error { return e.err }
 
+// lostAfter returns what went wrong when the connection was lost, and before that the conflict that the driver was
+// dealing with, if there was one.
+func lostAfter(conflict, err error) error {
+	if conflict == nil || conflict == err { //nolint:errorlint // the same error
+		return err
+	}
+	return errors.Join(conflict, err)
+}
+
 var (
-	errCopy      = errors.New("cockroachdb: COPY FROM STDIN and COPY TO STDOUT can't be sent as text, since database/sql has no way to hand over their rows: use CopyFrom, or PgConn().CopyTo, of the pgx connection behind sql.Conn.Raw")
-	errRowsOpen  = errors.New("cockroachdb: the rows of an earlier query are still open on this connection: read them to the end or close them first")
-	errTxOpen    = errors.New("cockroachdb: a transaction is open on this connection: commit it or roll it back before beginning another")
-	errTxAborted = &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "25P02", Message: "current transaction is aborted, commands ignored until end of transaction block"}
+	errCopy       = errors.New("cockroachdb: COPY FROM STDIN and COPY TO STDOUT can't be sent as text, since database/sql has no way to hand over their rows: use CopyFrom, or PgConn().CopyTo, of the pgx connection behind sql.Conn.Raw")
+	errTxOpen     = errors.New("cockroachdb: a transaction is open on this connection: commit it or roll it back before beginning another")
+	errRestarting = errors.New("cockroachdb: the transaction is being retried: its connection can't be used by a hook")
+	errTxAborted  = &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "25P02", Message: "current transaction is aborted, commands ignored until end of transaction block"}
 )

@@ -68,58 +68,39 @@ func discreet(err error) string {
 	return brief(err)
 }
 
-// strike is where an attempt came to nothing.
-type strike struct {
-	at        place
-	statement int // its number, from 1; 0 if it was none of the transaction's
-}
-
-// newAttempt counts an attempt and announces it, when all that it had to wait for is over.
-func (t *tx) newAttempt(ctx context.Context, reason retryReason, at strike, wait time.Duration, err error) {
-	t.attempts++
-	t.reason, t.struck = reason, at
-	t.c.connector.metrics.retried(reason, at.at)
-	if hook := t.c.connector.cfg.OnRetry; hook != nil {
-		e := t.event(err)
-		e.Wait = wait
-		t.tell(ctx, "OnRetry", hook, e)
-	}
-}
-
-// ended announces the end of a transaction that met a conflict.
-func (t *tx) ended(ctx context.Context, o outcome, err error) {
-	hook := t.c.connector.cfg.OnRetried
-	if hook == nil || t.attempts == 1 && t.conflict == nil {
+// announceRetry tells Config.OnRetry of the attempt that begins.
+func (t *tx) announceRetry(ctx context.Context, wait time.Duration, err error) {
+	if t.pool.onRetry == nil {
 		return
 	}
 	e := t.event(err)
-	e.Wait, e.Outcome = t.waited, string(o)
-	t.tell(ctx, "OnRetried", hook, e)
+	e.Wait = wait
+	t.tell(ctx, "OnRetry", t.pool.onRetry, e)
 }
 
-// endedOutside is ended for a statement outside of a transaction.
-func (t *tx) endedOutside(ctx context.Context, err error) {
-	switch {
-	case t.explicit:
-	case err == nil:
-		t.ended(ctx, outcomeCommitted, nil)
-	default:
-		t.ended(ctx, outcomeOf(err), err)
+// announceEnd tells Config.OnRetried of the end of a transaction that met a conflict.
+func (t *tx) announceEnd(ctx context.Context, o outcome, err error) {
+	if t.pool.onRetried == nil || t.attempt.number == 1 && t.attempt.conflict == nil {
+		return
 	}
+	e := t.event(err)
+	e.Wait, e.Outcome = t.attempt.waited, string(o)
+	t.tell(ctx, "OnRetried", t.pool.onRetried, e)
 }
 
 func (t *tx) event(err error) RetryEvent {
+	a := &t.attempt
 	return RetryEvent{
-		Attempt: t.attempts, Reason: string(t.reason), At: string(t.struck.at), Statement: t.struck.statement,
-		Elapsed: time.Since(t.started), Err: err,
+		Attempt: a.number, Reason: string(a.reason), At: string(a.site.at), Statement: a.site.statement,
+		Elapsed: time.Since(a.started), Err: err,
 	}
 }
 
 var errHookGone = errors.New("cockroachdb: Config.OnRetry ended its goroutine, and with it the transaction")
 
 // tell calls a hook. A panic of it would lose more than the transaction: out of Commit, database/sql would never give the
-// connection back. So it is logged. What can't be held up is the end of the goroutine, by runtime.Goexit; then nothing may be
-// added to the transaction, of which half is missing, and others must not wait for it.
+// connection back. So it is logged. runtime.Goexit can't be recovered; then nothing may be added to the transaction, of
+// which half is missing, and others must not wait for it.
 func (t *tx) tell(ctx context.Context, name string, hook func(context.Context, RetryEvent), e RetryEvent) {
 	returned := false
 	defer func() {
@@ -131,9 +112,9 @@ func (t *tx) tell(ctx context.Context, name string, hook func(context.Context, R
 			return
 		}
 		t.leaveLane()
-		if t.explicit && t.state == txLive {
-			_ = t.rollback()
-			t.give(txConflict, outcomeFailed, errHookGone)
+		if t.explicit && t.state <= stateRestarting {
+			t.rollback()
+			_ = t.fail(errHookGone)
 		}
 	}()
 	hook(ctx, e)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
+
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
 )
 
 // ownErrors are the driver's own outcomes, by what led to them.
@@ -34,25 +36,25 @@ func FuzzServerError(f *testing.F) {
 		assert.True(t, slices.Contains(allRetryReasons, reasonOf(server)))
 		for _, wrap := range ownErrors {
 			err := wrap(server)
-			assert.Equal(t, code, sqlState(err))
+			assert.Equal(t, code, pgerr.SQLState(err))
 			quiet := wrap(&pgconn.PgError{Code: code}).Error() // may hold a short message by chance
 			if len(message) > 8 && !strings.Contains(quiet, message) {
 				assert.NotContains(t, err.Error(), message)
 			}
 		}
-		checkOutcome(t, server, outcomeOfCommit(server, false), false)
-		checkOutcome(t, server, outcomeOfCommit(server, true), true)
+		checkOutcome(t, server, pgerr.OutcomeOfCommit(server, false), false)
+		checkOutcome(t, server, pgerr.OutcomeOfCommit(server, true), true)
 	})
 }
 
-func checkOutcome(t *testing.T, server *pgconn.PgError, outcome commitOutcome, postgres bool) {
+func checkOutcome(t *testing.T, server *pgconn.PgError, outcome pgerr.CommitOutcome, postgres bool) {
 	switch outcome {
-	case commitConflict:
+	case pgerr.CommitConflict:
 		assert.True(t, server.Code == "40001" || postgres && server.Code == "40P01")
-	case commitSchemaFailed:
+	case pgerr.CommitSchemaFailed:
 		assert.Equal(t, "XXA00", server.Code)
 		assert.False(t, postgres)
-	case commitRefused:
+	case pgerr.CommitRefused:
 		if postgres {
 			assert.Equal(t, "ERROR", server.Severity)
 		} else {

@@ -58,6 +58,8 @@ func TestLaneNestedTransactionsEnd(t *testing.T) {
 func TestLaneWhileThePoolIsClosed(t *testing.T) {
 	t.Parallel()
 	inBubble(t, script{"UPDATE a": {lost}}, func(t *testing.T, r *rig) {
+		_, other := r.pool(t) // which keeps the series when this one's pool is closed
+		require.NoError(t, other.PingContext(t.Context()))
 		holder, waiter := r.holdLane(t), r.begin(t, t.Context())
 		done := make(chan error)
 		go func() { done <- execAll(waiter, "UPDATE a") }()
@@ -67,7 +69,7 @@ func TestLaneWhileThePoolIsClosed(t *testing.T) {
 		require.NoError(t, <-done)
 		assert.Equal(t, time.Second, time.Since(r.started))
 		require.NoError(t, waiter.Commit())
-		assert.Contains(t, r.trips(second), "BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a")
+		assert.Contains(t, r.trips(third), "BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a")
 		counts := r.counts(t)
 		assert.Zero(t, counts["history_bytes"])
 		assert.Zero(t, counts["retry_lane_waiting"])

@@ -54,7 +54,7 @@ func useEverything(p *poolMetrics) {
 
 func TestMetricsPassTheLinter(t *testing.T) {
 	m := NewMetrics()
-	useEverything(m.pool("bank"))
+	useEverything(m.acquire("bank"))
 	registry := prometheus.NewPedanticRegistry()
 	require.NoError(t, registry.Register(m))
 	problems, err := testutil.GatherAndLint(registry)
@@ -64,7 +64,7 @@ func TestMetricsPassTheLinter(t *testing.T) {
 
 func TestMetricsHelpIsASentence(t *testing.T) {
 	m := NewMetrics()
-	m.pool("bank")
+	m.acquire("bank")
 	for name, family := range families(t, m) {
 		help := family.GetHelp()
 		assert.True(t, strings.HasSuffix(help, ".") && help[:1] == strings.ToUpper(help[:1]) && strings.Count(help, " ") > 3, "%s: %q", name, help)
@@ -73,7 +73,7 @@ func TestMetricsHelpIsASentence(t *testing.T) {
 
 func TestMetricsNames(t *testing.T) {
 	m := NewMetrics()
-	m.pool("bank")
+	m.acquire("bank")
 	var names []string
 	for name := range families(t, m) {
 		names = append(names, name)
@@ -88,7 +88,7 @@ func TestMetricsNames(t *testing.T) {
 
 func TestMetricsAllLabelValuesArePresentAtZero(t *testing.T) {
 	m := NewMetrics()
-	m.pool("bank")
+	m.acquire("bank")
 	got := families(t, m)
 	series := map[string]int{
 		"cockroachdb_transactions_total":           len(allOutcomes),
@@ -122,7 +122,7 @@ func labelsOf(metric *dto.Metric) map[string]string {
 
 func TestMetricsHistogramsAreClassicAndNative(t *testing.T) {
 	m := NewMetrics()
-	m.pool("bank").transactionEnded(outcomeCommitted, 2, 3*time.Millisecond)
+	m.acquire("bank").transactionEnded(outcomeCommitted, 2, 3*time.Millisecond)
 	got := families(t, m)
 	bounds := func(name string) (list []float64) {
 		for _, b := range got[name].GetMetric()[0].GetHistogram().GetBucket() {
@@ -141,7 +141,7 @@ func TestMetricsHistogramsAreClassicAndNative(t *testing.T) {
 
 func TestMetricsCount(t *testing.T) {
 	m := NewMetrics()
-	p := m.pool("bank")
+	p := m.acquire("bank")
 	p.transactionEnded(outcomeCommitted, 1, time.Millisecond)
 	p.transactionEnded(outcomeAmbiguous, 3, time.Second)
 	p.retried(reasonOther, placeCommit)
@@ -170,7 +170,7 @@ func TestMetricsCount(t *testing.T) {
 
 func TestMetricsOfSeveralPools(t *testing.T) {
 	m := NewMetrics()
-	first, second, other := m.pool("bank"), m.pool("bank"), m.pool("shop")
+	first, second, other := m.acquire("bank"), m.acquire("bank"), m.acquire("shop")
 	first.transactionEnded(outcomeCommitted, 1, time.Millisecond)
 	second.transactionEnded(outcomeCommitted, 1, time.Millisecond)
 	other.transactionEnded(outcomeCommitted, 1, time.Millisecond)
@@ -199,13 +199,13 @@ func TestMetricsOfConnectorsShareARegistry(t *testing.T) {
 func TestMetricsSurviveOddNames(t *testing.T) {
 	m := NewMetrics()
 	for _, name := range []string{"", "\xff\xfe", "a\x00b", `quote"new` + "\nline"} {
-		useEverything(m.pool(name))
+		useEverything(m.acquire(name))
 	}
 	families(t, m)
 }
 
 func TestMetricsSurviveUnknownLabelValues(t *testing.T) {
-	p := NewMetrics().pool("bank")
+	p := NewMetrics().acquire("bank")
 	p.transactionEnded("unheard of", 1, -time.Second)
 	p.retried("unheard of", "nowhere")
 	p.diverged("unheard of")
@@ -217,14 +217,14 @@ func TestMetricsSurviveUnknownLabelValues(t *testing.T) {
 
 func TestNilMetricsCountNothing(t *testing.T) {
 	var m *Metrics
-	assert.Nil(t, m.pool("bank"))
-	useEverything(m.pool("bank"))
+	assert.Nil(t, m.acquire("bank"))
+	useEverything(m.acquire("bank"))
 }
 
 // The pool's own path allocates nothing. A native histogram does: it boxes the number of a bucket (8 bytes), unless the
 // number is from 0 to 255, that is unless the value is 0.92 or more.
 func TestMetricsAllocateNothing(t *testing.T) {
-	p := NewMetrics().pool("bank")
+	p := NewMetrics().acquire("bank")
 	useEverything(p)
 	for name, use := range map[string]func(){
 		"retried":        func() { p.retried(reasonOther, placeRows) },
@@ -246,8 +246,8 @@ func TestMetricsConcurrently(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 50 {
-				useEverything(m.pool("bank"))
-				m.pool("shop").historyBytes(1)
+				useEverything(m.acquire("bank"))
+				m.acquire("shop").historyBytes(1)
 			}
 		})
 	}

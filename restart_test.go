@@ -18,6 +18,7 @@ import (
 const (
 	first  = 1
 	second = 2
+	third  = 3
 )
 
 func TestRestartBySavepointWhereTheLaneIsFree(t *testing.T) {

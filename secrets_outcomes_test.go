@@ -149,6 +149,12 @@ func conflictTellings() map[string]telling {
 				return execAll(s.tx, losing)
 			},
 		},
+		"a session changed": {
+			want: "NotReplayableError session",
+			do: func(_ *testing.T, s scenery) error {
+				return execAll(s.tx, "UPDATE a", "SET app.tenant = 7", losing)
+			},
+		},
 		"the past": {
 			want: "NotReplayableError as_of_system_time",
 			do: func(_ *testing.T, s scenery) error {

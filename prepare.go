@@ -1,0 +1,158 @@
+package cockroachdb
+
+import (
+	"context"
+	"database/sql/driver"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
+	"github.com/reprise-go/cockroachdb/internal/sqltext"
+	"github.com/reprise-go/cockroachdb/internal/wire"
+)
+
+// PrepareContext prepares a statement, for as long as the connection lives or the statement is closed.
+func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	t, err := c.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if c.session.Classify(query).Copies {
+		return nil, errCopy
+	}
+	p, _, err := c.pinned(ctx, t, query)
+	if !t.explicit {
+		t.endAlone(ctx, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &stmt{c: c, p: p}, nil
+}
+
+// Prepare prepares a statement.
+//
+// Deprecated: database/sql calls PrepareContext.
+func (c *Conn) Prepare(query string) (driver.Stmt, error) {
+	return c.PrepareContext(context.Background(), query)
+}
+
+// prepared finds sql among the prepared statements of the connection or prepares it, and reports whether it is new.
+func (c *Conn) prepared(ctx context.Context, t *tx, sql string) (p *wire.Prepared, isNew bool, err error) {
+	if p := c.session.Statements.Get(sql); p != nil {
+		return p, false, nil
+	}
+	p, err = c.parse(ctx, t, wire.NameOf(sql), sql)
+	if err == nil {
+		c.session.Statements.Put(p)
+	}
+	return p, true, err
+}
+
+// pinned is prepared for a driver.Stmt, for which the statement is kept. That it could be prepared is something that the
+// application has seen.
+func (c *Conn) pinned(ctx context.Context, t *tx, sql string) (p *wire.Prepared, isNew bool, err error) {
+	if p = c.session.Statements.Get(sql); p != nil {
+		c.trace.alreadyPrepared(ctx, c.session.Pgx, t, p)
+	} else if p, err = c.parse(ctx, t, wire.NameOf(sql), sql); err != nil {
+		return nil, true, err
+	} else if isNew = true; t.explicit {
+		t.recordParse(sql, &p.Class)
+	}
+	c.session.Statements.Pin(p)
+	return p, isNew, nil
+}
+
+// described finds the description of sql among those of the connection or asks for it, and reports whether it is new.
+func (c *Conn) described(ctx context.Context, t *tx, sql string) (p *wire.Prepared, isNew bool, err error) {
+	if p := c.session.Descriptions.Get(sql); p != nil {
+		return p, false, nil
+	}
+	p, err = c.parse(ctx, t, "", sql)
+	if err == nil {
+		c.session.Descriptions.Put(p)
+	}
+	return p, true, err
+}
+
+// recordParse puts on record that the application has prepared a statement.
+func (t *tx) recordParse(sql string, class *sqltext.Class) *record {
+	return t.record(&wire.Statement{Form: wire.Parse, SQL: sql, Class: sqltext.Class{Commit: class.Commit, DDL: class.DDL}})
+}
+
+// unlearn forgets what is known of a statement, because it may have caused an error.
+func (c *Conn) unlearn(p *wire.Prepared) {
+	if p.Name == "" {
+		c.session.Descriptions.Forget(p)
+		return
+	}
+	c.session.Statements.Forget(p)
+}
+
+// parse has the server parse and describe sql. Inside a transaction this travels with what opens the transaction, and a
+// conflict is absorbed as for any other statement.
+func (c *Conn) parse(ctx context.Context, t *tx, name, sql string) (p *wire.Prepared, err error) {
+	if c.trace.prepare != nil {
+		ctx = c.trace.prepare.TracePrepareStart(t.marked(ctx), c.session.Pgx, pgx.TracePrepareStartData{Name: name, SQL: sql})
+		defer func() { c.trace.prepare.TracePrepareEnd(ctx, c.session.Pgx, pgx.TracePrepareEndData{Err: err}) }()
+	}
+	class := c.session.Classify(sql)
+	if class.Copies {
+		return nil, errCopy
+	}
+	step := &parseStep{t: t, name: name, sql: sql, class: class}
+	if err := t.carryOn(ctx, step, step.send(ctx)); err != nil {
+		if answer := pgerr.Answer(err); answer != nil && t.explicit {
+			t.recordParse(sql, &class).fail(answer)
+		}
+		return nil, err
+	}
+	return wire.NewPrepared(name, sql, class, step.desc), nil
+}
+
+// parseStep is a Parse, which may take several attempts.
+type parseStep struct {
+	t         *tx
+	name, sql string
+	class     sqltext.Class
+	desc      *pgconn.StatementDescription
+	there     bool // the server has it already, under its name
+}
+
+func (p *parseStep) site() site             { return site{placeStatement, p.t.attempt.statements + 1} }
+func (p *parseStep) mayRunAgainAlone() bool { return true }
+
+// renew has the text described without a name, if the server says that it has a statement of that name already: the name
+// is a digest of the text, and so it is the same statement. Another client has left it, through a pooler.
+func (p *parseStep) renew(f fault) bool {
+	if p.there || p.name == "" || f.earlier || pgerr.Code(f.err) != pgerr.DuplicatePrepared || p.t.phase() == phaseEnded {
+		return false
+	}
+	p.there, p.t.session().Shared = true, true
+	return !p.t.explicit || p.t.restartable()
+}
+
+func (p *parseStep) resume(ctx context.Context) fault {
+	if _, f := p.t.replay(ctx, nil); f.err != nil {
+		return f
+	}
+	return p.send(ctx)
+}
+
+func (p *parseStep) send(ctx context.Context) fault {
+	t := p.t
+	var reach wire.Reach
+	var err error
+	name := p.name
+	if p.there {
+		name = ""
+	}
+	p.desc, reach, err = t.session().Describe(ctx, t.opening.pending, name, p.sql)
+	t.opening.note(reach, t.session().Status())
+	f := fault{err: err, reach: reach}
+	if p.class.Commit == sqltext.MayCommit { // DDL may commit what is open when it is parsed
+		f.class = p.class
+	}
+	return f
+}
