@@ -12,13 +12,17 @@
 //   - After a 40001 only the restart savepoint can be rolled back to.
 //   - Each statement outside a transaction is committed before it is answered, in the extended protocol too.
 //   - Priorities and AS OF SYSTEM TIME are accepted, every isolation level is SERIALIZABLE.
+//   - SET, RESET and set_config(…, false) outlive the ROLLBACK and the ROLLBACK TO of their transaction.
 //   - SHOW TRANSACTION STATUS, crdb_internal.force_retry, inject_retry_errors_enabled, unique_rowid, cluster_logical_timestamp.
 //
 // What it can't play:
 //
 //   - Locks are not kept over ROLLBACK TO: PostgreSQL gives them up with the snapshot. A transaction that restarts has no advantage over
 //     others, so contention is not CockroachDB's, nor is anything measured under it.
-//   - now() is that of the restart and does not stay the same; SET inside a transaction is undone by a restart, as newer versions do it.
+//   - now() is that of the restart and does not stay the same.
+//   - A setting is undone with its transaction where it can't be seen: set_config with arguments that are neither literals nor bound, and
+//     what functions, procedures, DO and EXECUTE do. SET LOCAL before the restart savepoint is undone by a restart.
+//   - USE and SET database are refused with 0A000: a session of PostgreSQL stays in its database.
 //   - Priorities decide nothing, AS OF SYSTEM TIME reads the present, and the server's own retry covers one statement: CockroachDB's covers
 //     all those of which nothing was sent.
 //   - Several statements in one Query outside a transaction are one transaction, as in v22.2 and later, unless one of them is about

@@ -2,7 +2,6 @@ package crdbsim
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -73,11 +72,24 @@ func (c *conn) performOrdinary(s *statement, r run, limit int) (bool, error) {
 	}
 	if a.failed != nil {
 		c.tx.aborted = true
+		if c.status == 'I' {
+			c.restoreCompleted(s.parts, a.completed)
+		}
 		c.fail(translate(a.failed))
 		return false, nil
 	}
-	if strings.HasPrefix(a.tag, "DEALLOCATE ALL") || strings.HasPrefix(a.tag, "DISCARD ALL") {
+	c.remember(s, r)
+	switch a.tag {
+	case "DEALLOCATE ALL":
 		clear(c.stmts)
+	case "DISCARD ALL":
+		clear(c.stmts)
+		clear(c.vars)
+	case "RESET":
+		if s.all {
+			clear(c.vars)
+			c.tx.eachLocal(func(vars map[string]string) { clear(vars) })
+		}
 	}
 	return true, nil
 }
@@ -124,6 +136,7 @@ func (c *conn) attempts(r run, window bool, limit int) (answer, error) {
 		c.out = c.out[:a.start.at]
 		if c.status == 'T' {
 			c.queueHidden("ROLLBACK")
+			c.restoreAll()
 			c.queueHidden(c.tx.begin)
 		}
 		if r.portal != nil {

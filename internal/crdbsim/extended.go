@@ -161,6 +161,7 @@ func (c *conn) reachable() (bool, error) {
 	}
 	if c.tx.conflict || len(c.tx.saved) == 0 {
 		c.queueHidden("ROLLBACK")
+		c.restoreAll()
 		c.tx.open, c.tx.aborted = false, false
 		return true, nil
 	}

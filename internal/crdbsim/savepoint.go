@@ -1,6 +1,7 @@
 package crdbsim
 
 import (
+	"maps"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -23,12 +24,15 @@ func (c *conn) savepoint(name string) (reply, error) {
 		return refuse(errNoTransaction())
 	case !c.isRestart(name):
 		c.queueHidden("SAVEPOINT " + quote(name))
-		c.tx.saved = append(c.tx.saved, savepoint{name, c.tx.touched})
+		c.tx.saved = append(c.tx.saved, savepoint{name, c.tx.touched, len(c.tx.set), maps.Clone(c.tx.local)})
 		return ok, nil
 	case len(c.tx.saved) > 0, c.tx.restart != "" && c.tx.touched:
 		return refuse(errNested(name))
 	case c.tx.touched:
 		return refuse(errNotFirst(name))
+	}
+	if c.tx.restart == "" {
+		c.tx.atRestart = maps.Clone(c.tx.local)
 	}
 	c.tx.restart = name // again, perhaps: that does nothing
 	return ok, nil
@@ -74,6 +78,8 @@ func (c *conn) rollbackTo(name string) (reply, error) {
 		c.restart(i + 1)
 	case i >= 0:
 		c.queueHidden("ROLLBACK TO SAVEPOINT " + quote(name))
+		c.restoreSince(c.tx.saved[i].set)
+		c.tx.local = maps.Clone(c.tx.saved[i].local)
 		c.tx.saved = c.tx.saved[:i+1]
 		c.tx.aborted = false
 	case c.tx.restart != name || name == "":
@@ -93,10 +99,14 @@ func (c *conn) restart(keep int) {
 	if c.tx.open {
 		c.queueHidden("ROLLBACK")
 	}
+	c.restoreAll()
 	c.queueHidden(c.tx.begin)
+	c.tx.local = maps.Clone(c.tx.atRestart)
 	c.tx.saved = c.tx.saved[:keep]
-	for _, s := range c.tx.saved {
+	for i := range c.tx.saved {
+		s := &c.tx.saved[i]
 		c.queueHidden("SAVEPOINT " + quote(s.name))
+		s.set, c.tx.local = 0, maps.Clone(s.local)
 	}
 	c.tx.open, c.tx.aborted, c.tx.conflict = true, false, false
 	c.tx.touched, c.tx.answered, c.tx.ddl = false, false, false

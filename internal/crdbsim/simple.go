@@ -29,7 +29,7 @@ func (c *conn) statements(sql string) []*statement {
 	}
 	mine := slices.ContainsFunc(all, func(s *statement) bool { return s.kind != kindOrdinary })
 	if len(all) > 1 && !mine && c.status == 'I' {
-		return []*statement{{sql: sql}}
+		return []*statement{{sql: sql, parts: all}}
 	}
 	return all
 }

@@ -13,6 +13,7 @@ type session struct {
 	status byte // 'I', 'T' or 'E', as the client is told
 	tx     txn
 	vars   map[string]string // of ownVariables, those that were set
+	start  map[string]string // and those that were set at start-up
 }
 
 // A txn is the transaction as the client sees it. PostgreSQL's may be another: it ends when a restart begins, it is gone between RELEASE
@@ -31,11 +32,17 @@ type txn struct {
 	priority  string
 	started   time.Time
 	injected  int // retry errors injected because the session asked for them
+
+	set       []string          // what sets again what PostgreSQL would undo with its transaction
+	local     map[string]string // of ownVariables, those that were set for the transaction alone
+	atRestart map[string]string // what local was when the restart savepoint was made
 }
 
 type savepoint struct {
 	name    string
 	touched bool // data had been touched when it was made
+	set     int  // how much had been set then
+	local   map[string]string
 }
 
 // note keeps account of an ordinary statement.
@@ -94,8 +101,9 @@ func (c *conn) control(s *statement) (reply, error) {
 	case kindSetTransaction:
 		return c.setTransaction(s.modes)
 	case kindSet:
-		c.vars[s.name] = s.value
-		return reply{tag: "SET"}, nil
+		return c.set(s)
+	case kindSetCharacteristics:
+		return c.setCharacteristics(s.modes)
 	}
 	return reply{tag: "SHOW 1", column: s.column(), value: c.variable(s.name)}, nil
 }
@@ -131,7 +139,17 @@ func (c *conn) variable(name string) string {
 	if name == "transaction_priority" {
 		name = "default_transaction_priority"
 	}
-	if v, ok := c.vars[name]; ok {
+	for _, vars := range []map[string]string{c.tx.local, c.vars} {
+		if v, ok := vars[name]; ok {
+			return v
+		}
+	}
+	return c.initial(name)
+}
+
+// initial is what RESET makes of a variable.
+func (c *conn) initial(name string) string {
+	if v, ok := c.start[name]; ok {
 		return v
 	}
 	return ownVariables[name]
@@ -139,7 +157,7 @@ func (c *conn) variable(name string) string {
 
 // on reports whether a variable is switched on.
 func (c *conn) on(name string) bool {
-	switch strings.ToLower(c.vars[name]) {
+	switch strings.ToLower(c.variable(name)) {
 	case "on", "true", "t", "1", "yes":
 		return true
 	}
@@ -161,6 +179,46 @@ func (c *conn) begin(s *statement) (reply, error) {
 	return reply{tag: "BEGIN"}, nil
 }
 
+// set sets a variable that only CockroachDB has.
+func (c *conn) set(s *statement) (reply, error) {
+	value := s.value
+	if s.reset {
+		value = c.initial(s.name)
+	}
+	if s.local && c.status == 'T' {
+		if c.tx.local == nil {
+			c.tx.local = make(map[string]string)
+		}
+		c.tx.local[s.name] = value
+	}
+	if !s.local {
+		c.vars[s.name] = value
+		c.tx.eachLocal(func(vars map[string]string) { delete(vars, s.name) })
+	}
+	return reply{tag: "SET"}, nil
+}
+
+// eachLocal calls f with what was set for the transaction alone, now and at each savepoint.
+func (t *txn) eachLocal(f func(map[string]string)) {
+	f(t.local)
+	f(t.atRestart)
+	for _, s := range t.saved {
+		f(s.local)
+	}
+}
+
+// setCharacteristics sets the modes of transactions to come. There is but one isolation level, so that leaves the access.
+func (c *conn) setCharacteristics(m modes) (reply, error) {
+	if m.access != "" {
+		sql := "SET SESSION CHARACTERISTICS AS TRANSACTION " + m.access
+		c.queueHidden(sql)
+		if c.status == 'T' {
+			c.tx.set = append(c.tx.set, sql)
+		}
+	}
+	return reply{tag: "SET"}, nil
+}
+
 func (c *conn) setTransaction(m modes) (reply, error) {
 	if c.status == 'I' {
 		return refuse(errNoTransaction())
@@ -180,6 +238,7 @@ func (c *conn) end() {
 	if c.tx.open {
 		c.queueHidden("ROLLBACK")
 	}
+	c.restoreAll()
 	c.status, c.tx = 'I', txn{}
 }
 
@@ -212,13 +271,16 @@ func (c *conn) commitUpstream() (*pgproto3.ErrorResponse, error) {
 	c.queueHidden("COMMIT")
 	a, err := c.ask(noLimit)
 	c.tx.open, c.tx.aborted = false, false
+	if err == nil && a.failed == nil && a.tag == "COMMIT" {
+		c.tx.set = nil
+		return nil, nil
+	}
+	c.restoreAll()
 	switch {
 	case err != nil:
 		return nil, err
 	case a.failed != nil:
 		return translate(a.failed), nil
-	case a.tag != "COMMIT":
-		return failure("XX000", "PostgreSQL answers COMMIT with "+a.tag), nil
 	}
-	return nil, nil
+	return failure("XX000", "PostgreSQL answers COMMIT with "+a.tag), nil
 }
