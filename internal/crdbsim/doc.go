@@ -1,7 +1,8 @@
 // Package crdbsim makes a PostgreSQL answer as CockroachDB does, and makes it fail when and how a test wants it to.
 //
 // A [Sim] is a proxy in front of a real PostgreSQL. SQL and its conflicts are PostgreSQL's: its serializable isolation raises the 40001.
-// The manners are CockroachDB's, v22.1, held against recordings of one (testdata):
+// The manners are CockroachDB's, v22.1, held against recordings of one (testdata). What is of a later version is so marked; it is played
+// where [Config.Version] is of that version, and follows CockroachDB's source, since there is no recording:
 //
 //   - crdb_version at start-up; start-up parameters that PostgreSQL doesn't know are ignored.
 //   - The restart savepoint with its rules and errors. RELEASE commits, says COMMIT and leaves the state at 'T' until COMMIT or ROLLBACK.
@@ -13,6 +14,9 @@
 //   - Each statement outside a transaction is committed before it is answered, in the extended protocol too.
 //   - Priorities and AS OF SYSTEM TIME are accepted, every isolation level is SERIALIZABLE.
 //   - SET, RESET and set_config(…, false) outlive the ROLLBACK and the ROLLBACK TO of their transaction.
+//   - SHOW COMMIT TIMESTAMP (v22.2) commits the open transaction as RELEASE of the restart savepoint does, with the tag COMMIT. After it
+//     COMMIT and ROLLBACK are accepted, itself again, and RELEASE of the restart savepoint, once, if there is one. Outside a
+//     transaction it shows when the latest one committed, and fails by 25000 if that has not.
 //   - SHOW TRANSACTION STATUS, crdb_internal.force_retry, inject_retry_errors_enabled, unique_rowid, cluster_logical_timestamp.
 //
 // What it can't play:
@@ -22,6 +26,8 @@
 //   - now() is that of the restart and does not stay the same.
 //   - A setting is undone with its transaction where it can't be seen: set_config with arguments that are neither literals nor bound, and
 //     what functions, procedures, DO and EXECUTE do. SET LOCAL before the restart savepoint is undone by a restart.
+//   - SHOW COMMIT TIMESTAMP shows the clock of the Sim when it heard of the commit: no row has that timestamp. In the middle of a text
+//     that is one transaction it does not fail.
 //   - USE and SET database are refused with 0A000: a session of PostgreSQL stays in its database.
 //   - Priorities decide nothing, AS OF SYSTEM TIME reads the present, and the server's own retry covers one statement: CockroachDB's covers
 //     all those of which nothing was sent.

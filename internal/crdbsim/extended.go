@@ -13,7 +13,7 @@ import (
 func (c *conn) parse(f frame) error {
 	name, rest := cstring(f.body())
 	sql, _ := cstring(rest)
-	s := classify(sql)
+	s := c.classify(sql)
 	if struck, err := c.strikeEarly(AtParse, s); struck || err != nil {
 		return err
 	}
@@ -98,10 +98,10 @@ func (c *conn) local(ms ...pgproto3.BackendMessage) error {
 func (c *conn) describe(f frame) error {
 	object, body := f.body()[0], f.body()[1:]
 	name, _ := cstring(body)
-	s := unknown
+	s, p := unknown, c.portals[name]
 	if object == 'S' {
-		s = c.lookup(name)
-	} else if p := c.portals[name]; p != nil {
+		s, p = c.lookup(name), nil
+	} else if p != nil {
 		s = p.stmt
 	}
 	if !c.own(s) {
@@ -115,8 +115,9 @@ func (c *conn) describe(f frame) error {
 	if object == 'S' {
 		ms = append(ms, &pgproto3.ParameterDescription{})
 	}
-	if column := s.column(); column != "" {
-		ms = append(ms, rowDescription(column))
+	if field, ok := s.field(); ok {
+		field.Format = p.resultFormat()
+		ms = append(ms, &pgproto3.RowDescription{Fields: []pgproto3.FieldDescription{field}})
 	} else {
 		ms = append(ms, &pgproto3.NoData{})
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // The restart savepoint is ours alone: PostgreSQL never hears of it. Its RELEASE is PostgreSQL's COMMIT, and ROLLBACK TO it begins a new
@@ -50,19 +51,27 @@ func (c *conn) release(name string) (reply, error) {
 	if c.tx.restart != name || name == "" {
 		return refuse(errNoSavepoint(name))
 	}
+	if e, err := c.commitAndWait(); e != nil || err != nil {
+		return reply{failed: e}, err
+	}
+	return reply{tag: "COMMIT"}, nil
+}
+
+// commitAndWait commits, and leaves the transaction to be ended by COMMIT or ROLLBACK.
+func (c *conn) commitAndWait() (*pgproto3.ErrorResponse, error) {
 	e, err := c.commitUpstream()
 	if err != nil {
-		return reply{}, err
+		return nil, err
 	}
 	if e != nil {
 		if e.Code != "40001" { // then there is no going back
 			c.tx.restart = ""
 		}
 		c.tx.saved = nil
-		return refuse(e)
+		return e, nil
 	}
 	c.tx.committed = true
-	return reply{tag: "COMMIT"}, nil
+	return nil, nil
 }
 
 func (c *conn) rollbackTo(name string) (reply, error) {

@@ -25,6 +25,7 @@ const (
 	kindInvalid    // CockroachDB wouldn't parse it, or it can't be played
 
 	kindSetCharacteristics // SET SESSION CHARACTERISTICS AS TRANSACTION
+	kindShowCommit         // SHOW COMMIT TIMESTAMP
 )
 
 // A statement is SQL and what could be told about it without PostgreSQL.
@@ -76,6 +77,15 @@ func classify(sql string) *statement {
 		if strings.Contains(strings.ToLower(sql), "set_config") {
 			s.calls = setCalls(tokens(sql))
 		}
+	}
+	return s
+}
+
+// classify recognises what this version of CockroachDB does not leave to PostgreSQL.
+func (c *conn) classify(sql string) *statement {
+	s := classify(sql)
+	if s.kind == kindShowCommit && !c.sim.version.atLeast(22, 2) {
+		s.kind = kindOrdinary // to PostgreSQL it is a syntax error too
 	}
 	return s
 }
@@ -218,6 +228,8 @@ func (s *statement) classifyShow(rest []token) {
 		s.kind = kindShowStatus
 	case len(rest) == 2 && rest[0].is("transaction") && rest[1].is("priority"):
 		s.kind, s.name = kindShow, "transaction_priority"
+	case len(rest) == 2 && rest[0].is("commit") && rest[1].is("timestamp"):
+		s.kind = kindShowCommit
 	case len(rest) == 1 && isOwnVariable(rest[0].text):
 		s.kind, s.name = kindShow, rest[0].text
 	}

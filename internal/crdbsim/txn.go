@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // A session is what CockroachDB would know of a connection.
@@ -14,24 +15,27 @@ type session struct {
 	tx     txn
 	vars   map[string]string // of ownVariables, those that were set
 	start  map[string]string // and those that were set at start-up
+
+	commitTime string // of the latest transaction, empty if that has not committed
 }
 
 // A txn is the transaction as the client sees it. PostgreSQL's may be another: it ends when a restart begins, it is gone between RELEASE
 // and COMMIT, and it may be in order while the client has been told of an error.
 type txn struct {
-	begin     string      // how to begin it, and begin it again
-	open      bool        // PostgreSQL has one open
-	aborted   bool        // and that one has failed
-	restart   string      // name of the restart savepoint, if there is one
-	saved     []savepoint // the application's savepoints, oldest first
-	touched   bool        // it has read or written data since it began or restarted
-	answered  bool        // the client has seen something since
-	ddl       bool        // it has changed the schema
-	conflict  bool        // it has failed by a 40001
-	committed bool        // RELEASE has committed it, COMMIT is awaited
-	priority  string
-	started   time.Time
-	injected  int // retry errors injected because the session asked for them
+	begin      string      // how to begin it, and begin it again
+	open       bool        // PostgreSQL has one open
+	aborted    bool        // and that one has failed
+	restart    string      // name of the restart savepoint, if there is one
+	saved      []savepoint // the application's savepoints, oldest first
+	touched    bool        // it has read or written data since it began or restarted
+	answered   bool        // the client has seen something since
+	ddl        bool        // it has changed the schema
+	conflict   bool        // it has failed by a 40001
+	committed  bool        // RELEASE or SHOW COMMIT TIMESTAMP has committed it, COMMIT is awaited
+	releasable bool        // and that was SHOW COMMIT TIMESTAMP, so RELEASE may come yet
+	priority   string
+	started    time.Time
+	injected   int // retry errors injected because the session asked for them
 
 	set       []string          // what sets again what PostgreSQL would undo with its transaction
 	local     map[string]string // of ownVariables, those that were set for the transaction alone
@@ -64,9 +68,9 @@ func (t *txn) find(name string) int {
 
 // A reply is the answer to a statement that this package answers by itself.
 type reply struct {
-	tag           string
-	column, value string // of the one row there is, if there is one
-	failed        *pgproto3.ErrorResponse
+	tag    string
+	value  string // of the one row there is, if the statement has a field
+	failed *pgproto3.ErrorResponse
 }
 
 func refuse(e *pgproto3.ErrorResponse) (reply, error) { return reply{failed: e}, nil }
@@ -77,7 +81,9 @@ func (c *conn) control(s *statement) (reply, error) {
 	case kindInvalid:
 		return refuse(s.invalid)
 	case kindShowStatus:
-		return reply{tag: "SHOW TRANSACTION STATUS 1", column: s.column(), value: c.statusName()}, nil
+		return reply{tag: "SHOW TRANSACTION STATUS 1", value: c.statusName()}, nil
+	case kindShowCommit:
+		return c.showCommit()
 	case kindCommit:
 		return c.commit()
 	case kindRollback:
@@ -86,6 +92,8 @@ func (c *conn) control(s *statement) (reply, error) {
 		return c.rollbackTo(s.name)
 	}
 	switch {
+	case c.releaseAgain(s):
+		return reply{tag: "RELEASE"}, nil
 	case c.tx.committed:
 		return refuse(errCommitted())
 	case c.status == 'E':
@@ -100,23 +108,33 @@ func (c *conn) control(s *statement) (reply, error) {
 		return c.release(s.name)
 	case kindSetTransaction:
 		return c.setTransaction(s.modes)
+	}
+	if c.status == 'I' { // each of the others is a transaction of its own then
+		c.noteCommit()
+	}
+	switch s.kind {
 	case kindSet:
 		return c.set(s)
 	case kindSetCharacteristics:
 		return c.setCharacteristics(s.modes)
 	}
-	return reply{tag: "SHOW 1", column: s.column(), value: c.variable(s.name)}, nil
+	return reply{tag: "SHOW 1", value: c.variable(s.name)}, nil
 }
 
-// column names the one column of the answer, if there are rows.
-func (s *statement) column() string {
+// field describes the one column of the answer; ok is false if there are no rows.
+func (s *statement) field() (f pgproto3.FieldDescription, ok bool) {
+	f = pgproto3.FieldDescription{DataTypeOID: pgtype.TextOID, DataTypeSize: -1, TypeModifier: -1}
 	switch s.kind {
 	case kindShowStatus:
-		return "TRANSACTION STATUS"
+		f.Name = []byte("TRANSACTION STATUS")
 	case kindShow:
-		return s.name
+		f.Name = []byte(s.name)
+	case kindShowCommit:
+		f.Name, f.DataTypeOID = []byte("commit_timestamp"), pgtype.NumericOID
+	default:
+		return f, false
 	}
-	return ""
+	return f, true
 }
 
 func (c *conn) statusName() string {
@@ -174,7 +192,7 @@ func (c *conn) begin(s *statement) (reply, error) {
 		return refuse(errInTransaction())
 	}
 	c.tx = txn{begin: beginText(s.modes.access), open: true, priority: s.modes.priority, started: time.Now()}
-	c.status = 'T'
+	c.status, c.commitTime = 'T', ""
 	c.queueHidden(c.tx.begin)
 	return reply{tag: "BEGIN"}, nil
 }
@@ -273,6 +291,7 @@ func (c *conn) commitUpstream() (*pgproto3.ErrorResponse, error) {
 	c.tx.open, c.tx.aborted = false, false
 	if err == nil && a.failed == nil && a.tag == "COMMIT" {
 		c.tx.set = nil
+		c.noteCommit()
 		return nil, nil
 	}
 	c.restoreAll()
