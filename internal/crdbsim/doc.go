@@ -17,6 +17,9 @@
 //   - SHOW COMMIT TIMESTAMP (v22.2) commits the open transaction as RELEASE of the restart savepoint does, with the tag COMMIT. After it
 //     COMMIT and ROLLBACK are accepted, itself again, and RELEASE of the restart savepoint, once, if there is one. Outside a
 //     transaction it shows when the latest one committed, and fails by 25000 if that has not.
+//   - autocommit_before_ddl (on by default from v25.1): before a statement that changes the schema the transaction is committed, at Parse or
+//     Bind already; the statement then runs alone. If that commit loses, its 40001 is the answer, and the transaction has failed and
+//     can be restarted. While it is on, a COMMIT, ROLLBACK, SAVEPOINT, RELEASE or SET TRANSACTION outside a transaction is a warning.
 //   - SHOW TRANSACTION STATUS, crdb_internal.force_retry, inject_retry_errors_enabled, unique_rowid, cluster_logical_timestamp.
 //
 // What it can't play:
@@ -32,7 +35,7 @@
 //   - Priorities decide nothing, AS OF SYSTEM TIME reads the present, and the server's own retry covers one statement: CockroachDB's covers
 //     all those of which nothing was sent.
 //   - Several statements in one Query outside a transaction are one transaction, as in v22.2 and later, unless one of them is about
-//     transactions. A string of which PostgreSQL can't parse a part is run up to that part.
+//     transactions, or changes the schema under autocommit_before_ddl. A string of which PostgreSQL can't parse a part is run up to that part.
 //   - After an error with application savepoints in place, Parse is answered with 25P02; CockroachDB still parses, and refuses at Execute.
 //   - What PostgreSQL says to an idle connection reaches the client with its next statement; for a node that drains see [Sim.Drain].
 //   - A client may be given the session of one that has gone, after a DISCARD ALL: for PostgreSQL a new session is a new process, and slow.

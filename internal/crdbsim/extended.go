@@ -17,6 +17,9 @@ func (c *conn) parse(f frame) error {
 	if struck, err := c.strikeEarly(AtParse, s); struck || err != nil {
 		return err
 	}
+	if ok, err := c.autocommit(s); !ok || err != nil {
+		return err
+	}
 	if c.own(s) {
 		if ok, err := c.settleVisible(); !ok || err != nil {
 			return err
@@ -65,6 +68,9 @@ func (c *conn) bind(f frame) error {
 	stmt, _ := cstring(rest)
 	s := c.lookup(stmt)
 	if struck, err := c.strikeEarly(AtBind, s); struck || err != nil {
+		return err
+	}
+	if ok, err := c.autocommit(s); !ok || err != nil {
 		return err
 	}
 	p := c.portals[name]

@@ -22,7 +22,7 @@ func (c *conn) savepoint(name string) (reply, error) {
 	ok := reply{tag: "SAVEPOINT"}
 	switch {
 	case c.status == 'I':
-		return refuse(errNoTransaction())
+		return c.outside("SAVEPOINT")
 	case !c.isRestart(name):
 		c.queueHidden("SAVEPOINT " + quote(name))
 		c.tx.saved = append(c.tx.saved, savepoint{name, c.tx.touched, len(c.tx.set), maps.Clone(c.tx.local)})
@@ -41,7 +41,7 @@ func (c *conn) savepoint(name string) (reply, error) {
 
 func (c *conn) release(name string) (reply, error) {
 	if c.status == 'I' {
-		return refuse(errNoTransaction())
+		return c.outside("RELEASE")
 	}
 	if i := c.tx.find(name); i >= 0 {
 		c.queueHidden("RELEASE SAVEPOINT " + quote(name))

@@ -27,7 +27,9 @@ func (c *conn) statements(sql string) []*statement {
 	for _, part := range split(sql) {
 		all = append(all, c.classify(part))
 	}
-	mine := slices.ContainsFunc(all, func(s *statement) bool { return s.kind != kindOrdinary })
+	mine := slices.ContainsFunc(all, func(s *statement) bool {
+		return s.kind != kindOrdinary || s.isDDL() && c.on(autocommitBeforeDDL)
+	})
 	if len(all) > 1 && !mine && c.status == 'I' {
 		return []*statement{{sql: sql, parts: all}}
 	}

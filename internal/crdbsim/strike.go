@@ -51,6 +51,9 @@ func (c *conn) strikeEarly(at Stage, s *statement) (struck bool, err error) {
 
 // execute executes s, or does what a fault wants instead; ok is false if the client was given an error.
 func (c *conn) execute(s *statement, r run) (ok bool, err error) {
+	if ok, err := c.autocommit(s); !ok || err != nil {
+		return false, err
+	}
 	a, hit := c.strike(AtExecute, s.sql)
 	if !hit {
 		return c.perform(s, r, noLimit)

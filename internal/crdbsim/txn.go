@@ -170,6 +170,9 @@ func (c *conn) initial(name string) string {
 	if v, ok := c.start[name]; ok {
 		return v
 	}
+	if name == autocommitBeforeDDL && c.sim.version.atLeast(25, 1) {
+		return "on"
+	}
 	return ownVariables[name]
 }
 
@@ -239,7 +242,7 @@ func (c *conn) setCharacteristics(m modes) (reply, error) {
 
 func (c *conn) setTransaction(m modes) (reply, error) {
 	if c.status == 'I' {
-		return refuse(errNoTransaction())
+		return c.outside("SET TRANSACTION")
 	}
 	if m.priority != "" {
 		c.tx.priority = m.priority
@@ -263,7 +266,7 @@ func (c *conn) end() {
 func (c *conn) rollback() (reply, error) {
 	switch {
 	case c.status == 'I':
-		return refuse(errNoTransaction())
+		return c.outside("ROLLBACK")
 	case c.tx.committed:
 		c.end()
 		return reply{tag: "COMMIT"}, nil
@@ -273,6 +276,9 @@ func (c *conn) rollback() (reply, error) {
 }
 
 func (c *conn) commit() (reply, error) {
+	if c.status == 'I' {
+		return c.outside("COMMIT")
+	}
 	if c.status != 'T' || c.tx.committed { // a failed transaction is rolled back, and that is no error
 		return c.rollback()
 	}
