@@ -63,8 +63,11 @@ type upstream struct {
 	key    []byte
 
 	startup  string // how it was started up
+	database string // the one it is connected to
 	secured  bool   // the client had to say who it is
 	greeting []byte // what PostgreSQL said then, but for its key
+	origin   string // what that came from
+	expiry   *time.Timer
 }
 
 func (u *upstream) send() error {

@@ -39,6 +39,8 @@
 //   - After an error with application savepoints in place, Parse is answered with 25P02; CockroachDB still parses, and refuses at Execute.
 //   - What PostgreSQL says to an idle connection reaches the client with its next statement; for a node that drains see [Sim.Drain].
 //   - A client may be given the session of one that has gone, after a DISCARD ALL: for PostgreSQL a new session is a new process, and slow.
+//     It is kept for a second at most, so a DROP DATABASE that the Sim does not see may take that long. It is given only to a client
+//     that would be let in without a password, into a database and to a role with the same attributes and settings.
 //   - PostgreSQL detects some conflicts that CockroachDB would not, and the other way round.
 //
 // Faults are put in force with [Sim.Inject]. A fault says where it strikes and what happens then; see [Fault] and [Action]:

@@ -62,6 +62,7 @@ func Start(cfg Config) (*Sim, error) {
 		return nil, fmt.Errorf("crdbsim: %w", err)
 	}
 	s := &Sim{cfg: cfg, version: parseVersion(cfg.Version), listener: l, done: make(chan struct{}), conns: make(map[uint64]*conn)}
+	s.spares.keep = keepSpares
 	s.SetLatency(cfg.Latency)
 	s.log.on.Store(cfg.Log)
 	s.running.Go(s.accept)

@@ -39,7 +39,10 @@ func (c *conn) startup() error {
 		c.up = spare
 		return c.welcome()
 	}
-	c.up.startup = startup
+	c.up.startup, c.up.database = startup, msg.Parameters["database"]
+	if c.up.database == "" {
+		c.up.database = msg.Parameters["user"]
+	}
 	c.up.nc, err = c.sim.dial()
 	if err != nil {
 		return c.refuseConnection(Error{Severity: "FATAL", Code: "08006", Message: err.Error()})
@@ -111,7 +114,7 @@ func (c *conn) greet() error {
 		case 'Z':
 			c.up.status = f.body()[0]
 			c.up.greeting, c.out = c.out, nil
-			if err := c.install(); err != nil {
+			if err := errors.Join(c.install(), c.up.readOrigin()); err != nil {
 				return err
 			}
 			return c.welcome()
