@@ -11,8 +11,8 @@ import (
 // mostSpares is how many connections to PostgreSQL a Sim keeps for clients to come.
 const mostSpares = 16
 
-// keepSpares is how long it keeps each of them. PostgreSQL drops a database only if nobody is connected to it, and waits five seconds for
-// those who are to leave.
+// keepSpares is how long it keeps each of them. PostgreSQL drops a database only if nobody is connected to it, and
+// waits five seconds for those who are to leave.
 const keepSpares = time.Second
 
 // spares are connections to PostgreSQL whose clients have gone, as good as new. Each one that is used again spares PostgreSQL a new
@@ -52,7 +52,8 @@ func (s *spares) add(u *upstream) *upstream {
 	return oldest
 }
 
-// take gives the connection kept last of those that were started up in this way and are still as good as new; nil if there is none.
+// take gives the connection kept last of those that were started up in this way and are still as good as new; nil if
+// there is none.
 func (s *spares) take(startup string) *upstream {
 	for {
 		u := s.remove(startup)
@@ -134,7 +135,8 @@ func (u *upstream) obeys(statements ...string) bool {
 	return u.within(0)
 }
 
-// within bounds how long PostgreSQL may take from now on; 0 stands for no bound. It reports whether the connection is open.
+// within bounds how long PostgreSQL may take from now on; 0 stands for no bound. It reports whether the connection is
+// open.
 func (u *upstream) within(d time.Duration) bool {
 	var deadline time.Time
 	if d > 0 {

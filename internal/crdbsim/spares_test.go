@@ -164,7 +164,7 @@ func TestSpareIsAsNew(t *testing.T) {
 		{"no login", "ALTER ROLE %s NOLOGIN", "28000", "", ""},
 		{"no such role", "DROP ROLE %s", "28000", "", ""},
 		{"renamed role", "ALTER ROLE %[1]s RENAME TO %[1]s_gone", "28000", "", ""},
-		{"another role of that name", "DROP ROLE %[1]s; CREATE ROLE %[1]s LOGIN", "", "SELECT rolsuper FROM pg_roles WHERE rolname = session_user", "D f"},
+		{"another role of that name", "DROP ROLE %[1]s; CREATE ROLE %[1]s LOGIN", "", timeout, "D 0"},
 		{"no right to connect", "REVOKE CONNECT ON DATABASE %s FROM PUBLIC", "42501", "", ""},
 		{"no connections", "ALTER DATABASE %s ALLOW_CONNECTIONS false", "55000", "", ""},
 		{"limit of the role", "ALTER ROLE %s CONNECTION LIMIT 1", "", timeout, "D 0"},
@@ -203,8 +203,9 @@ func TestSpareIsInNobodysWay(t *testing.T) {
 	}
 }
 
-// TestSpareIsNotOfBeforeTheReload checks that the rules by which clients are let in are asked again when they were changed, and that the
-// session of a client that had to show a password is not kept. It does not run in parallel, for it reloads PostgreSQL's configuration.
+// TestSpareIsNotOfBeforeTheReload checks that the rules by which clients are let in are asked again when they were
+// changed, and that the session of a client that had to show a password is not kept. It does not run in parallel, for
+// it reloads PostgreSQL's configuration.
 func TestSpareIsNotOfBeforeTheReload(t *testing.T) {
 	w := newKeepingWorld(t)
 	tn := newTenant(t, w)
@@ -252,8 +253,11 @@ func TestDropDatabase_SpareLeavesFirst(t *testing.T) {
 		tn.leaveSpare(t, w)
 		other := w.client(t)
 		w.hangUp(other)
-		assert.Equal(t, []string{"C ALTER DATABASE", "Z I"}, exec(c, fmt.Sprintf("ALTER DATABASE %[1]s RENAME TO %[1]s_2", tn.name)))
-		assert.Equal(t, []string{"C ALTER DATABASE", "Z I"}, exec(c, fmt.Sprintf("ALTER DATABASE %[1]s_2 RENAME TO \"%[1]s\"", tn.name)))
+		for _, rename := range []string{
+			"ALTER DATABASE %[1]s RENAME TO %[1]s_2", `ALTER DATABASE %[1]s_2 RENAME TO "%[1]s"`,
+		} {
+			assert.Equal(t, []string{"C ALTER DATABASE", "Z I"}, exec(c, fmt.Sprintf(rename, tn.name)))
+		}
 		tn.leaveSpare(t, w)
 		assert.Equal(t, []string{"C DROP DATABASE", "Z I"}, exec(c, "drop database if exists \""+tn.name+"\""))
 		assert.Equal(t, other.key.ProcessID, w.client(t).key.ProcessID, "that of another database is still there")

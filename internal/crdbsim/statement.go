@@ -260,7 +260,7 @@ func (s *statement) classifySet(rest []token) {
 	case name == "characteristics":
 		s.kind = kindSetCharacteristics
 		s.parseModes(skip(skip(rest[1:], "as"), "transaction"))
-	case name == "default_transaction_isolation", name == "transaction_isolation": // there is but one level, so nothing to set
+	case name == "default_transaction_isolation", name == "transaction_isolation": // there is but one level
 		s.kind = kindSetCharacteristics
 	case isOwnVariable(name):
 		s.kind, s.name = kindSet, name
