@@ -111,7 +111,7 @@ func (s *spares) close() {
 	s.closing.Wait()
 }
 
-// renew ends the transaction, and all else that belongs to a session. It says whether u is as good as new.
+// renew ends the transaction, and all else that belongs to a session. It reports whether u is as good as new.
 func (u *upstream) renew() bool {
 	switch {
 	case u.origin == "", u.secured, u.dirty:
@@ -122,7 +122,7 @@ func (u *upstream) renew() bool {
 	return u.obeys("ROLLBACK", "DISCARD ALL")
 }
 
-// obeys says whether PostgreSQL runs statements of ours one after the other, each a transaction of its own, and without an error.
+// obeys reports whether PostgreSQL runs statements of ours one after the other, each a transaction of its own, and without an error.
 func (u *upstream) obeys(statements ...string) bool {
 	if !u.within(dialTimeout) {
 		return false
@@ -145,7 +145,7 @@ func (u *upstream) within(d time.Duration) bool {
 	return u.nc.SetDeadline(deadline) == nil
 }
 
-// run has PostgreSQL run a query of ours. It gives the first value of the last row, and says whether the query failed; err is the
+// run has PostgreSQL run a query of ours. It gives the first value of the last row, and reports whether the query failed; err is the
 // connection's.
 func (u *upstream) run(sql string) (value string, failed bool, err error) {
 	u.out, err = (&pgproto3.Query{String: sql}).Encode(u.out)
