@@ -56,6 +56,8 @@ type answer struct {
 	end    int     // where its CommandComplete begins, -1 if it isn't there
 	tag    string
 	rows   int
+
+	completed int // how many of the statements of a Query
 }
 
 // ownName is the prepared statement that hidden statements use, since the unnamed one is the client's.
@@ -129,8 +131,11 @@ func (c *conn) relay(limit int) (answer, error) {
 	a := answer{end: -1}
 	c.busy.Store(true)
 	defer c.busy.Store(false)
-	if c.gone.Load() { // after busy is set: whoever sets gone looks at busy then
+	switch { // after busy is set: whoever sets gone or ends the connection looks at busy then
+	case c.gone.Load():
 		return a, errGone
+	case c.terminated():
+		return a, errEnded
 	}
 	if err := c.up.send(); err != nil {
 		c.lastWords()
@@ -183,7 +188,7 @@ func (c *conn) relayFrame(a *answer, f frame, limit int) error {
 	case 'E':
 		return c.relayError(a, f, p)
 	case 'Z':
-		c.up.status, c.up.dirty = f.body()[0], false
+		c.up.status, c.up.dirty = f.body()[0], len(c.pending) > 1
 	case 'G':
 		if err := c.copyIn(f); err != nil {
 			return err
@@ -192,6 +197,9 @@ func (c *conn) relayFrame(a *answer, f frame, limit int) error {
 		a.tag, _ = cstring(f.body())
 		fallthrough
 	case 'I', 's':
+		if !p.hidden {
+			a.completed++
+		}
 		if !p.hidden && limit == noLimit {
 			a.end = len(c.out)
 			c.complete(f, a.tag)
@@ -267,10 +275,6 @@ func (c *conn) copyIn(f frame) error {
 	}
 	for {
 		m, err := c.in.next()
-		if errors.Is(err, errKicked) {
-			c.draining = true
-			continue
-		}
 		if err != nil {
 			return err
 		}
