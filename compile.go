@@ -91,7 +91,7 @@ func (c *Conn) compile(ctx context.Context, t *tx, r *request) (wire.Statement, 
 		return c.describedStatement(t, r, wire.Unnamed, func() (*wire.Prepared, bool, error) { return c.described(ctx, t, r.sql) })
 	case pgx.QueryExecModeDescribeExec:
 		return c.describedStatement(t, r, wire.Unnamed, func() (*wire.Prepared, bool, error) {
-			p, err := c.parse(ctx, t, "", r.sql)
+			p, err := c.parse(ctx, t, false, r.sql)
 			return p, true, err
 		})
 	case pgx.QueryExecModeExec:

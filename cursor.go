@@ -99,15 +99,18 @@ func (cu *cursor) site() site {
 // has shown something: it would be committed before it could be compared.
 func (cu *cursor) mayRunAgainAlone() bool { return !cu.rec.shown || cu.rec.Class.Reads }
 
-// renew has the statement go as text after the server has lost or outgrown what it had prepared.
+// renew has the statement go on after the server has lost what it had prepared, has it already, or has outgrown it.
 func (cu *cursor) renew(f fault) bool {
 	t, p := cu.t, cu.rec.Prepared
 	if p == nil || f.earlier {
 		return false
 	}
-	t.c.unlearn(p)
 	outgrown := pgerr.Code(f.err) == pgerr.FeatureNotSupported
-	t.session().Shared = t.session().Shared || !outgrown
+	if outgrown && !p.OnServer() { // it was to be prepared: a pooler has given us what it had prepared before
+		p.RunsAsText()
+	} else {
+		t.c.unlearnPlan(p, f.err)
+	}
 	switch {
 	case cu.renewed, cu.rec.rows > 0, cu.rec.shown, !t.restartable(), t.phase() == phaseEnded:
 		return false
@@ -144,7 +147,7 @@ func (cu *cursor) succeed(tag pgconn.CommandTag) {
 	cu.rec.settle()
 	cu.rec.affected = tag.RowsAffected()
 	if class := &cu.rec.Class; class.Deallocates {
-		t.session().Statements.ForgetAll()
+		t.session().Statements.Deallocated()
 	}
 	t.c.noteSwitch(t, cu.rec.Class.ForceSavepoint)
 	t.noteTag(&cu.rec.Class, tag, &cu.ans.Several)

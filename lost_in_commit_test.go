@@ -119,6 +119,8 @@ func TestDeallocationThatFailsInFrontOfBegin(t *testing.T) {
 			for _, sql := range []string{"SELECT 1", "SELECT 2"} { // once closed, the second takes the first one's place
 				stmt, err := db.PrepareContext(t.Context(), sql)
 				require.NoError(t, err)
+				_, err = stmt.ExecContext(t.Context())
+				require.NoError(t, err)
 				require.NoError(t, stmt.Close())
 			}
 			tx := begun(t, db)

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -196,51 +195,6 @@ func TestPeerCase03_ConflictOnPrepare(t *testing.T) {
 			st.mustBeUsable(t)
 		})
 	}
-}
-
-// Case 3 on Prepare, where the server has parsed the statement and only its description meets the conflict: its name is taken then.
-func TestPeerCase03_ConflictOnDescribe(t *testing.T) {
-	t.Parallel()
-	names := make(chan string, 2)
-	srv := fakepg.Start(t, func(c *fakepg.Conn) {
-		c.ReceiveUntilSync() // the ping
-		c.Send(&pgproto3.EmptyQueryResponse{})
-		c.Ready('I')
-		for i := range 2 {
-			for _, m := range c.ReceiveUntilSync() {
-				switch m := m.(type) {
-				case *pgproto3.Parse:
-					c.Send(&pgproto3.ParseComplete{})
-					if m.Name != "" {
-						names <- m.Name
-					}
-				case *pgproto3.Bind:
-					c.Send(&pgproto3.BindComplete{})
-				case *pgproto3.Describe:
-					if m.ObjectType == 'P' {
-						c.Send(&pgproto3.NoData{})
-					} else if i == 0 {
-						c.Send(fakepg.Conflict())
-						goto ready
-					} else {
-						c.Send(&pgproto3.ParameterDescription{}, &pgproto3.NoData{})
-					}
-				case *pgproto3.Execute:
-					c.Send(&pgproto3.CommandComplete{CommandTag: []byte("DONE")})
-				case *pgproto3.Close:
-					c.Send(&pgproto3.CloseComplete{})
-				}
-			}
-		ready:
-			c.Ready([]byte{'E', 'T'}[i])
-		}
-	})
-	st := stage{openFake(t, srv), srv}
-	tx := st.begin(t)
-	_, err := tx.PrepareContext(t.Context(), "UPDATE kv SET v = 1")
-	require.NoError(t, err)
-	assert.Equal(t, <-names, <-names, "a name means one thing")
-	assert.NotEmpty(t, st.closed(), "the server would have answered 42P05")
 }
 
 // Case 3 in the simple protocol: several statements in one text are run again together.

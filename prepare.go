@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql/driver"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
@@ -43,7 +42,7 @@ func (c *Conn) prepared(ctx context.Context, t *tx, sql string) (p *wire.Prepare
 	if p := c.session.Statements.Get(sql); p != nil {
 		return p, false, nil
 	}
-	p, err = c.parse(ctx, t, wire.NameOf(sql), sql)
+	p, err = c.parse(ctx, t, true, sql)
 	if err == nil {
 		c.session.Statements.Put(p)
 	}
@@ -55,7 +54,7 @@ func (c *Conn) prepared(ctx context.Context, t *tx, sql string) (p *wire.Prepare
 func (c *Conn) pinned(ctx context.Context, t *tx, sql string) (p *wire.Prepared, isNew bool, err error) {
 	if p = c.session.Statements.Get(sql); p != nil {
 		c.trace.alreadyPrepared(ctx, c.session.Pgx, t, p)
-	} else if p, err = c.parse(ctx, t, wire.NameOf(sql), sql); err != nil {
+	} else if p, err = c.parse(ctx, t, true, sql); err != nil {
 		return nil, true, err
 	} else if isNew = true; t.explicit {
 		t.recordParse(sql, &p.Class)
@@ -69,7 +68,7 @@ func (c *Conn) described(ctx context.Context, t *tx, sql string) (p *wire.Prepar
 	if p := c.session.Descriptions.Get(sql); p != nil {
 		return p, false, nil
 	}
-	p, err = c.parse(ctx, t, "", sql)
+	p, err = c.parse(ctx, t, false, sql)
 	if err == nil {
 		c.session.Descriptions.Put(p)
 	}
@@ -90,48 +89,51 @@ func (c *Conn) unlearn(p *wire.Prepared) {
 	c.session.Statements.Forget(p)
 }
 
-// parse has the server parse and describe sql. Inside a transaction this travels with what opens the transaction, and a
-// conflict is absorbed as for any other statement.
-func (c *Conn) parse(ctx context.Context, t *tx, name, sql string) (p *wire.Prepared, err error) {
-	if c.trace.prepare != nil {
-		ctx = c.trace.prepare.TracePrepareStart(t.marked(ctx), c.session.Pgx, pgx.TracePrepareStartData{Name: name, SQL: sql})
-		defer func() { c.trace.prepare.TracePrepareEnd(ctx, c.session.Pgx, pgx.TracePrepareEndData{Err: err}) }()
+// unlearnPlan forgets what is known of a prepared statement that the server has lost, has already, or has outgrown.
+func (c *Conn) unlearnPlan(p *wire.Prepared, err error) {
+	switch pgerr.Code(err) {
+	case pgerr.NoPreparedStatement:
+		p.Lost()
+		c.session.Shared = true
+	case pgerr.DuplicatePrepared:
+		p.Found()
+		c.session.Shared = true
+	default:
+		c.unlearn(p)
 	}
+}
+
+// parse has the server parse and describe sql. named says that it is to be prepared under a name, which happens when it
+// is run for the first time. Inside a transaction this travels with what opens the transaction, and a conflict is
+// absorbed as for any other statement.
+func (c *Conn) parse(ctx context.Context, t *tx, named bool, sql string) (p *wire.Prepared, err error) {
+	ctx, end := c.trace.startPrepare(ctx, c.session.Pgx, t, named, sql)
+	defer func() { end(err) }()
 	class := c.session.Classify(sql)
 	if class.Copies {
 		return nil, errCopy
 	}
-	step := &parseStep{t: t, name: name, sql: sql, class: class}
+	step := &parseStep{t: t, sql: sql, class: class}
 	if err := t.carryOn(ctx, step, step.send(ctx)); err != nil {
 		if answer := pgerr.Answer(err); answer != nil && t.explicit {
 			t.recordParse(sql, &class).fail(answer)
 		}
 		return nil, err
 	}
-	return wire.NewPrepared(name, sql, class, step.desc), nil
+	return wire.NewPrepared(named, sql, class, step.desc), nil
 }
 
 // parseStep is a Parse, which may take several attempts.
 type parseStep struct {
-	t         *tx
-	name, sql string
-	class     sqltext.Class
-	desc      *pgconn.StatementDescription
-	there     bool // the server has it already, under its name
+	t     *tx
+	sql   string
+	class sqltext.Class
+	desc  *pgconn.StatementDescription
 }
 
 func (p *parseStep) site() site             { return site{placeStatement, p.t.attempt.statements + 1} }
 func (p *parseStep) mayRunAgainAlone() bool { return true }
-
-// renew has the text described without a name, if the server says that it has a statement of that name already: the name
-// is a digest of the text, and so it is the same statement. Another client has left it, through a pooler.
-func (p *parseStep) renew(f fault) bool {
-	if p.there || p.name == "" || f.earlier || pgerr.Code(f.err) != pgerr.DuplicatePrepared || p.t.phase() == phaseEnded {
-		return false
-	}
-	p.there, p.t.session().Shared = true, true
-	return !p.t.explicit || p.t.restartable()
-}
+func (p *parseStep) renew(fault) bool       { return false }
 
 func (p *parseStep) resume(ctx context.Context) fault {
 	if _, f := p.t.replay(ctx, nil); f.err != nil {
@@ -144,11 +146,7 @@ func (p *parseStep) send(ctx context.Context) fault {
 	t := p.t
 	var reach wire.Reach
 	var err error
-	name := p.name
-	if p.there {
-		name = ""
-	}
-	p.desc, reach, err = t.session().Describe(ctx, t.opening.pending, name, p.sql)
+	p.desc, reach, err = t.session().Describe(ctx, t.opening.pending, p.sql)
 	t.opening.note(reach, t.session().Status())
 	f := fault{err: err, reach: reach}
 	if p.class.Commit == sqltext.MayCommit { // DDL may commit what is open when it is parsed

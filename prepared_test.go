@@ -119,7 +119,13 @@ func TestStmtsShareAndSurviveEviction(t *testing.T) {
 	require.NoError(t, err)
 	two, err := st.PrepareContext(ctx, numberedQuery(0))
 	require.NoError(t, err)
-	require.Len(t, st.parsed(), 1, "prepared once for both")
+	run := func(stmt *sql.Stmt) {
+		var v string
+		require.NoError(t, stmt.QueryRowContext(ctx).Scan(&v))
+	}
+	run(one)
+	run(two)
+	require.Len(t, st.parsed(), 1, "prepared once for both, with the first run")
 
 	for k := 1; k < 4; k++ {
 		st.ask(t, numberedQuery(k))
@@ -129,10 +135,6 @@ func TestStmtsShareAndSurviveEviction(t *testing.T) {
 	st.ask(t, numberedQuery(3))
 	assert.Equal(t, names, st.parsed(), "the cache is of use though a Stmt is pinned")
 
-	run := func(stmt *sql.Stmt) {
-		var v string
-		require.NoError(t, stmt.QueryRowContext(ctx).Scan(&v))
-	}
 	assert.Equal(t, 1, st.trips(func() { run(one) }))
 	require.NoError(t, one.Close())
 	assert.Equal(t, 1, st.trips(func() { run(two) }), "one has gone, two has not")
@@ -149,6 +151,8 @@ func TestAClosedStmtIsDeallocated(t *testing.T) {
 	for range 3 {
 		stmt, err := st.PrepareContext(t.Context(), numberedQuery(0))
 		require.NoError(t, err)
+		var v string
+		require.NoError(t, stmt.QueryRowContext(t.Context()).Scan(&v))
 		require.NoError(t, stmt.Close())
 		require.NoError(t, stmt.Close(), "twice does no harm")
 	}
@@ -187,22 +191,24 @@ func TestFailedPrepareLeavesNothing(t *testing.T) {
 		requireCode(t, err, "42P18")
 		st := stage{db, srv}
 		st.ask(t, "SELECT good")
-		require.Len(t, st.parsed(), 2)
-		assert.Equal(t, st.parsed()[:1], st.closed())
+		assert.Len(t, st.parsed(), 1)
+		assert.Empty(t, st.closed())
 		assert.Equal(t, 3, srv.RoundTrips())
 	})
-	t.Run("a conflict at Describe", func(t *testing.T) { // the name is taken when it is tried again
+	t.Run("a conflict in the message that prepares and runs it", func(t *testing.T) {
 		t.Parallel()
 		srv := fakepg.Start(t, func(c *fakepg.Conn) {
+			play(c, raw{tag: "SELECT 0"}) // what describes it
 			c.ReceiveUntilSync()
-			c.Send(&pgproto3.ParseComplete{}, fakepg.Conflict())
+			c.Send(&pgproto3.ParseComplete{}, fakepg.Conflict()) // the server may know the name now
 			c.Ready('I')
-			c.Serve(func(fakepg.Statement) fakepg.Reply { return vs("x") })
+			c.Serve(func(fakepg.Statement) fakepg.Reply { return fakepg.Reply{} })
 		})
 		db := open(t, srv.DSN())
 		db.SetMaxOpenConns(1)
 		st := stage{db, srv}
-		st.ask(t, "SELECT good")
+		mustExec(t, st, "UPDATE good SET v = $1", "x")
+		mustExec(t, st, "UPDATE good SET v = $1", "x")
 		names := st.parsed()
 		require.Len(t, names, 2)
 		assert.Equal(t, names[0], names[1], "a name means one thing")

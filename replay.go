@@ -161,7 +161,7 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a wire.Answer, e
 	case err != nil && !t.isStatementError(err), t.isPassing(r, err):
 		return err
 	case pgerr.IsStalePlan(err) && r.usesPrepared() && r.code != pgerr.Code(err):
-		t.c.unlearn(r.Prepared)
+		t.c.unlearnPlan(r.Prepared, err)
 		return errStaleInReplay
 	}
 	if differs = r.judge(differs, err); differs != nil {
@@ -221,7 +221,9 @@ func diverged(n int, r *record, differs *DivergenceError, a *wire.Answer) error 
 }
 
 // usesPrepared reports whether the server runs what it has prepared.
-func (r *record) usesPrepared() bool { return r.Prepared != nil && !r.Prepared.Gone() }
+func (r *record) usesPrepared() bool {
+	return r.Prepared != nil && r.Prepared.OnServer() && !r.Prepared.Gone()
+}
 
 // otherColumns reports whether the server could not send the columns in the formats that were asked for, because there
 // are more or fewer of them than when the statement was described.

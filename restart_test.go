@@ -75,7 +75,7 @@ func TestRestartOfTheFirstStatement(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, tx.Commit())
 			assert.Equal(t, []string{
-				"BEGIN; SAVEPOINT; Parse UPDATE a SET v = $1", "UPDATE a SET v = $1",
+				"BEGIN; SAVEPOINT; Describe UPDATE a SET v = $1", "Parse UPDATE a SET v = $1; UPDATE a SET v = $1",
 				"ROLLBACK TO; UPDATE a SET v = $1", "RELEASE; COMMIT",
 			}, r.trips(first))
 		})
@@ -324,7 +324,7 @@ func TestRestartBeginsAnewWhereTheSavepointIsNoHelp(t *testing.T) {
 					require.NoError(t, err)
 					require.NoError(t, tx.Commit())
 					assert.Equal(t, []string{
-						"BEGIN; SAVEPOINT; Parse " + text, text, "ROLLBACK TO; " + text, "ROLLBACK; BEGIN; SAVEPOINT; " + text, "RELEASE; COMMIT",
+						"BEGIN; SAVEPOINT; Describe " + text, "Parse " + text + "; " + text, "ROLLBACK TO; " + text, "ROLLBACK; BEGIN; SAVEPOINT; " + text, "RELEASE; COMMIT",
 					}, r.trips(first))
 				})
 			})
@@ -374,7 +374,7 @@ func TestRestartInTheMiddleOfRows(t *testing.T) {
 		require.NoError(t, rows.Err())
 		assert.Equal(t, []int{1, 5}, got)
 		require.NoError(t, tx.Commit())
-		assert.Equal(t, []string{"BEGIN; SAVEPOINT; Parse SELECT v", "SELECT v", "ROLLBACK TO; SELECT v", "RELEASE; COMMIT"}, r.trips(first))
+		assert.Equal(t, []string{"BEGIN; SAVEPOINT; Describe SELECT v", "Parse SELECT v; SELECT v", "ROLLBACK TO; SELECT v", "RELEASE; COMMIT"}, r.trips(first))
 	})
 }
 

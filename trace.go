@@ -78,6 +78,20 @@ func (t *tracing) start(ctx context.Context, pc *pgx.Conn, of *tx, sql string, a
 	}
 }
 
+// startPrepare begins the trace of a Parse. named says that it is to be prepared under a name; which, is known once the
+// server has described it.
+func (t *tracing) startPrepare(ctx context.Context, pc *pgx.Conn, of *tx, named bool, sql string) (context.Context, func(error)) {
+	if t.prepare == nil {
+		return ctx, func(error) {}
+	}
+	name := ""
+	if named {
+		name = wire.NamePrefix
+	}
+	ctx = t.prepare.TracePrepareStart(of.marked(ctx), pc, pgx.TracePrepareStartData{Name: name, SQL: sql})
+	return ctx, func(err error) { t.prepare.TracePrepareEnd(ctx, pc, pgx.TracePrepareEndData{Err: err}) }
+}
+
 // alreadyPrepared is the trace of a Prepare that finds its text prepared.
 func (t *tracing) alreadyPrepared(ctx context.Context, pc *pgx.Conn, of *tx, p *wire.Prepared) {
 	if t.prepare == nil {

@@ -3,7 +3,9 @@ package wire
 import (
 	"container/list"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
+	"io"
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -12,6 +14,10 @@ import (
 )
 
 // Prepared is what is known of a statement's text once the server has described it.
+//
+// The server is asked to describe the text without a name. Only with its first run the statement is prepared, under a
+// name that is a digest of what it is: its text, the types of its parameters, and its columns. So a name means the same
+// on every connection, whatever stands between the driver and the server and hands sessions from client to client.
 type Prepared struct {
 	Name          string // "" for a description alone
 	Desc          *pgconn.StatementDescription
@@ -20,20 +26,70 @@ type Prepared struct {
 	resultFormats []int16
 	paramFormats  []int16 // of the latest arguments: the next ones will be of the same types
 
-	pins int           // how many holders keep it from being evicted
-	elem *list.Element // its place among those that may be evicted; nil while it is pinned
-	gone bool          // the server no longer has it, or soon won't
+	pins     int           // how many holders keep it from being evicted
+	elem     *list.Element // its place among those that may be evicted; nil while it is pinned
+	onServer bool          // it is prepared, as far as is known
+	asText   bool          // the server can't run it by its name
+	gone     bool          // it is out of date, or was evicted
 }
 
-// NewPrepared makes a Prepared of what the server has described.
-func NewPrepared(name, sql string, class sqltext.Class, desc *pgconn.StatementDescription) *Prepared {
-	desc.Name, desc.SQL = name, sql
+// NewPrepared makes a Prepared of what the server has described. named says that it is to be prepared under a name.
+func NewPrepared(named bool, sql string, class sqltext.Class, desc *pgconn.StatementDescription) *Prepared {
+	desc.SQL = sql
+	if named {
+		desc.Name = nameOf(desc)
+	}
 	formats := formatsFor(desc.Fields, databaseSQLFormats)
-	return &Prepared{Name: name, Desc: desc, Class: class, resultFormats: formats, Columns: newColumns(desc.Fields, formats)}
+	return &Prepared{Name: desc.Name, Desc: desc, Class: class, resultFormats: formats, Columns: newColumns(desc.Fields, formats)}
 }
 
-// Gone reports whether the server no longer has the statement, or soon won't.
+// NamePrefix is what the names of all prepared statements begin with.
+const NamePrefix = "reprise_"
+
+// nameOf returns the name of a statement, which is a digest of what it is.
+func nameOf(desc *pgconn.StatementDescription) string {
+	const size = 16
+	h := sha256.New()
+	_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(desc.SQL))))
+	_, _ = io.WriteString(h, desc.SQL)
+	var types []byte
+	types = binary.BigEndian.AppendUint32(types, uint32(len(desc.ParamOIDs)))
+	for _, oid := range desc.ParamOIDs {
+		types = binary.BigEndian.AppendUint32(types, oid)
+	}
+	for i := range desc.Fields {
+		field := &desc.Fields[i]
+		types = binary.BigEndian.AppendUint32(types, field.DataTypeOID)
+		types = binary.BigEndian.AppendUint32(types, uint32(field.TypeModifier))
+		types = binary.BigEndian.AppendUint32(types, uint32(len(field.Name)))
+		types = append(types, field.Name...)
+	}
+	_, _ = h.Write(types)
+	return NamePrefix + hex.EncodeToString(h.Sum(nil)[:size])
+}
+
+// Gone reports whether what is known of the statement is out of date, or no longer kept.
 func (p *Prepared) Gone() bool { return p.gone }
+
+// Lost notes that the server does not have the statement although it was prepared.
+func (p *Prepared) Lost() { p.onServer = false }
+
+// Found notes that the server has the statement already: another client has prepared it.
+func (p *Prepared) Found() { p.onServer = true }
+
+// RunsAsText has the statement run as text from now on. It must not be prepared any more: the server can't run what it
+// prepares.
+func (p *Prepared) RunsAsText() { p.asText = true }
+
+// OnServer reports whether the statement is prepared, as far as is known.
+func (p *Prepared) OnServer() bool { return p.onServer }
+
+// describes reports whether desc is what p was made of.
+func (p *Prepared) describes(desc *pgconn.StatementDescription) bool {
+	return slices.Equal(p.Desc.ParamOIDs, desc.ParamOIDs) && nameOf(&pgconn.StatementDescription{
+		SQL: p.Desc.SQL, ParamOIDs: desc.ParamOIDs, Fields: desc.Fields,
+	}) == p.Name
+}
 
 // CopyOf returns a copy of formats that stays as it is; mostly it has been made before.
 func (p *Prepared) CopyOf(formats []int16) []int16 {
@@ -44,17 +100,6 @@ func (p *Prepared) CopyOf(formats []int16) []int16 {
 		p.paramFormats = slices.Clone(formats)
 	}
 	return p.paramFormats
-}
-
-// NameOf returns the name under which a text is prepared: a digest of it. So the name means the same on every
-// connection, whatever stands between the driver and the server and hands connections from client to client.
-func NameOf(sql string) string {
-	const prefix, size = "reprise_", 16
-	var name [len(prefix) + 2*size]byte
-	sum := sha256.Sum256([]byte(sql))
-	copy(name[:], prefix)
-	hex.Encode(name[len(prefix):], sum[:size])
-	return string(name[:])
 }
 
 // Cache holds the prepared statements of a connection, at most Capacity of them besides those that are pinned. What is
@@ -116,6 +161,9 @@ func (c *Cache) Forget(p *Prepared) {
 		return
 	}
 	p.gone = true
+	if p.onServer {
+		c.Doom(p.Name)
+	}
 	if c.byText[p.Desc.SQL] == p {
 		delete(c.byText, p.Desc.SQL)
 	}
@@ -123,13 +171,12 @@ func (c *Cache) Forget(p *Prepared) {
 		c.recent.Remove(p.elem)
 		p.elem = nil
 	}
-	c.Doom(p.Name)
 }
 
-// ForgetAll takes everything out of the cache: the server has deallocated it.
-func (c *Cache) ForgetAll() {
+// Deallocated notes that the server has deallocated everything.
+func (c *Cache) Deallocated() {
 	for _, p := range c.byText {
-		c.Forget(p)
+		p.onServer = false
 	}
 	c.doomed = nil
 }

@@ -189,6 +189,8 @@ func (s *Session) Send(ctx context.Context, opening []string, st *Statement) (An
 	switch {
 	case st.Form == Simple:
 		return s.sendSimple(ctx, opening, st)
+	case st.isFirst():
+		return s.sendFirst(ctx, opening, st)
 	case len(opening) == 0 && len(s.Statements.doomed) == 0:
 		return s.sendAlone(ctx, st), InStatement, nil
 	}
@@ -236,30 +238,41 @@ func (s *Session) sendAlone(ctx context.Context, st *Statement) Answer {
 	return a
 }
 
-// Describe sends the opening statements and a Parse of sql in one round trip, under a name or under none.
-//
-// Where the server's session is shared, what another client may have left under that name is deallocated first. After an
-// error nothing is left under the name.
-func (s *Session) Describe(ctx context.Context, opening []string, name, sql string) (*pgconn.StatementDescription, Reach, error) {
-	desc, reach, err := s.describe(ctx, opening, name, sql)
-	if err != nil && reach != Unsent && pgerr.Code(err) != pgerr.DuplicatePrepared {
-		s.Statements.Doom(name) // it may be there although its description failed
+// sendFirst has the server prepare st under its name and run it. Where the session is shared, what another client may have
+// left under that name is deallocated before.
+func (s *Session) sendFirst(ctx context.Context, opening []string, st *Statement) (Answer, Reach, error) {
+	rt, _ := s.roundTrip(ctx, opening)
+	p := s.newPipeline(ctx)
+	if s.Shared {
+		p.deallocate(st.Prepared.Name)
 	}
-	return desc, reach, err
+	rt.sender = p
+	rt.control(opening)
+	p.addFirst(st)
+	if reach, err := rt.Send(); err != nil {
+		return Answer{}, reach, err
+	}
+	if err := p.prepared(); err != nil {
+		if pgerr.Code(err) != pgerr.DuplicatePrepared {
+			s.Statements.Doom(st.Prepared.Name) // it may be there although its description failed
+		}
+		return Answer{}, InStatement, rt.fail(err)
+	}
+	a, err := rt.Last()
+	return a, InStatement, err
 }
 
-func (s *Session) describe(ctx context.Context, opening []string, name, sql string) (*pgconn.StatementDescription, Reach, error) {
+// Describe sends the opening statements and a Parse of sql without a name in one round trip, and returns what the server
+// says of it.
+func (s *Session) Describe(ctx context.Context, opening []string, sql string) (*pgconn.StatementDescription, Reach, error) {
 	rt, err := s.roundTrip(ctx, opening)
 	if err != nil {
 		return nil, Unsent, err
 	}
 	p := s.newPipeline(ctx)
-	if s.Shared && name != "" {
-		p.deallocate(name)
-	}
 	rt.sender = p
 	rt.control(opening)
-	p.parse(name, sql)
+	p.parse(sql)
 	if reach, err := rt.Send(); err != nil {
 		return nil, reach, err
 	}

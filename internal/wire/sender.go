@@ -91,13 +91,15 @@ func (b *batchSender) finish() error {
 
 // pipelineSender is the sender for many statements; it can also prepare and deallocate them.
 type pipelineSender struct {
+	s      *Session
 	pipe   *pgconn.Pipeline
-	doomed int
+	closes int       // what is deallocated before everything else
+	first  *Prepared // prepared before the last statement, which runs it
 }
 
 // newPipeline starts with deallocating the statements that are to go.
 func (s *Session) newPipeline(ctx context.Context) *pipelineSender {
-	p := &pipelineSender{pipe: s.PG.StartPipeline(ctx)}
+	p := &pipelineSender{s: s, pipe: s.PG.StartPipeline(ctx)}
 	for _, name := range s.Statements.takeDoomed() {
 		p.deallocate(name)
 	}
@@ -107,7 +109,7 @@ func (s *Session) newPipeline(ctx context.Context) *pipelineSender {
 // deallocate comes before everything else.
 func (p *pipelineSender) deallocate(name string) {
 	p.pipe.SendDeallocate(name)
-	p.doomed++
+	p.closes++
 }
 
 func (p *pipelineSender) control(statements []string) {
@@ -119,7 +121,7 @@ func (p *pipelineSender) control(statements []string) {
 func (p *pipelineSender) add(st *Statement) {
 	switch {
 	case st.Form == Parse:
-		p.parse("", st.SQL)
+		p.parse(st.SQL)
 	case st.named():
 		p.pipe.SendQueryStatement(st.Prepared.Desc, st.Values, st.ParamFormats, st.ResultFormats)
 	default:
@@ -127,13 +129,21 @@ func (p *pipelineSender) add(st *Statement) {
 	}
 }
 
-func (p *pipelineSender) parse(name, sql string) { p.pipe.SendPrepare(name, sql, nil) }
+// addFirst adds a statement that the server prepares and runs. The answer describes itself: what was learnt before may be
+// out of date.
+func (p *pipelineSender) addFirst(st *Statement) {
+	p.first = st.Prepared
+	p.pipe.SendPrepare(st.Prepared.Name, st.SQL, st.ParamOIDs)
+	p.pipe.SendQueryPrepared(st.Prepared.Name, st.Values, st.ParamFormats, st.ResultFormats)
+}
+
+func (p *pipelineSender) parse(sql string) { p.pipe.SendPrepare("", sql, nil) }
 
 func (p *pipelineSender) sync() error {
 	if err := p.pipe.Sync(); err != nil {
 		return err
 	}
-	for range p.doomed {
+	for range p.closes {
 		if _, err := p.pipe.GetResults(); err != nil {
 			return err
 		}
@@ -149,10 +159,23 @@ func (p *pipelineSender) result() (*pgconn.ResultReader, error) {
 	switch results := results.(type) {
 	case *pgconn.ResultReader:
 		return results, nil
-	case *pgconn.StatementDescription:
+	case *pgconn.StatementDescription: // of a Parse alone
 		return nil, nil
 	}
 	return nil, ErrProtocol
+}
+
+// prepared reads the answer to the Parse of a statement that runs for the first time.
+func (p *pipelineSender) prepared() error {
+	desc, err := p.description()
+	if err != nil {
+		return err
+	}
+	p.first.onServer = true
+	if !p.first.describes(desc) {
+		p.s.Statements.Forget(p.first) // what was described before is out of date
+	}
+	return nil
 }
 
 // description reads the answer to a Parse.

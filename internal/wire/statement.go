@@ -18,7 +18,7 @@ type Form uint8
 
 // The forms of a statement.
 const (
-	Named   Form = iota // Bind and Execute of a statement that is prepared under a name
+	Named   Form = iota // Bind and Execute of a statement that is prepared under a name, with Parse the first time
 	Unnamed             // Parse, Bind and Execute in one go
 	Simple              // a Query message, which can hold several statements and can't be put into a pipeline
 	Parse               // Parse and Describe only: the application has prepared it
@@ -83,8 +83,15 @@ func (s *Session) Encode(st *Statement, args []any) (n int, err error) {
 // Text returns the statement without its arguments, for tracers.
 func (s *Statement) Text() string { return cmp.Or(s.Template, s.SQL) }
 
-// named reports whether the server is to run what it has prepared. What it no longer has goes as text.
-func (s *Statement) named() bool { return s.Form == Named && !s.Prepared.gone }
+// named reports whether the server is to run what it has prepared. What it doesn't have goes as text.
+func (s *Statement) named() bool {
+	return s.Form == Named && s.Prepared.onServer && !s.Prepared.gone && !s.Prepared.asText
+}
+
+// isFirst reports whether the server is to prepare the statement and to run it.
+func (s *Statement) isFirst() bool {
+	return s.Form == Named && !s.Prepared.onServer && !s.Prepared.gone && !s.Prepared.asText
+}
 
 // AsText makes the next run of a prepared statement independent of what the server has prepared, and of the columns that
 // were described: it goes as text, and asks for text, whatever the columns are now.
