@@ -84,26 +84,37 @@ func (c *Conn) exec(ctx context.Context, query string, st *stmt, args []driver.N
 	if o := c.tx.orderIn(ctx); o != nil {
 		return driver.ResultNoRows, o.obey(ctx, c.tx)
 	}
-	t, err := c.ready(ctx)
-	if err != nil {
-		return nil, err
+	for again := false; ; again = true {
+		t, err := c.ready(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s, sctx, end, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st})
+		if err != nil {
+			return nil, err
+		}
+		res, err := t.exec(sctx, &s, end)
+		if err == nil || again || !c.relearns(ctx, t, &s, err) {
+			return res, err
+		}
 	}
-	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st})
-	if err != nil {
-		return nil, err
-	}
-	cu := &c.executing
+}
+
+// exec runs a statement to its end.
+func (t *tx) exec(ctx context.Context, s *wire.Statement, end traceEnd) (driver.Result, error) {
+	cu := &t.c.executing
 	*cu = cursor{t: t, ctx: ctx, trace: end}
-	cu.open(&s)
+	cu.open(s)
 	cu.drain()
-	defer func() { *cu = cursor{} }()
-	if cu.err != nil {
-		return nil, cu.err
+	rec, tag, err := cu.rec, cu.tag, cu.err
+	*cu = cursor{}
+	switch {
+	case err != nil:
+		return nil, err
+	case !t.explicit:
+		return driver.RowsAffected(tag.RowsAffected()), nil
 	}
-	if !t.explicit {
-		return driver.RowsAffected(cu.tag.RowsAffected()), nil
-	}
-	return result{cu.rec}, nil
+	return result{rec}, nil
 }
 
 // QueryContext runs a query that returns rows.
@@ -112,15 +123,20 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 }
 
 func (c *Conn) query(ctx context.Context, query string, st *stmt, args []driver.NamedValue) (driver.Rows, error) {
-	t, err := c.ready(ctx)
-	if err != nil {
-		return nil, err
+	for again := false; ; again = true {
+		t, err := c.ready(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s, sctx, end, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st, query: true})
+		if err != nil {
+			return nil, err
+		}
+		rows, err := t.query(sctx, &s, end)
+		if err == nil || again || !c.relearns(ctx, t, &s, err) {
+			return rows, err
+		}
 	}
-	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st, query: true})
-	if err != nil {
-		return nil, err
-	}
-	return t.query(ctx, &s, end)
 }
 
 // ready returns the transaction that a statement belongs to. In an sql.Tx whose transaction has ended on the server,

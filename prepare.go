@@ -89,6 +89,23 @@ func (c *Conn) unlearn(p *wire.Prepared) {
 	c.session.Statements.Forget(p)
 }
 
+// relearns reports whether a statement outside a transaction has failed because what was known of it is out of date:
+// another type of a parameter, or other columns. Then it has done nothing, and is worth another run.
+func (c *Conn) relearns(ctx context.Context, t *tx, s *wire.Statement, err error) bool {
+	if t.explicit || s.Prepared == nil || s.Class.Once || !pgerr.MayBeStale(err) || c.session.Closed() {
+		return false
+	}
+	if t, err = c.newLone(ctx, t.within); err != nil {
+		return false
+	}
+	learn := c.prepared
+	if s.Prepared.Name == "" {
+		learn = c.described
+	}
+	p, _, err := learn(ctx, t, s.SQL)
+	return err == nil && !p.Describes(s.Prepared)
+}
+
 // unlearnPlan forgets what is known of a prepared statement that the server has lost, has already, or has outgrown.
 func (c *Conn) unlearnPlan(p *wire.Prepared, err error) {
 	switch pgerr.Code(err) {

@@ -84,11 +84,14 @@ func (p *Prepared) RunsAsText() { p.asText = true }
 // OnServer reports whether the statement is prepared, as far as is known.
 func (p *Prepared) OnServer() bool { return p.onServer }
 
-// describes reports whether desc is what p was made of.
+// Describes reports whether p and q have parameters and columns of the same types.
+func (p *Prepared) Describes(q *Prepared) bool { return p.describes(q.Desc) }
+
 func (p *Prepared) describes(desc *pgconn.StatementDescription) bool {
-	return slices.Equal(p.Desc.ParamOIDs, desc.ParamOIDs) && nameOf(&pgconn.StatementDescription{
-		SQL: p.Desc.SQL, ParamOIDs: desc.ParamOIDs, Fields: desc.Fields,
-	}) == p.Name
+	return slices.Equal(p.Desc.ParamOIDs, desc.ParamOIDs) &&
+		slices.EqualFunc(p.Desc.Fields, desc.Fields, func(a, b pgconn.FieldDescription) bool {
+			return a.DataTypeOID == b.DataTypeOID && a.TypeModifier == b.TypeModifier && a.Name == b.Name
+		})
 }
 
 // CopyOf returns a copy of formats that stays as it is; mostly it has been made before.
