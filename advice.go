@@ -2,42 +2,42 @@ package cockroachdb
 
 import "github.com/reprise-go/cockroachdb/internal/sqltext"
 
-// cure is what a divergence is told to come from, perhaps, what could be done in place of running the transaction again, and the
-// section of docs/tuning.md that has it all.
-type cure struct{ why, instead, section string }
+// advice is what the message of a divergence says of its cause, perhaps, of what could be done other than running the
+// transaction again, and of the section of docs/tuning.md that tells more.
+type advice struct{ why, instead, section string }
 
 const (
 	tuningPage    = "https://github.com/reprise-go/cockroachdb/blob/main/docs/tuning.md#"
-	tuningSection = "my-transactions-diverge" // of no cure in particular
+	tuningSection = "my-transactions-diverge" // of no advice in particular
 )
 
 var (
-	cureChanged   = cure{"", "read it FOR UPDATE, or later, or not at all", "a-row-changed"}
-	cureGenerated = cure{", perhaps a key that the database made", "make the key in the application", "generated-keys"}
-	cureClock     = cure{", perhaps by a clock or a random function", "compute that in the application", "clocks-and-random-numbers"}
-	cureOrder     = cure{", or came in another order", "add ORDER BY, or read it FOR UPDATE", "the-order-of-rows"}
-	cureCount     = cure{"", "don't ask for RowsAffected", "a-count-asked-for"}
-	cureErrors    = cure{"", "write it so that it succeeds in any case, as with ON CONFLICT", "success-and-failure"}
-	cureColumns   = cure{"", "name the columns", "the-columns-changed"}
+	adviceChanged   = advice{"", "read it FOR UPDATE, or later, or not at all", "a-row-changed"}
+	adviceGenerated = advice{", perhaps a key that the database made", "make the key in the application", "generated-keys"}
+	adviceClock     = advice{", perhaps by a clock or a random function", "compute that in the application", "clocks-and-random-numbers"}
+	adviceOrder     = advice{", or came in another order", "add ORDER BY, or read it FOR UPDATE", "the-order-of-rows"}
+	adviceCount     = advice{"", "don't ask for RowsAffected", "a-count-asked-for"}
+	adviceErrors    = advice{"", "write it so that it succeeds in any case, as with ON CONFLICT", "success-and-failure"}
+	adviceColumns   = advice{"", "name the columns", "the-columns-changed"}
 )
 
-// cureOf guesses, by the text of the statement, why its replay diverged. It is looked at only then.
-func cureOf(kind DivergenceKind, r *record) cure {
+// adviceOn guesses, by the text of the statement, why its replay diverged. It is looked at only then.
+func adviceOn(kind DivergenceKind, r *record) advice {
 	switch kind {
 	case DivergedColumns:
-		return cureColumns
+		return adviceColumns
 	case DivergedCount:
-		return cureCount
+		return adviceCount
 	case DivergedSQLState, DivergedError:
-		return cureErrors
+		return adviceErrors
 	}
 	switch has := sqltext.HintsIn(r.SQL); {
 	case has.Generator, has.Insert:
-		return cureGenerated
+		return adviceGenerated
 	case has.Clock:
-		return cureClock
+		return adviceClock
 	case kind == DivergedRow && r.rows > 1 && !has.Order:
-		return cureOrder
+		return adviceOrder
 	}
-	return cureChanged
+	return adviceChanged
 }

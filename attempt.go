@@ -17,10 +17,10 @@ type attempt struct {
 	replayed   int       // the number of the statement that a replay has come to
 	replaying  bool      // a replay is under way
 
-	why      error       // what made the latest attempt necessary: a conflict, or a statement that was out of date
-	conflict error       // the latest conflict
-	reason   retryReason // why the attempt before the latest came to nothing,
-	site     site        // and where
+	why      error  // what made the latest attempt necessary: a conflict, or a statement that was out of date
+	conflict error  // the latest conflict
+	reason   Reason // why the attempt before the latest came to nothing,
+	site     site   // and where
 
 	pass   *pass // its place in the retry lane
 	waits  int   // in the lane
@@ -29,7 +29,7 @@ type attempt struct {
 
 // site is where an attempt came to nothing.
 type site struct {
-	at        place
+	at        Place
 	statement int // its number, from 1; 0 if it was none of the transaction's
 }
 
@@ -59,7 +59,7 @@ func (t *tx) nextAttempt(ctx context.Context, conflict error, at site) error {
 }
 
 // newAttempt counts an attempt and announces it, when all that it had to wait for is over.
-func (t *tx) newAttempt(ctx context.Context, reason retryReason, at site, wait time.Duration, err error) {
+func (t *tx) newAttempt(ctx context.Context, reason Reason, at site, wait time.Duration, err error) {
 	t.attempt.number++
 	t.attempt.why, t.attempt.reason, t.attempt.site = err, reason, at
 	t.pool.metrics().retried(reason, at.at)
@@ -71,7 +71,7 @@ func (t *tx) takeTurn(ctx context.Context, conflict error, at site) error {
 	defer t.attempt.pass.lost() // after the wait: it belongs to what the conflict has cost
 	t.attempt.conflict, t.attempt.reason, t.attempt.site = conflict, reasonOf(conflict), at
 	if cause := t.history.cause; cause != "" {
-		return &NotReplayableError{Cause: string(cause), err: conflict}
+		return &NotReplayableError{Cause: cause, err: conflict}
 	}
 	if bound := t.spent(); bound != "" {
 		return t.exhausted(bound)

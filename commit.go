@@ -59,7 +59,7 @@ func (t *tx) commit(ctx context.Context) error {
 		t.committed()
 		return nil
 	case phase == phaseFailed:
-		t.notCommitted(outcomeFailed)
+		t.notCommitted(OutcomeFailed)
 		return pgx.ErrTxCommitRollback
 	}
 	c := &t.committing
@@ -76,7 +76,7 @@ type commitStep struct {
 	told error // what the application is told where the commit was answered, and not by a conflict
 }
 
-func (c *commitStep) site() site             { return site{at: placeCommit} }
+func (c *commitStep) site() site             { return site{at: PlaceCommit} }
 func (c *commitStep) mayRunAgainAlone() bool { return false }
 func (c *commitStep) renew(fault) bool       { return false }
 
@@ -158,7 +158,7 @@ func (t *tx) commitAnswer(tag pgconn.CommandTag, err error) error {
 	switch {
 	case err != nil:
 	case tag.String() == sqlRollback:
-		t.notCommitted(outcomeFailed)
+		t.notCommitted(OutcomeFailed)
 		return pgx.ErrTxCommitRollback
 	case tag.String() != sqlCommit:
 		t.session().Die()
@@ -179,7 +179,7 @@ func (t *tx) commitAnswer(tag pgconn.CommandTag, err error) error {
 		t.committed()
 		return answer
 	case pgerr.CommitRefused:
-		t.notCommitted(outcomeFailed)
+		t.notCommitted(OutcomeFailed)
 		return answer
 	}
 	return t.ambiguous(err)
@@ -216,14 +216,14 @@ func (t *tx) Rollback() error {
 	}
 	defer t.end()
 	if t.ctx.Err() != nil {
-		t.notCommitted(outcomeCancelled)
+		t.notCommitted(OutcomeCancelled)
 	}
-	t.notCommitted(outcomeRolledBack)
+	t.notCommitted(OutcomeRolledBack)
 	t.rollback()
 	switch {
 	case t.kept, t.state == stateCommitted:
 		return errKept
-	case t.outcome == outcomeAmbiguous:
+	case t.outcome == OutcomeAmbiguous:
 		return t.failure
 	}
 	return nil
@@ -254,7 +254,7 @@ func (t *tx) end() {
 	t.leaveLane()
 	t.c.keepForNext(t.history.records)
 	t.forget()
-	if t.outcome == outcomeCommitted && t.opening.begun {
+	if t.outcome == OutcomeCommitted && t.opening.begun {
 		t.pool.throttle.committed()
 	}
 	if t.opening.sent {

@@ -69,7 +69,7 @@ var (
 
 // compile makes the statement of a request: it chooses how the statement goes over the wire, prepares it if need be, and
 // encodes the arguments, once.
-func (c *Conn) compile(ctx context.Context, t *tx, r *request) (wire.Statement, error) {
+func (c *conn) compile(ctx context.Context, t *tx, r *request) (wire.Statement, error) {
 	switch {
 	case r.stmt != nil:
 		return c.describedStatement(t, r, wire.Named, func() (*wire.Prepared, bool, error) { return r.stmt.current(ctx, t) })
@@ -106,7 +106,7 @@ func (c *Conn) compile(ctx context.Context, t *tx, r *request) (wire.Statement, 
 
 // describedStatement makes a statement of what describe returns, and of whether that is news. What was learnt before is
 // believed until the arguments don't fit it: then it is learnt anew, for a driver.Stmt at once, else by the next use.
-func (c *Conn) describedStatement(
+func (c *conn) describedStatement(
 	t *tx, r *request, form wire.Form, describe func() (*wire.Prepared, bool, error),
 ) (wire.Statement, error) {
 	for {
@@ -144,7 +144,7 @@ func (r *request) checkCount(parameters int) error {
 
 // withoutArguments is an Exec without arguments. It may hold several statements, which only the simple protocol takes. A
 // single one goes by the extended protocol inside a transaction, where it can share a round trip with others.
-func (c *Conn) withoutArguments(t *tx, r *request) (wire.Statement, error) {
+func (c *conn) withoutArguments(t *tx, r *request) (wire.Statement, error) {
 	s := wire.Statement{Form: wire.Simple, SQL: r.sql, Class: c.session.Classify(r.sql)}
 	if s.Class.Copies {
 		return wire.Statement{}, errCopy
@@ -156,7 +156,7 @@ func (c *Conn) withoutArguments(t *tx, r *request) (wire.Statement, error) {
 }
 
 // encode encodes the arguments into s. They are copied where they may be needed again after the next statement.
-func (c *Conn) encode(t *tx, r *request, s *wire.Statement) error {
+func (c *conn) encode(t *tx, r *request, s *wire.Statement) error {
 	if len(r.args) > math.MaxUint16 { // sent in spite of that, it would cost the connection
 		return fmt.Errorf("extended protocol limited to %v parameters", math.MaxUint16)
 	}
@@ -174,7 +174,7 @@ func (c *Conn) encode(t *tx, r *request, s *wire.Statement) error {
 
 // argumentError is the error of an argument, counted from 0, that can't be encoded. The words of pgtype's Map quote the
 // value; what they wrap, such as the error of the argument's own Value method, is kept.
-func (c *Conn) argumentError(i int, arg any, oid uint32, err error) error {
+func (c *conn) argumentError(i int, arg any, oid uint32, err error) error {
 	typeName := "text" // what a parameter without a known type goes as
 	if t, ok := c.session.Pgx.TypeMap().TypeForOID(oid); ok {
 		typeName = t.Name
@@ -186,7 +186,7 @@ func (c *Conn) argumentError(i int, arg any, oid uint32, err error) error {
 }
 
 // interpolated is a statement of the simple protocol, with the arguments written into its text.
-func (c *Conn) interpolated(r *request) (wire.Statement, error) {
+func (c *conn) interpolated(r *request) (wire.Statement, error) {
 	pg := c.session.PG
 	if pg.ParameterStatus("standard_conforming_strings") != "on" {
 		return wire.Statement{}, errors.New("simple protocol queries must be run with standard_conforming_strings=on")

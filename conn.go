@@ -13,9 +13,19 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
-// Conn is a connection. Applications get at it by [database/sql.Conn.Raw]; everything but [Conn.Conn] is for
-// database/sql. It is not safe for concurrent use.
-type Conn struct {
+// Conn is what a connection of this driver is to applications, which get it by [database/sql.Conn.Raw]. It is not safe for
+// concurrent use.
+type Conn interface {
+	driver.Conn
+
+	// Conn returns the pgx connection, for what database/sql has no words for: COPY, large objects, notifications. What
+	// is done with it is not recorded, so a transaction during which it is called is no longer replayed: a conflict comes
+	// to the application. In a transaction that has failed, the connection is closed or refuses every statement.
+	Conn() *pgx.Conn
+}
+
+// conn is a connection as database/sql uses it.
+type conn struct {
 	pool    *pool
 	session *wire.Session
 	mode    pgx.QueryExecMode
@@ -39,25 +49,26 @@ type Conn struct {
 
 // Ensure the interfaces are implemented: what pgx's stdlib implements, no less.
 var (
-	_ driver.Conn               = (*Conn)(nil)
-	_ driver.ConnBeginTx        = (*Conn)(nil)
-	_ driver.ConnPrepareContext = (*Conn)(nil)
-	_ driver.ExecerContext      = (*Conn)(nil)
-	_ driver.QueryerContext     = (*Conn)(nil)
-	_ driver.NamedValueChecker  = (*Conn)(nil)
-	_ driver.Pinger             = (*Conn)(nil)
-	_ driver.SessionResetter    = (*Conn)(nil)
-	_ driver.Validator          = (*Conn)(nil)
+	_ Conn                      = (*conn)(nil)
+	_ driver.Conn               = (*conn)(nil)
+	_ driver.ConnBeginTx        = (*conn)(nil)
+	_ driver.ConnPrepareContext = (*conn)(nil)
+	_ driver.ExecerContext      = (*conn)(nil)
+	_ driver.QueryerContext     = (*conn)(nil)
+	_ driver.NamedValueChecker  = (*conn)(nil)
+	_ driver.Pinger             = (*conn)(nil)
+	_ driver.SessionResetter    = (*conn)(nil)
+	_ driver.Validator          = (*conn)(nil)
 )
 
-// String says where the Conn leads, and nothing of what goes over it.
-func (c *Conn) String() string {
+// String says where the connection leads, and nothing of what goes over it.
+func (c *conn) String() string {
 	cc := c.session.Pgx.Config()
 	return fmt.Sprintf("cockroachdb.Conn{host=%s database=%s user=%s}", hostPort(cc.Host, cc.Port), cc.Database, cc.User)
 }
 
 // Format writes what String returns, whatever the verb: the fields hold the arguments of the latest statements.
-func (c *Conn) Format(f fmt.State, _ rune) {
+func (c *conn) Format(f fmt.State, _ rune) {
 	if c == nil || c.session == nil {
 		_, _ = io.WriteString(f, "<nil>")
 		return
@@ -65,10 +76,8 @@ func (c *Conn) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, c.String())
 }
 
-// Conn returns the pgx connection, for what database/sql has no words for: COPY, large objects, notifications. What is
-// done with it is not recorded, so a transaction during which it is called is no longer replayed: a conflict comes to the
-// application. In a transaction that has failed, the connection is closed or refuses every statement.
-func (c *Conn) Conn() *pgx.Conn {
+// Conn returns the pgx connection; see [Conn].
+func (c *conn) Conn() *pgx.Conn {
 	if t := c.tx; t != nil {
 		t.handOver()
 	}
@@ -76,28 +85,23 @@ func (c *Conn) Conn() *pgx.Conn {
 }
 
 // ExecContext runs a query that returns no rows.
-func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	return c.exec(ctx, query, nil, args)
 }
 
-func (c *Conn) exec(ctx context.Context, query string, st *stmt, args []driver.NamedValue) (driver.Result, error) {
+func (c *conn) exec(ctx context.Context, query string, st *stmt, args []driver.NamedValue) (driver.Result, error) {
 	if o := c.tx.orderIn(ctx); o != nil {
 		return driver.ResultNoRows, o.obey(ctx, c.tx)
 	}
-	for again := false; ; again = true {
-		t, err := c.ready(ctx)
-		if err != nil {
-			return nil, err
-		}
-		s, sctx, end, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st})
-		if err != nil {
-			return nil, err
-		}
-		res, err := t.exec(sctx, &s, end)
-		if err == nil || again || !c.relearns(ctx, t, &s, err) {
-			return res, err
-		}
+	t, err := c.ready(ctx)
+	if err != nil {
+		return nil, err
 	}
+	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st})
+	if err != nil {
+		return nil, err
+	}
+	return t.exec(ctx, &s, end)
 }
 
 // exec runs a statement to its end.
@@ -118,30 +122,25 @@ func (t *tx) exec(ctx context.Context, s *wire.Statement, end traceEnd) (driver.
 }
 
 // QueryContext runs a query that returns rows.
-func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	return c.query(ctx, query, nil, args)
 }
 
-func (c *Conn) query(ctx context.Context, query string, st *stmt, args []driver.NamedValue) (driver.Rows, error) {
-	for again := false; ; again = true {
-		t, err := c.ready(ctx)
-		if err != nil {
-			return nil, err
-		}
-		s, sctx, end, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st, query: true})
-		if err != nil {
-			return nil, err
-		}
-		rows, err := t.query(sctx, &s, end)
-		if err == nil || again || !c.relearns(ctx, t, &s, err) {
-			return rows, err
-		}
+func (c *conn) query(ctx context.Context, query string, st *stmt, args []driver.NamedValue) (driver.Rows, error) {
+	t, err := c.ready(ctx)
+	if err != nil {
+		return nil, err
 	}
+	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st, query: true})
+	if err != nil {
+		return nil, err
+	}
+	return t.query(ctx, &s, end)
 }
 
 // ready returns the transaction that a statement belongs to. In an sql.Tx whose transaction has ended on the server,
 // each statement stands alone.
-func (c *Conn) ready(ctx context.Context) (*tx, error) {
+func (c *conn) ready(ctx context.Context) (*tx, error) {
 	t := c.tx
 	if t == nil && c.session.Closed() {
 		return nil, driver.ErrBadConn
@@ -163,7 +162,7 @@ func (c *Conn) ready(ctx context.Context) (*tx, error) {
 }
 
 // start compiles a request, under the application's tracer.
-func (c *Conn) start(ctx context.Context, t *tx, r *request) (wire.Statement, context.Context, traceEnd, error) {
+func (c *conn) start(ctx context.Context, t *tx, r *request) (wire.Statement, context.Context, traceEnd, error) {
 	args := r.args
 	ctx, end := c.trace.start(ctx, c.session.Pgx, t, r.sql, args)
 	err := r.readOptions(ctx, c.session.Pgx)
@@ -184,7 +183,7 @@ func (c *Conn) start(ctx context.Context, t *tx, r *request) (wire.Statement, co
 
 // values takes the values out of named, into memory that the next statement uses again; but not under a tracer, which
 // may keep it.
-func (c *Conn) values(named []driver.NamedValue) []any {
+func (c *conn) values(named []driver.NamedValue) []any {
 	if len(named) == 0 {
 		return nil
 	}
@@ -199,7 +198,7 @@ func (c *Conn) values(named []driver.NamedValue) []any {
 }
 
 // valuesDone is called when the values have been encoded.
-func (c *Conn) valuesDone(args []any) {
+func (c *conn) valuesDone(args []any) {
 	if len(args) > 0 && c.trace.query == nil && cap(args) <= mostKept {
 		clear(args)
 		c.args = args[:0]
@@ -209,7 +208,7 @@ func (c *Conn) valuesDone(args []any) {
 const mostKept = 256 // of records, or arguments, for which memory is kept from one transaction to the next
 
 // keepForNext keeps the memory of a record's table of contents.
-func (c *Conn) keepForNext(records []*record) {
+func (c *conn) keepForNext(records []*record) {
 	if cap(records) <= mostKept {
 		clear(records)
 		c.records = records[:0]
@@ -217,10 +216,10 @@ func (c *Conn) keepForNext(records []*record) {
 }
 
 // CheckNamedValue lets every argument pass: pgx knows how to encode them, driver.Valuer included.
-func (c *Conn) CheckNamedValue(*driver.NamedValue) error { return nil }
+func (c *conn) CheckNamedValue(*driver.NamedValue) error { return nil }
 
 // Ping asks the server for a sign of life.
-func (c *Conn) Ping(ctx context.Context) error {
+func (c *conn) Ping(ctx context.Context) error {
 	switch {
 	case c.session.Closed():
 		return driver.ErrBadConn
@@ -236,7 +235,7 @@ func (c *Conn) Ping(ctx context.Context) error {
 
 // ResetSession is called before a connection is used again. One that the server closed, or is about to close, is seen
 // here; it costs a round trip only if the server has sent something since, or if the connection has rested for long.
-func (c *Conn) ResetSession(ctx context.Context) error {
+func (c *conn) ResetSession(ctx context.Context) error {
 	if c.tx != nil || c.session.Closed() || c.session.Status() != wire.Idle {
 		return driver.ErrBadConn
 	}
@@ -257,13 +256,13 @@ func (c *Conn) ResetSession(ctx context.Context) error {
 
 // hasRested reports whether the connection has rested for so long that a look at the socket is not enough: whatever
 // stands between it and the server may have forgotten it.
-func (c *Conn) hasRested() bool {
+func (c *conn) hasRested() bool {
 	after := c.pool.pingAfter
 	return after > 0 && !c.rests.IsZero() && time.Since(c.rests) >= after
 }
 
 // IsValid reports whether the connection may go back into the pool: no transaction may rest there with its locks.
-func (c *Conn) IsValid() bool {
+func (c *conn) IsValid() bool {
 	c.rests = time.Now()
 	return !c.session.Closed() && c.session.Status() == wire.Idle
 }
@@ -271,7 +270,7 @@ func (c *Conn) IsValid() bool {
 const closeTimeout = 5 * time.Second
 
 // Close closes the connection. An open transaction is rolled back by the server.
-func (c *Conn) Close() error {
+func (c *conn) Close() error {
 	if c.tx != nil {
 		c.tx.abandon()
 	}
@@ -283,7 +282,7 @@ func (c *Conn) Close() error {
 }
 
 // noteSwitch takes note of what an answered statement has set force_savepoint_restart to.
-func (c *Conn) noteSwitch(t *tx, s sqltext.Switch) {
+func (c *conn) noteSwitch(t *tx, s sqltext.Switch) {
 	switch s {
 	case sqltext.SwitchOn:
 		c.forceSavepoint = true

@@ -72,11 +72,11 @@ type Config struct {
 	// default logger, with the stack, and the transaction goes on.
 	OnRetry func(context.Context, RetryEvent)
 
-	// OnRetried, if set, is called once at the end of each transaction, or statement outside of one, that OnRetry was called
-	// for, or would have been if it had not been given up before. The context is BeginTx's, or the statement's. Its locks
-	// and its place in the retry lane are free by then; the connection is not yet. What is said of OnRetry holds otherwise. A transaction that is rolled back because
-	// its context is done ends on a goroutine of database/sql's.
-	OnRetried func(context.Context, RetryEvent)
+	// OnSettled, if set, is called once when a transaction, or a statement outside one, that met a conflict has ended,
+	// whether or not it was retried. The context is BeginTx's, or the statement's. The transaction's locks and its place in
+	// the retry lane are free by then; the connection is not yet. Otherwise what is said of OnRetry holds. A transaction
+	// that is rolled back because its context is done ends on a goroutine of database/sql's.
+	OnSettled func(context.Context, OutcomeEvent)
 
 	// dsn is what the ConnConfig was parsed from, if nothing has changed it since: it is parsed anew for each connection.
 	dsn string
@@ -249,12 +249,12 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return c.newConn(wire.NewSession(pc, last)), nil
 }
 
-func (c *Connector) newConn(s *wire.Session) *Conn {
+func (cn *Connector) newConn(s *wire.Session) *conn {
 	cfg := s.Pgx.Config()
 	version := s.PG.ParameterStatus("crdb_version")
 	forced := forceSavepointRestart(cfg.RuntimeParams)
-	conn := &Conn{
-		pool:           c.pool,
+	c := &conn{
+		pool:           cn.pool,
 		session:        s,
 		mode:           cfg.DefaultQueryExecMode,
 		trace:          newTracing(cfg.Tracer),
@@ -263,9 +263,9 @@ func (c *Connector) newConn(s *wire.Session) *Conn {
 		forceSavepoint: forced,
 		forceByDefault: forced,
 	}
-	s.OnControl = conn.ofControl()
-	c.pool.acquired()
-	return conn
+	s.OnControl = c.ofControl()
+	cn.pool.acquired()
+	return c
 }
 
 // dial makes the bare connection. Its server's latest error is kept in last, if that can be watched.

@@ -110,13 +110,13 @@ func mustConnector(t *testing.T, cfg *Config) *Connector {
 	return c
 }
 
-func connect(t *testing.T, c driver.Connector) *Conn {
+func connect(t *testing.T, c driver.Connector) *conn {
 	t.Helper()
-	conn, err := c.Connect(t.Context())
+	own, err := c.Connect(t.Context())
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close() })
-	require.IsType(t, (*Conn)(nil), conn)
-	return conn.(*Conn)
+	t.Cleanup(func() { _ = own.Close() })
+	require.IsType(t, (*conn)(nil), own)
+	return own.(*conn)
 }
 
 func TestDriverIsRegistered(t *testing.T) {
@@ -368,10 +368,10 @@ func TestRegisteredConnConfig(t *testing.T) {
 
 	db, err := sql.Open("cockroachdb", name)
 	require.NoError(t, err)
-	conn, err := db.Conn(t.Context())
+	client, err := db.Conn(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, conn.Raw(func(dc any) error { assert.IsType(t, (*Conn)(nil), dc); return nil }))
-	require.NoError(t, conn.Close())
+	require.NoError(t, client.Raw(func(dc any) error { assert.IsType(t, (*conn)(nil), dc); return nil }))
+	require.NoError(t, client.Close())
 	require.NoError(t, db.Close())
 }
 

@@ -88,9 +88,9 @@ func (cu *cursor) resume(ctx context.Context) (f fault) {
 }
 
 func (cu *cursor) site() site {
-	s := site{placeStatement, max(cu.t.attempt.statements, 1)}
+	s := site{PlaceStatement, max(cu.t.attempt.statements, 1)}
 	if cu.rec.rows > 0 {
-		s.at = placeRows
+		s.at = PlaceRows
 	}
 	return s
 }

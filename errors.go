@@ -42,19 +42,19 @@ type DivergenceError struct {
 	was, is   string // for DivergedSQLState: codes, "" for success
 	committed bool   // in spite of it: the text that diverged held a COMMIT
 	imprecise bool   // the row is Row or a later one
-	cure      cure
+	advice    advice
 	err       error
 }
 
 // Error says what happened and what to do. It holds no value and no argument.
 func (e *DivergenceError) Error() string {
 	instead := ""
-	if e.cure.instead != "" {
-		instead = ", or else " + e.cure.instead
+	if e.advice.instead != "" {
+		instead = ", or else " + e.advice.instead
 	}
 	return fmt.Sprintf("cockroachdb: the transaction had to be run again, and could not be replayed unseen: on attempt %d, statement %d: %s%s; "+
-		"nothing was committed, run the transaction again (RunTx does)%s: %s; see %s", e.Attempts, e.Statement, e.what(), e.cure.why,
-		instead, brief(e.err), tuningPage+cmp.Or(e.cure.section, tuningSection))
+		"nothing was committed, run the transaction again (RunTx does)%s: %s; see %s", e.Attempts, e.Statement, e.what(), e.advice.why,
+		instead, brief(e.err), tuningPage+cmp.Or(e.advice.section, tuningSection))
 }
 
 func (e *DivergenceError) what() string {
@@ -141,7 +141,7 @@ func (e *RetriesExhaustedError) Unwrap() error { return e.err }
 // NotReplayableError says that a transaction lost a conflict after it had done something that the driver does not replay.
 // Nothing was committed. It unwraps to the conflict.
 type NotReplayableError struct {
-	Cause string // why: the value of the metric's label cause
+	Cause Cause // why
 
 	err error
 }
@@ -149,7 +149,7 @@ type NotReplayableError struct {
 // Error says what happened and what to do. It holds no value and no argument.
 func (e *NotReplayableError) Error() string {
 	return fmt.Sprintf("cockroachdb: the transaction lost a conflict and is not replayable: %s; nothing was committed, run it again: %s",
-		notReplayableCause(e.Cause).explain(), brief(e.err))
+		e.Cause.explain(), brief(e.err))
 }
 
 // Unwrap gives the conflict.

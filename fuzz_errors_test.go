@@ -15,7 +15,7 @@ import (
 var ownErrors = []func(error) error{
 	func(err error) error { return &DivergenceError{err: err} },
 	func(err error) error { return &RetriesExhaustedError{err: err} },
-	func(err error) error { return &NotReplayableError{Cause: string(causeRaw), err: err} },
+	func(err error) error { return &NotReplayableError{Cause: CauseRaw, err: err} },
 	func(err error) error { return &AmbiguousCommitError{err: err} },
 	func(err error) error { return &ConnectionLostError{err: err} },
 }
@@ -33,7 +33,7 @@ func FuzzServerError(f *testing.F) {
 	f.Add("PANIC", "", "restart transaction: ABORT_REASON_ injected by `inject_retry_errors")
 	f.Fuzz(func(t *testing.T, severity, code, message string) {
 		server := &pgconn.PgError{Severity: severity, SeverityUnlocalized: severity, Code: code, Message: message}
-		assert.True(t, slices.Contains(allRetryReasons, reasonOf(server)))
+		assert.True(t, slices.Contains(allReasons, reasonOf(server)))
 		for _, wrap := range ownErrors {
 			err := wrap(server)
 			assert.Equal(t, code, pgerr.SQLState(err))

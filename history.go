@@ -16,9 +16,9 @@ type history struct {
 	bytes   int
 	arena   arena
 
-	passive bool               // the application restarts the transaction, or doesn't want retries: nothing is recorded
-	cause   notReplayableCause // why the record is not complete; "" if it is
-	touched bool               // a statement other than SET has run
+	passive bool  // the application restarts the transaction, or doesn't want retries: nothing is recorded
+	cause   Cause // why the record is not complete; "" if it is
+	touched bool  // a statement other than SET has run
 }
 
 // record is one statement of the transaction with its observation.
@@ -136,9 +136,9 @@ func (t *tx) put(r *record) {
 	switch {
 	case !t.restartable():
 	case len(t.history.records) >= t.policy.MaxStatements:
-		t.unreplayable(causeStatements)
+		t.unreplayable(CauseStatements)
 	case t.history.bytes+r.size() > t.policy.MaxBytes:
-		t.unreplayable(causeBytes)
+		t.unreplayable(CauseBytes)
 	default:
 		t.history.add(r)
 		t.pool.metrics().historyBytes(r.size())
@@ -159,9 +159,9 @@ func (t *tx) watch(c *sqltext.Class) {
 	case c.Savepoint == sqltext.RestartSavepoint, c.Savepoint != sqltext.NoSavepoint && (t.c.forceSavepoint || t.opening.forced):
 		t.becomePassive()
 	case c.ReadsPast:
-		t.unreplayable(causeAsOfSystemTime)
+		t.unreplayable(CauseAsOfSystemTime)
 	case c.Session == sqltext.SessionLasts, t.c.crdb && t.outlivesRollback(c):
-		t.unreplayable(causeSession)
+		t.unreplayable(CauseSession)
 	}
 }
 
@@ -177,7 +177,7 @@ func (t *tx) becomePassive() {
 	if t.history.passive {
 		return
 	}
-	t.pool.metrics().notReplayable(causeApplicationSavepoint)
+	t.pool.metrics().notReplayable(CauseApplicationSavepoint)
 	t.history.passive = true
 	t.forget()
 	if !t.opening.begun {
@@ -187,7 +187,7 @@ func (t *tx) becomePassive() {
 }
 
 // unreplayable makes a conflict from now on the application's.
-func (t *tx) unreplayable(cause notReplayableCause) {
+func (t *tx) unreplayable(cause Cause) {
 	if !t.restartable() {
 		return
 	}

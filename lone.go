@@ -15,7 +15,7 @@ import (
 
 // newLone makes a statement outside a transaction a transaction of one statement. within is the sql.Tx that it was run
 // in, if that has ended on the server.
-func (c *Conn) newLone(ctx context.Context, within *tx) (*tx, error) {
+func (c *conn) newLone(ctx context.Context, within *tx) (*tx, error) {
 	t := &c.lone
 	if t.rows != nil {
 		return nil, wire.ErrBusy
@@ -73,7 +73,7 @@ func (t *tx) endAlone(ctx context.Context, err error) {
 		t.pool.throttle.committed()
 	}
 	if err == nil {
-		t.announceEnd(ctx, outcomeCommitted, nil)
+		t.announceEnd(ctx, OutcomeCommitted, nil)
 		return
 	}
 	t.announceEnd(ctx, outcomeOf(err), err)

@@ -177,14 +177,14 @@ func labelValue(name string) string { return strings.ToValidUTF8(name, "\uFFFD")
 type poolMetrics struct {
 	users int // that have acquired them; under Metrics.mu
 
-	transactions       map[outcome]prometheus.Counter
+	transactions       map[Outcome]prometheus.Counter
 	retries            map[retryAt]prometheus.Counter
 	attempts           prometheus.Observer
 	duration           map[bool]prometheus.Observer // by whether it was retried
 	replayDuration     prometheus.Observer
 	replayedStatements prometheus.Counter
 	divergences        map[DivergenceKind]prometheus.Counter
-	notReplayables     map[notReplayableCause]prometheus.Counter
+	notReplayables     map[Cause]prometheus.Counter
 	ambiguousCommits   prometheus.Counter
 	throttled          prometheus.Counter
 	savepointsRefused  prometheus.Counter
@@ -194,8 +194,8 @@ type poolMetrics struct {
 }
 
 type retryAt struct {
-	reason retryReason
-	at     place
+	reason Reason
+	at     Place
 }
 
 func newPoolMetrics(m *Metrics, db string) *poolMetrics {
@@ -210,7 +210,7 @@ func newPoolMetrics(m *Metrics, db string) *poolMetrics {
 		replayDuration:     m.replayDuration.WithLabelValues(db),
 		replayedStatements: m.replayedStatements.WithLabelValues(db),
 		divergences:        children(m.divergences, db, allDivergenceKinds),
-		notReplayables:     children(m.notReplayable, db, allNotReplayableCauses),
+		notReplayables:     children(m.notReplayable, db, allCauses),
 		ambiguousCommits:   m.ambiguousCommits.WithLabelValues(db),
 		throttled:          m.throttled.WithLabelValues(db),
 		savepointsRefused:  m.savepointsRefused.WithLabelValues(db),
@@ -219,7 +219,7 @@ func newPoolMetrics(m *Metrics, db string) *poolMetrics {
 		laneQueue:          m.laneWaiting.WithLabelValues(db),
 		history:            m.historyBytes.WithLabelValues(db),
 	}
-	for _, r := range allRetryReasons {
+	for _, r := range allReasons {
 		for _, at := range allPlaces {
 			p.retries[retryAt{r, at}] = m.retries.WithLabelValues(db, string(r), string(at))
 		}
@@ -244,12 +244,12 @@ func increment(c prometheus.Counter) {
 }
 
 // transactionEnded counts a transaction that took attempts attempts, the first included, and d from its beginning.
-func (p *poolMetrics) transactionEnded(o outcome, attempts int, d time.Duration) {
+func (p *poolMetrics) transactionEnded(o Outcome, attempts int, d time.Duration) {
 	if p == nil {
 		return
 	}
 	increment(p.transactions[o])
-	if o == outcomeAmbiguous {
+	if o == OutcomeAmbiguous {
 		p.ambiguousCommits.Inc()
 	}
 	p.attempts.Observe(float64(attempts))
@@ -257,7 +257,7 @@ func (p *poolMetrics) transactionEnded(o outcome, attempts int, d time.Duration)
 }
 
 // retried counts the beginning of a new attempt.
-func (p *poolMetrics) retried(r retryReason, at place) {
+func (p *poolMetrics) retried(r Reason, at Place) {
 	if p != nil {
 		increment(p.retries[retryAt{r, at}])
 	}
@@ -279,7 +279,7 @@ func (p *poolMetrics) diverged(kind DivergenceKind) {
 }
 
 // notReplayable counts a transaction that is no longer recorded.
-func (p *poolMetrics) notReplayable(cause notReplayableCause) {
+func (p *poolMetrics) notReplayable(cause Cause) {
 	if p != nil {
 		increment(p.notReplayables[cause])
 	}

@@ -33,7 +33,7 @@ func useEverything(p *poolMetrics) {
 		p.transactionEnded(o, 1, 3*time.Millisecond)
 		p.transactionEnded(o, 4, 80*time.Millisecond)
 	}
-	for _, r := range allRetryReasons {
+	for _, r := range allReasons {
 		for _, at := range allPlaces {
 			p.retried(r, at)
 		}
@@ -41,7 +41,7 @@ func useEverything(p *poolMetrics) {
 	for _, kind := range allDivergenceKinds {
 		p.diverged(kind)
 	}
-	for _, cause := range allNotReplayableCauses {
+	for _, cause := range allCauses {
 		p.notReplayable(cause)
 	}
 	p.replayed(7, 2*time.Millisecond)
@@ -82,7 +82,7 @@ func TestMetricsNames(t *testing.T) {
 		"cockroachdb_transactions_total", "cockroachdb_transaction_retries_total", "cockroachdb_transaction_attempts",
 		"cockroachdb_transaction_duration_seconds", "cockroachdb_replay_duration_seconds", "cockroachdb_replayed_statements_total",
 		"cockroachdb_replay_divergences_total", "cockroachdb_not_replayable_total", "cockroachdb_ambiguous_commits_total", "cockroachdb_retries_throttled_total",
-		"cockroachdb_backoff_seconds_total", "cockroachdb_retry_lane_waiting", "cockroachdb_history_bytes",
+		"cockroachdb_backoff_seconds_total", "cockroachdb_retry_lane_waiting", "cockroachdb_history_bytes", "cockroachdb_savepoint_restarts_refused_total",
 	}, names)
 }
 
@@ -92,10 +92,10 @@ func TestMetricsAllLabelValuesArePresentAtZero(t *testing.T) {
 	got := families(t, m)
 	series := map[string]int{
 		"cockroachdb_transactions_total":           len(allOutcomes),
-		"cockroachdb_transaction_retries_total":    len(allRetryReasons) * len(allPlaces),
+		"cockroachdb_transaction_retries_total":    len(allReasons) * len(allPlaces),
 		"cockroachdb_transaction_duration_seconds": 2,
 		"cockroachdb_replay_divergences_total":     len(allDivergenceKinds),
-		"cockroachdb_not_replayable_total":         len(allNotReplayableCauses),
+		"cockroachdb_not_replayable_total":         len(allCauses),
 		"cockroachdb_backoff_seconds_total":        2,
 	}
 	for name, family := range got {
@@ -122,7 +122,7 @@ func labelsOf(metric *dto.Metric) map[string]string {
 
 func TestMetricsHistogramsAreClassicAndNative(t *testing.T) {
 	m := NewMetrics()
-	m.acquire("bank").transactionEnded(outcomeCommitted, 2, 3*time.Millisecond)
+	m.acquire("bank").transactionEnded(OutcomeCommitted, 2, 3*time.Millisecond)
 	got := families(t, m)
 	bounds := func(name string) (list []float64) {
 		for _, b := range got[name].GetMetric()[0].GetHistogram().GetBucket() {
@@ -142,9 +142,9 @@ func TestMetricsHistogramsAreClassicAndNative(t *testing.T) {
 func TestMetricsCount(t *testing.T) {
 	m := NewMetrics()
 	p := m.acquire("bank")
-	p.transactionEnded(outcomeCommitted, 1, time.Millisecond)
-	p.transactionEnded(outcomeAmbiguous, 3, time.Second)
-	p.retried(reasonOther, placeCommit)
+	p.transactionEnded(OutcomeCommitted, 1, time.Millisecond)
+	p.transactionEnded(OutcomeAmbiguous, 3, time.Second)
+	p.retried(ReasonOther, PlaceCommit)
 	p.replayed(5, time.Millisecond)
 	p.waited(1500 * time.Millisecond)
 	p.waitedForLane(500 * time.Millisecond)
@@ -171,9 +171,9 @@ func TestMetricsCount(t *testing.T) {
 func TestMetricsOfSeveralPools(t *testing.T) {
 	m := NewMetrics()
 	first, second, other := m.acquire("bank"), m.acquire("bank"), m.acquire("shop")
-	first.transactionEnded(outcomeCommitted, 1, time.Millisecond)
-	second.transactionEnded(outcomeCommitted, 1, time.Millisecond)
-	other.transactionEnded(outcomeCommitted, 1, time.Millisecond)
+	first.transactionEnded(OutcomeCommitted, 1, time.Millisecond)
+	second.transactionEnded(OutcomeCommitted, 1, time.Millisecond)
+	other.transactionEnded(OutcomeCommitted, 1, time.Millisecond)
 	assert.Equal(t, 2.0, testutil.ToFloat64(m.transactions.WithLabelValues("bank", "committed")), "pools of one name add up")
 	assert.Equal(t, 1.0, testutil.ToFloat64(m.transactions.WithLabelValues("shop", "committed")))
 	assert.Len(t, families(t, m)["cockroachdb_history_bytes"].GetMetric(), 2)
@@ -227,16 +227,16 @@ func TestMetricsAllocateNothing(t *testing.T) {
 	p := NewMetrics().acquire("bank")
 	useEverything(p)
 	for name, use := range map[string]func(){
-		"retried":        func() { p.retried(reasonOther, placeRows) },
+		"retried":        func() { p.retried(ReasonOther, PlaceRows) },
 		"diverged":       func() { p.diverged(DivergedRow) },
-		"not replayable": func() { p.notReplayable(causeBytes) },
+		"not replayable": func() { p.notReplayable(CauseBytes) },
 		"waits":          func() { p.waited(time.Second); p.waitedForLane(time.Second); p.laneWaiting(1); p.laneWaiting(-1) },
 		"history":        func() { p.historyBytes(10); p.historyBytes(-10) },
-		"slow end":       func() { p.transactionEnded(outcomeCommitted, 2, 2*time.Second) },
+		"slow end":       func() { p.transactionEnded(OutcomeCommitted, 2, 2*time.Second) },
 	} {
 		assert.Zero(t, testing.AllocsPerRun(100, use), name)
 	}
-	fast := func() { p.transactionEnded(outcomeCommitted, 1, 3*time.Millisecond) }
+	fast := func() { p.transactionEnded(OutcomeCommitted, 1, 3*time.Millisecond) }
 	assert.LessOrEqual(t, testing.AllocsPerRun(100, fast), 1.0)
 }
 

@@ -285,7 +285,7 @@ func TestPeerCase47BoundOfTheRecord(t *testing.T) {
 					assert.EqualValues(t, 1, metric(t, m, "cockroachdb_transactions_total", "committed"))
 				} else {
 					n := isA[*cockroachdb.NotReplayableError](t, err)
-					assert.Equal(t, cause, n.Cause)
+					assert.EqualValues(t, cause, n.Cause)
 					unwraps(t, err, "40001")
 					nothingOf(t, err, big[:20], "INSERT", "docs")
 					assert.Contains(t, strings.ToLower(err.Error()), "max"+cause)

@@ -86,7 +86,7 @@ func TestPeerCase34AsOfSystemTime(t *testing.T) {
 		var v int64
 		err := tx.QueryRowContext(t.Context(), read).Scan(&v)
 		n := isA[*cockroachdb.NotReplayableError](t, err)
-		assert.Equal(t, "as_of_system_time", n.Cause)
+		assert.Equal(t, cockroachdb.CauseAsOfSystemTime, n.Cause)
 		unwraps(t, err, "40001")
 		assert.Equal(t, 2, times(srv, read))
 		assert.Zero(t, times(srv, sqlRestart))

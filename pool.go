@@ -15,7 +15,7 @@ type pool struct {
 	pingAfter    time.Duration // how long a connection may rest before it is pinged; 0 for ever
 	resetSession func(context.Context, *pgx.Conn) error
 	onRetry      func(context.Context, RetryEvent)
-	onRetried    func(context.Context, RetryEvent)
+	onSettled    func(context.Context, OutcomeEvent)
 
 	lane       *lane
 	throttle   *throttle
@@ -34,7 +34,7 @@ type pool struct {
 func newPool(cfg *Config) *pool {
 	return &pool{
 		policy: cfg.RetryPolicy, pingAfter: cfg.PingAfter, resetSession: cfg.ResetSession,
-		onRetry: cfg.OnRetry, onRetried: cfg.OnRetried,
+		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled,
 		lane: newLane(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
 	}
 }

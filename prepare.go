@@ -12,7 +12,7 @@ import (
 )
 
 // PrepareContext prepares a statement, for as long as the connection lives or the statement is closed.
-func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	t, err := c.ready(ctx)
 	if err != nil {
 		return nil, err
@@ -33,12 +33,12 @@ func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 // Prepare prepares a statement.
 //
 // Deprecated: database/sql calls PrepareContext.
-func (c *Conn) Prepare(query string) (driver.Stmt, error) {
+func (c *conn) Prepare(query string) (driver.Stmt, error) {
 	return c.PrepareContext(context.Background(), query)
 }
 
 // prepared finds sql among the prepared statements of the connection or prepares it, and reports whether it is new.
-func (c *Conn) prepared(ctx context.Context, t *tx, sql string) (p *wire.Prepared, isNew bool, err error) {
+func (c *conn) prepared(ctx context.Context, t *tx, sql string) (p *wire.Prepared, isNew bool, err error) {
 	if p := c.session.Statements.Get(sql); p != nil {
 		return p, false, nil
 	}
@@ -51,7 +51,7 @@ func (c *Conn) prepared(ctx context.Context, t *tx, sql string) (p *wire.Prepare
 
 // pinned is prepared for a driver.Stmt, for which the statement is kept. That it could be prepared is something that the
 // application has seen.
-func (c *Conn) pinned(ctx context.Context, t *tx, sql string) (p *wire.Prepared, isNew bool, err error) {
+func (c *conn) pinned(ctx context.Context, t *tx, sql string) (p *wire.Prepared, isNew bool, err error) {
 	if p = c.session.Statements.Get(sql); p != nil {
 		c.trace.alreadyPrepared(ctx, c.session.Pgx, t, p)
 	} else if p, err = c.parse(ctx, t, true, sql); err != nil {
@@ -64,7 +64,7 @@ func (c *Conn) pinned(ctx context.Context, t *tx, sql string) (p *wire.Prepared,
 }
 
 // described finds the description of sql among those of the connection or asks for it, and reports whether it is new.
-func (c *Conn) described(ctx context.Context, t *tx, sql string) (p *wire.Prepared, isNew bool, err error) {
+func (c *conn) described(ctx context.Context, t *tx, sql string) (p *wire.Prepared, isNew bool, err error) {
 	if p := c.session.Descriptions.Get(sql); p != nil {
 		return p, false, nil
 	}
@@ -81,7 +81,7 @@ func (t *tx) recordParse(sql string, class *sqltext.Class) *record {
 }
 
 // unlearn forgets what is known of a statement, because it may have caused an error.
-func (c *Conn) unlearn(p *wire.Prepared) {
+func (c *conn) unlearn(p *wire.Prepared) {
 	if p.Name == "" {
 		c.session.Descriptions.Forget(p)
 		return
@@ -89,25 +89,8 @@ func (c *Conn) unlearn(p *wire.Prepared) {
 	c.session.Statements.Forget(p)
 }
 
-// relearns reports whether a statement outside a transaction has failed because what was known of it is out of date:
-// another type of a parameter, or other columns. Then it has done nothing, and is worth another run.
-func (c *Conn) relearns(ctx context.Context, t *tx, s *wire.Statement, err error) bool {
-	if t.explicit || s.Prepared == nil || s.Class.Once || !pgerr.MayBeStale(err) || c.session.Closed() {
-		return false
-	}
-	if t, err = c.newLone(ctx, t.within); err != nil {
-		return false
-	}
-	learn := c.prepared
-	if s.Prepared.Name == "" {
-		learn = c.described
-	}
-	p, _, err := learn(ctx, t, s.SQL)
-	return err == nil && !p.Describes(s.Prepared)
-}
-
 // unlearnPlan forgets what is known of a prepared statement that the server has lost, has already, or has outgrown.
-func (c *Conn) unlearnPlan(p *wire.Prepared, err error) {
+func (c *conn) unlearnPlan(p *wire.Prepared, err error) {
 	switch pgerr.Code(err) {
 	case pgerr.NoPreparedStatement:
 		p.Lost()
@@ -123,7 +106,7 @@ func (c *Conn) unlearnPlan(p *wire.Prepared, err error) {
 // parse has the server parse and describe sql. named says that it is to be prepared under a name, which happens when it
 // is run for the first time. Inside a transaction this travels with what opens the transaction, and a conflict is
 // absorbed as for any other statement.
-func (c *Conn) parse(ctx context.Context, t *tx, named bool, sql string) (p *wire.Prepared, err error) {
+func (c *conn) parse(ctx context.Context, t *tx, named bool, sql string) (p *wire.Prepared, err error) {
 	ctx, end := c.trace.startPrepare(ctx, c.session.Pgx, t, named, sql)
 	defer func() { end(err) }()
 	class := c.session.Classify(sql)
@@ -148,7 +131,7 @@ type parseStep struct {
 	desc  *pgconn.StatementDescription
 }
 
-func (p *parseStep) site() site             { return site{placeStatement, p.t.attempt.statements + 1} }
+func (p *parseStep) site() site             { return site{PlaceStatement, p.t.attempt.statements + 1} }
 func (p *parseStep) mayRunAgainAlone() bool { return true }
 func (p *parseStep) renew(fault) bool       { return false }
 

@@ -198,7 +198,9 @@ func TestFailedPrepareLeavesNothing(t *testing.T) {
 	t.Run("a conflict in the message that prepares and runs it", func(t *testing.T) {
 		t.Parallel()
 		srv := fakepg.Start(t, func(c *fakepg.Conn) {
-			play(c, raw{tag: "SELECT 0"}) // what describes it
+			c.ReceiveUntilSync() // what describes it
+			c.Send(&pgproto3.ParseComplete{}, &pgproto3.ParameterDescription{ParameterOIDs: []uint32{25}}, &pgproto3.NoData{})
+			c.Ready('I')
 			c.ReceiveUntilSync()
 			c.Send(&pgproto3.ParseComplete{}, fakepg.Conflict()) // the server may know the name now
 			c.Ready('I')

@@ -71,7 +71,7 @@ func TestSessionStateThatOutlivesARollback(t *testing.T) {
 	tx := a.begin(t)
 	mustExec(t, tx, "PREPARE p AS SELECT 1")
 	err := a.provoke(t, tx)
-	assert.Equal(t, "session", isA[*cockroachdb.NotReplayableError](t, err).Cause)
+	assert.Equal(t, cockroachdb.CauseSession, isA[*cockroachdb.NotReplayableError](t, err).Cause)
 	a.mustEnd(t, tx)
 }
 

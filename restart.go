@@ -47,7 +47,7 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 		t.openAtOnce()
 	case pgerr.IsStalePlan(f.err) && s.renew(f):
 		t.restarts()
-		t.newAttempt(ctx, reasonStalePlan, s.site(), 0, f.err)
+		t.newAttempt(ctx, ReasonStalePlan, s.site(), 0, f.err)
 		t.openAtOnce()
 	case t.savepointRefused(f), t.savepointFailed(f), t.highRefused(f): // the opening is set
 	case t.canRetry(s, f):
@@ -64,7 +64,7 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 
 func (t *tx) siteOf(s step, f fault) site {
 	if f.earlier {
-		return site{placeStatement, t.attempt.replayed}
+		return site{PlaceStatement, t.attempt.replayed}
 	}
 	return s.site()
 }

@@ -201,7 +201,7 @@ func (r *runner) startOver(ctx context.Context, stx *sql.Tx, cause error) (obeye
 
 // isLost reports whether the connection was lost while the driver dealt with a conflict: another transaction can be
 // begun on another one.
-func (r *runner) isLost() bool { return r.tx != nil && r.tx.outcome == outcomeConnectionLost }
+func (r *runner) isLost() bool { return r.tx != nil && r.tx.outcome == OutcomeConnectionLost }
 
 // isCommitted reports whether the transaction's commit was confirmed, or a schema change has left nothing to commit.
 func (t *tx) isCommitted() bool { return t.state == stateCommitted }
@@ -253,7 +253,7 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	}
 	at := t.attempt.site
 	if !errors.Is(err, t.attempt.conflict) {
-		at = site{at: placeStatement} // not one of this transaction's
+		at = site{at: PlaceStatement} // not one of this transaction's
 	}
 	t.reopen()
 	t.forget()
@@ -282,6 +282,6 @@ func (t *tx) callAgain(ctx context.Context, err, conflict error, at site) error 
 		return t.exhausted(BoundElapsed)
 	}
 	t.openAtOnce()
-	t.newAttempt(ctx, reasonDiverged, site{placeStatement, diverged.Statement}, 0, diverged)
+	t.newAttempt(ctx, ReasonDiverged, site{PlaceStatement, diverged.Statement}, 0, diverged)
 	return nil
 }

@@ -143,7 +143,7 @@ func conflictTellings() map[string]telling {
 			want: "NotReplayableError raw",
 			do: func(t *testing.T, s scenery) error {
 				require.NoError(t, s.conn.Raw(func(dc any) error {
-					_, err := dc.(*cockroachdb.Conn).Conn().Exec(s, "UPDATE raw SET v = $1", pgx.QueryExecModeExec, planted)
+					_, err := dc.(cockroachdb.Conn).Conn().Exec(s, "UPDATE raw SET v = $1", pgx.QueryExecModeExec, planted)
 					return err
 				}))
 				return execAll(s.tx, losing)

@@ -12,7 +12,7 @@ import (
 
 // stmt is a prepared statement. Statements of the same text share what the server has prepared.
 type stmt struct {
-	c      *Conn
+	c      *conn
 	p      *wire.Prepared
 	closed bool
 }

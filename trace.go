@@ -102,7 +102,7 @@ func (t *tracing) alreadyPrepared(ctx context.Context, pc *pgx.Conn, of *tx, p *
 }
 
 // ofControl is the trace of a statement of the driver's own; nil without a tracer.
-func (c *Conn) ofControl() func(context.Context, string) func(pgconn.CommandTag, error) {
+func (c *conn) ofControl() func(context.Context, string) func(pgconn.CommandTag, error) {
 	if c.trace.query == nil {
 		return nil
 	}

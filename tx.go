@@ -10,7 +10,7 @@ import (
 // tx is one transaction of the application: everything from BeginTx to Commit or Rollback, over all attempts. A
 // statement outside a transaction is a tx too, of one statement and without BEGIN; see lone.go.
 type tx struct {
-	c        *Conn
+	c        *conn
 	pool     *pool
 	ctx      context.Context // BeginTx's
 	explicit bool            // the application began it; else it is a statement outside a transaction
@@ -32,7 +32,7 @@ func (t *tx) session() *wire.Session { return t.c.session }
 
 // BeginTx starts a transaction. Nothing is sent: BEGIN and the savepoint travel with the first statement. The context
 // covers the whole transaction, as database/sql says, and may carry a policy ([WithRetryPolicy], [WithoutRetries]).
-func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	if err := c.endPrevious(); err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 }
 
 // newTx makes a transaction, together with memory for a short record.
-func (c *Conn) newTx(ctx context.Context, policy RetryPolicy, begin string) *tx {
+func (c *conn) newTx(ctx context.Context, policy RetryPolicy, begin string) *tx {
 	roomy := &struct {
 		tx
 		first firstArena
@@ -70,7 +70,7 @@ func (c *Conn) newTx(ctx context.Context, policy RetryPolicy, begin string) *tx 
 
 // endPrevious ends the connection's previous transaction, if its context has ended: database/sql rolls that back in a
 // goroutine of its own, which may run only after the next one has begun.
-func (c *Conn) endPrevious() error {
+func (c *conn) endPrevious() error {
 	switch {
 	case c.tx == nil:
 		return nil
@@ -83,7 +83,7 @@ func (c *Conn) endPrevious() error {
 // Begin starts a transaction with the defaults.
 //
 // Deprecated: database/sql calls BeginTx.
-func (c *Conn) Begin() (driver.Tx, error) {
+func (c *conn) Begin() (driver.Tx, error) {
 	return c.BeginTx(context.Background(), driver.TxOptions{})
 }
 
@@ -104,13 +104,13 @@ func (t *tx) handOver() {
 	if err := t.carryOn(t.ctx, h, h.send(t.ctx)); err != nil {
 		t.session().Die() // there is no transaction to work in
 	}
-	t.unreplayable(causeRaw)
+	t.unreplayable(CauseRaw)
 }
 
 // handOverStep sends the opening alone.
 type handOverStep struct{ t *tx }
 
-func (h *handOverStep) site() site             { return site{placeStatement, h.t.attempt.statements + 1} }
+func (h *handOverStep) site() site             { return site{PlaceStatement, h.t.attempt.statements + 1} }
 func (h *handOverStep) mayRunAgainAlone() bool { return false }
 func (h *handOverStep) renew(fault) bool       { return false }
 

@@ -51,7 +51,7 @@ const (
 // verdict is what became of a transaction, as far as it is known.
 type verdict struct {
 	state   state
-	outcome outcome // for the metrics; "" while there is none
+	outcome Outcome // for the metrics; "" while there is none
 	failure error   // what the application was told when the state became failed or closed
 	unread  bool    // the failure was only returned by Rows.Close, whose error few look at: the next statement returns it
 	ending  ending
@@ -134,7 +134,7 @@ func (t *tx) fail(err error) error {
 	}
 	t.outcome, t.failure = outcomeOf(err), err
 	t.forget()
-	if t.outcome != outcomeDiverged { // RunTx goes on at once then, in its place in the lane
+	if t.outcome != OutcomeDiverged { // RunTx goes on at once then, in its place in the lane
 		t.leaveLane()
 	}
 	return err
@@ -153,7 +153,7 @@ func (t *tx) committed() {
 	ddl := t.state == stateDetached && t.ending == endedByDDL
 	t.settle(stateCommitted)
 	if !ddl {
-		t.outcome = outcomeCommitted
+		t.outcome = OutcomeCommitted
 	}
 }
 
@@ -161,7 +161,7 @@ func (t *tx) committed() {
 func (t *tx) noteFailure(err error) { t.failure = cmp.Or(t.failure, err) }
 
 // close ends the transaction for good: whatever is asked of it from now on, it answers err.
-func (t *tx) close(o outcome, err error) error {
+func (t *tx) close(o Outcome, err error) error {
 	t.settle(stateClosed)
 	t.outcome, t.failure = o, err
 	t.forget()
@@ -172,7 +172,7 @@ func (t *tx) close(o outcome, err error) error {
 // abandon ends a transaction of which nobody will hear any more: its connection is being closed.
 func (t *tx) abandon() {
 	if t.state != stateCommitted && t.state != stateClosed {
-		t.notCommitted(outcomeRolledBack)
+		t.notCommitted(OutcomeRolledBack)
 		_ = t.close(t.outcome, wire.ErrClosed)
 	}
 	t.end()
@@ -184,13 +184,13 @@ func (t *tx) detach(by ending, kept bool) {
 	if t.state != stateDetached {
 		t.settle(stateDetached)
 	}
-	t.outcome, t.ending, t.kept = outcomeOver, by, t.kept || kept
+	t.outcome, t.ending, t.kept = OutcomeOver, by, t.kept || kept
 	t.forget()
 	t.leaveLane()
 }
 
 // notCommitted takes note of how a transaction ends in which nothing was committed. The first such outcome counts.
-func (t *tx) notCommitted(o outcome) {
+func (t *tx) notCommitted(o Outcome) {
 	if t.outcome == "" {
 		t.outcome = o
 	}
@@ -207,7 +207,7 @@ func (t *tx) ambiguous(err error) error {
 	}
 	err = &AmbiguousCommitError{err: err}
 	t.rollback()
-	return t.close(outcomeAmbiguous, err)
+	return t.close(OutcomeAmbiguous, err)
 }
 
 // A fault is an error, and what is known of the message that met it.
@@ -278,15 +278,15 @@ func (t *tx) connectionLost(f fault) error {
 	inStatement := f.reach == wire.InStatement
 	switch {
 	case t.state == stateDetached && t.ending == endedByRelease:
-		return t.close(outcomeCommitted, f.err)
+		return t.close(OutcomeCommitted, f.err)
 	case t.state == stateDetached:
-		return t.close(outcomeOver, f.err)
+		return t.close(OutcomeOver, f.err)
 	case inStatement && f.class.Commit == sqltext.MayCommit, inStatement && f.class.Commits() && !pgerr.IsConflict(f.err):
 		return t.ambiguous(f.err)
 	case pgerr.IsCancellation(f.err):
-		return t.close(outcomeCancelled, f.err) // the caller's own doing, and no network failure
+		return t.close(OutcomeCancelled, f.err) // the caller's own doing, and no network failure
 	}
-	return t.close(outcomeConnectionLost, &ConnectionLostError{err: lostAfter(t.unsolved(), f.err)})
+	return t.close(OutcomeConnectionLost, &ConnectionLostError{err: lostAfter(t.unsolved(), f.err)})
 }
 
 // maybeKept reports whether something of the transaction may be committed after f has ended the server's transaction.

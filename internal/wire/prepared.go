@@ -84,9 +84,6 @@ func (p *Prepared) RunsAsText() { p.asText = true }
 // OnServer reports whether the statement is prepared, as far as is known.
 func (p *Prepared) OnServer() bool { return p.onServer }
 
-// Describes reports whether p and q have parameters and columns of the same types.
-func (p *Prepared) Describes(q *Prepared) bool { return p.describes(q.Desc) }
-
 func (p *Prepared) describes(desc *pgconn.StatementDescription) bool {
 	return slices.Equal(p.Desc.ParamOIDs, desc.ParamOIDs) &&
 		slices.EqualFunc(p.Desc.Fields, desc.Fields, func(a, b pgconn.FieldDescription) bool {

@@ -28,7 +28,7 @@ func TestCrdbVersion_IsPassedOn(t *testing.T) {
 				require.NoError(t, err)
 				defer conn.Close()
 				require.NoError(t, conn.Raw(func(c any) error {
-					assert.Equal(t, test.want, c.(*cockroachdb.Conn).Conn().PgConn().ParameterStatus("crdb_version"))
+					assert.Equal(t, test.want, c.(cockroachdb.Conn).Conn().PgConn().ParameterStatus("crdb_version"))
 					return nil
 				}))
 			}
@@ -45,7 +45,7 @@ func TestProcessID_IsPgBouncers(t *testing.T) {
 		defer conn.Close()
 		server := ask(t, conn, "SELECT pg_backend_pid()")
 		require.NoError(t, conn.Raw(func(c any) error {
-			assert.NotEqualValues(t, server, c.(*cockroachdb.Conn).Conn().PgConn().PID())
+			assert.NotEqualValues(t, server, c.(cockroachdb.Conn).Conn().PgConn().PID())
 			return nil
 		}))
 	}, ofPostgreSQL)

@@ -197,7 +197,7 @@ func TestDiagnosis(t *testing.T) {
 			requireLedTo(t, w.run(t, d.course), d.kind, d.says, d.section)
 			assert.Equal(t, 1, w.value(t, 100), "nothing of it was committed")
 			require.Len(t, w.ended, 1)
-			assert.Equal(t, "diverged", w.ended[0].Outcome)
+			assert.Equal(t, cockroachdb.OutcomeDiverged, w.ended[0].Outcome)
 		})
 		for cure, p := range d.cures {
 			t.Run(name+", "+cure, func(t *testing.T) {
@@ -206,7 +206,7 @@ func TestDiagnosis(t *testing.T) {
 				require.NoError(t, w.run(t, p))
 				assert.Equal(t, 101, w.value(t, 100))
 				require.Len(t, w.ended, 1, "it must have lost")
-				assert.Equal(t, "committed", w.ended[0].Outcome)
+				assert.Equal(t, cockroachdb.OutcomeCommitted, w.ended[0].Outcome)
 			})
 		}
 		t.Run(name+", RunTx", func(t *testing.T) {
