@@ -240,7 +240,9 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 		// Only now can the database's name be known.
 		c.metricsOnce.Do(func() { c.startMetrics(pc.Config()) })
 	}
-	return newConn(c, pc), nil
+	conn := newConn(c, pc)
+	c.lane.connectedTo(conn.crdb)
+	return conn, nil
 }
 
 // dial makes the bare connection.

@@ -164,7 +164,7 @@ func (t *tx) backOff(ctx context.Context) error {
 	err := sleep(ctx, t.ctx, wait)
 	t.waited += time.Since(began)
 	t.c.connector.metrics.waited(time.Since(began))
-	t.opening = t.beginning(t.pass.leads())
+	t.opening = t.beginning(t.urgent())
 	return err
 }
 
@@ -182,9 +182,13 @@ func (t *tx) waitForLane(ctx context.Context) error {
 	if err == nil && t.timeLeft() <= 0 {
 		return t.exhausted(BoundElapsed)
 	}
-	t.opening = t.beginning(t.pass.leads())
+	t.opening = t.beginning(t.urgent())
 	return err
 }
+
+// urgent reports whether the next attempt should have PRIORITY HIGH: the transaction is in the lane, and another one has aborted
+// it, as in a deadlock. To those that have lost otherwise it brings nothing, and it aborts others.
+func (t *tx) urgent() bool { return t.reason == reasonAborted && t.pass.holds() }
 
 // stepBack gives up the locks before a wait.
 func (t *tx) stepBack(ctx context.Context) error {
@@ -219,7 +223,7 @@ var (
 )
 
 // beginning is the opening that begins a server transaction, with PRIORITY HIGH where that is wanted and can be had: it spares
-// the one transaction that leads the lane the detection of deadlocks, and being overtaken for ever, but rules out DDL.
+// the one transaction in the lane the detection of deadlocks, but rules out DDL.
 func (t *tx) beginning(high bool) []string {
 	if !t.explicit {
 		return nil

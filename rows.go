@@ -47,6 +47,16 @@ func (t *tx) query(ctx context.Context, s *statement, end traceEnd) (driver.Rows
 	return r, nil
 }
 
+// next moves to the next row. A statement outside of a transaction leaves the lane with its first row: the application may take any
+// time to read the rest, and those who wait for the lane must not wait for that.
+func (r *rows) next() bool {
+	more := r.cursor.next()
+	if more && !r.t.explicit {
+		r.t.leaveLane()
+	}
+	return more
+}
+
 // show notes that the application sees the columns from here on.
 func (r *rows) show() {
 	rec, fields := r.rec, r.fields
