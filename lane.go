@@ -145,16 +145,6 @@ func (l *lane) tripTook(took time.Duration) {
 	l.advance()
 }
 
-// leads reports whether the pass has been in the lane for longer than any other.
-func (p *pass) leads() bool {
-	if p == nil {
-		return false
-	}
-	p.lane.mu.Lock()
-	defer p.lane.mu.Unlock()
-	return len(p.lane.holders) > 0 && p.lane.holders[0] == p
-}
-
 // join returns a pass that either has a place in the lane, if there was one, or is the last in the queue.
 func (l *lane) join() *pass {
 	p := &pass{lane: l, turn: make(chan struct{})}
