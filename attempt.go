@@ -139,7 +139,7 @@ func (t *tx) backOff(ctx context.Context) error {
 	err := sleep(ctx, t.ctx, wait)
 	t.attempt.waited += time.Since(began)
 	t.pool.metrics().waited(time.Since(began))
-	t.openFresh(t.attempt.pass.leads())
+	t.openFresh(t.isUrgent())
 	return err
 }
 
@@ -157,9 +157,13 @@ func (t *tx) waitForLane(ctx context.Context) error {
 	if err == nil && t.timeLeft() <= 0 {
 		return t.exhausted(BoundElapsed)
 	}
-	t.openFresh(t.attempt.pass.leads())
+	t.openFresh(t.isUrgent())
 	return err
 }
+
+// isUrgent reports whether the next attempt should have PRIORITY HIGH: the transaction is in the lane, and another one
+// has aborted it, as in a deadlock. To a transaction that lost otherwise it brings nothing, and it aborts others.
+func (t *tx) isUrgent() bool { return t.attempt.reason == ReasonAborted && t.attempt.pass.holds() }
 
 // giveUpLocks rolls back before a wait. An error is what the application is told.
 func (t *tx) giveUpLocks(ctx context.Context) error {

@@ -264,6 +264,7 @@ func (cn *Connector) newConn(s *wire.Session) *conn {
 		forceByDefault: forced,
 	}
 	s.OnControl = c.ofControl()
+	cn.pool.lane.connectedTo(c.crdb)
 	cn.pool.acquired()
 	return c
 }

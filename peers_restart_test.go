@@ -243,7 +243,7 @@ func TestPeerCase18_ConflictDuringAReplay(t *testing.T) {
 			}
 			require.NoError(t, tx.Commit())
 			assert.Equal(t, all, st.lastAttempt())
-			again := slices.Concat([]string{"BEGIN PRIORITY HIGH", savepointSQL}, all)
+			again := slices.Concat([]string{"BEGIN", savepointSQL}, all)
 			// The first new attempt is at once and by savepoint; those that follow have waited, without locks.
 			assert.Equal(t, [][]string{
 				{"BEGIN", savepointSQL, all[0]},
@@ -285,11 +285,11 @@ func TestPeerCase18_ConflictDuringAReplayOnData(t *testing.T) {
 // Case 18, where the conflict meets ROLLBACK TO, BEGIN or SAVEPOINT of the new attempt.
 func TestPeerCase18_ConflictInTheOpening(t *testing.T) {
 	t.Parallel()
-	for _, at := range []string{rollbackToSQL, "BEGIN PRIORITY HIGH", savepointSQL} {
+	for _, at := range []string{rollbackToSQL, "BEGIN", savepointSQL} {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
 			book := playbook{update(2): {lost, lost, won}, at: {lost, won}}
-			if at == savepointSQL {
+			if at != rollbackToSQL {
 				book[at] = []fakepg.Reply{won, lost, won}
 			}
 			st := newStage(t, book)

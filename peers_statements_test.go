@@ -146,10 +146,11 @@ func TestPeerCase35DDLInPriorityHigh(t *testing.T) {
 		assert.Equal(t, 1, times(srv, update(1)))
 		usableAfter(t, db, tx)
 	})
-	// A transaction that loses twice in the lane waits, and comes back with PRIORITY HIGH.
+	// A transaction that is aborted twice in the lane waits, and comes back with PRIORITY HIGH.
 	lost := func(t *testing.T, p plays) (*fakepg.Server, *sql.DB, *sql.Tx, error) {
 		t.Helper()
-		p[update(2)] = loses(1, 2)
+		aborted := fakepg.Reply{Err: fakepg.Aborted()}
+		p[update(2)] = inTurn(aborted, aborted, fakepg.Reply{})
 		srv := fakepg.Start(t, p.handler())
 		db := poolOf(t, srv, func(cfg *cockroachdb.Config) { cfg.RetryPolicy.InitialBackoff = 0 })
 		tx := begun(t, db)

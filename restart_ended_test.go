@@ -42,7 +42,7 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 		"BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK TO; UPDATE a", "ROLLBACK", "BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a",
 	}
 	t.Run("alone", func(t *testing.T) {
-		inBubble(t, script{"UPDATE a": {lost, lost, success}, ddl: {noDDL, success}}, func(t *testing.T, r *rig) {
+		inBubble(t, script{"UPDATE a": {aborted, aborted, success}, ddl: {noDDL, success}}, func(t *testing.T, r *rig) {
 			tx := r.begin(t, t.Context())
 			require.NoError(t, execAll(tx, "UPDATE a", ddl))
 			require.NoError(t, tx.Commit())
@@ -51,7 +51,7 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 		})
 	})
 	t.Run("never again", func(t *testing.T) {
-		inBubble(t, script{"UPDATE a": {lost, lost, success}, ddl: {noDDL, success}, "UPDATE b": {lost}}, func(t *testing.T, r *rig) {
+		inBubble(t, script{"UPDATE a": {aborted, aborted, success}, ddl: {noDDL, success}, "UPDATE b": {aborted}}, func(t *testing.T, r *rig) {
 			tx := r.begin(t, t.Context())
 			require.NoError(t, execAll(tx, "UPDATE a", ddl, "UPDATE b"))
 			require.NoError(t, tx.Commit())
@@ -60,7 +60,7 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 		})
 	})
 	t.Run("and then loses", func(t *testing.T) {
-		inBubble(t, script{"UPDATE a": {lost, lost, success, lost, success}, ddl: {noDDL, success}}, func(t *testing.T, r *rig) {
+		inBubble(t, script{"UPDATE a": {aborted, aborted, success, aborted, success}, ddl: {noDDL, success}}, func(t *testing.T, r *rig) {
 			tx := r.begin(t, t.Context())
 			require.NoError(t, execAll(tx, "UPDATE a", ddl))
 			require.NoError(t, tx.Commit())
@@ -69,7 +69,7 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 		})
 	})
 	t.Run("refused for itself", func(t *testing.T) {
-		inBubble(t, script{"UPDATE a": {lost, lost, success}, ddl: {noDDL, noDDL}}, func(t *testing.T, r *rig) {
+		inBubble(t, script{"UPDATE a": {aborted, aborted, success}, ddl: {noDDL, noDDL}}, func(t *testing.T, r *rig) {
 			tx := r.begin(t, t.Context())
 			err := execAll(tx, "UPDATE a", ddl)
 			assert.IsType(t, (*pgconn.PgError)(nil), err)
@@ -88,7 +88,7 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 		})
 	})
 	t.Run("and diverges", func(t *testing.T) {
-		inBubble(t, script{"SELECT v": {numbers(1), numbers(2)}, "UPDATE a": {lost, lost, success}, ddl: {noDDL}},
+		inBubble(t, script{"SELECT v": {numbers(1), numbers(2)}, "UPDATE a": {aborted, aborted, success}, ddl: {noDDL}},
 			func(t *testing.T, r *rig) {
 				tx := r.begin(t, t.Context())
 				require.NoError(t, execAll(tx, "UPDATE a"))
@@ -98,7 +98,7 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 				err := execAll(tx, ddl)
 				var diverged *cockroachdb.DivergenceError
 				require.ErrorAs(t, err, &diverged)
-				assert.Same(t, diverged, err, "by itself, not as a lost connection")
+				assert.Same(t, diverged, err, "by itself, not as a aborted connection")
 				assert.Equal(t, cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedRow, Row: 1, Attempts: 3}, publicPart(diverged))
 				assert.Equal(t, "40001", stateOf(err))
 				require.NoError(t, tx.Rollback())
@@ -121,7 +121,6 @@ type raw struct {
 	status byte
 }
 
-// A conflict that leaves the server idle has come after a commit that was not the driver's.
 // committedPart checks that err says that something may be committed, and is no conflict to loops.
 func committedPart(t *testing.T, err error) {
 	t.Helper()
@@ -129,6 +128,7 @@ func committedPart(t *testing.T, err error) {
 	assert.Empty(t, stateOf(err), "a loop would run again what is committed")
 }
 
+// A conflict that leaves the server idle has come after a commit that was not the driver's.
 func TestRestartNotAfterTheServerHasCommitted(t *testing.T) {
 	t.Parallel()
 	for name, options := range map[string][]any{"CockroachDB": nil, "PostgreSQL": {plainPostgreSQL}} {
@@ -261,7 +261,7 @@ func play(c *fakepg.Conn, answers ...raw) {
 	for _, a := range answers {
 		c.Send(&pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, &pgproto3.NoData{})
 		if a.err != "" {
-			c.Send(fakepg.Error(a.err, "restart transaction: as it were"))
+			c.Send(fakepg.Error(a.err, "restart transaction: TransactionAbortedError"))
 		} else {
 			c.Send(&pgproto3.CommandComplete{CommandTag: []byte(a.tag)})
 		}

@@ -27,6 +27,7 @@ import (
 // Replies of a script.
 var (
 	success = fakepg.Reply{}
+	aborted = fakepg.Reply{Err: fakepg.Aborted()}
 	cutOff  = fakepg.Reply{Cut: fakepg.CutUnsent}
 )
 
