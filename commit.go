@@ -46,19 +46,19 @@ func (t *tx) commit(ctx context.Context) error {
 	if t.state == stateDetached {
 		return t.commitDetached(ctx)
 	}
-	switch phase := t.phase(); {
-	case phase == phaseGone:
+	switch t.phase() {
+	case phaseGone:
 		return t.connectionLost(fault{err: wire.ErrClosed})
-	case phase == phaseEnded:
+	case phaseEnded:
 		t.detach(endedByText, true)
 		return t.commitDetached(ctx)
-	case phase == phasePending: // no statement is left to be committed
+	case phasePending: // no statement is left to be committed
 		if t.opening.begun {
 			t.rollback()
 		}
 		t.committed()
 		return nil
-	case phase == phaseFailed:
+	case phaseFailed:
 		t.notCommitted(OutcomeFailed)
 		return pgx.ErrTxCommitRollback
 	}

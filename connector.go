@@ -249,12 +249,12 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return c.newConn(wire.NewSession(pc, last)), nil
 }
 
-func (cn *Connector) newConn(s *wire.Session) *conn {
+func (c *Connector) newConn(s *wire.Session) *conn {
 	cfg := s.Pgx.Config()
 	version := s.PG.ParameterStatus("crdb_version")
 	forced := forceSavepointRestart(cfg.RuntimeParams)
-	c := &conn{
-		pool:           cn.pool,
+	made := &conn{
+		pool:           c.pool,
 		session:        s,
 		mode:           cfg.DefaultQueryExecMode,
 		trace:          newTracing(cfg.Tracer),
@@ -263,10 +263,10 @@ func (cn *Connector) newConn(s *wire.Session) *conn {
 		forceSavepoint: forced,
 		forceByDefault: forced,
 	}
-	s.OnControl = c.ofControl()
-	cn.pool.lane.connectedTo(c.crdb)
-	cn.pool.acquired()
-	return c
+	s.OnControl = made.ofControl()
+	c.pool.lane.connectedTo(made.crdb)
+	c.pool.acquired()
+	return made
 }
 
 // dial makes the bare connection. Its server's latest error is kept in last, if that can be watched.

@@ -137,7 +137,10 @@ func (cu *cursor) partlyCommitted() bool {
 	case class.DDL:
 		return cu.ans.Statements > 0
 	}
-	return cu.ans.Loose > 0 && !(class.RowsOnly && c.textIsOneTx)
+	if class.RowsOnly && c.textIsOneTx {
+		return false
+	}
+	return cu.ans.Loose > 0
 }
 
 // succeed ends the statement.
