@@ -158,6 +158,21 @@ func (rt *RoundTrip) Last() (Answer, error) {
 	return a, nil
 }
 
+// RestCommits reads the answers to the n statements that are left, for nobody, and reports whether one of them has
+// committed.
+func (rt *RoundTrip) RestCommits(n int) bool {
+	commits := false
+	for range n {
+		a, err := rt.Next()
+		if err != nil {
+			break
+		}
+		tag, _ := a.Close()
+		commits = commits || tag.String() == "COMMIT"
+	}
+	return commits
+}
+
 // Finish reads what is left.
 func (rt *RoundTrip) Finish() error { return rt.s.reason(rt.ctx, rt.finish()) }
 
