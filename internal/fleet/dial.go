@@ -175,10 +175,15 @@ func (f *Fleet) uncount(h *host) {
 	f.changed()
 }
 
-// Failed says that the dial came to nothing, and why; cause, which may be nil, is told to those who wait for this dial.
+// Failed says that the dial came to nothing, and why; cause, which may be nil, is told to those who wait for this dial. The
+// host is in doubt, unless it was the login that was at fault.
 func (d *Dial) Failed(reason Failure, cause error) {
 	d.settle(func(f *Fleet, h *host, at instant) {
 		*f.counts.failure(reason)++
+		if reason == Rejected {
+			h.prove(at)
+			return
+		}
 		h.doubt(reason, at)
 		h.cause, h.silent = cause, 0
 		h.probeFailed(at)

@@ -42,15 +42,15 @@ func (f *Fleet) retire(m *Member, at instant) bool {
 	}
 	s, n := f.survey(at), f.atPlaceOf(m)
 	switch {
-	case !s.tooMany(n):
-		if !s.tooMany(s.most) && !slices.ContainsFunc(f.planned, f.left) {
-			f.quiet.Store(int64(at + quietFor))
-		}
-		return false
-	case s.least < n-1:
+	case s.uneven(n):
 		return f.spread.move(&f.counts.Retired.Spread, at)
+	case s.wanting(n):
+		return f.spread.tryAbsent(&f.counts.Retired.Probe, s.away, at)
 	}
-	return f.spread.tryAbsent(&f.counts.Retired.Probe, s.away, at)
+	if !s.wanting(s.most) && !slices.ContainsFunc(f.planned, f.left) {
+		f.quiet.Store(int64(at + quietFor))
+	}
+	return false
 }
 
 // left reports whether the connections of a host that has some leave: it refuses logins, and another host is healthy.

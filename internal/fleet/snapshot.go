@@ -46,9 +46,9 @@ type Counts struct {
 
 // Dials counts calls of Dial by what became of them. Opened is the number of connections that there have ever been.
 type Dials struct {
-	Opened, Unreachable, Refused, Full uint64
-	Cancelled                          uint64 // given up by the caller, while it waited or dialled
-	Skipped                            uint64 // never begun, because the host was in doubt
+	Opened, Unreachable, Refused, Full, Rejected uint64
+	Cancelled                                    uint64 // given up by the caller, while it waited or dialled
+	Skipped                                      uint64 // never begun, because the host was in doubt
 }
 
 // Retired counts the connections that were told to leave, by reason.
@@ -65,6 +65,8 @@ func (c *Counts) failure(reason Failure) *uint64 {
 		return &c.Dials.Refused
 	case Full:
 		return &c.Dials.Full
+	case Rejected:
+		return &c.Dials.Rejected
 	default:
 		return &c.Dials.Unreachable
 	}

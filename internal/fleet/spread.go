@@ -1,9 +1,6 @@
 package fleet
 
-import (
-	"math"
-	"time"
-)
+import "time"
 
 const (
 	spreadPerSecond = 5               // connections that leave a place with more than its share for one with less
@@ -17,19 +14,25 @@ const (
 // A survey is how connections are spread over places: over the hosts of the latest plan or, where there is one host, a
 // balancer, over its nodes.
 type survey struct {
-	total  int           // connections
-	places int           // that can be had, or may be
-	most   int           // connections at one place
-	least  int           // connections at one place that is known to work
-	away   time.Duration // how long a place that may be back has been away; the shortest of several
+	total   int           // connections
+	most    int           // connections at one place
+	working int           // places that are known to work
+	hoped   int           // and those that may be back
+	away    time.Duration // how long the latest of those has been away
 }
 
-// tooMany reports whether n connections at one place are more than its fair share and one.
-func (s *survey) tooMany(n int) bool { return (n-1)*s.places > s.total }
+// tooMany reports whether n connections are more than one more than the fair share of one of so many places.
+func (s *survey) tooMany(n, places int) bool { return (n-1)*places > s.total }
+
+// uneven reports whether n connections are too many for the places that are known to work.
+func (s *survey) uneven(n int) bool { return s.tooMany(n, s.working) }
+
+// wanting reports whether n connections would be too many if the places were back that may be.
+func (s *survey) wanting(n int) bool { return s.tooMany(n, s.working+s.hoped) }
 
 // survey looks at all places. There are none if the fleet does not balance.
 func (f *Fleet) survey(at instant) survey {
-	s := survey{least: math.MaxInt, away: never}
+	s := survey{away: never}
 	switch {
 	case !f.cfg.Balance:
 	case f.behindBalancer():
@@ -46,17 +49,15 @@ func (f *Fleet) survey(at instant) survey {
 	return s
 }
 
-// add counts a place with n connections, which is known to work, or at least can be had; away is for one that is not known.
-func (s *survey) add(n int, works, available bool, away time.Duration) {
+// add counts a place with n connections. It works, or it may be back after having been away, or neither.
+func (s *survey) add(n int, works, mayBeBack bool, away time.Duration) {
 	s.total += n
 	s.most = max(s.most, n)
-	if available {
-		s.places++
-	}
 	switch {
 	case works:
-		s.least = min(s.least, n)
-	case available:
+		s.working++
+	case mayBeBack:
+		s.hoped++
 		s.away = min(s.away, away)
 	}
 }
@@ -109,12 +110,12 @@ func (f *Fleet) landed(m *Member, at instant) {
 		return
 	}
 	s := f.survey(at)
-	if !s.tooMany(m.node.open) {
-		f.spread.vain = 0
+	if !s.uneven(m.node.open) {
+		f.spread.vain, f.spread.resume = 0, 0
 		return
 	}
 	f.spread.vain++
-	if more := f.spread.vain - vainPerPlace*s.places; more > 0 {
+	if more := f.spread.vain - vainPerPlace*s.working; more > 0 {
 		f.spread.resume = at + min(vainGap<<min(more, vainDoublings), longest)
 	}
 }
