@@ -18,9 +18,8 @@ func TestRetire_HostReturns_SpreadIsEvenWithinAMinute(t *testing.T) {
 				s.set(answer, three[0])
 				p.loseHost(three[0])
 				p.settle()
-				assert.Equal(t, map[string]int{three[1]: 48, three[2]: 48}, p.byHost())
 				p.rest(time.Minute)
-				assert.Equal(t, map[string]int{three[1]: 48, three[2]: 48}, p.byHost())
+				spreadWithin(t, p.byHost(), 2, 3)
 
 				s.set(up, three[0])
 				p.rest(30 * time.Second)
@@ -90,7 +89,7 @@ func TestRetire_BalancerWithRulesOfItsOwn_IsNotPesteredForLong(t *testing.T) {
 		b.choose = func([]uint32) uint32 { return 1 }
 		p.sessions = append(p.sessions, s.pool(76).sessions...)
 		p.rest(10 * time.Minute)
-		assert.Less(t, p.moved, 40, "first in earnest, then about one a minute")
+		assert.Less(t, p.moved, 60, "first in earnest, then ever more rarely")
 		assert.Positive(t, p.moved)
 
 		b.choose = inTurn()

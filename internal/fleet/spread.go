@@ -6,9 +6,8 @@ const (
 	spreadPerSecond = 5               // connections that leave a place with more than its share for one with less
 	absentGap       = 3 * time.Second // between the connections given up for a place that may be back, at least
 	absentJitter    = 0.2
-	vainGap         = time.Second // doubled with each landing in vain
-	vainPerPlace    = 3           // landings in vain that chance explains
-	vainDoublings   = 6
+	vainPerPlace    = 5           // landings in vain that chance explains
+	vainGap         = time.Second // more before the next move for each landing in vain after those
 )
 
 // A survey is how connections are spread over places: over the hosts of the latest plan or, where there is one host, a
@@ -116,6 +115,6 @@ func (f *Fleet) landed(m *Member, at instant) {
 	}
 	f.spread.vain++
 	if more := f.spread.vain - vainPerPlace*s.working; more > 0 {
-		f.spread.resume = at + min(vainGap<<min(more, vainDoublings), longest)
+		f.spread.resume = at + min(time.Duration(more)*vainGap, longest)
 	}
 }
