@@ -18,7 +18,8 @@ func (s *Sim) listens() bool {
 }
 
 // ServeHTTP answers as CockroachDB does at /health: 200, or with the parameter ready=1 and a node that is on its way
-// down 503. A node that is silent or dead does not answer; the connection is closed when the client gives up, or at once.
+// down 503. A node that is silent or dead does not answer; the connection is closed when the client gives up, or at
+// once.
 func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.gate.pass(s.done, r.Context().Done())
 	switch {
