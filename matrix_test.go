@@ -82,6 +82,15 @@ func performances() (all []*performance) {
 			}
 		}
 	}
+	for _, p := range newerPlays {
+		all = append(all, &performance{p, ofNewerCockroachDB, false, len(all)})
+		if !p.careful {
+			all = append(all, &performance{p, ofNewerCockroachDB, true, len(all)})
+		}
+		if p.everywhere {
+			all = append(all, &performance{p, ofPostgreSQL, false, len(all)})
+		}
+	}
 	return all
 }
 
@@ -154,7 +163,7 @@ func (m *matrix) firstFaults(s *performance, r *result) (trials []trial) {
 	if s.long || s.sloppy {
 		turns.every = 5
 	} else {
-		turns.most = s.manners == ofCockroachDB
+		turns.most = s.manners != ofPostgreSQL
 	}
 	turns.take(boundaries(s, r, 0, 0, 0), func(f *fault, at int) {
 		trials = append(trials, trial{s, f.name, []blow{{f, at}}})
