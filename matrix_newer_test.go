@@ -1,11 +1,8 @@
 package cockroachdb_test
 
 import (
-	"database/sql"
 	"errors"
 	"fmt"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/reprise-go/cockroachdb"
 )
@@ -52,39 +49,6 @@ func emptyOpen(steps ...step) step {
 	}
 }
 
-// rawInTheMiddle copies a row by the pgx connection, between two statements.
-func rawInTheMiddle(p *player) error {
-	p.start()
-	c, err := p.db.Conn(p.ctx)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	if p.tx, err = c.BeginTx(p.begin, nil); err != nil {
-		return err
-	}
-	err = p.all(insert(1), copied(c, 2), insert(3))
-	if err != nil {
-		p.rollback()
-		return err
-	}
-	p.deaf.Store(p.sloppy)
-	return p.tx.Commit()
-}
-
-func copied(c *sql.Conn, k int) step {
-	return func(p *player) error {
-		err := c.Raw(func(dc any) error {
-			_, err := dc.(cockroachdb.Conn).Conn().CopyFrom(p.ctx, pgx.Identifier{"notes"}, []string{"k", "v"}, pgx.CopyFromRows([][]any{{k, value(k)}}))
-			return err
-		})
-		if err == nil {
-			writes(k)(p)
-		}
-		return err
-	}
-}
-
 // seededAnd are the contents after these keys were written, and others.
 func seededAnd(keys []int, others ...string) []string {
 	p := &player{}
@@ -102,19 +66,18 @@ var newerPlays = []drama{
 		name: "DDL that commits, in the middle", run: txOf(insert(1), addColumn, insert(2)), careful: true,
 		perhaps: committedPartly, partly: [][]string{seededAnd([]int{1}), seededAnd([]int{1}, "column")},
 	},
-	{
-		name: "DDL that commits, first", run: txOf(addColumn, insert(1)), careful: true,
-		perhaps: committedPartly, partly: [][]string{seededAnd(nil, "column")},
-	},
-	{name: "DDL that commits, alone", run: txOf(addColumn), careful: true, perhaps: committedPartly},
-	{name: "DDL that commits, in RunTx", run: closure(addColumn), careful: true, perhaps: committedPartly},
 	{name: "SHOW COMMIT TIMESTAMP", run: txOf(insert(1), update0, showCommit), careful: true, perhaps: committedPartly},
 
 	{name: "SET alone", run: txOf(set("SET application_name = 'alone'")), everywhere: true},
 	{name: "SET first", run: txOf(set("SET application_name = 'a'"), insertSetting(1, "a"), update0, insert(2)), everywhere: true},
-	{name: "SET in the middle", run: txOf(insertSetting(1, ""), set("SET application_name = 'm'"), insertSetting(2, "m"), update0), everywhere: true, careful: true},
-	{name: "SET LOCAL in the middle", run: txOf(insertSetting(1, ""), set("SET LOCAL application_name = 'l'"), insertSetting(2, "l"), update0), everywhere: true, careful: true},
+	{
+		name: "SET in the middle", everywhere: true, careful: true,
+		run: txOf(insertSetting(1, ""), set("SET application_name = 'm'"), insertSetting(2, "m"), update0),
+	},
+	{
+		name: "SET LOCAL in the middle", everywhere: true, careful: true,
+		run: txOf(insertSetting(1, ""), set("SET LOCAL application_name = 'l'"), insertSetting(2, "l"), update0),
+	},
 	{name: "empty result, open", run: txOf(insert(1), emptyOpen(update0, insert(2)), insert(3)), everywhere: true},
-	{name: "Raw in the middle", run: rawInTheMiddle, everywhere: true},
 	{name: "prepared in the middle", run: txOf(insert(5), prepared, update0), everywhere: true},
 }
