@@ -19,8 +19,8 @@ import (
 // stays open until COMMIT.
 const showTimestamp = "SHOW COMMIT TIMESTAMP"
 
-// A timestampBank is a server with one balance, which another client raises from 100 to 110 after it was first read. What
-// commits loses as often as losing says.
+// A timestampBank is a server with one balance, which another client raises from 100 to 110 after it was first read.
+// What commits loses as often as losing says.
 type timestampBank struct {
 	mu        sync.Mutex
 	losing    int
@@ -85,6 +85,13 @@ func (b *timestampBank) commit() fakepg.Reply {
 	return won
 }
 
+// writes are those that are committed.
+func (b *timestampBank) writes() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.committed
+}
+
 // asking are the ways to ask for the timestamp.
 var asking = map[string]func(context.Context, *sql.Tx) error{
 	"QueryRow": func(ctx context.Context, tx *sql.Tx) error {
@@ -139,7 +146,7 @@ func TestShowCommitTimestamp_ReplayDiverges_NothingIsCommitted(t *testing.T) {
 			err := payOut(t.Context(), tx, ask)
 			_ = tx.Rollback()
 			isA[*cockroachdb.DivergenceError](t, err)
-			assert.Empty(t, b.committed, "%q", st.ran())
+			assert.Empty(t, b.writes(), "%q", st.ran())
 		})
 	}
 }
@@ -157,7 +164,7 @@ func TestShowCommitTimestamp_InRunTx_CommitsOnce(t *testing.T) {
 				if losing == 0 {
 					want = []string{"UPDATE balance TO 100 LESS 50"}
 				}
-				assert.Equal(t, want, b.committed, "%v; %q", err, st.ran())
+				assert.Equal(t, want, b.writes(), "%v; %q", err, st.ran())
 			})
 		}
 	}
@@ -173,7 +180,7 @@ func TestShowCommitTimestamp_ConnectionLost_IsAmbiguous(t *testing.T) {
 			tx := st.begin(t)
 			err := payOut(t.Context(), tx, ask)
 			_ = tx.Rollback()
-			require.Len(t, b.committed, 1)
+			require.Len(t, b.writes(), 1)
 			isA[*cockroachdb.AmbiguousCommitError](t, err)
 			assert.Empty(t, stateOf(err))
 		})
@@ -194,7 +201,7 @@ func TestShowCommitTimestamp_ThenMore_IsNoConflict(t *testing.T) {
 			require.Error(t, err)
 			assert.NotEqual(t, "40001", stateOf(err))
 			require.Error(t, tx.Rollback(), "it is committed")
-			assert.Len(t, b.committed, 1)
+			assert.Len(t, b.writes(), 1)
 			st.mustBeUsable(t)
 		})
 	}
@@ -210,7 +217,7 @@ func TestShowCommitTimestamp_ThenCommit_IsCommitted(t *testing.T) {
 			tx := st.begin(t)
 			require.NoError(t, payOut(t.Context(), tx, ask))
 			require.NoError(t, tx.Commit())
-			assert.Len(t, b.committed, 1)
+			assert.Len(t, b.writes(), 1)
 			st.mustBeUsable(t)
 		})
 	}

@@ -49,11 +49,12 @@ func TestAPI_WhatIsHandedOut_SpeaksInExportedTypes(t *testing.T) {
 		assert.Empty(t, w.found)
 	}
 	conn := types.NewPointer(p.Scope().Lookup("conn").Type())
-	assert.True(t, types.Implements(conn, p.Scope().Lookup("Conn").Type().Underlying().(*types.Interface)), "what Raw gets is a Conn")
+	iface := p.Scope().Lookup("Conn").Type().Underlying().(*types.Interface)
+	assert.True(t, types.Implements(conn, iface), "what Raw gets is a Conn")
 }
 
-// TestAPI_Errors_AreExportedTypes: whoever gets an error can find out by its type what it is. The two without an exported
-// name only have a text, and the error that they wrap.
+// TestAPI_Errors_AreExportedTypes: whoever gets an error can find out by its type what it is. The two without an
+// exported name only have a text, and the error that they wrap.
 func TestAPI_Errors_AreExportedTypes(t *testing.T) {
 	t.Parallel()
 	textsOnly := []string{modulePath + ".dsnError", modulePath + ".quietError"}
@@ -91,7 +92,7 @@ func TestAPIWalk_HiddenTypes_AreFound(t *testing.T) {
 		"a variable":              "type hidden struct{}; var V hidden",
 		"a constant":              "type hidden int; const C hidden = 1",
 		"an alias":                "type hidden struct{}; type T = hidden",
-		"of an internal package":  `import "` + modulePath + `/internal/sqltext"; func F() sqltext.Class { return sqltext.Class{} }`,
+		"of an internal package":  `import "` + modulePath + `/internal/sqltext"; var V sqltext.Class`,
 		"an argument of a type":   "type hidden struct{}; type G[E any] struct{}; var V G[hidden]",
 		"what bounds a parameter": "type hidden interface{ M() }; func F[E hidden]() {}",
 	} {
@@ -210,8 +211,8 @@ func (w *walk) methods(way string, typ types.Type) {
 	}
 }
 
-// checked gives the package as the compiler sees it, or that of a text in its place; and what the package imports of this
-// module, itself included.
+// checked gives the package as the compiler sees it, or that of a text in its place; and what the package imports of
+// this module, itself included.
 func checked(t *testing.T, text string) (*types.Package, []*types.Package) {
 	t.Helper()
 	exports, err := exportData()

@@ -22,8 +22,8 @@ var (
 	keysInText = regexp.MustCompile("\\bhost=[^\\s\"'`]+( \\w+=[^\\s\"'`]+)+")
 )
 
-// TestDocs_EveryDSN_LeadsToTheHostsAndPortsItShows: of a port that a URL gives only once, pgx takes it for the last host
-// alone, and 5432 for the others. The DSNs are those of the papers, of the comments and of the examples.
+// TestDocs_EveryDSN_LeadsToTheHostsAndPortsItShows: of a port that a URL gives only once, pgx takes it for the last
+// host alone, and 5432 for the others. The DSNs are those of the papers, of the comments and of the examples.
 func TestDocs_EveryDSN_LeadsToTheHostsAndPortsItShows(t *testing.T) {
 	clearEnv(t)
 	seen := 0
@@ -166,7 +166,8 @@ func dsnsIn(t *testing.T, name string) (dsns []string) {
 
 func isWhole(rest string) bool {
 	authority, _, _ := strings.Cut(rest, "/")
-	return authority != "" && !strings.HasSuffix(authority, "@") && !strings.ContainsAny(rest, "…%$|") && authority[0] != '?'
+	complete := authority != "" && authority[0] != '?' && !strings.HasSuffix(authority, "@")
+	return complete && !strings.ContainsAny(rest, "…%$|")
 }
 
 func goTexts(t *testing.T, name string) (texts []string) {

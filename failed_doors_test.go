@@ -17,7 +17,8 @@ import (
 
 const doorSQL = "UPDATE door"
 
-// doors are the ways by which something of the application's reaches the server. st was prepared before the transaction.
+// doors are the ways by which something of the application's reaches the server. st was prepared before the
+// transaction.
 var doors = map[string]func(ctx context.Context, c *sql.Conn, tx *sql.Tx, st *sql.Stmt) error{
 	"Exec": func(ctx context.Context, _ *sql.Conn, tx *sql.Tx, _ *sql.Stmt) error {
 		_, err := tx.ExecContext(ctx, doorSQL)
@@ -108,10 +109,13 @@ var waysToFail = map[string]struct {
 		t.Helper()
 		requireCode(t, execAll(tx, "UPDATE b"), "23505")
 	}},
-	"a statement of the record that fails": {playbook{"UPDATE a": {won, failing("23505")}, "UPDATE b": {lost, won}}, func(t *testing.T, tx *sql.Tx) {
-		t.Helper()
-		requireConflict(t, execAll(tx, "UPDATE b"))
-	}},
+	"a statement of the record that fails": {
+		playbook{"UPDATE a": {won, failing("23505")}, "UPDATE b": {lost, won}},
+		func(t *testing.T, tx *sql.Tx) {
+			t.Helper()
+			requireConflict(t, execAll(tx, "UPDATE b"))
+		},
+	},
 	"SET, and a conflict": {playbook{"UPDATE b": {lost, won}}, func(t *testing.T, tx *sql.Tx) {
 		t.Helper()
 		require.NoError(t, execAll(tx, "SET a = 1"))
@@ -119,8 +123,8 @@ var waysToFail = map[string]struct {
 	}},
 }
 
-// TestFailedTransaction_EveryDoor_IsClosed: nothing that is done in a transaction which has failed is run by the server,
-// where it would be committed alone.
+// TestFailedTransaction_EveryDoor_IsClosed: nothing that is done in a transaction which has failed is run by the
+// server, where it would be committed alone.
 func TestFailedTransaction_EveryDoor_IsClosed(t *testing.T) {
 	t.Parallel()
 	waiting := cockroachdb.DefaultRetryPolicy()

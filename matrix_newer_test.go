@@ -3,6 +3,7 @@ package cockroachdb_test
 import (
 	"errors"
 	"fmt"
+	"testing"
 
 	"github.com/reprise-go/cockroachdb"
 )
@@ -10,8 +11,8 @@ import (
 // ofNewerCockroachDB are the manners of v25.4: DDL commits what is open before it, and there is SHOW COMMIT TIMESTAMP.
 const ofNewerCockroachDB manners = "CockroachDB v25.4"
 
-// committedPartly is for transactions of which a part may be committed when they fail: but never with an error after which
-// a loop runs it again, or that says that nothing was committed.
+// committedPartly is for transactions of which a part may be committed when they fail: but never with an error after
+// which a loop runs it again, or that says that nothing was committed.
 func committedPartly(err error) bool {
 	_, lost := errors.AsType[*cockroachdb.ConnectionLostError](err)
 	return stateOf(err) != "40001" && !lost
@@ -69,7 +70,10 @@ var newerPlays = []drama{
 	{name: "SHOW COMMIT TIMESTAMP", run: txOf(insert(1), update0, showCommit), careful: true, perhaps: committedPartly},
 
 	{name: "SET alone", run: txOf(set("SET application_name = 'alone'")), everywhere: true},
-	{name: "SET first", run: txOf(set("SET application_name = 'a'"), insertSetting(1, "a"), update0, insert(2)), everywhere: true},
+	{
+		name: "SET first", everywhere: true,
+		run: txOf(set("SET application_name = 'a'"), insertSetting(1, "a"), update0, insert(2)),
+	},
 	{
 		name: "SET in the middle", everywhere: true, careful: true,
 		run: txOf(insertSetting(1, ""), set("SET application_name = 'm'"), insertSetting(2, "m"), update0),
@@ -80,4 +84,24 @@ var newerPlays = []drama{
 	},
 	{name: "empty result, open", run: txOf(insert(1), emptyOpen(update0, insert(2)), insert(3)), everywhere: true},
 	{name: "prepared in the middle", run: txOf(insert(5), prepared, update0), everywhere: true},
+}
+
+// TestFaultMatrix_NewerTransactions is TestFaultMatrix for newerPlays. How often each verdict is given is in the log.
+func TestFaultMatrix_NewerTransactions(t *testing.T) {
+	t.Parallel()
+	m, _ := playedAll(t, newerPerformances())
+	t.Log(m.totals())
+}
+
+func newerPerformances() (all []*performance) {
+	for _, p := range newerPlays {
+		all = append(all, &performance{p, ofNewerCockroachDB, false, len(all)})
+		if !p.careful {
+			all = append(all, &performance{p, ofNewerCockroachDB, true, len(all)})
+		}
+		if p.everywhere {
+			all = append(all, &performance{p, ofPostgreSQL, false, len(all)})
+		}
+	}
+	return all
 }

@@ -43,23 +43,7 @@ type matrix struct {
 // TestFaultMatrix puts faults at every boundary of every drama. See CONTRIBUTING.md.
 func TestFaultMatrix(t *testing.T) {
 	t.Parallel()
-	setting, only, _ := strings.Cut(os.Getenv("FAULT_MATRIX"), " ")
-	require.Contains(t, []string{"", settingFull}, setting, "FAULT_MATRIX")
-	m := &matrix{t: t, full: setting == settingFull, clean: map[string]*result{}, counts: map[string]*[verdicts]int{}}
-	houses := make([]*house, 4)
-	for i := range houses {
-		houses[i] = newHouse(t)
-	}
-	var trials []trial
-	for _, s := range performances() {
-		if strings.Contains(s.String(), only) {
-			trials = append(trials, trial{performance: s, row: "none"})
-		}
-	}
-	for len(trials) > 0 && !t.Failed() { // without faults; with one; with two
-		m.play(houses, trials)
-		trials, m.next = m.next, nil
-	}
+	m, only := playedAll(t, performances())
 	t.Log(m.totals())
 	if m.full || only != "" || testing.Short() || t.Failed() {
 		return
@@ -72,6 +56,29 @@ func TestFaultMatrix(t *testing.T) {
 	assert.Equal(t, string(golden), m.table(), "other outcomes than before: if that is meant, go test -run TestFaultMatrix -update .")
 }
 
+// playedAll plays these, or those of them that FAULT_MATRIX asks for.
+func playedAll(t *testing.T, all []*performance) (m *matrix, only string) {
+	t.Helper()
+	setting, only, _ := strings.Cut(os.Getenv("FAULT_MATRIX"), " ")
+	require.Contains(t, []string{"", settingFull}, setting, "FAULT_MATRIX")
+	m = &matrix{t: t, full: setting == settingFull, clean: map[string]*result{}, counts: map[string]*[verdicts]int{}}
+	houses := make([]*house, 4)
+	for i := range houses {
+		houses[i] = newHouse(t)
+	}
+	var trials []trial
+	for _, s := range all {
+		if strings.Contains(s.String(), only) {
+			trials = append(trials, trial{performance: s, row: "none"})
+		}
+	}
+	for len(trials) > 0 && !t.Failed() { // without faults; with one; with two
+		m.play(houses, trials)
+		trials, m.next = m.next, nil
+	}
+	return m, only
+}
+
 func performances() (all []*performance) {
 	for _, m := range []manners{ofCockroachDB, ofPostgreSQL} {
 		for _, sloppy := range []bool{false, true} {
@@ -80,15 +87,6 @@ func performances() (all []*performance) {
 					all = append(all, &performance{p, m, sloppy, len(all)})
 				}
 			}
-		}
-	}
-	for _, p := range newerPlays {
-		all = append(all, &performance{p, ofNewerCockroachDB, false, len(all)})
-		if !p.careful {
-			all = append(all, &performance{p, ofNewerCockroachDB, true, len(all)})
-		}
-		if p.everywhere {
-			all = append(all, &performance{p, ofPostgreSQL, false, len(all)})
 		}
 	}
 	return all

@@ -17,7 +17,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
 )
 
-// A limit of time that a replay meets says nothing of the data: it is no divergence, and its own code is there to be found.
+// A limit of time that a replay meets says nothing of the data: it is no divergence, and its own code is there to be
+// found.
 func TestReplay_MeetsATimeout_SaysSo(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"55P03", "57014"} {
@@ -88,7 +89,8 @@ func TestConflict_OnADrainingNode_IsRunAgainElsewhere(t *testing.T) {
 			}
 			_ = tx.Rollback()
 			st = newStage(t, playbook{"UPDATE a": {lost, lost, won}, "ROLLBACK": {rollback, won}})
-			require.NoError(t, cockroachdb.RunTx(t.Context(), st.DB, nil, func(tx *sql.Tx) error { return execAll(tx, "UPDATE a") }))
+			write := func(tx *sql.Tx) error { return execAll(tx, "UPDATE a") }
+			require.NoError(t, cockroachdb.RunTx(t.Context(), st.DB, nil, write))
 			assert.Equal(t, 1, times(st.srv, releaseSQL))
 		})
 	}
@@ -297,7 +299,8 @@ func TestRunTx_ThroughAWrapperThatDetachesContexts_BelievesTheServer(t *testing.
 func TestRunTx_WithDDLThatCommits_Succeeds(t *testing.T) {
 	t.Parallel()
 	for _, ddl := range []string{
-		"CREATE TABLE x ()", "ALTER TABLE x ADD y INT", "DROP TABLE x", "CREATE TABLE x AS SELECT 1", "TRUNCATE x", "GRANT SELECT ON x TO y",
+		"CREATE TABLE x ()", "ALTER TABLE x ADD y INT", "DROP TABLE x", "CREATE TABLE x AS SELECT 1", "TRUNCATE x",
+		"GRANT SELECT ON x TO y",
 	} {
 		srv := fakepg.Start(t, func(c *fakepg.Conn) {
 			play(c, raw{tag: "BEGIN"}, raw{tag: "SAVEPOINT"}, raw{tag: "DDL", status: 'I'})

@@ -41,6 +41,13 @@ func (s *schemas) answer(st fakepg.Statement) fakepg.Reply {
 	return won
 }
 
+// rows are those that are committed, with their schemas.
+func (s *schemas) rows() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.committed
+}
+
 // What stands before a SET must not be replayed under it.
 func TestReplay_SetBetweenWrites_CommitsNothingElsewhere(t *testing.T) {
 	t.Parallel()
@@ -52,7 +59,7 @@ func TestReplay_SetBetweenWrites_CommitsNothingElsewhere(t *testing.T) {
 	assert.Equal(t, cockroachdb.CauseSession, isA[*cockroachdb.NotReplayableError](t, err).Cause)
 	requireConflict(t, err)
 	require.Error(t, tx.Commit())
-	assert.Empty(t, s.committed)
+	assert.Empty(t, s.rows())
 }
 
 func TestReplay_SetFirst_CommitsUnderIt(t *testing.T) {
@@ -62,11 +69,11 @@ func TestReplay_SetFirst_CommitsUnderIt(t *testing.T) {
 	tx := st.begin(t)
 	require.NoError(t, execAll(tx, "SET search_path = b", "INSERT 1", "UPDATE hot"))
 	require.NoError(t, tx.Commit())
-	assert.Equal(t, []string{"b: INSERT 1"}, s.committed)
+	assert.Equal(t, []string{"b: INSERT 1"}, s.rows())
 }
 
-// TestReplay_SessionChanged_IsReplayedOnlyIfNothingRanBefore: the statements that change the session for longer than the
-// transaction. With "later" they come after a write, with "first" before it.
+// TestReplay_SessionChanged_IsReplayedOnlyIfNothingRanBefore: the statements that change the session for longer than
+// the transaction. With "later" they come after a write, with "first" before it.
 func TestReplay_SessionChanged_IsReplayedOnlyIfNothingRanBefore(t *testing.T) {
 	t.Parallel()
 	for text, replayed := range map[string]struct{ first, later bool }{
