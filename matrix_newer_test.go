@@ -50,23 +50,8 @@ func emptyOpen(steps ...step) step {
 	}
 }
 
-// seededAnd are the contents after these keys were written, and others.
-func seededAnd(keys []int, others ...string) []string {
-	p := &player{}
-	p.start()
-	writes(keys...)(p)
-	for _, k := range others {
-		p.table[k] = "w"
-	}
-	return p.table.lines()
-}
-
 // newerPlays are played before the newer CockroachDB. Those that mean the same to PostgreSQL are played there, too.
 var newerPlays = []drama{
-	{
-		name: "DDL that commits, in the middle", run: txOf(insert(1), addColumn, insert(2)), careful: true,
-		perhaps: committedPartly, partly: [][]string{seededAnd([]int{1}), seededAnd([]int{1}, "column")},
-	},
 	{name: "SHOW COMMIT TIMESTAMP", run: txOf(insert(1), update0, showCommit), careful: true, perhaps: committedPartly},
 
 	{name: "SET alone", run: txOf(set("SET application_name = 'alone'")), everywhere: true},
