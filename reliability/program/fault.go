@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/reprise-go/cockroachdb/internal/crdbsim"
@@ -51,22 +50,28 @@ type faultKind struct {
 
 // A place is what is known of a point.
 type place struct {
-	commit   bool // RELEASE of the restart savepoint, or COMMIT
+	commit   bool // RELEASE of the restart savepoint, COMMIT, or what else commits
 	rollback bool // ROLLBACK, which never fails
 	restart  bool // ROLLBACK TO the restart savepoint
 	data     bool // a statement of the application's that reads or writes
 	many     bool // with many rows in its answer
 	inside   bool // the transaction is in order
+
+	restarted bool // the statement before was that ROLLBACK TO
+	lost      bool // the statement before was answered with a conflict
+	forgotten bool // the server has lost all prepared statements since this one was prepared
 }
 
 func placeOf(p crdbsim.Point) *place {
 	text := strings.ToLower(p.SQL)
 	word, _, _ := strings.Cut(text, " ")
+	commit := strings.HasPrefix(text, "release savepoint cockroach_restart") || strings.HasPrefix(text, "show commit") ||
+		strings.HasPrefix(text, "commit") || strings.Contains(text, "; commit;") || strings.HasPrefix(text, "create table public.made")
 	return &place{
-		commit:   strings.HasPrefix(text, "commit") || strings.HasPrefix(text, "release savepoint cockroach_restart"),
+		commit:   commit,
 		rollback: text == "rollback",
 		restart:  strings.HasPrefix(text, "rollback to savepoint cockroach_restart"),
-		data:     slices.Contains([]string{"select", "insert", "update", "delete"}, word),
+		data:     !commit && slices.Contains([]string{"select", "insert", "update", "delete", "with"}, word),
 		many:     strings.Contains(text, " order by "),
 		inside:   p.Status == 'T',
 	}
@@ -79,6 +84,9 @@ func ofData(at *place) bool     { return at.data }
 func dataInside(at *place) bool { return at.data && at.inside }
 func ofCommit(at *place) bool   { return at.commit && at.inside }
 func ofRestart(at *place) bool  { return at.restart }
+func restarted(at *place) bool  { return at.data && at.inside && at.restarted }
+func forgotten(at *place) bool  { return at.forgotten }
+func needless(at *place) bool   { return at.rollback && at.lost }
 
 // then is an action without a choice.
 func then(a crdbsim.Action) func(*rand.Rand) crdbsim.Action {
@@ -108,6 +116,21 @@ func upTo(rnd *rand.Rand, d time.Duration) time.Duration { return time.Duration(
 
 const shutDown = "server is shutting down"
 
+// Kinds of fault that have to do with more than one statement.
+const (
+	refusedAfterRestart = "first statement behind ROLLBACK TO refused"
+	statementsLost      = "all prepared statements lost"
+)
+
+// refusedCodes are those with which a server has been seen to refuse it.
+var refusedCodes = []string{"XX000", "0A000", "3B001"}
+
+// farewells are what the server says when it ends a connection inside of a transaction.
+var farewells = []crdbsim.Error{
+	{Severity: "FATAL", Code: "40001", Message: "terminating connection due to conflict with recovery"},
+	{Severity: "FATAL", Code: "25P03", Message: "terminating connection due to idle-in-transaction timeout"},
+}
+
 var faultKinds = []faultKind{
 	{"conflict in place of the answer", 4, crdbsim.AtExecute, anywhere, conflict(crdbsim.Fail)},
 	{"conflict behind the answer", 4, crdbsim.AtExecute, dataInside, conflict(crdbsim.ExecuteFail)},
@@ -124,7 +147,20 @@ var faultKinds = []faultKind{
 	{"57P01 as FATAL", 0.5, crdbsim.AtExecute, anywhere, then(crdbsim.Action{
 		Then: crdbsim.Fail, Error: crdbsim.Error{Severity: "FATAL", Code: "57P01", Message: shutDown},
 	})},
-	{"another error", 0.3, crdbsim.AtExecute, anywhere, fail("XX000", "internal error")},
+	{"another error", 0.3, crdbsim.AtExecute, anywhere, fail("XX001", "internal error")},
+	{"lock not available", 1, crdbsim.AtExecute, dataInside, fail(codeNoLock, "canceling statement due to lock timeout")},
+	{"timeout behind the answer", 0.5, crdbsim.AtExecute, dataInside, then(crdbsim.Action{
+		Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: codeCancelled, Message: "canceling statement due to statement timeout"},
+	})},
+	{"connection ended with a reason", 0.5, crdbsim.AtExecute, dataInside, func(rnd *rand.Rand) crdbsim.Action {
+		return crdbsim.Action{Then: crdbsim.Fail, Error: farewells[rnd.IntN(len(farewells))]}
+	}},
+	{"connection closed behind the ROLLBACK of one that lost", 8, crdbsim.AtExecute, needless, then(crdbsim.Action{Then: crdbsim.ExecuteCut})},
+	{refusedAfterRestart, 6, crdbsim.AtExecute, restarted, func(rnd *rand.Rand) crdbsim.Action {
+		code := refusedCodes[rnd.IntN(len(refusedCodes))]
+		return crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Error{Code: code, Message: "the transaction can't go on"}}
+	}},
+	{statementsLost, 0.5, crdbsim.AtBind, forgotten, fail("26000", "prepared statement does not exist")},
 	{
 		"commit done and called unknown", 4, crdbsim.AtExecute, ofCommit,
 		then(crdbsim.Action{Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: "40003", Message: "statement completion unknown"}}),
@@ -158,65 +194,4 @@ func newFaults(rnd *rand.Rand, size Size) Faults {
 		f.Nodes = append(f.Nodes, NodeFault{After: rnd.IntN(size.Workers * size.Programs), Drain: rnd.IntN(2) == 0})
 	}
 	return f
-}
-
-// A storm is faults at work.
-type storm struct {
-	sim    *crdbsim.Sim
-	faults Faults
-
-	mu    sync.Mutex
-	rnd   *rand.Rand
-	ended int            // programs
-	hits  map[string]int // by kind
-}
-
-func (f Faults) start(sim *crdbsim.Sim) *storm {
-	s := &storm{sim: sim, faults: f, rnd: rand.New(rand.NewPCG(f.Seed, 0)), hits: make(map[string]int)}
-	for _, at := range []crdbsim.Stage{crdbsim.AtExecute, crdbsim.AtParse, crdbsim.AtBind, crdbsim.AtConnect} {
-		if len(f.Rates) > 0 {
-			sim.Inject(&crdbsim.Fault{At: at, Times: -1, Do: s.strike})
-		}
-	}
-	return s
-}
-
-func (s *storm) strike(p crdbsim.Point) crdbsim.Action {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	at := placeOf(p)
-	for _, k := range faultKinds {
-		rate := s.faults.Rates[k.name]
-		if rate > 0 && k.at == p.Stage && k.where(at) && s.rnd.Float64() < rate {
-			s.hits[k.name]++
-			return k.action(s.rnd)
-		}
-	}
-	return crdbsim.Action{}
-}
-
-// programEnded lets the node come to harm, if it is time.
-func (s *storm) programEnded() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ended++
-	for _, n := range s.faults.Nodes {
-		switch {
-		case n.After != s.ended:
-		case n.Drain:
-			s.hits["node drains"]++
-			s.sim.Drain(crdbsim.Error{Code: "57P01", Message: shutDown})
-		default:
-			s.hits["node dies"]++
-			s.sim.CloseConns()
-		}
-	}
-}
-
-// stop gives what has struck, by kind.
-func (s *storm) stop() map[string]int {
-	s.sim.ClearFaults()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return maps.Clone(s.hits)
 }

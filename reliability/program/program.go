@@ -21,15 +21,30 @@ const (
 
 // A Program is a short transaction. Each runs once, in the hope of being committed; what becomes of it is its [Result].
 type Program struct {
-	ID     int64
-	Form   Form
-	Steps  []Step
-	Clock  int  // the clock is counted up before this step, or at the end
-	Enter  int  // the commit is noted before this step, or at the end; not before the clock
-	Forgo  bool // the application rolls back at the end
-	Policy Policy
-	Cancel *Cancel
+	ID       int64
+	Form     Form
+	Steps    []Step
+	Tail     *Tail // nil for a program that commits at its end
+	Clock    int   // the clock is counted up before this step, or at the end
+	Enter    int   // the commit is noted before this step, or at the end; not before the clock
+	Forgo    bool  // the application rolls back at the end
+	Own      bool  // it has a *sql.Conn of its own; only Plain
+	Settings Settings
+	Careless bool // it goes on after errors, and looks at what Commit says; only Plain
+	Patient  bool // it reads the rows that are in its way to their end; else it closes them
+	Policy   Policy
+	Cancel   *Cancel
 }
+
+// Settings say whether a program depends on settings of the session, and so sets them first.
+type Settings int
+
+// Where settings are set first.
+const (
+	NoSettings Settings = iota
+	Outside             // on the connection, before the transaction; only with a connection of its own
+	Inside              // in the transaction
+)
 
 // A Policy is one of the few that programs are run under.
 type Policy int
@@ -39,6 +54,7 @@ const (
 	Default Policy = iota
 	Tight          // soon steps aside
 	Never          // does not retry
+	Slow           // waits for so long that contexts end meanwhile
 )
 
 func (p Policy) policy() cockroachdb.RetryPolicy {
@@ -49,6 +65,8 @@ func (p Policy) policy() cockroachdb.RetryPolicy {
 		policy.MaxAttempts, policy.MaxBytes, policy.LaneWait = 3, 1600, 20*time.Millisecond
 	case Never:
 		policy.MaxAttempts = 1
+	case Slow:
+		policy.InitialBackoff, policy.MaxBackoff = 4*maxCancel, 8*maxCancel
 	}
 	return policy
 }
@@ -102,7 +120,16 @@ const (
 func (p *Program) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "program %d, %s", p.ID, []string{"BeginTx", "RunTx", "read-only", "a statement by itself"}[p.Form])
-	b.WriteString([]string{"", ", a tight policy", ", no retries"}[p.Policy])
+	b.WriteString([]string{"", ", a tight policy", ", no retries", ", long waits"}[p.Policy])
+	b.WriteString([]string{"", ", settings first", ", settings inside"}[p.Settings])
+	for _, m := range []struct {
+		is   bool
+		text string
+	}{{p.Own, "a connection of its own"}, {p.Careless, "careless"}, {p.Patient, "patient"}} {
+		if m.is {
+			b.WriteString(", " + m.text)
+		}
+	}
 	if c := p.Cancel; c != nil {
 		fmt.Fprintf(&b, ", cancelled %v into step %d", c.After, c.Step+1)
 		if c.Whole {
@@ -115,6 +142,9 @@ func (p *Program) String() string {
 		s.write(&b, fmt.Sprintf("  %d ", i+1))
 	}
 	p.hidden(&b, len(p.Steps))
+	if p.Tail != nil {
+		p.Tail.write(&b, len(p.Steps))
+	}
 	if p.Forgo {
 		b.WriteString("    roll back\n")
 	}
@@ -124,7 +154,7 @@ func (p *Program) String() string {
 // hidden writes what is done before a step and not shown.
 func (p *Program) hidden(b *strings.Builder, i int) {
 	for _, s := range p.before(i) {
-		fmt.Fprintf(b, "    %s\n", s.Kind)
+		fmt.Fprintf(b, "    %v\n", &s)
 	}
 }
 
@@ -132,6 +162,12 @@ func (p *Program) hidden(b *strings.Builder, i int) {
 func (p *Program) before(i int) (hidden []Statement) {
 	if p.Form != Plain && p.Form != Closure {
 		return nil
+	}
+	if i == 0 && p.Settings == Inside {
+		hidden = append(hidden, Statement{Kind: Assign, Word: words[0]}, Statement{Kind: Assign, Path: true, Word: paths[0]})
+	}
+	if p.onlySchema() {
+		return hidden
 	}
 	if i == min(p.Clock, len(p.Steps)) {
 		hidden = append(hidden, Statement{Kind: tick})

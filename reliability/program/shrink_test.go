@@ -23,7 +23,7 @@ func TestShrink(t *testing.T) {
 	}
 	var r *Round
 	for seed := uint64(1); r == nil || !fails(r); seed++ {
-		r = NewRound(seed, Size{Workers: 4, Programs: 10, Keys: 6})
+		r = NewRound(CockroachDB, seed, Size{Workers: 4, Programs: 10, Keys: 6})
 	}
 	before := r.String()
 	small := Shrink(r, fails, never)
@@ -49,7 +49,7 @@ func TestShrink(t *testing.T) {
 
 func TestShrinkEnds(t *testing.T) {
 	t.Parallel()
-	r := NewRound(1, Size{Workers: 2, Programs: 5, Keys: 6})
+	r := NewRound(CockroachDB, 1, Size{Workers: 2, Programs: 5, Keys: 6})
 	asked := 0
 	fails := func(*Round) bool { asked++; return true }
 	small := Shrink(r, fails, func() bool { return asked == 1 })

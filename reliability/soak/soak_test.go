@@ -44,7 +44,7 @@ func TestSoak(t *testing.T) {
 	t.Run("again", func(t *testing.T) {
 		var stdout bytes.Buffer
 		require.NoError(t, again(ctx, small(t, "-round", "7"), e, &stdout))
-		assert.Contains(t, stdout.String(), program.NewRound(7, small(t).size).String())
+		assert.Contains(t, stdout.String(), program.NewRound(program.CockroachDB, 7, small(t).size).String())
 		assert.Contains(t, stdout.String(), "nothing was found in 2 times")
 	})
 	t.Run("load", func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestSoak(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, left)
 
-		g, err := program.NewGroup(ctx, e, 1, false, metrics)
+		g, err := program.NewGroup(ctx, e, 1, program.CockroachDB, metrics)
 		require.NoError(t, err)
 		left, err = w.now()
 		g.Close()
@@ -87,7 +87,7 @@ func TestSoak(t *testing.T) {
 func TestFound(t *testing.T) {
 	s := &soaking{options: small(t), metrics: cockroachdb.NewMetrics(), tally: newTally()}
 	s.found = []finding{{
-		round: program.NewRound(9, s.size), postgres: true,
+		round:     program.NewRound(program.PostgreSQL, 9, s.size),
 		anomalies: []program.Anomaly{{Kind: program.Twice, Text: "once and again"}},
 	}}
 	var b bytes.Buffer
@@ -150,9 +150,9 @@ func TestOptions(t *testing.T) {
 
 	o := small(t, "-conns", "17", "-workers", "4")
 	assert.Equal(t, 4, o.groups())
-	assert.False(t, o.postgres(0))
-	assert.True(t, o.postgres(3))
+	assert.Equal(t, program.CockroachDB, o.serverOf(0))
+	assert.Equal(t, program.PostgreSQL, o.serverOf(2))
 	assert.True(t, o.has(partLoad))
-	o.server = serverPostgres
-	assert.True(t, o.postgres(0))
+	o.server = "postgresql"
+	assert.Equal(t, program.PostgreSQL, o.serverOf(0))
 }
