@@ -98,7 +98,7 @@ func newConn(s *Sim, id uint64, nc net.Conn) *conn {
 		stmts: make(map[string]*statement), portals: make(map[string]*portal),
 		done: make(chan struct{}),
 	}
-	c.session.status, c.session.vars = 'I', make(map[string]string)
+	c.session = session{status: 'I', vars: make(map[string]string), start: make(map[string]string)}
 	c.in.r = bufio.NewReaderSize(c.mail, 2*chunkSize)
 	c.outbox = outbox{nc: nc, latency: &s.latency, closing: s.done}
 	return c
@@ -260,6 +260,7 @@ func (c *conn) adopt(status byte) {
 		c.status = status
 	case !c.tx.open || c.status == 'I':
 	case status == 'I':
+		c.restoreAll()
 		c.status, c.tx = 'I', txn{}
 	case status == 'E' && c.status == 'T':
 		c.status, c.tx.aborted = 'E', true

@@ -2,10 +2,10 @@ package crdbsim
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // A run is one execution of a statement.
@@ -33,20 +33,36 @@ func (c *conn) perform(s *statement, r run, limit int) (ok bool, err error) {
 	case limit != noLimit:
 		return true, nil
 	}
-	if rep.column != "" {
-		if c.simple {
-			c.send(rowDescription(rep.column))
+	if field, ok := s.field(); ok {
+		if err := c.sendRow(field, r.portal, rep.value); err != nil {
+			return false, err
 		}
-		c.send(&pgproto3.DataRow{Values: [][]byte{[]byte(rep.value)}})
 	}
 	c.send(&pgproto3.CommandComplete{CommandTag: []byte(rep.tag)})
 	return true, nil
 }
 
-func rowDescription(column string) *pgproto3.RowDescription {
-	return &pgproto3.RowDescription{Fields: []pgproto3.FieldDescription{{
-		Name: []byte(column), DataTypeOID: 25, DataTypeSize: -1, TypeModifier: -1,
-	}}}
+// sendRow sends the one row of an answer of ours.
+func (c *conn) sendRow(field pgproto3.FieldDescription, p *portal, value string) error {
+	field.Format = p.resultFormat()
+	data, err := encode(value, field)
+	if err != nil {
+		return err
+	}
+	if p == nil {
+		c.send(&pgproto3.RowDescription{Fields: []pgproto3.FieldDescription{field}})
+	}
+	c.send(&pgproto3.DataRow{Values: [][]byte{data}})
+	return nil
+}
+
+// resultFormat is how the client wants to have the one column there is.
+func (p *portal) resultFormat() int16 {
+	var bind pgproto3.Bind
+	if p == nil || bind.Decode(p.bind[5:]) != nil || len(bind.ResultFormatCodes) == 0 {
+		return pgtype.TextFormatCode
+	}
+	return bind.ResultFormatCodes[0]
 }
 
 // performOrdinary has PostgreSQL execute s.
@@ -66,6 +82,8 @@ func (c *conn) performOrdinary(s *statement, r run, limit int) (bool, error) {
 	}
 	if c.status == 'T' {
 		c.tx.note(s)
+	} else {
+		c.commitTime = ""
 	}
 	a, err := c.attempts(r, window, limit)
 	if err != nil {
@@ -73,11 +91,27 @@ func (c *conn) performOrdinary(s *statement, r run, limit int) (bool, error) {
 	}
 	if a.failed != nil {
 		c.tx.aborted = true
+		if c.status == 'I' {
+			c.restoreCompleted(s.parts, a.completed)
+		}
 		c.fail(translate(a.failed))
 		return false, nil
 	}
-	if strings.HasPrefix(a.tag, "DEALLOCATE ALL") || strings.HasPrefix(a.tag, "DISCARD ALL") {
+	c.remember(s, r)
+	if c.status == 'I' {
+		c.noteCommit()
+	}
+	switch a.tag {
+	case "DEALLOCATE ALL":
 		clear(c.stmts)
+	case "DISCARD ALL":
+		clear(c.stmts)
+		clear(c.vars)
+	case "RESET":
+		if s.all {
+			clear(c.vars)
+			c.tx.eachLocal(func(vars map[string]string) { clear(vars) })
+		}
 	}
 	return true, nil
 }
@@ -124,6 +158,7 @@ func (c *conn) attempts(r run, window bool, limit int) (answer, error) {
 		c.out = c.out[:a.start.at]
 		if c.status == 'T' {
 			c.queueHidden("ROLLBACK")
+			c.restoreAll()
 			c.queueHidden(c.tx.begin)
 		}
 		if r.portal != nil {

@@ -13,8 +13,11 @@ import (
 func (c *conn) parse(f frame) error {
 	name, rest := cstring(f.body())
 	sql, _ := cstring(rest)
-	s := classify(sql)
+	s := c.classify(sql)
 	if struck, err := c.strikeEarly(AtParse, s); struck || err != nil {
+		return err
+	}
+	if ok, err := c.autocommit(s); !ok || err != nil {
 		return err
 	}
 	if c.own(s) {
@@ -67,6 +70,9 @@ func (c *conn) bind(f frame) error {
 	if struck, err := c.strikeEarly(AtBind, s); struck || err != nil {
 		return err
 	}
+	if ok, err := c.autocommit(s); !ok || err != nil {
+		return err
+	}
 	p := c.portals[name]
 	if p == nil {
 		p = &portal{}
@@ -98,10 +104,10 @@ func (c *conn) local(ms ...pgproto3.BackendMessage) error {
 func (c *conn) describe(f frame) error {
 	object, body := f.body()[0], f.body()[1:]
 	name, _ := cstring(body)
-	s := unknown
+	s, p := unknown, c.portals[name]
 	if object == 'S' {
-		s = c.lookup(name)
-	} else if p := c.portals[name]; p != nil {
+		s, p = c.lookup(name), nil
+	} else if p != nil {
 		s = p.stmt
 	}
 	if !c.own(s) {
@@ -115,8 +121,9 @@ func (c *conn) describe(f frame) error {
 	if object == 'S' {
 		ms = append(ms, &pgproto3.ParameterDescription{})
 	}
-	if column := s.column(); column != "" {
-		ms = append(ms, rowDescription(column))
+	if field, ok := s.field(); ok {
+		field.Format = p.resultFormat()
+		ms = append(ms, &pgproto3.RowDescription{Fields: []pgproto3.FieldDescription{field}})
 	} else {
 		ms = append(ms, &pgproto3.NoData{})
 	}
@@ -161,6 +168,7 @@ func (c *conn) reachable() (bool, error) {
 	}
 	if c.tx.conflict || len(c.tx.saved) == 0 {
 		c.queueHidden("ROLLBACK")
+		c.restoreAll()
 		c.tx.open, c.tx.aborted = false, false
 		return true, nil
 	}

@@ -8,6 +8,8 @@ type token struct {
 	text string // words folded to lower case, quoted identifiers without their quotes
 	pos  int    // where it begins
 	end  int    // where it ends
+
+	escapes bool // text has a backslash that stands for something else
 }
 
 type tokenKind byte
@@ -49,7 +51,7 @@ func (l *lexer) next() (token, bool) {
 		for l.at < len(l.sql) && isWordPart(l.sql[l.at]) {
 			l.at++
 		}
-		return token{tokenWord, strings.ToLower(l.sql[start:l.at]), start, l.at}, true
+		return token{kind: tokenWord, text: strings.ToLower(l.sql[start:l.at]), pos: start, end: l.at}, true
 	case c == '\'':
 		return l.quoted(start, c, false, tokenString), true
 	case c == '"':
@@ -60,7 +62,7 @@ func (l *lexer) next() (token, bool) {
 		}
 	}
 	l.at++
-	return token{tokenSymbol, l.sql[start:l.at], start, l.at}, true
+	return token{kind: tokenSymbol, text: l.sql[start:l.at], pos: start, end: l.at}, true
 }
 
 // skipBlank passes white space and comments; those with /* nest.
@@ -115,12 +117,12 @@ func (l *lexer) quoted(start int, quote byte, escapes bool, kind tokenKind) toke
 		case c == quote:
 			text := strings.ReplaceAll(l.sql[from:l.at], string([]byte{quote, quote}), string(quote))
 			l.at++
-			return token{kind, text, start, l.at}
+			return token{kind, text, start, l.at, escapes && strings.Contains(text, `\\`)}
 		}
 		l.at++
 	}
 	l.at = len(l.sql)
-	return token{kind, l.sql[from:], start, l.at}
+	return token{kind: kind, text: l.sql[from:], pos: start, end: l.at}
 }
 
 // dollarTag returns the $tag$ that begins here, or nothing when this dollar begins something else, like $1.
@@ -144,10 +146,10 @@ func (l *lexer) dollarQuoted(tag string) token {
 	to := strings.Index(l.sql[from:], tag)
 	if to < 0 {
 		l.at = len(l.sql)
-		return token{tokenString, l.sql[from:], start, l.at}
+		return token{kind: tokenString, text: l.sql[from:], pos: start, end: l.at}
 	}
 	l.at = from + to + len(tag)
-	return token{tokenString, l.sql[from : from+to], start, l.at}
+	return token{kind: tokenString, text: l.sql[from : from+to], pos: start, end: l.at}
 }
 
 // tokens returns all tokens of sql.

@@ -87,15 +87,24 @@ func TestClassify(t *testing.T) {
 		"SET TRANSACTION PRIORITY HIGH":       {kind: kindSetTransaction, modes: modes{priority: "high"}},
 		"SET distsql = off":                   {kind: kindSet, name: "distsql", value: "off"},
 		"SET SESSION distsql TO 'on'":         {kind: kindSet, name: "distsql", value: "on"},
-		"SET distsql TO DEFAULT":              {kind: kindSet, name: "distsql", value: "auto"},
-		"RESET distsql":                       {kind: kindSet, name: "distsql", value: "auto"},
+		"SET distsql TO DEFAULT":              {kind: kindSet, name: "distsql", reset: true},
+		"SET LOCAL distsql = off":             {kind: kindSet, name: "distsql", value: "off", local: true},
+		"RESET distsql":                       {kind: kindSet, name: "distsql", reset: true},
 		"SET search_path = x":                 {kind: kindOrdinary},
-		"SELECT 'begin'":                      {kind: kindOrdinary},
-		"":                                    {kind: kindOrdinary},
+		"USE x":                               {kind: kindInvalid},
+		"SET database = x":                    {kind: kindInvalid},
+		"SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY": {
+			kind:  kindSetCharacteristics,
+			modes: modes{access: "READ ONLY"},
+		},
+		"SELECT 'begin'": {kind: kindOrdinary},
+		"":               {kind: kindOrdinary},
 	} {
 		got := classify(sql)
 		assert.Equal(t, got.kind == kindInvalid, got.invalid != nil, "%s", sql)
-		assert.Equal(t, want, statement{kind: got.kind, name: got.name, value: got.value, modes: pick(got)}, "%s", sql)
+		assert.Equal(t, want, statement{
+			kind: got.kind, name: got.name, value: got.value, reset: got.reset, local: got.local, modes: pick(got),
+		}, "%s", sql)
 	}
 }
 

@@ -56,6 +56,8 @@ type answer struct {
 	end    int     // where its CommandComplete begins, -1 if it isn't there
 	tag    string
 	rows   int
+
+	completed int // how many of the statements of a Query
 }
 
 // ownName is the prepared statement that hidden statements use, since the unnamed one is the client's.
@@ -183,7 +185,7 @@ func (c *conn) relayFrame(a *answer, f frame, limit int) error {
 	case 'E':
 		return c.relayError(a, f, p)
 	case 'Z':
-		c.up.status, c.up.dirty = f.body()[0], false
+		c.up.status, c.up.dirty = f.body()[0], len(c.pending) > 1
 	case 'G':
 		if err := c.copyIn(f); err != nil {
 			return err
@@ -192,6 +194,9 @@ func (c *conn) relayFrame(a *answer, f frame, limit int) error {
 		a.tag, _ = cstring(f.body())
 		fallthrough
 	case 'I', 's':
+		if !p.hidden {
+			a.completed++
+		}
 		if !p.hidden && limit == noLimit {
 			a.end = len(c.out)
 			c.complete(f, a.tag)

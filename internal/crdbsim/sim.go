@@ -32,6 +32,7 @@ type Config struct {
 // A Sim listens for clients and answers them as CockroachDB would. All its methods may be called at any time.
 type Sim struct {
 	cfg      Config
+	version  version
 	listener net.Listener
 	latency  atomic.Int64
 	faults   faults
@@ -60,7 +61,7 @@ func Start(cfg Config) (*Sim, error) {
 	if err != nil {
 		return nil, fmt.Errorf("crdbsim: %w", err)
 	}
-	s := &Sim{cfg: cfg, listener: l, done: make(chan struct{}), conns: make(map[uint64]*conn)}
+	s := &Sim{cfg: cfg, version: parseVersion(cfg.Version), listener: l, done: make(chan struct{}), conns: make(map[uint64]*conn)}
 	s.SetLatency(cfg.Latency)
 	s.log.on.Store(cfg.Log)
 	s.running.Go(s.accept)

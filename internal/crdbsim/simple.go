@@ -21,15 +21,17 @@ func (c *conn) query(f frame) error {
 // PostgreSQL whole and is one transaction there.
 func (c *conn) statements(sql string) []*statement {
 	if c.sim.cfg.PostgreSQL {
-		return []*statement{classify(sql)}
+		return []*statement{c.classify(sql)}
 	}
 	var all []*statement
 	for _, part := range split(sql) {
-		all = append(all, classify(part))
+		all = append(all, c.classify(part))
 	}
-	mine := slices.ContainsFunc(all, func(s *statement) bool { return s.kind != kindOrdinary })
+	mine := slices.ContainsFunc(all, func(s *statement) bool {
+		return s.kind != kindOrdinary || s.isDDL() && c.on(autocommitBeforeDDL)
+	})
 	if len(all) > 1 && !mine && c.status == 'I' {
-		return []*statement{{sql: sql}}
+		return []*statement{{sql: sql, parts: all}}
 	}
 	return all
 }

@@ -185,7 +185,7 @@ func (c *conn) parameters(all map[string]string) map[string]string {
 		case known[lower]:
 			kept[key] = value
 		case isOwnVariable(lower):
-			c.vars[lower] = value
+			c.start[lower] = value
 		}
 	}
 	for key, value := range options(all["options"]) { // first, since a parameter of its own goes before one in there

@@ -22,7 +22,10 @@ const (
 	kindShowStatus // SHOW TRANSACTION STATUS
 	kindSet        // of a variable that only CockroachDB has
 	kindShow       // of such a variable
-	kindInvalid    // CockroachDB wouldn't parse it
+	kindInvalid    // CockroachDB wouldn't parse it, or it can't be played
+
+	kindSetCharacteristics // SET SESSION CHARACTERISTICS AS TRANSACTION
+	kindShowCommit         // SHOW COMMIT TIMESTAMP
 )
 
 // A statement is SQL and what could be told about it without PostgreSQL.
@@ -32,9 +35,16 @@ type statement struct {
 	word       string // its first word, in lower case
 	name       string // of a savepoint or a variable
 	value      string // of SET
+	reset      bool   // it sets the variable to what it was at start-up
+	local      bool   // it sets the variable for the transaction alone
 	modes      modes  // of BEGIN and SET TRANSACTION
 	forceRetry bool   // it calls crdb_internal.force_retry
 	invalid    *pgproto3.ErrorResponse
+
+	sets  bool         // PostgreSQL sets something for the session
+	all   bool         // and that is RESET ALL
+	calls []setCall    // it sets something by calling set_config
+	parts []*statement // the statements of a text that is run whole
 }
 
 // modes are those of BEGIN and SET TRANSACTION. Isolation levels are left out: this version has but one.
@@ -60,10 +70,30 @@ func classify(sql string) *statement {
 			}
 		}
 		s.classifyControl(rest)
+	case "use":
+		s.refuseDatabase()
 	default:
 		s.forceRetry = strings.Contains(sql, "crdb_internal.force_retry")
+		if strings.Contains(strings.ToLower(sql), "set_config") {
+			s.calls = setCalls(tokens(sql))
+		}
 	}
 	return s
+}
+
+// classify recognises what this version of CockroachDB does not leave to PostgreSQL.
+func (c *conn) classify(sql string) *statement {
+	s := classify(sql)
+	if s.kind == kindShowCommit && !c.sim.version.atLeast(22, 2) {
+		s.kind = kindOrdinary // to PostgreSQL it is a syntax error too
+	}
+	return s
+}
+
+// refuseDatabase refuses to change the database: a session of PostgreSQL stays in the one that it was started for.
+func (s *statement) refuseDatabase() {
+	s.kind = kindInvalid
+	s.invalid = failure("0A000", "crdbsim can't change the database of a session; connect to the other database instead")
 }
 
 func trimSemicolons(ts []token) []token {
@@ -198,6 +228,8 @@ func (s *statement) classifyShow(rest []token) {
 		s.kind = kindShowStatus
 	case len(rest) == 2 && rest[0].is("transaction") && rest[1].is("priority"):
 		s.kind, s.name = kindShow, "transaction_priority"
+	case len(rest) == 2 && rest[0].is("commit") && rest[1].is("timestamp"):
+		s.kind = kindShowCommit
 	case len(rest) == 1 && isOwnVariable(rest[0].text):
 		s.kind, s.name = kindShow, rest[0].text
 	}
@@ -210,32 +242,38 @@ func (s *statement) classifySet(rest []token) {
 		s.parseModes(rest[1:])
 		return
 	}
+	s.sets = setsForSession(rest)
+	s.local = len(rest) > 0 && rest[0].is("local")
 	rest = skip(rest, "session", "local")
 	if len(rest) == 0 {
 		return
 	}
-	switch rest[0].text {
-	case "characteristics", "default_transaction_isolation", "transaction_isolation": // there is but one level, so nothing to set
-		s.kind, s.name = kindSet, "isolation"
-		return
+	switch name := rest[0].text; {
+	case name == "all":
+		s.all = s.word == "reset"
+	case name == "database":
+		s.refuseDatabase()
+	case name == "characteristics":
+		s.kind = kindSetCharacteristics
+		s.parseModes(skip(skip(rest[1:], "as"), "transaction"))
+	case name == "default_transaction_isolation", name == "transaction_isolation": // there is but one level, so nothing to set
+		s.kind = kindSetCharacteristics
+	case isOwnVariable(name):
+		s.kind, s.name = kindSet, name
+		s.parseValue(rest[1:])
 	}
-	if !isOwnVariable(rest[0].text) {
-		return
-	}
-	s.kind, s.name = kindSet, rest[0].text
-	if s.word == "reset" {
-		s.value = ownVariables[s.name]
-		return
-	}
-	rest = rest[1:]
+}
+
+// parseValue reads what a variable is set to.
+func (s *statement) parseValue(rest []token) {
 	if len(rest) > 0 && (rest[0].symbol('=') || rest[0].is("to")) {
 		rest = rest[1:]
 	}
 	for _, t := range rest {
 		s.value += t.text
 	}
-	if strings.EqualFold(s.value, "default") {
-		s.value = ownVariables[s.name]
+	if s.word == "reset" || strings.EqualFold(s.value, "default") {
+		s.value, s.reset = "", true
 	}
 }
 

@@ -51,6 +51,9 @@ func (c *conn) strikeEarly(at Stage, s *statement) (struck bool, err error) {
 
 // execute executes s, or does what a fault wants instead; ok is false if the client was given an error.
 func (c *conn) execute(s *statement, r run) (ok bool, err error) {
+	if ok, err := c.autocommit(s); !ok || err != nil {
+		return false, err
+	}
 	a, hit := c.strike(AtExecute, s.sql)
 	if !hit {
 		return c.perform(s, r, noLimit)
@@ -70,15 +73,17 @@ func (c *conn) execute(s *statement, r run) (ok bool, err error) {
 	case ExecuteCut:
 		limit = 0
 	}
+	before := c.tx.committed
 	ok, err = c.perform(s, r, limit)
 	if err != nil {
 		return false, err
 	}
-	return c.after(s, a, ok)
+	return c.after(s, a, ok, c.tx.committed && !before)
 }
 
-// after does what an action wants done once the statement was executed. If that failed there is nothing to be lied about.
-func (c *conn) after(s *statement, a Action, ok bool) (bool, error) {
+// after does what an action wants done once the statement was executed. If that failed there is nothing to be lied about; if it has
+// committed the transaction, and left it open, that is what the error hides.
+func (c *conn) after(s *statement, a Action, ok, committed bool) (bool, error) {
 	c.pause(a.DelayReply)
 	if a.CallReply != nil {
 		a.CallReply()
@@ -86,7 +91,7 @@ func (c *conn) after(s *statement, a Action, ok bool) (bool, error) {
 	switch a.Then {
 	case ExecuteFail:
 		if ok {
-			return false, c.failAfter(s, a.Error)
+			return false, c.failAfter(s, a.Error, committed)
 		}
 	case ExecuteCut, ExecuteHalf:
 		if c.up.dirty { // executed means: lasting, if it was not part of a transaction
@@ -124,20 +129,25 @@ func (c *conn) failBefore(s *statement, e Error) error {
 	switch {
 	case s.kind == kindCommit, s.kind == kindRollback:
 		c.end()
-	case s.kind == kindRelease && e.Code != "40001" && s.name == c.tx.restart:
+	case e.Code != "40001" && (s.kind == kindShowCommit || s.kind == kindRelease && s.name == c.tx.restart):
 		c.tx.restart = ""
+	case s.kind == kindOrdinary && c.status == 'I':
+		c.commitTime = ""
 	}
 	c.fail(e.response())
 	return nil
 }
 
 // failAfter gives the client an error for a statement that was executed.
-func (c *conn) failAfter(s *statement, e Error) error {
+func (c *conn) failAfter(s *statement, e Error, committed bool) error {
 	if c.sim.cfg.PostgreSQL {
 		return c.failForReal(s, e)
 	}
-	if s.kind == kindRelease && c.tx.committed {
+	if committed {
 		c.tx.committed, c.tx.restart = false, ""
+	}
+	if committed || s.kind == kindOrdinary {
+		c.commitTime = ""
 	}
 	c.fail(e.response())
 	return nil

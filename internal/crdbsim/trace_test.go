@@ -22,9 +22,8 @@ var notPlayed = map[string]string{
 
 // otherValues are the recordings in which rows may hold other values, and why.
 var otherValues = map[string]string{
-	"clocks":             "timestamps, and PostgreSQL's now() is that of the restart",
-	"sequences":          "unique_rowid()",
-	"set_in_transaction": "a restart undoes SET, as newer versions of CockroachDB do and this one did not",
+	"clocks":    "timestamps, and PostgreSQL's now() is that of the restart",
+	"sequences": "unique_rowid()",
 }
 
 // TestTraces holds the sim against the recordings of a real CockroachDB, in both protocols.
