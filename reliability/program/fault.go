@@ -136,6 +136,12 @@ var faultKinds = []faultKind{
 	{"conflict behind the answer", 4, crdbsim.AtExecute, dataInside, conflict(crdbsim.ExecuteFail)},
 	{"conflict in the middle of rows", 20, crdbsim.AtExecute, ofMany, conflict(crdbsim.ExecuteFail)},
 	{"conflict at the commit", 8, crdbsim.AtExecute, ofCommit, conflict(crdbsim.Fail)},
+	{"conflict at the commit before DDL", 8, crdbsim.AtAutocommit, cuttable, conflict(crdbsim.Fail)},
+	{"cut at the commit before DDL", 1, crdbsim.AtAutocommit, cuttable, then(crdbsim.Action{Then: crdbsim.Cut})},
+	{"answer to the commit before DDL swallowed", 2, crdbsim.AtAutocommit, cuttable, then(crdbsim.Action{Then: crdbsim.ExecuteCut})},
+	{"commit before DDL done and called unknown", 2, crdbsim.AtAutocommit, cuttable, then(crdbsim.Action{
+		Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: "40003", Message: "statement completion unknown"},
+	})},
 	{"conflict at Parse", 2, crdbsim.AtParse, anywhere, conflict(crdbsim.Fail)},
 	{"conflict at Bind", 1, crdbsim.AtBind, anywhere, conflict(crdbsim.Fail)},
 	{"cut before", 0.5, crdbsim.AtExecute, cuttable, then(crdbsim.Action{Then: crdbsim.Cut})},

@@ -111,6 +111,7 @@ func (g *generator) tail(p *Program) {
 	p.Tail = t
 	switch t.By {
 	case ShowTimestamp:
+		t.Back = g.oneIn(4)
 		return
 	case SchemaChange:
 		if g.oneIn(2) { // it is the first statement

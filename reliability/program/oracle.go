@@ -20,8 +20,7 @@ type History struct {
 	Stuck   []string          // connections that failed over and over when all was calm again
 	Told    []string          // what the driver has told to its hooks, and must not have
 
-	// Farewells are the SQLSTATEs with which the server has ended a connection inside of a transaction, by the connection's number.
-	Farewells map[uint64]string
+	Farewells map[uint64]Farewell // by the connection's number
 }
 
 // A Commit is an entry in the table of commits.
@@ -89,7 +88,7 @@ func (c *checker) add(kind string, p *Program, format string, args ...any) {
 	c.found = append(c.found, Anomaly{kind, p, fmt.Sprintf(format, args...)})
 }
 
-// A part of a program, as it is in the table of commits.
+// A piece is a part of a program, as it is in the table of commits.
 type piece struct {
 	program int64
 	part    int
@@ -135,7 +134,7 @@ func (c *checker) toldOf(p *Program, part, n int, ran bool, res Result) {
 		c.add(Phantom, p, unmatched+": %v", p.titleOf(part), told, n, res.Err)
 	case told == Committed && n == 0 && p.enters(part):
 		c.add(Lost, p, unmatched, p.titleOf(part), told, n)
-	case p.Tail != nil && p.Tail.By == CommitText && p.Tail.Back && part == 1 && n > 0 && res.Err == nil:
+	case p.ends(1) && p.Tail.By != HalfwayText && p.Tail.Back && part == 1 && n > 0 && res.Err == nil:
 		c.add(Phantom, p, "%s is committed, and Rollback returned nil", p.title())
 	}
 }
@@ -243,10 +242,12 @@ func (c *checker) readAt(m *model, readers map[string][]*Program) {
 // compare runs a part on the model and says whether it shows what the application was shown; as much as it was shown, if it was
 // not told whether it is committed.
 func (c *checker) compare(m *model, p *Program, part int, res Result) bool {
-	got := res.shown(part)
-	want, err := m.play(p, part, got)
-	if p.told(res, part) == Unknown {
+	got, unknown := res.shown(part), p.told(res, part) == Unknown
+	if unknown {
 		got = p.beforeTheError(got, part)
+	}
+	want, err := m.play(p, part, got)
+	if unknown {
 		want = want[:min(len(got), len(want))]
 	}
 	for i := range max(len(got), len(want)) {

@@ -211,7 +211,7 @@ const (
 var outOfTime = []string{codeNoLock, codeCancelled}
 
 // survivable are the errors after which an application goes on, if there is a savepoint.
-var survivable = append([]string{codeDuplicate, codeDivision, codeNoTable, codeTableThere}, outOfTime...)
+var survivable = append([]string{codeDuplicate, codeDivision, codeNoTable}, outOfTime...)
 
 // expected reports whether an error is one that the application goes on after. It must come bare: what wraps it means something else.
 func expected(err error) bool { return slices.Contains(survivable, codeOf(err)) }

@@ -20,12 +20,6 @@ func (m *model) copyRows(s *Statement, _ any) (int64, error) {
 	return s.Delta, nil
 }
 
-// A rawError is an error that did not come through the driver.
-type rawError struct{ err error }
-
-func (e rawError) Error() string { return "on the pgx connection: " + e.err.Error() }
-func (e rawError) Unwrap() error { return e.err }
-
 // A pgxConn is what Raw hands over: the driver's connection, or one that wraps it.
 type pgxConn interface{ Conn() *pgx.Conn }
 
@@ -45,7 +39,7 @@ func (s *server) execRaw(ctx context.Context, st *Statement, text string, args [
 		return 0, rawErr
 	}
 	if err != nil {
-		return 0, rawError{err}
+		return 0, besides{"on the pgx connection", err}
 	}
 	return affected, nil
 }

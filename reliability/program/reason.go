@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -38,7 +39,7 @@ func (c *checker) namesReason(p *Program, err error) {
 		switch text := fmt.Sprint(err); {
 		case ok && strings.Contains(text, "it answered SQLSTATE "+code):
 			c.add(Misleading, p, "a divergence is made of the server's %s: %v", code, err)
-		case strings.Contains(text, "SQLSTATE "+code) && !finds(err, code):
+		case !ok && strings.Contains(text, "SQLSTATE "+code) && !finds(err, code):
 			c.add(Reasonless, p, "no errors.As finds the %s in %T: %v", code, err, err)
 		}
 	}
@@ -68,22 +69,23 @@ func finds(err error, code string) bool {
 	return false
 }
 
-// farewells looks whether a program, in whose time the server has ended its connection and said why, was told why.
+// A Farewell is what the server said when it ended a connection inside of a transaction.
+type Farewell struct {
+	Code string
+	At   time.Time
+}
+
+// farewells looks whether a program, whose own connection the server has ended with a reason, was told that.
 func (c *checker) farewells() {
-	latest := make(map[uint64]*Program) // on each connection
 	for id, p := range c.programs {
 		res := c.history.Results[id]
-		if before := latest[res.Conn]; res.Conn != 0 && (before == nil || c.history.Results[before.ID].Turn < res.Turn) {
-			latest[res.Conn] = p
+		bye, ended := c.history.Farewells[res.Conn]
+		within := bye.At.After(res.Began) && bye.At.Before(res.Ended)
+		if !ended || !within || p.Careless || Named(res.Err) != "connection lost" {
+			continue // a careless one has been told before
 		}
-	}
-	for conn, code := range c.history.Farewells {
-		p := latest[conn]
-		if p == nil || p.Careless {
-			continue
-		}
-		if err := c.history.Results[p.ID].Err; err != nil && !cancelled(err) && !finds(err, code) {
-			c.add(Reasonless, p, "the server ended the connection with %s, and the application was told %T: %v", code, err, err)
+		if !finds(res.Err, bye.Code) {
+			c.add(Reasonless, p, "the server ended the connection with %s, and the application was told: %v", bye.Code, res.Err)
 		}
 	}
 }

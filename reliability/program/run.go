@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/reprise-go/cockroachdb"
@@ -18,7 +17,8 @@ type Result struct {
 	Err   error
 	Calls []Call // RunTx may have called it more than once
 	Conn  uint64 // the simulator's number of the connection that was its own; 0 for none
-	Turn  int64  // programs that had begun before
+
+	Began, Ended time.Time
 }
 
 // A Call is one run of a program's statements.
@@ -36,7 +36,6 @@ var errForgone = errors.New("the application rolls back")
 type runner struct {
 	db     *sql.DB
 	sim    *crdbsim.Sim
-	turns  atomic.Int64
 	shared map[string]*sql.Stmt // by text
 }
 
@@ -46,7 +45,7 @@ func (r *runner) run(ctx context.Context, p *Program) Result {
 	if p.Policy != Default {
 		ctx = cockroachdb.WithRetryPolicy(ctx, p.Policy.policy())
 	}
-	res := &Result{Turn: r.turns.Add(1)}
+	res := &Result{Began: time.Now()}
 	run := &execution{runner: r, ctx: ctx, cancel: cancel, program: p, result: res}
 	switch {
 	case p.Form == Single:
@@ -59,6 +58,7 @@ func (r *runner) run(ctx context.Context, p *Program) Result {
 		res.Err = run.begin(r.db, &sql.TxOptions{ReadOnly: p.Form == ReadOnly})
 	}
 	run.stop()
+	res.Ended = time.Now()
 	return *res
 }
 
@@ -134,7 +134,7 @@ func (e *execution) onItsOwn() (err error) {
 		}
 	}
 	if err != nil {
-		return err
+		return besides{"before the transaction", err}
 	}
 	return e.begin(e.conn, nil)
 }

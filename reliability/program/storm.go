@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"sync"
+	"time"
 
 	"github.com/reprise-go/cockroachdb/internal/crdbsim"
 )
@@ -18,7 +19,7 @@ type storm struct {
 	ended int            // programs
 	hits  map[string]int // by kind
 	conns map[uint64]*connState
-	bade  map[uint64]string // the farewells
+	bade  map[uint64]Farewell
 }
 
 // A connState is what the storm knows of a connection.
@@ -29,10 +30,12 @@ type connState struct {
 	forgot          int            // when the server lost what was parsed before
 }
 
+var stages = []crdbsim.Stage{crdbsim.AtExecute, crdbsim.AtParse, crdbsim.AtBind, crdbsim.AtAutocommit, crdbsim.AtConnect}
+
 func (f Faults) start(sim *crdbsim.Sim) *storm {
 	s := &storm{sim: sim, faults: f, rnd: rand.New(rand.NewPCG(f.Seed, 0)), hits: make(map[string]int)}
-	s.conns, s.bade = make(map[uint64]*connState), make(map[uint64]string)
-	for _, at := range []crdbsim.Stage{crdbsim.AtExecute, crdbsim.AtParse, crdbsim.AtBind, crdbsim.AtConnect} {
+	s.conns, s.bade = make(map[uint64]*connState), make(map[uint64]Farewell)
+	for _, at := range stages {
 		if len(f.Rates) > 0 {
 			sim.Inject(&crdbsim.Fault{At: at, Times: -1, Do: s.strike})
 		}
@@ -63,7 +66,7 @@ func (s *storm) strike(p crdbsim.Point) crdbsim.Action {
 		c.lost = a.Error.Code == lost[0]
 	}
 	if a.Error.Severity == "FATAL" && at.data && at.inside {
-		s.bade[p.Conn] = a.Error.Code
+		s.bade[p.Conn] = Farewell{a.Error.Code, time.Now()}
 	}
 	return a
 }
@@ -120,7 +123,7 @@ func (s *storm) programEnded() {
 }
 
 // stop gives what has struck, by kind, and the farewells.
-func (s *storm) stop() (hits map[string]int, bade map[uint64]string) {
+func (s *storm) stop() (hits map[string]int, bade map[uint64]Farewell) {
 	s.sim.ClearFaults()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 const someKey = 1000
 
 func (g *Group) reset(ctx context.Context, keys int) error {
-	texts := []string{"DROP TABLE IF EXISTS extra", "TRUNCATE kv, clock, commits, copied, typed", retypeText(firstType)}
+	texts := []string{"DROP TABLE IF EXISTS public.extra", createExtra, "TRUNCATE kv, clock, commits, copied, typed", retypeText(firstType)}
 	made, err := g.made(ctx)
 	if err != nil {
 		return err
@@ -99,7 +99,7 @@ func (g *Group) lookAtRows(ctx context.Context, h *History) error {
 		return err
 	}
 	if there {
-		tables["extra"] = "SELECT * FROM extra"
+		tables["extra"] = "SELECT * FROM public.extra"
 		h.Tables[extraThere] = showRow([]any{true})
 	}
 	for name, query := range tables {

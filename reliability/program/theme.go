@@ -34,7 +34,7 @@ var topics = weighted[topic]{
 	{topic{name: "keys", kinds: all, open: 12, own: 6, careless: 16, slow: 40, tails: 40, raw: 60, cancel: 12}, 5},
 	{topic{name: "comings and goings", kinds: comings, own: 6, careless: 16, slow: 40, cancel: 12}, 2},
 	{topic{name: "open results", kinds: append(looks, comings...), open: 2, own: 6, careless: 16, slow: 40, cancel: 30}, 3},
-	{topic{name: "schema", kinds: append(extras, looks...), open: 8, only: 3, own: 6, careless: 16, cancel: 30, servers: classic}, 2},
+	{topic{name: "schema", kinds: extras, open: 12, only: 3, own: 6, careless: 16, cancel: 30, servers: classic}, 2},
 	{topic{name: "types", kinds: append(types, reads...), own: 6, careless: 16, cancel: 30, servers: classic}, 2},
 	{topic{name: "settings", kinds: append(settings, sets...), settings: 1, own: 2, open: 12, cancel: 30}, 3},
 	{topic{name: "endings", kinds: sets, tails: 1, own: 4, cancel: 20}, 3},
@@ -71,7 +71,7 @@ var (
 		{Get, 3}, {Scan, 1}, {Count, 2}, {Set, 2}, {Insert, 4}, {Return, 3}, {Quiet, 2}, {Upsert, 1}, {Delete, 5},
 	}
 	looks    = weighted[Kind]{{Look, 12}, {Get, 4}, {Scan, 1}}
-	extras   = weighted[Kind]{{Create, 4}, {Drop, 3}, {GetExtra, 6}, {PutExtra, 4}, {Get, 1}, {Set, 2}, {Add, 2}}
+	extras   = weighted[Kind]{{Create, 3}, {Drop, 3}, {GetExtra, 6}, {PutExtra, 4}, {Get, 1}, {Set, 2}, {Add, 2}, {Look, 1}}
 	types    = weighted[Kind]{{GetTyped, 5}, {PutTyped, 5}, {Feel, 3}, {Retype, 2}, {Remake, 1}, {Set, 1}, {Add, 2}}
 	settings = weighted[Kind]{{Assign, 6}, {Config, 3}, {Show, 2}, {Setting, 2}, {Stamp, 5}, {GetSpot, 3}, {PutSpot, 5}}
 	sets     = weighted[Kind]{{Get, 4}, {Count, 1}, {Set, 4}, {Add, 4}, {Upsert, 2}}

@@ -92,7 +92,7 @@ func Named(err error) string {
 // plainName names the errors that are not of the driver's own making.
 func plainName(err error) string {
 	server, ok := errors.AsType[*pgconn.PgError](err)
-	_, raw := errors.AsType[rawError](err)
+	other, isOther := errors.AsType[besides](err)
 	switch {
 	case err == nil:
 		return "none"
@@ -106,13 +106,22 @@ func plainName(err error) string {
 		return err.Error()
 	case ok:
 		return "the server's " + server.Code
-	case raw:
-		return "on the pgx connection"
+	case isOther:
+		return other.what
 	case endedInside(err):
 		return "ended inside RunTx"
 	}
 	return ""
 }
+
+// An error besides is one that says nothing of the transaction, since it comes from elsewhere.
+type besides struct {
+	what string
+	err  error
+}
+
+func (e besides) Error() string { return e.what + ": " + e.err.Error() }
+func (e besides) Unwrap() error { return e.err }
 
 // endedInside reports whether RunTx says that its function has ended the transaction.
 func endedInside(err error) bool {

@@ -12,16 +12,13 @@ import (
 
 // A class is anomalies that look alike.
 type class struct {
-	kind, text string
-	count      int
-	round      *program.Round // the first
+	first program.Anomaly
+	round *program.Round // where that was
+	count int
 }
 
-// particulars are what differs between anomalies of one class: numbers, and what was shown.
-var particulars = regexp.MustCompile(`[0-9]+|shown: .*|model: .*`)
-
-// longestText is where the text of a class is cut.
-const longestText = 250
+// particulars are what differs between anomalies of one class: numbers, what was shown, and the reasons of conflicts.
+var particulars = regexp.MustCompile(`restart transaction: .*|[0-9]+|shown: .*|model: .*`)
 
 // summarize lists what was found, alike with alike, with a round for each.
 func (s *soaking) summarize(w io.Writer) {
@@ -29,15 +26,16 @@ func (s *soaking) summarize(w io.Writer) {
 	for _, f := range s.found {
 		for _, a := range f.anomalies {
 			text := particulars.ReplaceAllString(a.Text, "#")
-			key := a.Kind + text
+			key := fmt.Sprint(a.Kind, f.round.Wrapped, text)
 			if classes[key] == nil {
-				classes[key] = &class{kind: a.Kind, text: a.Text[:min(len(a.Text), longestText)], round: f.round}
+				classes[key] = &class{first: a, round: f.round}
 			}
 			classes[key].count++
 		}
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(classes), func(a, b string) int { return classes[b].count - classes[a].count }) {
 		c := classes[key]
-		fmt.Fprintf(w, "\n%d times %s: %s\n  %s\n", c.count, c.kind, c.text, s.repeat(c.round))
+		through := map[bool]string{true: " through a driver around this one"}[c.round.Wrapped]
+		fmt.Fprintf(w, "\n%d times%s:\n  %s\n%v\n", c.count, through, s.repeat(c.round), c.first)
 	}
 }
