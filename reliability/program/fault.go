@@ -38,8 +38,8 @@ func (f Faults) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// A faultKind is a fault with the places where it can strike without making the server a liar: one that has committed never says
-// that it has not.
+// A faultKind is a fault with the places where it can strike without making the server a liar: one that has committed
+// never says that it has not.
 type faultKind struct {
 	name   string
 	share  float64 // how much likelier than others it is

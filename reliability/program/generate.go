@@ -170,7 +170,8 @@ var modes = []pgx.QueryExecMode{
 	pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec,
 }
 
-// modesFor are those in which a statement can run. Without a description a string is a text, and goes into no column of another type.
+// modesFor are those in which a statement can run. Without a description a string is a text, and goes into no column of
+// another type.
 func modesFor(k Kind) []pgx.QueryExecMode {
 	if k == PutTyped || k == Feel {
 		return modes[:len(modes)-1]

@@ -16,7 +16,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/engine"
 )
 
-// A Group is a place to play rounds in, one after the other: a database with a simulator of its own in front of it, and pools.
+// A Group is a place to play rounds in, one after the other: a database with a simulator of its own in front of it, and
+// pools.
 type Group struct {
 	pools   [2]*sql.DB // through the driver under test; the second through a wrapper of it
 	trusted *sql.DB    // past it, and past the simulator
@@ -75,10 +76,10 @@ func (g *Group) open(dsn string, metrics *cockroachdb.Metrics) error {
 	return nil
 }
 
-// retried looks at what the driver has told an application whose transaction lost a conflict, and then the connection while the driver
-// was dealing with it: the conflict must be in it.
+// retried looks at what the driver has told an application whose transaction lost a conflict, and then the connection
+// while the driver was dealing with it: the conflict must be in it.
 func (g *Group) retried(_ context.Context, e cockroachdb.RetryEvent) {
-	if e.Attempt != 1 || e.Outcome != "connection_lost" || slices.Contains(lost, codeWithin(e.Err)) {
+	if e.Attempt != 1 || e.Outcome != "connection_lost" || slices.ContainsFunc(lost, func(code string) bool { return finds(e.Err, code) }) {
 		return
 	}
 	g.mu.Lock()
@@ -147,8 +148,8 @@ func (g *Group) Server() Server { return g.server }
 // safetyNet is for a round that hangs. Nothing passes or fails by how long it takes otherwise.
 const safetyNet = 5 * time.Minute
 
-// Play runs a round, and looks at what it has come to. Once ctx is done no further program is begun, and those that haven't run have no
-// result. An error means that the round could not be run.
+// Play runs a round, and looks at what it has come to. Once ctx is done no further program is begun, and those that
+// haven't run have no result. An error means that the round could not be run.
 func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 	done := ctx.Done()
 	ctx = context.WithoutCancel(ctx)
@@ -215,8 +216,8 @@ func (g *Group) storm(ctx context.Context, done <-chan struct{}, r *Round, run *
 	}
 }
 
-// settle waits until nothing is under way any more: a statement of a client that has hung up may still be about to run. It says what
-// stays behind.
+// settle waits until nothing is under way any more: a statement of a client that has hung up may still be about to run.
+// It says what stays behind.
 func (g *Group) settle(ctx context.Context, db *sql.DB) (left []string) {
 	ctx, cancel := context.WithTimeout(ctx, safetyNet)
 	defer cancel()

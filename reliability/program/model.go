@@ -94,8 +94,8 @@ type code string
 func (c code) Error() string    { return "SQLSTATE " + string(c) }
 func (c code) SQLState() string { return string(c) }
 
-// play runs a part of a program, all of it or nothing, and gives what it shows. What the server has told of errors that nobody can foresee
-// is believed.
+// play runs a part of a program, all of it or nothing, and gives what it shows. What the server has told of errors that
+// nobody can foresee is believed.
 func (m *model) play(p *Program, part int, told []string) ([]string, error) {
 	before := m.clone()
 	m.program, m.session = p.ID, firstSettings()

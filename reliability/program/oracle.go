@@ -210,8 +210,8 @@ func (c *checker) replay() {
 	c.tables(m)
 }
 
-// readers are the programs that have written nothing and were told that they are committed, by the clock that they were shown. What a
-// transaction is shown that is not committed in the end, no server vouches for.
+// readers are the programs that have written nothing and were told that they are committed, by the clock that they were
+// shown. What a transaction is shown that is not committed in the end, no server vouches for.
 func (c *checker) readers() map[string][]*Program {
 	readers := make(map[string][]*Program)
 	for _, id := range slices.Sorted(maps.Keys(c.programs)) {
@@ -239,8 +239,8 @@ func (c *checker) readAt(m *model, readers map[string][]*Program) {
 	delete(readers, line)
 }
 
-// compare runs a part on the model and says whether it shows what the application was shown; as much as it was shown, if it was
-// not told whether it is committed.
+// compare runs a part on the model and says whether it shows what the application was shown; as much as it was shown,
+// if it was not told whether it is committed.
 func (c *checker) compare(m *model, p *Program, part int, res Result) bool {
 	got, unknown := res.shown(part), p.told(res, part) == Unknown
 	if unknown {

@@ -26,7 +26,8 @@ func aRound() *Round {
 	}}
 }
 
-// honest is what a server would come to that runs the programs one after the other, in the order of their IDs, and nothing else.
+// honest is what a server would come to that runs the programs one after the other, in the order of their IDs, and
+// nothing else.
 func honest(r *Round) *History {
 	h := &History{Results: make(map[int64]Result)}
 	m := newModel(r.Server, r.Size.Keys)

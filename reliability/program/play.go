@@ -153,7 +153,8 @@ func (p *player) quietly(text string, run func() error) error {
 	return err
 }
 
-// try runs something, unless the application was told of an error that the model does not know: then that is the answer.
+// try runs something, unless the application was told of an error that the model does not know: then that is the
+// answer.
 func (p *player) try(text string, run func() (string, error)) (string, error) {
 	if len(p.shown) >= len(p.believes) {
 		return run()
@@ -213,7 +214,8 @@ var outOfTime = []string{codeNoLock, codeCancelled}
 // survivable are the errors after which an application goes on, if there is a savepoint.
 var survivable = append([]string{codeDuplicate, codeDivision, codeNoTable}, outOfTime...)
 
-// expected reports whether an error is one that the application goes on after. It must come bare: what wraps it means something else.
+// expected reports whether an error is one that the application goes on after. It must come bare: what wraps it means
+// something else.
 func expected(err error) bool { return slices.Contains(survivable, codeOf(err)) }
 
 // codeOf is the SQLSTATE of an error of the server's, if it is bare: no errors.As here.

@@ -3,7 +3,6 @@ package program
 import (
 	"context"
 	"flag"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -18,6 +17,8 @@ import (
 var (
 	seed   = flag.Uint64("seed", 1, "of the first round; the following ones count on")
 	rounds = flag.Int("rounds", 6, "how many")
+	times  = flag.Int("times", 1, "how often each is played, until something is found")
+	shrink = flag.Duration("shrink", 30*time.Second, "how long to look for a smaller round that shows the same")
 )
 
 func newGroup(t *testing.T, workers int, server Server) *Group {
@@ -32,8 +33,8 @@ func newGroup(t *testing.T, workers int, server Server) *Group {
 	return g
 }
 
-// TestRandomPrograms is a short run of what the soak does for as long as it is told. To repeat a round: -seed N -rounds 1. As the
-// interleaving is not to be had again, it may take several tries: -count 20.
+// TestRandomPrograms is a short run of what the soak does for as long as it is told. To repeat a round: -seed N -rounds
+// 1. As the interleaving is not to be had again, it may take several tries: -times 20.
 func TestRandomPrograms(t *testing.T) {
 	t.Parallel()
 	size := Size{Workers: 4, Programs: 10, Keys: 6}
@@ -42,8 +43,8 @@ func TestRandomPrograms(t *testing.T) {
 			t.Parallel()
 			g := newGroup(t, size.Workers, server)
 			committed := 0
-			for i := range *rounds {
-				r := NewRound(server, *seed+uint64(i), size)
+			for i := range *rounds * *times {
+				r := NewRound(server, *seed+uint64(i / *times), size)
 				h, err := g.Play(t.Context(), r)
 				require.NoError(t, err)
 				committed += len(h.Commits)
@@ -57,17 +58,21 @@ func TestRandomPrograms(t *testing.T) {
 	}
 }
 
-// explain tells what was found in a round, and in as small a one as can be had in half a minute.
+// explain tells what was found in a round, and in as small a one as can be had in the time there is.
 func explain(t *testing.T, g *Group, r *Round, found []Anomaly) {
 	t.Helper()
-	t.Errorf("seed %d: %v", r.Seed, found)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Errorf("seed %d", r.Seed)
+	for _, a := range found {
+		t.Errorf("anomaly: %v", a)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), *shrink)
 	defer cancel()
 	small, found := g.Smallest(ctx, r, 10)
 	t.Fatalf("shrunk: %v\n%v", found, small)
 }
 
-// TestModel has programs run one after the other, with nothing in their way: the model must know all there is to know about them.
+// TestModel has programs run one after the other, with nothing in their way: the model must know all there is to know
+// about them.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	for _, server := range Servers {
@@ -138,55 +143,4 @@ func TestSeed(t *testing.T) {
 	size := Size{Workers: 3, Programs: 20, Keys: 5}
 	assert.Equal(t, NewRound(CockroachDB, 7, size), NewRound(CockroachDB, 7, size))
 	assert.NotEqual(t, NewRound(CockroachDB, 7, size).String(), NewRound(CockroachDB, 8, size).String())
-}
-
-// TestVariety looks whether everything that a program can be or do does come up.
-func TestVariety(t *testing.T) {
-	t.Parallel()
-	seen := make(map[string]int)
-	for s := range uint64(40) {
-		r := NewRound(CockroachDB, s, Size{Workers: 2, Programs: 20, Keys: 6})
-		r.each(func(s *Statement) {
-			seen[s.Kind.String()]++
-			seen[fmt.Sprint("how ", s.How)]++
-			seen[fmt.Sprint("mode ", s.Mode)]++
-			if s.writes() && !s.Read {
-				seen[fmt.Sprint(s.Column, " = ", show(kinds[s.Column].pool[s.Pick].shown))]++
-			}
-		})
-		for name := range r.Faults.Rates {
-			seen[name]++
-		}
-		for _, p := range r.programs() {
-			seen[fmt.Sprint("form ", p.Form)]++
-			seen[fmt.Sprint("policy ", p.Policy)]++
-			seen[fmt.Sprint("cancelled ", p.Cancel != nil)]++
-			for _, s := range p.Steps {
-				if s.Block != nil {
-					seen[fmt.Sprint("block ", s.Block.End)]++
-				}
-			}
-		}
-	}
-	for k := range tick {
-		assert.NotZero(t, seen[k.String()], k)
-	}
-	for _, k := range kinds {
-		for _, v := range k.pool {
-			assert.NotZero(t, seen[fmt.Sprint(k.name, " = ", show(v.shown))], "%s = %s", k.name, show(v.shown))
-		}
-	}
-	for _, k := range faultKinds {
-		assert.NotZero(t, seen[k.name], k.name)
-	}
-	for i := range 3 {
-		for _, what := range []string{"how", "form", "policy", "block"} {
-			assert.NotZero(t, seen[fmt.Sprint(what, " ", i)], "%s %d", what, i)
-		}
-	}
-	assert.NotZero(t, seen[fmt.Sprint("form ", Single)])
-	assert.NotZero(t, seen["cancelled true"])
-	for _, m := range modes {
-		assert.NotZero(t, seen[fmt.Sprint("mode ", m)], m)
-	}
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// What is done on the pgx connection behind the driver's, in the middle of a transaction: it must be part of it, or nothing.
+// What is done on the pgx connection behind the driver's, in the middle of a transaction: it must be part of it, or
+// nothing.
 
 var rawSpecs = map[Kind]spec{
 	Copy: {
@@ -26,7 +27,7 @@ type pgxConn interface{ Conn() *pgx.Conn }
 // execRaw runs a statement, with its arguments, on the pgx connection.
 func (s *server) execRaw(ctx context.Context, st *Statement, text string, args []any) (affected int64, err error) {
 	rawErr := s.conn.Raw(func(c any) error {
-		pc := c.(pgxConn).Conn() //nolint:errcheck // a wrapper hands that on
+		pc := c.(pgxConn).Conn()
 		if st.Kind == Copy {
 			affected, err = s.copyOver(ctx, pc, st)
 			return nil // else database/sql might close the connection

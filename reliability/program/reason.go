@@ -45,8 +45,8 @@ func (c *checker) namesReason(p *Program, err error) {
 	}
 }
 
-// neverADivergence are errors that say nothing of what the application has seen. Some of them strike at any other time too, and count only
-// where they don't.
+// neverADivergence are errors that say nothing of what the application has seen. Some of them strike at any other time
+// too, and count only where they don't.
 func (c *checker) neverADivergence() []string {
 	codes := outOfTime
 	if c.round.Faults.Rates[refusedAfterRestart] > 0 && !c.round.changesSchema() {

@@ -8,14 +8,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// What a connection knows of a statement may be out of date once a type has changed. It may cost the statement one failure on each
-// connection, and then the connection has to have learnt it anew.
+// What a connection knows of a statement may be out of date once a type has changed. It may cost the statement one
+// failure on each connection, and then the connection has to have learnt it anew.
 
 // tries is how often each statement is run on each connection; only the first may fail.
 const tries = 3
 
-// recover runs the statements whose types have changed on all connections of the pool, now that nothing strikes any more. It says which
-// connections don't recover.
+// recover runs the statements whose types have changed on all connections of the pool, now that nothing strikes any
+// more. It says which connections don't recover.
 func (g *Group) recover(ctx context.Context, db *sql.DB) (stuck []string) {
 	ctx, cancel := context.WithTimeout(ctx, safetyNet)
 	defer cancel()
@@ -31,7 +31,7 @@ func (g *Group) recover(ctx context.Context, db *sql.DB) (stuck []string) {
 		}
 	}()
 	for range g.workers {
-		c, err := db.Conn(ctx) //nolint:sqlclosecheck // closed above: each is another one
+		c, err := db.Conn(ctx)
 		if err != nil {
 			return append(stuck, fmt.Sprintf("no connection: %v", err))
 		}

@@ -14,7 +14,8 @@ type Size struct {
 	Keys     int // the fewer, the hotter
 }
 
-// A Round is what is run between two looks at the tables: a list of programs for each worker, and the faults that strike them.
+// A Round is what is run between two looks at the tables: a list of programs for each worker, and the faults that
+// strike them.
 type Round struct {
 	Server  Server
 	Seed    uint64

@@ -24,7 +24,8 @@ type Result struct {
 // A Call is one run of a program's statements.
 type Call []Part
 
-// A Part is what was shown before something was committed, and what the application was told of that, if it has come so far.
+// A Part is what was shown before something was committed, and what the application was told of that, if it has come so
+// far.
 type Part struct {
 	Shown []string
 	Err   error
@@ -125,7 +126,7 @@ func (e *execution) onItsOwn() (err error) {
 	}
 	defer e.conn.Close()
 	err = e.conn.Raw(func(c any) error {
-		e.result.Conn = e.sim.ConnOf(c.(pgxConn).Conn().PgConn().PID()) //nolint:errcheck // a wrapper hands that on
+		e.result.Conn = e.sim.ConnOf(c.(pgxConn).Conn().PgConn().PID())
 		return nil
 	})
 	for _, text := range firstTexts {
@@ -207,10 +208,10 @@ type ready struct {
 
 func (s *server) ready(st *Statement, v value) (r ready, err error) {
 	r.ctx = s.step
-	switch {
-	case st.Kind == Copy:
+	switch st.Kind {
+	case Copy:
 		return r, nil
-	case st.Kind == tick:
+	case tick:
 		r.ctx = s.ctx
 	}
 	r.text, r.args = st.sql(v)
@@ -261,12 +262,13 @@ func (s *server) query(st *Statement, v value) (result, error) {
 	case st.Row:
 		return s.row(st, s.on.QueryRowContext(r.ctx, r.text, r.args...))
 	case r.stmt != nil:
-		return s.rows(r.stmt.QueryContext(r.ctx, r.args...)) //nolint:rowserrcheck,sqlclosecheck // a result's own
+		return s.rows(r.stmt.QueryContext(r.ctx, r.args...)) //nolint:sqlclosecheck // a result is closed
 	}
-	return s.rows(s.on.QueryContext(r.ctx, r.text, r.args...)) //nolint:rowserrcheck,sqlclosecheck // a result's own
+	return s.rows(s.on.QueryContext(r.ctx, r.text, r.args...)) //nolint:sqlclosecheck // a result is closed
 }
 
-// prepare prepares a text that nobody has prepared before: of another the connection knows already, and tells what was so then.
+// prepare prepares a text that nobody has prepared before: of another the connection knows already, and tells what was
+// so then.
 func (s *server) prepare(st *Statement) error {
 	text, _ := st.sql(st.value(nil))
 	s.prepares++

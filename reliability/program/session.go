@@ -2,8 +2,8 @@ package program
 
 import "strings"
 
-// Settings of the session that change what statements do or show: one that is written into rows, and the schema in which a table is
-// found.
+// Settings of the session that change what statements do or show: one that is written into rows, and the schema in
+// which a table is found.
 
 // A Scope is how a setting is set.
 type Scope int
@@ -50,7 +50,7 @@ var sessionSpecs = map[Kind]spec{
 		},
 	},
 	Show: {
-		name: "show", about: (*Statement).setting, columns: (func(s *Statement) []string { return []string{s.setting()} }),
+		name: "show", about: (*Statement).setting, columns: func(s *Statement) []string { return []string{s.setting()} },
 		sql:   func(s *Statement, _ value) (string, []any) { return "SHOW " + s.setting(), nil },
 		query: func(m *model, s *Statement, _ any) ([][]any, error) { return [][]any{{m.session[s.setting()]}}, nil },
 	},

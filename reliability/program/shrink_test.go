@@ -29,17 +29,20 @@ func TestShrink(t *testing.T) {
 	small := Shrink(r, fails, never)
 	require.True(t, fails(small))
 	assert.Equal(t, before, r.String(), "the round itself stays as it is")
+	assert.False(t, small.Wrapped)
 	assert.Len(t, small.Faults.Rates, 1)
 	assert.Empty(t, small.Faults.Nodes)
 	statements := 0
 	small.each(func(s *Statement) {
 		statements++
-		assert.Equal(t, Direct, s.How)
+		assert.Equal(t, Statement{Kind: Upsert, Lo: s.Lo, Hi: s.Hi, Column: s.Column, Pick: s.Pick, Delta: s.Delta, Read: s.Read, Stop: s.Stop}, *s)
 	})
 	assert.Equal(t, 2, statements)
 	for _, p := range small.programs() {
 		assert.Nil(t, p.Cancel)
 		assert.Equal(t, Default, p.Policy)
+		assert.Nil(t, p.Tail)
+		assert.False(t, p.Careless || p.Patient)
 		for _, s := range p.Steps {
 			assert.Nil(t, s.Block)
 			assert.Equal(t, Always, s.If)

@@ -10,8 +10,9 @@ import (
 	"strings"
 )
 
-// Results that are left open while other statements run, and looked at later or never. The driver reads an empty one to its end at once,
-// so that others may run meanwhile; one with rows is in their way. A program that is told so knows that there are rows.
+// Results that are left open while other statements run, and looked at later or never. The driver reads an empty one to
+// its end at once, so that others may run meanwhile; one with rows is in their way. A program that is told so knows
+// that there are rows.
 
 var slotSpecs = map[Kind]spec{
 	Look: {name: "look at", about: func(s *Statement) string { return fmt.Sprint(s.Slot) }, reads: true},

@@ -80,8 +80,8 @@ func (s *storm) conn(id uint64) *connState {
 	return c
 }
 
-// loseStatements has the server lose all that it has prepared on a connection, as a pooler in between does; each of them is
-// lost until it is prepared again.
+// loseStatements has the server lose all that it has prepared on a connection, as a pooler in between does; each of
+// them is lost until it is prepared again.
 func (s *storm) loseStatements(c *connState, at *place) {
 	if rate := s.faults.Rates[statementsLost]; at.data && rate > 0 && s.rnd.Float64() < rate {
 		c.clock++

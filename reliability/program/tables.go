@@ -112,7 +112,7 @@ func (g *Group) lookAtRows(ctx context.Context, h *History) error {
 
 // lookAtTable reads rows that begin with their key.
 func (g *Group) lookAtTable(ctx context.Context, h *History, name, query string) error {
-	r, err := (*server)(nil).rows(g.trusted.QueryContext(ctx, query)) //nolint:rowserrcheck,sqlclosecheck // a result's own
+	r, err := (*server)(nil).rows(g.trusted.QueryContext(ctx, query)) //nolint:sqlclosecheck // a result is closed
 	if err != nil {
 		return err
 	}

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// A Tail is something by which a program commits before its end, and what it does after that. What stands before is the program's
-// first part; each statement that then commits by itself is another, and so is the transaction that a text has begun.
+// A Tail is something by which a program commits before its end, and what it does after that. What stands before is the
+// program's first part; each statement that then commits by itself is another, and so is the transaction that a text
+// has begun.
 type Tail struct {
 	By    By
 	Pair  [2]Statement // of HalfwayText: what stands before the COMMIT in it, and after
@@ -123,7 +124,7 @@ func (s *server) control(text string) error {
 }
 
 func (s *server) showTimestamp() error {
-	r, err := s.rows(s.on.QueryContext(s.step, "SHOW COMMIT TIMESTAMP")) //nolint:rowserrcheck,sqlclosecheck // a result's own
+	r, err := s.rows(s.on.QueryContext(s.step, "SHOW COMMIT TIMESTAMP")) //nolint:sqlclosecheck // a result is closed
 	if err != nil {
 		return err
 	}

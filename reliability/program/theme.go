@@ -1,9 +1,12 @@
 package program
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"slices"
+)
 
-// A theme is what the programs of a round have in common, so that they get into each other's way: mostly a few of the keys, one of the
-// columns, and there NULL and what it could be mistaken for; and what they are about.
+// A theme is what the programs of a round have in common, so that they get into each other's way: mostly a few of the
+// keys, one of the columns, and there NULL and what it could be mistaken for; and what they are about.
 type theme struct {
 	server    Server
 	keys, hot int
@@ -11,7 +14,8 @@ type theme struct {
 	topic
 }
 
-// A topic is what the programs of a round are about. The numbers say that something is so one time in that many; 0 for never.
+// A topic is what the programs of a round are about. The numbers say that something is so one time in that many; 0 for
+// never.
 type topic struct {
 	name     string
 	kinds    weighted[Kind]
@@ -53,12 +57,7 @@ func newTheme(rnd *rand.Rand, server Server, keys int) theme {
 
 // has reports whether a server has the topic.
 func (t topic) has(server Server) bool {
-	for _, s := range t.servers {
-		if s == server {
-			return true
-		}
-	}
-	return t.servers == nil
+	return t.servers == nil || slices.Contains(t.servers, server)
 }
 
 // What topics are made of.

@@ -65,8 +65,8 @@ func (p *Program) told(res Result, part int) Outcome {
 	return p.Outcome(res.Err)
 }
 
-// Named is the name of an error that a transaction may end with; "" for one that it may not, such as a network error that
-// doesn't say what it means for the transaction.
+// Named is the name of an error that a transaction may end with; "" for one that it may not, such as a network error
+// that doesn't say what it means for the transaction.
 func Named(err error) string {
 	if diverged, ok := errors.AsType[*cockroachdb.DivergenceError](err); ok {
 		return "diverged: " + string(diverged.Kind)

@@ -33,8 +33,8 @@ func same(v any) value { return value{v, v} }
 
 func asText(s string) value { return value{s, []byte(s)} }
 
-// kinds are what columns are called, their types, and the few values that programs write into them. The first two are NULL and what
-// it could be mistaken for.
+// kinds are what columns are called, their types, and the few values that programs write into them. The first two are
+// NULL and what it could be mistaken for.
 var kinds = [columns]struct {
 	name, sqlType string
 	pool          []value

@@ -7,8 +7,8 @@ import (
 	"github.com/reprise-go/cockroachdb"
 )
 
-// A driver around this one that gives BeginTx its caller's context, and statements one without that context's values: what the driver has
-// put into the one does not arrive with the others.
+// A driver around this one that gives BeginTx its caller's context, and statements one without that context's values:
+// what the driver has put into the one does not arrive with the others.
 
 // through is the connector, or the wrapper of it.
 func through(c driver.Connector, wrap bool) driver.Connector {
@@ -25,7 +25,7 @@ func (w wrapper) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wrapped{c.(*driverConn)}, nil //nolint:errcheck // the connector has no others
+	return wrapped{c.(*driverConn)}, nil
 }
 
 // A driverConn is embedded under this name, since its method Conn would be hidden by a field of that name.
