@@ -11,9 +11,10 @@
 // place. Both have to compile with the rest. Found names the instruments that must find it, each by itself:
 //
 //   - [Scenarios]: the scripts of package history, by the class of the anomaly. The cheapest, and the first choice.
-//   - [Programs]: the random programs of package program, by the server, a seed, and the kind of the anomaly. The interleaving differs from
-//     run to run: take a seed by which the bug is found in each of ten tries, and give it more plays than it needs.
-//   - [Matrix]: the fault matrix of the driver, by the name of a play.
+//   - [Programs]: the random programs of package program, by the server, a seed, and the kind of the anomaly. The
+//     interleaving differs from run to run: take a seed by which the bug is found in each of ten tries, and give it
+//     more plays than it needs.
+//   - [Matrix]: the fault matrix of the driver, by the name of a play. Its tests take a quarter of a minute to build.
 //   - [Test]: any other test, by its folder and its name, such as one of the parity suite.
 //
 // Each instrument is also run on the driver as it is, and must find nothing there. MUTANT=REGEXP go test . is for bugs
@@ -108,8 +109,9 @@ func (m Mutant) overlay(dir, driver string) (string, error) {
 		return "", err
 	}
 	if n := strings.Count(string(source), m.Old); n != 1 {
-		return "", fmt.Errorf("the text that %q changes is in %s %d times and must be there once: change the mutant as the driver has changed",
-			m.Name, m.File, n)
+		const text = "the text that %q changes is in %s %d times and must be there once: " +
+			"change the mutant as the driver has changed"
+		return "", fmt.Errorf(text, m.Name, m.File, n)
 	}
 	mutated := filepath.Join(dir, filepath.Base(m.File))
 	if err := os.WriteFile(mutated, []byte(strings.Replace(string(source), m.Old, m.New, 1)), 0o600); err != nil {

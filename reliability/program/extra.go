@@ -20,7 +20,8 @@ var extraSpecs = map[Kind]spec{
 	PutExtra: {
 		name: "put extra", about: aboutDelta, exec: (*model).putExtra,
 		sql: func(s *Statement, _ value) (string, []any) {
-			return "INSERT INTO public.extra VALUES ($1, $2) ON CONFLICT (k) DO UPDATE SET v = excluded.v", []any{s.Lo, s.Delta}
+			const text = "INSERT INTO public.extra VALUES ($1, $2) ON CONFLICT (k) DO UPDATE SET v = excluded.v"
+			return text, []any{s.Lo, s.Delta}
 		},
 	},
 }

@@ -33,7 +33,8 @@ func (f Faults) String() string {
 		parts = append(parts, fmt.Sprintf("%s %.1f %%", name, 100*f.Rates[name]))
 	}
 	for _, n := range f.Nodes {
-		parts = append(parts, fmt.Sprintf("the node %s after %d programs", map[bool]string{true: "drains", false: "dies"}[n.Drain], n.After))
+		what := map[bool]string{true: "drains", false: "dies"}[n.Drain]
+		parts = append(parts, fmt.Sprintf("the node %s after %d programs", what, n.After))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -65,12 +66,13 @@ type place struct {
 func placeOf(p crdbsim.Point) *place {
 	text := strings.ToLower(p.SQL)
 	word, _, _ := strings.Cut(text, " ")
-	commit := strings.HasPrefix(text, "release savepoint cockroach_restart") || strings.HasPrefix(text, "show commit") ||
-		strings.HasPrefix(text, "commit") || strings.Contains(text, "; commit;") || strings.HasPrefix(text, "create table public.made")
+	begins := func(with string) bool { return strings.HasPrefix(text, with) }
+	commit := begins("release savepoint cockroach_restart") || begins("show commit") || begins("commit") ||
+		begins("create table public.made") || strings.Contains(text, "; commit;")
 	return &place{
 		commit:   commit,
 		rollback: text == "rollback",
-		restart:  strings.HasPrefix(text, "rollback to savepoint cockroach_restart"),
+		restart:  begins("rollback to savepoint cockroach_restart"),
 		data:     !commit && slices.Contains([]string{"select", "insert", "update", "delete", "with"}, word),
 		many:     strings.Contains(text, " order by "),
 		inside:   p.Status == 'T',
@@ -86,19 +88,28 @@ func ofCommit(at *place) bool   { return at.commit && at.inside }
 func ofRestart(at *place) bool  { return at.restart }
 func restarted(at *place) bool  { return at.data && at.inside && at.restarted }
 func forgotten(at *place) bool  { return at.forgotten }
-func needless(at *place) bool   { return at.rollback && at.lost }
+func ofLost(at *place) bool     { return at.rollback && at.lost }
 
 // then is an action without a choice.
 func then(a crdbsim.Action) func(*rand.Rand) crdbsim.Action {
 	return func(*rand.Rand) crdbsim.Action { return a }
 }
 
-// fail has a statement answered with an error in place of being run.
+// does is an action of which there is no more to say.
+func does(what crdbsim.Then) func(*rand.Rand) crdbsim.Action { return then(crdbsim.Action{Then: what}) }
+
+// fail has a statement answered with an error in place of being run, and failAfter after it was run.
 func fail(code, message string) func(*rand.Rand) crdbsim.Action {
 	return then(crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Error{Code: code, Message: message}})
 }
 
-var conflicts = []string{"RETRY_WRITE_TOO_OLD", "RETRY_SERIALIZABLE", "ABORT_REASON_ABORTED_RECORD_FOUND", "ReadWithinUncertaintyInterval"}
+func failAfter(code, message string) func(*rand.Rand) crdbsim.Action {
+	return then(crdbsim.Action{Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: code, Message: message}})
+}
+
+var conflicts = []string{
+	"RETRY_WRITE_TOO_OLD", "RETRY_SERIALIZABLE", "ABORT_REASON_ABORTED_RECORD_FOUND", "ReadWithinUncertaintyInterval",
+}
 
 func conflict(how crdbsim.Then) func(*rand.Rand) crdbsim.Action {
 	return func(rnd *rand.Rand) crdbsim.Action {
@@ -114,7 +125,11 @@ const maxDelay = 8 * time.Millisecond
 
 func upTo(rnd *rand.Rand, d time.Duration) time.Duration { return time.Duration(rnd.Int64N(int64(d))) }
 
-const shutDown = "server is shutting down"
+const (
+	shutDown    = "server is shutting down"
+	timeoutText = "canceling statement due to a timeout"
+	unknownText = "statement completion unknown"
+)
 
 // Kinds of fault that have to do with more than one statement.
 const (
@@ -137,53 +152,46 @@ var faultKinds = []faultKind{
 	{"conflict in the middle of rows", 20, crdbsim.AtExecute, ofMany, conflict(crdbsim.ExecuteFail)},
 	{"conflict at the commit", 8, crdbsim.AtExecute, ofCommit, conflict(crdbsim.Fail)},
 	{"conflict at the commit before DDL", 8, crdbsim.AtAutocommit, cuttable, conflict(crdbsim.Fail)},
-	{"cut at the commit before DDL", 1, crdbsim.AtAutocommit, cuttable, then(crdbsim.Action{Then: crdbsim.Cut})},
-	{"answer to the commit before DDL swallowed", 2, crdbsim.AtAutocommit, cuttable, then(crdbsim.Action{Then: crdbsim.ExecuteCut})},
-	{"commit before DDL done and called unknown", 2, crdbsim.AtAutocommit, cuttable, then(crdbsim.Action{
-		Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: "40003", Message: "statement completion unknown"},
-	})},
+	{"cut at the commit before DDL", 1, crdbsim.AtAutocommit, cuttable, does(crdbsim.Cut)},
+	{"answer to the commit before DDL swallowed", 2, crdbsim.AtAutocommit, cuttable, does(crdbsim.ExecuteCut)},
+	{"commit before DDL done and called unknown", 2, crdbsim.AtAutocommit, cuttable, failAfter("40003", unknownText)},
 	{"conflict at Parse", 2, crdbsim.AtParse, anywhere, conflict(crdbsim.Fail)},
 	{"conflict at Bind", 1, crdbsim.AtBind, anywhere, conflict(crdbsim.Fail)},
-	{"cut before", 0.5, crdbsim.AtExecute, cuttable, then(crdbsim.Action{Then: crdbsim.Cut})},
-	{"cut at Parse", 0.5, crdbsim.AtParse, cuttable, then(crdbsim.Action{Then: crdbsim.Cut})},
-	{"cut at Bind", 0.3, crdbsim.AtBind, cuttable, then(crdbsim.Action{Then: crdbsim.Cut})},
-	{"answer swallowed", 0.5, crdbsim.AtExecute, cuttable, then(crdbsim.Action{Then: crdbsim.ExecuteCut})},
-	{"half a message", 0.5, crdbsim.AtExecute, cuttable, then(crdbsim.Action{Then: crdbsim.ExecuteHalf})},
+	{"cut before", 0.5, crdbsim.AtExecute, cuttable, does(crdbsim.Cut)},
+	{"cut at Parse", 0.5, crdbsim.AtParse, cuttable, does(crdbsim.Cut)},
+	{"cut at Bind", 0.3, crdbsim.AtBind, cuttable, does(crdbsim.Cut)},
+	{"answer swallowed", 0.5, crdbsim.AtExecute, cuttable, does(crdbsim.ExecuteCut)},
+	{"half a message", 0.5, crdbsim.AtExecute, cuttable, does(crdbsim.ExecuteHalf)},
 	{"57P01 as ERROR", 0.5, crdbsim.AtExecute, anywhere, fail("57P01", shutDown)},
 	{"57P01 as FATAL", 0.5, crdbsim.AtExecute, anywhere, then(crdbsim.Action{
 		Then: crdbsim.Fail, Error: crdbsim.Error{Severity: "FATAL", Code: "57P01", Message: shutDown},
 	})},
 	{"another error", 0.3, crdbsim.AtExecute, anywhere, fail("XX001", "internal error")},
-	{"lock not available", 1, crdbsim.AtExecute, dataInside, fail(codeNoLock, "canceling statement due to lock timeout")},
-	{"timeout behind the answer", 0.5, crdbsim.AtExecute, dataInside, then(crdbsim.Action{
-		Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: codeCancelled, Message: "canceling statement due to statement timeout"},
-	})},
+	{"lock not available", 1, crdbsim.AtExecute, dataInside, fail(codeNoLock, timeoutText)},
+	{"timeout behind the answer", 0.5, crdbsim.AtExecute, dataInside, failAfter(codeCancelled, timeoutText)},
 	{"connection ended with a reason", 0.5, crdbsim.AtExecute, dataInside, func(rnd *rand.Rand) crdbsim.Action {
 		return crdbsim.Action{Then: crdbsim.Fail, Error: farewells[rnd.IntN(len(farewells))]}
 	}},
-	{"connection closed behind the ROLLBACK of one that lost", 8, crdbsim.AtExecute, needless, then(crdbsim.Action{Then: crdbsim.ExecuteCut})},
+	{"connection closed behind the ROLLBACK of one that lost", 8, crdbsim.AtExecute, ofLost, does(crdbsim.ExecuteCut)},
 	{refusedAfterRestart, 6, crdbsim.AtExecute, restarted, func(rnd *rand.Rand) crdbsim.Action {
-		code := refusedCodes[rnd.IntN(len(refusedCodes))]
-		return crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Error{Code: code, Message: "the transaction can't go on"}}
+		return fail(refusedCodes[rnd.IntN(len(refusedCodes))], "the transaction can't go on")(rnd)
 	}},
 	{statementsLost, 0.5, crdbsim.AtBind, forgotten, fail("26000", "prepared statement does not exist")},
-	{
-		"commit done and called unknown", 4, crdbsim.AtExecute, ofCommit,
-		then(crdbsim.Action{Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: "40003", Message: "statement completion unknown"}}),
-	},
-	{
-		"commit not done and called unknown", 2, crdbsim.AtExecute, ofCommit,
-		fail("40003", "statement completion unknown"),
-	},
+	{"commit done and called unknown", 4, crdbsim.AtExecute, ofCommit, failAfter("40003", unknownText)},
+	{"commit not done and called unknown", 2, crdbsim.AtExecute, ofCommit, fail("40003", unknownText)},
 	{
 		"ROLLBACK TO refused", 5, crdbsim.AtExecute, ofRestart,
 		fail("0A000", "cannot rollback to savepoint after error"),
 	},
 	{"prepared statement lost", 1, crdbsim.AtBind, ofData, fail("26000", "prepared statement does not exist")},
 	{"connection refused", 4, crdbsim.AtConnect, cuttable, fail("57P03", "node is not ready")},
-	{"connection cut", 4, crdbsim.AtConnect, cuttable, then(crdbsim.Action{Then: crdbsim.Cut})},
-	{"delay before", 6, crdbsim.AtExecute, cuttable, func(rnd *rand.Rand) crdbsim.Action { return crdbsim.Action{Delay: upTo(rnd, maxDelay)} }},
-	{"delay behind", 6, crdbsim.AtExecute, cuttable, func(rnd *rand.Rand) crdbsim.Action { return crdbsim.Action{DelayReply: upTo(rnd, maxDelay)} }},
+	{"connection cut", 4, crdbsim.AtConnect, cuttable, does(crdbsim.Cut)},
+	{"delay before", 6, crdbsim.AtExecute, cuttable, func(rnd *rand.Rand) crdbsim.Action {
+		return crdbsim.Action{Delay: upTo(rnd, maxDelay)}
+	}},
+	{"delay behind", 6, crdbsim.AtExecute, cuttable, func(rnd *rand.Rand) crdbsim.Action {
+		return crdbsim.Action{DelayReply: upTo(rnd, maxDelay)}
+	}},
 }
 
 // newFaults are none, few, many, or many of few kinds.

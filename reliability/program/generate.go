@@ -50,7 +50,8 @@ func (g *generator) newProgram(id int64) *Program {
 		p.Policy = Slow
 	}
 	if g.oneIn(g.cancel) {
-		p.Cancel = &Cancel{Step: g.IntN(len(p.Steps) + 1), After: upTo(g.Rand, maxCancel), Whole: g.oneIn(2) && !p.Careless}
+		p.Cancel = &Cancel{Step: g.IntN(len(p.Steps) + 1), After: upTo(g.Rand, maxCancel)}
+		p.Cancel.Whole = g.oneIn(2) && !p.Careless
 	}
 	return p
 }
@@ -167,7 +168,8 @@ func (g *generator) block(depth int) *Block {
 }
 
 var modes = []pgx.QueryExecMode{
-	pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec,
+	pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeSimpleProtocol,
+	pgx.QueryExecModeExec,
 }
 
 // modesFor are those in which a statement can run. Without a description a string is a text, and goes into no column of
@@ -205,6 +207,7 @@ func (g *generator) statement(k Kind) Statement {
 	s.Lock = k == Get && g.oneIn(4)
 	g.manner(&s)
 	g.special(&s)
+	g.word(&s)
 	return s
 }
 
@@ -234,7 +237,7 @@ func (g *generator) manner(s *Statement) {
 func (g *generator) special(s *Statement) {
 	plainly := func() { s.How, s.Mode, s.Only = Direct, 0, false }
 	switch s.Kind {
-	case Texts, Remake, Create, Drop, Retype, Hurry, Assign, Show: // no prepared statement holds two, or has no arguments
+	case Texts, Remake, Create, Drop, Retype, Hurry, Assign, Show: // some are several statements, which can't be prepared
 		plainly()
 	case GetExtra, PutExtra:
 		if s.How == Shared { // the table is not there when the round begins
@@ -247,6 +250,10 @@ func (g *generator) special(s *Statement) {
 		plainly()
 		s.Slot, s.Keep, s.Deaf = 1+g.IntN(maxSlots), g.oneIn(3), g.oneIn(3)
 	}
+}
+
+// word chooses what is set, or written as a word.
+func (g *generator) word(s *Statement) {
 	switch s.Kind {
 	case PutTyped:
 		s.Word = numerals[g.IntN(len(numerals))]

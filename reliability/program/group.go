@@ -31,7 +31,9 @@ type Group struct {
 }
 
 // NewGroup makes a group on an engine that is no real CockroachDB, for rounds of that many workers.
-func NewGroup(ctx context.Context, e *engine.Engine, workers int, server Server, metrics *cockroachdb.Metrics) (_ *Group, err error) {
+func NewGroup(
+	ctx context.Context, e *engine.Engine, workers int, server Server, metrics *cockroachdb.Metrics,
+) (_ *Group, err error) {
 	g := &Group{server: server, workers: workers}
 	defer func() {
 		if err != nil {
@@ -79,12 +81,14 @@ func (g *Group) open(dsn string, metrics *cockroachdb.Metrics) error {
 // retried looks at what the driver has told an application whose transaction lost a conflict, and then the connection
 // while the driver was dealing with it: the conflict must be in it.
 func (g *Group) retried(_ context.Context, e cockroachdb.RetryEvent) {
-	if e.Attempt != 1 || e.Outcome != "connection_lost" || slices.ContainsFunc(lost, func(code string) bool { return finds(e.Err, code) }) {
+	told := slices.ContainsFunc(lost, func(code string) bool { return finds(e.Err, code) })
+	if e.Attempt != 1 || e.Outcome != "connection_lost" || told {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.told = append(g.told, fmt.Sprintf("a conflict was met and no attempt begun, and there is no conflict in %T: %v", e.Err, e.Err))
+	const text = "a conflict was met and no attempt begun, and there is no conflict in %T: %v"
+	g.told = append(g.told, fmt.Sprintf(text, e.Err, e.Err))
 }
 
 // create makes the tables. Where a table is read whole, everybody who writes to it is in a conflict: so few are.
@@ -105,7 +109,9 @@ func (g *Group) create(ctx context.Context) error {
 	for _, schema := range schemas {
 		texts = append(texts, "CREATE SCHEMA "+schema, "CREATE TABLE "+schema+".spot (k INT8 PRIMARY KEY, v INT8)")
 	}
-	texts = append(texts, alterDatabase(settingWord, "'"+defaults[settingWord]+"'"), alterDatabase(settingPath, defaults[settingPath]))
+	for name, value := range defaults {
+		texts = append(texts, alterDatabase(name, value))
+	}
 	for _, text := range texts {
 		if _, err := g.trusted.ExecContext(ctx, text); err != nil {
 			return fmt.Errorf("create the tables of a group: %s: %w", text, err)
@@ -115,8 +121,7 @@ func (g *Group) create(ctx context.Context) error {
 }
 
 func alterDatabase(setting, value string) string {
-	return "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET " + setting + " = " + strings.ReplaceAll(value, "'", "''") +
-		"', current_database()); END $$"
+	return "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET " + setting + " = " + value + "', current_database()); END $$"
 }
 
 // Close gives everything back.
@@ -156,17 +161,9 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 	if err := g.reset(ctx, r.Size.Keys); err != nil {
 		return nil, fmt.Errorf("set the tables up: %w", err)
 	}
-	run := &runner{db: g.pools[0], sim: g.sim, shared: make(map[string]*sql.Stmt)}
-	if r.Wrapped {
-		run.db = g.pools[1]
-	}
-	run.db.SetMaxIdleConns(g.workers)
-	for text := range sharedTexts(r) {
-		stmt, err := run.db.PrepareContext(ctx, text) //nolint:sqlclosecheck // closed when all programs have ended
-		if err != nil {
-			return nil, fmt.Errorf("prepare %s: %w", text, err)
-		}
-		run.shared[text] = stmt
+	run, err := g.newRunner(ctx, r)
+	if err != nil {
+		return nil, err
 	}
 	h := &History{Results: make(map[int64]Result)}
 	g.storm(ctx, done, r, run, h)
@@ -184,6 +181,22 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 	defer g.mu.Unlock()
 	h.Told, g.told = g.told, nil
 	return h, nil
+}
+
+func (g *Group) newRunner(ctx context.Context, r *Round) (*runner, error) {
+	run := &runner{db: g.pools[0], sim: g.sim, shared: make(map[string]*sql.Stmt)}
+	if r.Wrapped {
+		run.db = g.pools[1]
+	}
+	run.db.SetMaxIdleConns(g.workers)
+	for text := range sharedTexts(r) {
+		stmt, err := run.db.PrepareContext(ctx, text) //nolint:sqlclosecheck // closed when all programs have ended
+		if err != nil {
+			return nil, fmt.Errorf("prepare %s: %w", text, err)
+		}
+		run.shared[text] = stmt
+	}
+	return run, nil
 }
 
 // storm runs the programs under the faults, until done.
@@ -229,7 +242,8 @@ func (g *Group) settle(ctx context.Context, db *sql.DB) (left []string) {
 	db.SetMaxIdleConns(-1)
 	for g.sim.Conns() > 0 {
 		if pause(ctx) != nil {
-			return []string{fmt.Sprintf("connections that the pool has closed and the server has not seen closed: %d", g.sim.Conns())}
+			const text = "connections that the pool has closed and the server has not seen closed: %d"
+			return []string{fmt.Sprintf(text, g.sim.Conns())}
 		}
 	}
 	return nil

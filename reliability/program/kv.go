@@ -21,7 +21,8 @@ var kvSpecs = map[Kind]spec{
 	Scan: {
 		name: "scan", about: func(s *Statement) string { return aboutRange(s) + "." + s.Column.String() }, reads: true,
 		sql: func(s *Statement, _ value) (string, []any) {
-			return "SELECT k, i, " + kinds[s.Column].name + " FROM kv WHERE k >= $1 AND k < $2 ORDER BY k", []any{s.Lo, s.Hi}
+			text := "SELECT k, i, " + kinds[s.Column].name + " FROM kv WHERE k >= $1 AND k < $2 ORDER BY k"
+			return text, []any{s.Lo, s.Hi}
 		},
 		columns: func(s *Statement) []string { return []string{"k", "i", kinds[s.Column].name} },
 		query:   (*model).scan,
@@ -47,12 +48,16 @@ var kvSpecs = map[Kind]spec{
 		columns: names("k", "rest"),
 		query:   (*model).divide,
 	},
-	Set: {name: "set", about: aboutColumn, takes: true, exec: (*model).change, sql: func(s *Statement, v value) (string, []any) {
-		c := kinds[s.Column]
-		return "UPDATE kv SET " + c.name + " = $2::" + c.sqlType + " WHERE k = $1", []any{s.Lo, v.arg}
-	}},
+	Set: {
+		name: "set", about: aboutColumn, takes: true, exec: (*model).change,
+		sql: func(s *Statement, v value) (string, []any) {
+			c := kinds[s.Column]
+			return "UPDATE kv SET " + c.name + " = $2::" + c.sqlType + " WHERE k = $1", []any{s.Lo, v.arg}
+		},
+	},
 	Add: {
-		name: "add", about: func(s *Statement) string { return fmt.Sprintf("%s %+d", aboutRange(s), s.Delta) }, exec: (*model).addAll,
+		name: "add", exec: (*model).addAll,
+		about: func(s *Statement) string { return fmt.Sprintf("%s %+d", aboutRange(s), s.Delta) },
 		sql: func(s *Statement, _ value) (string, []any) {
 			return "UPDATE kv SET i = i + $3::INT8 WHERE k >= $1 AND k < $2", []any{s.Lo, s.Hi, s.Delta}
 		},
@@ -63,7 +68,8 @@ var kvSpecs = map[Kind]spec{
 		columns: names("k", "i"), query: (*model).insertReturning,
 	},
 	Quiet: {
-		name: "insert quietly", about: aboutColumn, takes: true, sql: inserting(" ON CONFLICT (k) DO NOTHING"), exec: (*model).insertQuietly,
+		name: "insert quietly", about: aboutColumn, takes: true, exec: (*model).insertQuietly,
+		sql: inserting(" ON CONFLICT (k) DO NOTHING"),
 	},
 	Upsert: {
 		name: "upsert", about: aboutColumn, takes: true, columns: names("k", "i"), query: (*model).upsert,
@@ -72,15 +78,19 @@ var kvSpecs = map[Kind]spec{
 			return inserting(" ON CONFLICT (k) DO UPDATE SET "+col+" = excluded."+col+" RETURNING k, i")(s, v)
 		},
 	},
-	Delete: {name: "delete", about: aboutRange, sql: ranged("DELETE FROM kv WHERE k >= $1 AND k < $2"), exec: (*model).remove},
+	Delete: {
+		name: "delete", about: aboutRange, exec: (*model).remove, sql: ranged("DELETE FROM kv WHERE k >= $1 AND k < $2"),
+	},
 	Texts: {
 		name: "texts", about: aboutKey, exec: (*model).texts,
 		sql: func(s *Statement, _ value) (string, []any) {
-			return fmt.Sprintf("UPDATE kv SET i = i + 1 WHERE k = %d; UPDATE kv SET o = false WHERE k < %d", s.Lo, s.Hi), nil
+			const text = "UPDATE kv SET i = i + 1 WHERE k = %d; UPDATE kv SET o = false WHERE k < %d"
+			return fmt.Sprintf(text, s.Lo, s.Hi), nil
 		},
 	},
 	ReadClock: {
-		name: "read clock", reads: true, whole: true, sql: plain("SELECT 'clock' AS c, n FROM clock"), columns: names("c", "n"),
+		name: "read clock", reads: true, whole: true, columns: names("c", "n"),
+		sql:   plain("SELECT 'clock' AS c, n FROM clock"),
 		query: func(m *model, _ *Statement, _ any) ([][]any, error) { return [][]any{{"clock", m.clock}}, nil },
 	},
 }

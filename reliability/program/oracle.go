@@ -116,7 +116,8 @@ func (c *checker) told() {
 		}
 	}
 	for e, n := range entries {
-		c.add(Phantom, nil, "program %d, which there isn't, is in the table of commits %d times, part %d", e.program, n, e.part)
+		const text = "program %d, which there isn't, is in the table of commits %d times, part %d"
+		c.add(Phantom, nil, text, e.program, n, e.part)
 	}
 }
 
@@ -299,7 +300,8 @@ func (c *checker) tables(m *model) {
 	maps.Copy(rows, got)
 	for _, row := range slices.Sorted(maps.Keys(rows)) {
 		if got[row] != want[row] {
-			c.add(Tables, nil, "%s\n  there: %s\n  model: %s", row, cmp.Or(got[row], "nothing"), cmp.Or(want[row], "nothing"))
+			is, should := cmp.Or(got[row], "nothing"), cmp.Or(want[row], "nothing")
+			c.add(Tables, nil, "%s\n  there: %s\n  model: %s", row, is, should)
 		}
 	}
 }

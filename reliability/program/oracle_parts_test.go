@@ -98,7 +98,8 @@ var liesOfParts = map[string]struct {
 	}, Misleading, "the schema change is done, and RunTx says"},
 	"a schema change that lost is called ambiguous": {func(_ *Round, h *History) {
 		h.Made = nil
-		h.Results[2] = Result{Err: fmt.Errorf("after it had, or may have, committed: %w", &cockroachdb.AmbiguousCommitError{})}
+		ambiguous := &cockroachdb.AmbiguousCommitError{}
+		h.Results[2] = Result{Err: fmt.Errorf("after it had, or may have, committed: %w", ambiguous)}
 	}, Misleading, "there was nothing that it could have committed"},
 	"a timeout is called a divergence": {func(_ *Round, h *History) {
 		h.tell(6, fmt.Errorf("it answered SQLSTATE 55P03: %w", &cockroachdb.DivergenceError{}))
@@ -111,7 +112,7 @@ var liesOfParts = map[string]struct {
 		h.Farewells = map[uint64]Farewell{7: {"25P03", time.Unix(2, 0)}}
 	}, Reasonless, "the server ended the connection with 25P03"},
 	"a connection does not recover": {func(_ *Round, h *History) { h.Stuck = []string{"try 2"} }, Stuck, "try 2"},
-	"a hook is told too little":     {func(_ *Round, h *History) { h.Told = []string{"no conflict"} }, Reasonless, "no conflict"},
+	"a hook is told too little":     {func(_ *Round, h *History) { h.Told = []string{"nothing"} }, Reasonless, "nothing"},
 	"rows were copied by nobody": {func(_ *Round, h *History) {
 		h.Tables["copied 6"] = "(1)"
 	}, Tables, "copied 6\n  there: (1)\n  model: nothing"},

@@ -30,7 +30,7 @@ type player struct {
 	shown    []string       // by the part that is played
 	number   any            // the one shown last
 	open     map[int]opened // by slot
-	believes []string       // the model: what the application was shown, of which errors that can't be foreseen are believed
+	believes []string       // the model: what the application was shown; errors that nobody can foresee are taken from it
 }
 
 // play plays a part of a program.

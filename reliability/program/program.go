@@ -59,7 +59,8 @@ const (
 
 func (p Policy) policy() cockroachdb.RetryPolicy {
 	policy := cockroachdb.DefaultRetryPolicy()
-	policy.InitialBackoff, policy.MaxBackoff = time.Millisecond, 20*time.Millisecond // injected conflicts don't get fewer by waiting
+	// Injected conflicts don't get fewer by waiting.
+	policy.InitialBackoff, policy.MaxBackoff = time.Millisecond, 20*time.Millisecond
 	switch p {
 	case Tight:
 		policy.MaxAttempts, policy.MaxBytes, policy.LaneWait = 3, 1600, 20*time.Millisecond
@@ -164,7 +165,8 @@ func (p *Program) before(i int) (hidden []Statement) {
 		return nil
 	}
 	if i == 0 && p.Settings == Inside {
-		hidden = append(hidden, Statement{Kind: Assign, Word: words[0]}, Statement{Kind: Assign, Path: true, Word: paths[0]})
+		hidden = append(hidden, Statement{Kind: Assign, Word: words[0]})
+		hidden = append(hidden, Statement{Kind: Assign, Path: true, Word: paths[0]})
 	}
 	if p.onlySchema() {
 		return hidden

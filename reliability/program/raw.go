@@ -12,7 +12,8 @@ import (
 
 var rawSpecs = map[Kind]spec{
 	Copy: {
-		name: "copy", about: func(s *Statement) string { return fmt.Sprintf("%d rows", s.Delta) }, exec: (*model).copyRows,
+		name: "copy", exec: (*model).copyRows,
+		about: func(s *Statement) string { return fmt.Sprintf("%d rows", s.Delta) },
 	},
 }
 

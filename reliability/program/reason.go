@@ -85,7 +85,8 @@ func (c *checker) farewells() {
 			continue // a careless one has been told before
 		}
 		if !finds(res.Err, bye.Code) {
-			c.add(Reasonless, p, "the server ended the connection with %s, and the application was told: %v", bye.Code, res.Err)
+			const text = "the server ended the connection with %s, and the application was told: %v"
+			c.add(Reasonless, p, text, bye.Code, res.Err)
 		}
 	}
 }

@@ -20,7 +20,8 @@ func (g *Group) recover(ctx context.Context, db *sql.DB) (stuck []string) {
 	ctx, cancel := context.WithTimeout(ctx, safetyNet)
 	defer cancel()
 	var of string
-	const query = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'typed'::regclass AND attname = 'v'"
+	const query = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute " +
+		"WHERE attrelid = 'typed'::regclass AND attname = 'v'"
 	if err := g.trusted.QueryRowContext(ctx, query).Scan(&of); err != nil {
 		return []string{fmt.Sprintf("the column's type could not be read: %v", err)}
 	}
@@ -56,7 +57,8 @@ func recovers(ctx context.Context, c *sql.Conn, of string) (stuck []string) {
 			args := append([]any{mode}, call.args...)
 			for try := 1; try <= tries; try++ {
 				if _, err := c.ExecContext(ctx, call.text, args...); err != nil && try > 1 {
-					stuck = append(stuck, fmt.Sprintf("the column is %s; try %d of %s, mode %v: %v", of, try, call.text, mode, err))
+					const text = "the column is %s; try %d of %s, mode %v: %v"
+					stuck = append(stuck, fmt.Sprintf(text, of, try, call.text, mode, err))
 					break
 				}
 			}

@@ -262,9 +262,9 @@ func (s *server) query(st *Statement, v value) (result, error) {
 	case st.Row:
 		return s.row(st, s.on.QueryRowContext(r.ctx, r.text, r.args...))
 	case r.stmt != nil:
-		return s.rows(r.stmt.QueryContext(r.ctx, r.args...)) //nolint:sqlclosecheck // a result is closed
+		return s.rows(r.stmt.QueryContext(r.ctx, r.args...))
 	}
-	return s.rows(s.on.QueryContext(r.ctx, r.text, r.args...)) //nolint:sqlclosecheck // a result is closed
+	return s.rows(s.on.QueryContext(r.ctx, r.text, r.args...))
 }
 
 // prepare prepares a text that nobody has prepared before: of another the connection knows already, and tells what was
@@ -272,7 +272,8 @@ func (s *server) query(st *Statement, v value) (result, error) {
 func (s *server) prepare(st *Statement) error {
 	text, _ := st.sql(st.value(nil))
 	s.prepares++
-	stmt, err := s.tx.PrepareContext(s.step, fmt.Sprintf("%s /* %d.%d.%d */", text, s.entry.program, s.entry.call, s.prepares))
+	unique := fmt.Sprintf("%s /* %d.%d.%d */", text, s.entry.program, s.entry.call, s.prepares)
+	stmt, err := s.tx.PrepareContext(s.step, unique)
 	if err == nil {
 		s.keep(text, stmt)
 	}

@@ -1,6 +1,9 @@
 package program
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Settings of the session that change what statements do or show: one that is written into rows, and the schema in
 // which a table is found.
@@ -45,17 +48,19 @@ var sessionSpecs = map[Kind]spec{
 	Config: {
 		name: "set_config", about: aboutSetting, columns: names("one", "i", "v"), query: (*model).config,
 		sql: func(s *Statement, _ value) (string, []any) {
-			local := map[bool]string{true: "true", false: "false"}[s.Scope == ForTransaction]
-			return "SELECT 1 AS one, NULL::INT8 AS i, set_config('" + s.setting() + "', $1, " + local + ") AS v", []any{s.Word}
+			const text = "SELECT 1 AS one, NULL::INT8 AS i, set_config('%s', $1, %t) AS v"
+			return fmt.Sprintf(text, s.setting(), s.Scope == ForTransaction), []any{s.Word}
 		},
 	},
 	Show: {
-		name: "show", about: (*Statement).setting, columns: func(s *Statement) []string { return []string{s.setting()} },
-		sql:   func(s *Statement, _ value) (string, []any) { return "SHOW " + s.setting(), nil },
-		query: func(m *model, s *Statement, _ any) ([][]any, error) { return [][]any{{m.session[s.setting()]}}, nil },
+		name: "show", about: (*Statement).setting,
+		columns: func(s *Statement) []string { return []string{s.setting()} },
+		sql:     func(s *Statement, _ value) (string, []any) { return "SHOW " + s.setting(), nil },
+		query:   func(m *model, s *Statement, _ any) ([][]any, error) { return [][]any{{m.session[s.setting()]}}, nil },
 	},
 	Setting: {
-		name: "read setting", sql: plain("SELECT 1 AS one, NULL::INT8 AS i, current_setting('app.x') AS v"), columns: names("one", "i", "v"),
+		name: "read setting", columns: names("one", "i", "v"),
+		sql: plain("SELECT 1 AS one, NULL::INT8 AS i, current_setting('app.x') AS v"),
 		query: func(m *model, _ *Statement, _ any) ([][]any, error) {
 			return [][]any{{int64(1), nil, m.session[settingWord]}}, nil
 		},
@@ -67,7 +72,8 @@ var sessionSpecs = map[Kind]spec{
 		},
 	},
 	GetSpot: {
-		name: "get spot", about: aboutKey, sql: keyed("SELECT k, v FROM spot WHERE k = $1"), columns: names("k", "v"), query: (*model).getSpot,
+		name: "get spot", about: aboutKey, columns: names("k", "v"), query: (*model).getSpot,
+		sql: keyed("SELECT k, v FROM spot WHERE k = $1"),
 	},
 	PutSpot: {
 		name: "put spot", about: aboutDelta,
@@ -106,7 +112,10 @@ func assignText(s *Statement, _ value) (string, []any) {
 	if !s.Path {
 		word = "'" + word + "'"
 	}
-	return []string{"SET ", "SET LOCAL ", "RESET "}[s.Scope] + s.setting() + []string{" = " + word, " = " + word, ""}[s.Scope], nil
+	if s.Scope == ToDefault {
+		return "RESET " + s.setting(), nil
+	}
+	return []string{"SET ", "SET LOCAL "}[s.Scope] + s.setting() + " = " + word, nil
 }
 
 func (m *model) assign(s *Statement, _ any) (int64, error) {

@@ -35,7 +35,9 @@ func TestShrink(t *testing.T) {
 	statements := 0
 	small.each(func(s *Statement) {
 		statements++
-		assert.Equal(t, Statement{Kind: Upsert, Lo: s.Lo, Hi: s.Hi, Column: s.Column, Pick: s.Pick, Delta: s.Delta, Read: s.Read, Stop: s.Stop}, *s)
+		plain := Statement{Kind: Upsert, Lo: s.Lo, Hi: s.Hi, Column: s.Column, Pick: s.Pick, Delta: s.Delta}
+		plain.Read, plain.Stop = s.Read, s.Stop
+		assert.Equal(t, plain, *s)
 	})
 	assert.Equal(t, 2, statements)
 	for _, p := range small.programs() {

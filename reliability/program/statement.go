@@ -199,8 +199,10 @@ func readsOnly(k Kind) bool { return specs[k].reads }
 
 var hiddenSpecs = map[Kind]spec{
 	tick: {name: "tick", sql: plain("UPDATE clock SET n = n + 1"), exec: nothing},
-	// Its arguments are the program's to know.
-	enter: {name: "enter", sql: plain("INSERT INTO commits SELECT n, $1::INT8, $2::INT8, $3::INT8 FROM clock"), exec: nothing},
+	enter: {
+		name: "enter", exec: nothing,
+		sql: plain("INSERT INTO commits SELECT n, $1::INT8, $2::INT8, $3::INT8 FROM clock"), // the runner has its arguments
+	},
 }
 
 // plain is a text without arguments.

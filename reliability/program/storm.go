@@ -30,7 +30,10 @@ type connState struct {
 	forgot          int            // when the server lost what was parsed before
 }
 
-var stages = []crdbsim.Stage{crdbsim.AtExecute, crdbsim.AtParse, crdbsim.AtBind, crdbsim.AtAutocommit, crdbsim.AtConnect}
+// stages are all that there are.
+var stages = []crdbsim.Stage{
+	crdbsim.AtExecute, crdbsim.AtParse, crdbsim.AtBind, crdbsim.AtAutocommit, crdbsim.AtConnect,
+}
 
 func (f Faults) start(sim *crdbsim.Sim) *storm {
 	s := &storm{sim: sim, faults: f, rnd: rand.New(rand.NewPCG(f.Seed, 0)), hits: make(map[string]int)}

@@ -14,7 +14,10 @@ import (
 const someKey = 1000
 
 func (g *Group) reset(ctx context.Context, keys int) error {
-	texts := []string{"DROP TABLE IF EXISTS public.extra", createExtra, "TRUNCATE kv, clock, commits, copied, typed", retypeText(firstType)}
+	texts := []string{
+		"DROP TABLE IF EXISTS public.extra", createExtra, "TRUNCATE kv, clock, commits, copied, typed",
+		retypeText(firstType), "INSERT INTO clock VALUES (0)",
+	}
 	made, err := g.made(ctx)
 	if err != nil {
 		return err
@@ -25,11 +28,12 @@ func (g *Group) reset(ctx context.Context, keys int) error {
 	for _, schema := range schemas {
 		texts = append(texts, "TRUNCATE "+schema+".spot")
 	}
-	if _, err := g.trusted.ExecContext(ctx, strings.Join(append(texts, "INSERT INTO clock VALUES (0)"), "; ")); err != nil {
+	if _, err := g.trusted.ExecContext(ctx, strings.Join(texts, "; ")); err != nil {
 		return err
 	}
 	for k, r := range newModel(g.server, keys).kv {
-		if _, err := g.trusted.ExecContext(ctx, "INSERT INTO kv (k, i, o) VALUES ($1, $2, $3)", k, r[Number], r[Bool]); err != nil {
+		const text = "INSERT INTO kv (k, i, o) VALUES ($1, $2, $3)"
+		if _, err := g.trusted.ExecContext(ctx, text, k, r[Number], r[Bool]); err != nil {
 			return err
 		}
 	}
@@ -68,7 +72,8 @@ func (g *Group) lookAtCommits(ctx context.Context, h *History) error {
 
 // made are the tables that programs have made of their own.
 func (g *Group) made(ctx context.Context) (tables []string, err error) {
-	rows, err := g.trusted.QueryContext(ctx, "SELECT relname FROM pg_class WHERE relname LIKE 'made\\_%' AND relkind = 'r'")
+	const query = "SELECT relname FROM pg_class WHERE relname LIKE 'made\\_%' AND relkind = 'r'"
+	rows, err := g.trusted.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +100,8 @@ func (g *Group) lookAtRows(ctx context.Context, h *History) error {
 		tables[schema+".spot"] = "SELECT * FROM " + schema + ".spot"
 	}
 	var there bool
-	if err := g.trusted.QueryRowContext(ctx, "SELECT to_regclass('public.extra') IS NOT NULL").Scan(&there); err != nil {
+	const query = "SELECT to_regclass('public.extra') IS NOT NULL"
+	if err := g.trusted.QueryRowContext(ctx, query).Scan(&there); err != nil {
 		return err
 	}
 	if there {
@@ -112,7 +118,7 @@ func (g *Group) lookAtRows(ctx context.Context, h *History) error {
 
 // lookAtTable reads rows that begin with their key.
 func (g *Group) lookAtTable(ctx context.Context, h *History, name, query string) error {
-	r, err := (*server)(nil).rows(g.trusted.QueryContext(ctx, query)) //nolint:sqlclosecheck // a result is closed
+	r, err := (*server)(nil).rows(g.trusted.QueryContext(ctx, query))
 	if err != nil {
 		return err
 	}

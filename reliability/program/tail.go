@@ -27,7 +27,9 @@ const (
 )
 
 func (b By) String() string {
-	return []string{"COMMIT as text", "a text that commits in its middle", "SHOW COMMIT TIMESTAMP", "CREATE TABLE of its own"}[b]
+	return []string{
+		"COMMIT as text", "a text that commits in its middle", "SHOW COMMIT TIMESTAMP", "CREATE TABLE of its own",
+	}[b]
 }
 
 // parts is how many parts a program can have.
@@ -124,7 +126,7 @@ func (s *server) control(text string) error {
 }
 
 func (s *server) showTimestamp() error {
-	r, err := s.rows(s.on.QueryContext(s.step, "SHOW COMMIT TIMESTAMP")) //nolint:sqlclosecheck // a result is closed
+	r, err := s.rows(s.on.QueryContext(s.step, "SHOW COMMIT TIMESTAMP"))
 	if err != nil {
 		return err
 	}

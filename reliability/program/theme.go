@@ -63,8 +63,20 @@ func (t topic) has(server Server) bool {
 // What topics are made of.
 var (
 	all = weighted[Kind]{
-		{Get, 6}, {Scan, 2}, {Wide, 1}, {Count, 2}, {Divide, 1}, {Set, 6}, {Add, 5}, {Insert, 1}, {Return, 1}, {Quiet, 2}, {Upsert, 3},
-		{Delete, 1}, {Texts, 1}, {Look, 2},
+		{Get, 6},
+		{Scan, 2},
+		{Wide, 1},
+		{Count, 2},
+		{Divide, 1},
+		{Set, 6},
+		{Add, 5},
+		{Insert, 1},
+		{Return, 1},
+		{Quiet, 2},
+		{Upsert, 3},
+		{Delete, 1},
+		{Texts, 1},
+		{Look, 2},
 	}
 	comings = weighted[Kind]{
 		{Get, 3}, {Scan, 1}, {Count, 2}, {Set, 2}, {Insert, 4}, {Return, 3}, {Quiet, 2}, {Upsert, 1}, {Delete, 5},

@@ -60,7 +60,7 @@ func (p *Program) told(res Result, part int) Outcome {
 		}
 		return Unknown
 	case part > 1 && (p.Tail.Back && res.Err == nil || Named(res.Err) == ""):
-		return NotCommitted // a statement failed as it does where the driver has nothing to say, and so it is rolled back
+		return NotCommitted // a statement failed where the driver has nothing to say, and so it is rolled back
 	}
 	return p.Outcome(res.Err)
 }

@@ -33,8 +33,8 @@ var (
 
 var typedSpecs = map[Kind]spec{
 	GetTyped: {
-		name: "get typed", about: aboutKey, reads: true, sql: keyed("SELECT k, NULL::INT8 AS i, v, m FROM typed WHERE k = $1"),
-		columns: names("k", "i", "v", "m"), query: (*model).getTyped,
+		name: "get typed", about: aboutKey, reads: true, columns: names("k", "i", "v", "m"), query: (*model).getTyped,
+		sql: keyed("SELECT k, NULL::INT8 AS i, v, m FROM typed WHERE k = $1"),
 	},
 	PutTyped: {
 		name: "put typed", about: aboutKeyWord, exec: (*model).putTyped,

@@ -31,9 +31,12 @@ func (v variety) statement(s *Statement) {
 		v[fmt.Sprint(s.Column, " = ", show(kinds[s.Column].pool[s.Pick].shown))]++
 	}
 	for name, is := range map[string]bool{
-		"deaf": s.Deaf, "only prepared": s.Only, "left open": s.Slot != 0 && s.Kind != Look, "row": s.Row, "names": s.Names, "keep": s.Keep,
-		"prepared and left open": s.How == Prepared && s.Slot != 0, "left open in a write": s.Slot != 0 && !readsOnly(s.Kind),
-		"a read of extra only prepared": s.Only && s.Kind == GetExtra, "a close without a read": s.Stop == 0 && s.shows(),
+		"deaf": s.Deaf, "only prepared": s.Only, "row": s.Row, "names": s.Names, "keep": s.Keep,
+		"left open":                     s.Slot != 0 && s.Kind != Look,
+		"left open in a write":          s.Slot != 0 && !readsOnly(s.Kind),
+		"prepared and left open":        s.How == Prepared && s.Slot != 0,
+		"a read of extra only prepared": s.Only && s.Kind == GetExtra,
+		"a close without a read":        s.Stop == 0 && s.shows(),
 	} {
 		if is {
 			v[name]++
@@ -108,9 +111,10 @@ func TestVariety(t *testing.T) {
 			want = append(want, fmt.Sprint(what, " ", i))
 		}
 	}
-	want = append(want, "deaf", "only prepared", "left open", "row", "names", "keep", "prepared and left open", "left open in a write",
-		"a read of extra only prepared", "a close without a read", "cancelled", "own", "careless", "patient", "forgo",
-		"careless in a long wait", "back true", "only DDL true", "only DDL false", "steps after true", "wrapped true", "wrapped false")
+	want = append(want, "deaf", "only prepared", "row", "names", "keep", "left open", "left open in a write",
+		"prepared and left open", "a read of extra only prepared", "a close without a read",
+		"cancelled", "own", "careless", "patient", "forgo", "careless in a long wait",
+		"back true", "only DDL true", "only DDL false", "steps after true", "wrapped true", "wrapped false")
 	for _, what := range want {
 		assert.NotZero(t, seen[what], what)
 	}

@@ -98,6 +98,24 @@ func TestFound(t *testing.T) {
 		"what is to be typed is on a line of its own")
 }
 
+// TestSummary has what looks alike counted together.
+func TestSummary(t *testing.T) {
+	s := &soaking{options: small(t, "-go-on"), metrics: cockroachdb.NewMetrics(), tally: newTally()}
+	for seed, text := range []string{"program 1, at clock 2", "program 30, at clock 4", "something else"} {
+		s.found = append(s.found, finding{
+			round:     program.NewRound(program.PostgreSQL, uint64(seed), s.size),
+			anomalies: []program.Anomaly{{Kind: program.Twice, Text: text}},
+		})
+		s.found[seed].round.Wrapped = false
+	}
+	var b bytes.Buffer
+	s.explain(t.Context(), &b)
+	assert.Contains(t, b.String(), "2 times:\n  go run ./soak -round 0 -server postgresql -workers 2 -programs 4 -keys 6\n"+
+		"committed twice: program 1, at clock 2\n")
+	assert.Contains(t, b.String(), "1 times:\n  go run ./soak -round 2 ")
+	assert.NotContains(t, b.String(), "program 30")
+}
+
 func TestCourse(t *testing.T) {
 	s := &samples{}
 	for i := range enough {
