@@ -4,15 +4,15 @@ import "github.com/jackc/pgx/v5/pgproto3"
 
 const autocommitBeforeDDL = "autocommit_before_ddl"
 
-// commitsBefore reports whether the transaction is committed before s: under autocommit_before_ddl a change of the schema is never part
-// of a transaction that was begun before it.
+// commitsBefore reports whether the transaction is committed before s: under autocommit_before_ddl a change of the
+// schema is never part of a transaction that was begun before it.
 func (c *conn) commitsBefore(s *statement) bool {
 	return c.status == 'T' && !c.tx.committed && s.kind == kindOrdinary && s.isDDL() &&
 		!c.sim.cfg.PostgreSQL && c.on(autocommitBeforeDDL)
 }
 
-// autocommit commits the transaction if that is to be done before s. If the commit fails, its error is the answer to s, and the
-// transaction has failed; ok is false then.
+// autocommit commits the transaction if that is to be done before s. If the commit fails, its error is the answer to
+// s, and the transaction has failed; ok is false then.
 func (c *conn) autocommit(s *statement) (ok bool, err error) {
 	if !c.commitsBefore(s) {
 		return true, nil
@@ -32,7 +32,8 @@ func (c *conn) autocommit(s *statement) (ok bool, err error) {
 	case Cut:
 		return false, errCut
 	}
-	c.send(notice("NOTICE", "00000", "auto-committing transaction before processing DDL due to autocommit_before_ddl setting"))
+	c.send(notice("NOTICE", "00000",
+		"auto-committing transaction before processing DDL due to autocommit_before_ddl setting"))
 	e, err := c.commitAndWait()
 	if err != nil {
 		return false, err
@@ -63,8 +64,8 @@ func (c *conn) afterAutocommit(a Action) (ok bool, err error) {
 	return true, nil
 }
 
-// outside answers a statement about transactions where there is none: under autocommit_before_ddl, which may have ended it before the
-// client expects it, by a warning.
+// outside answers a statement about transactions where there is none: under autocommit_before_ddl, which may have
+// ended it before the client expects it, by a warning.
 func (c *conn) outside(tag string) (reply, error) {
 	e := errNoTransaction()
 	if !c.on(autocommitBeforeDDL) {

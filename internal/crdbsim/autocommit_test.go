@@ -13,7 +13,9 @@ const create = "CREATE TABLE made (a INT)"
 // TestAutocommit_Default checks on which versions the variable is on, and what it can be set to.
 func TestAutocommit_Default(t *testing.T) {
 	t.Parallel()
-	for v, want := range map[string]string{"": "off", "CockroachDB CCL v24.3.5": "off", "CockroachDB CCL v25.1.0 (x)": "on", later: "on"} {
+	for v, want := range map[string]string{
+		"": "off", "CockroachDB CCL v24.3.5": "off", "CockroachDB CCL v25.1.0 (x)": "on", later: "on",
+	} {
 		w := newWorld(t, Config{Version: v})
 		c := w.client(t)
 		show := func(c *client) string { return c.query("SHOW autocommit_before_ddl")[0] }
@@ -50,7 +52,8 @@ func TestAutocommit_DDL_CommitsAndRunsAlone(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
 		w := newWorld(t, Config{Version: later})
 		c := w.client(t)
-		assert.Equal(t, []string{"C BEGIN", "C SAVEPOINT", "C UPDATE 1", "C CREATE TABLE", "Z I"}, exec(c, "BEGIN", open, update, create))
+		assert.Equal(t, []string{"C BEGIN", "C SAVEPOINT", "C UPDATE 1", "C CREATE TABLE", "Z I"},
+			exec(c, "BEGIN", open, update, create))
 		assert.Equal(t, 11, w.value(t, 1))
 		// what the client sends to end it only gets warnings
 		assert.Equal(t, []string{"C RELEASE", "C COMMIT", "Z I"}, exec(c, release, "COMMIT"))
@@ -80,7 +83,8 @@ func TestAutocommit_ErrorOfTheDDL_LeavesNoTransaction(t *testing.T) {
 			exec(c, "BEGIN", open, update, "CREATE TABLE kv (k INT)", "COMMIT"))
 		assert.Equal(t, 11, w.value(t, 1), "what was before it is committed")
 		w.Inject(On("^create", fails("40001")))
-		assert.Equal(t, []string{"C BEGIN", "C SAVEPOINT", "C UPDATE 1", "E 40001", "Z I"}, exec(c, "BEGIN", open, update, create))
+		assert.Equal(t, []string{"C BEGIN", "C SAVEPOINT", "C UPDATE 1", "E 40001", "Z I"},
+			exec(c, "BEGIN", open, update, create))
 		assert.Equal(t, 12, w.value(t, 1))
 	})
 }
@@ -151,7 +155,8 @@ func TestAutocommit_Text(t *testing.T) {
 	assert.Equal(t, 11, w.value(t, 1))
 	assert.Equal(t, "C SELECT 0", c.query("TABLE made")[0])
 	c.query("SET autocommit_before_ddl = off")
-	assert.Equal(t, []string{"C UPDATE 1", "C DROP TABLE", "E 22012", "Z I"}, c.query(update+"; DROP TABLE made; SELECT 1/0"))
+	assert.Equal(t, []string{"C UPDATE 1", "C DROP TABLE", "E 22012", "Z I"},
+		c.query(update+"; DROP TABLE made; SELECT 1/0"))
 	assert.Equal(t, 11, w.value(t, 1))
 }
 

@@ -24,11 +24,19 @@ type client struct {
 
 func (w *world) client(t *testing.T, params ...string) *client {
 	t.Helper()
+	c, refused := w.login(t, params...)
+	require.Empty(t, refused, "refused")
+	return c
+}
+
+// login connects a client, and returns with what code it was refused, if it was, or that it was asked for a password.
+func (w *world) login(t *testing.T, params ...string) (c *client, refused string) {
+	t.Helper()
 	nc, err := net.Dial("tcp", w.Addr())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = nc.Close() })
 	require.NoError(t, nc.SetDeadline(time.Now().Add(time.Minute))) // a test that hangs shall say where
-	c := &client{t: t, nc: nc, fe: pgproto3.NewFrontend(nc, nc), params: make(map[string]string)}
+	c = &client{t: t, nc: nc, fe: pgproto3.NewFrontend(nc, nc), params: make(map[string]string)}
 	all := map[string]string{"user": superuser, "database": "postgres", "search_path": w.schema + ",public"}
 	for i := 0; i < len(params); i += 2 {
 		all[params[i]] = params[i+1]
@@ -43,9 +51,11 @@ func (w *world) client(t *testing.T, params ...string) *client {
 		case *pgproto3.BackendKeyData:
 			c.key = &pgproto3.BackendKeyData{ProcessID: m.ProcessID, SecretKey: m.SecretKey}
 		case *pgproto3.ErrorResponse:
-			require.Fail(t, "refused", m.Message)
+			return c, m.Code
+		case *pgproto3.AuthenticationSASL:
+			return c, "password"
 		case *pgproto3.ReadyForQuery:
-			return c
+			return c, ""
 		}
 	}
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// showCommit answers SHOW COMMIT TIMESTAMP. In an open transaction that commits it, as RELEASE of the restart savepoint does.
+// showCommit answers SHOW COMMIT TIMESTAMP. In an open transaction that commits it, as RELEASE of the restart
+// savepoint does.
 func (c *conn) showCommit() (reply, error) {
 	tag := "SHOW COMMIT TIMESTAMP 1"
 	switch {
@@ -30,7 +31,8 @@ func (c *conn) noteCommit() {
 	c.commitTime = fmt.Sprintf("%d.0000000000", time.Now().UnixNano())
 }
 
-// releaseAgain accepts the RELEASE of a restart savepoint whose transaction SHOW COMMIT TIMESTAMP has committed; once, and it does nothing.
+// releaseAgain accepts the RELEASE of a restart savepoint whose transaction SHOW COMMIT TIMESTAMP has committed; once,
+// and it does nothing.
 func (c *conn) releaseAgain(s *statement) bool {
 	again := c.tx.releasable && s.kind == kindRelease && s.name == c.tx.restart
 	if again {

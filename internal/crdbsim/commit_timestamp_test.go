@@ -96,7 +96,9 @@ func TestShowCommitTimestamp_OutsideTransaction(t *testing.T) {
 		none := []string{"E 25000", "Z I"}
 		assert.Equal(t, none, exec(c, showCommit))
 		seen := ""
-		for _, sql := range []string{update, "SHOW distsql", "SET distsql = off", "BEGIN; COMMIT", "BEGIN; " + open + "; " + release + "; COMMIT"} {
+		for _, sql := range []string{
+			update, "SHOW distsql", "SET distsql = off", "BEGIN; COMMIT", "BEGIN; " + open + "; " + release + "; COMMIT",
+		} {
 			exec(c, split(sql)...)
 			times, answers := commitTimes(exec(c, showCommit))
 			assert.Equal(t, []string{"D time", "C SHOW COMMIT TIMESTAMP 1", "Z I"}, answers, sql)
@@ -144,7 +146,8 @@ func TestShowCommitTimestamp_Described(t *testing.T) {
 	w := newWorld(t, Config{Version: later})
 	conn := w.connect(t)
 	for _, mode := range []pgx.QueryExecMode{
-		pgx.QueryExecModeCacheStatement, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
+		pgx.QueryExecModeCacheStatement, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec,
+		pgx.QueryExecModeSimpleProtocol,
 	} {
 		tx, err := conn.Begin(t.Context())
 		require.NoError(t, err)

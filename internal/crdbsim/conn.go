@@ -34,7 +34,8 @@ type conn struct {
 	skipping bool // after an error, until Sync
 	simple   bool // at work on a Query message
 	fatal    bool // the error just sent ends the connection
-	draining bool // the connection ends with its transaction
+	asked    bool // it has sent something since it was told that we are ready
+	admitted bool // guarded by sim.mu
 	stmts    map[string]*statement
 	portals  map[string]*portal
 
@@ -42,6 +43,9 @@ type conn struct {
 	busy atomic.Bool // PostgreSQL is at work for us
 	gone atomic.Bool // the client has hung up
 	done chan struct{}
+
+	terminating sync.Once
+	ended       chan struct{} // closed by terminate
 
 	cancelling sync.Mutex
 	left       bool // the connection to PostgreSQL is no longer this client's
@@ -63,8 +67,11 @@ type upstream struct {
 	key    []byte
 
 	startup  string // how it was started up
+	database string // the one it is connected to
 	secured  bool   // the client had to say who it is
 	greeting []byte // what PostgreSQL said then, but for its key
+	origin   string // what that came from
+	expiry   *time.Timer
 }
 
 func (u *upstream) send() error {
@@ -94,13 +101,14 @@ func (u *upstream) close() {
 
 func newConn(s *Sim, id uint64, nc net.Conn) *conn {
 	c := &conn{
-		sim: s, id: id, client: nc, mail: newInbox(s.done), up: &upstream{},
+		sim: s, id: id, client: nc, up: &upstream{},
 		stmts: make(map[string]*statement), portals: make(map[string]*portal),
-		done: make(chan struct{}),
+		done: make(chan struct{}), ended: make(chan struct{}),
 	}
+	c.mail = newInbox(&s.gate, s.done, c.ended)
 	c.session = session{status: 'I', vars: make(map[string]string), start: make(map[string]string)}
 	c.in.r = bufio.NewReaderSize(c.mail, 2*chunkSize)
-	c.outbox = outbox{nc: nc, latency: &s.latency, closing: s.done}
+	c.outbox = outbox{nc: nc, latency: &s.latency, gate: &s.gate, closing: s.done, ended: c.ended}
 	return c
 }
 
@@ -117,6 +125,9 @@ func (c *conn) serve() {
 	}
 	// PostgreSQL first: who sees this connection end may rely on its transaction having ended too.
 	c.leave()
+	if errors.Is(err, errEnded) {
+		c.sendEnd()
+	}
 	if !errors.Is(err, errCut) {
 		_ = c.flush()
 	}
@@ -125,6 +136,9 @@ func (c *conn) serve() {
 	close(c.done)
 	reader.Wait()
 }
+
+// hangUp ends the connection without another word to the client.
+func (c *conn) hangUp() { _ = c.client.Close() }
 
 // leave gives up the connection to PostgreSQL.
 func (c *conn) leave() {
@@ -146,8 +160,21 @@ func (c *conn) cancel() {
 // clientGone cancels what PostgreSQL is doing for a client that has hung up, as CockroachDB does.
 func (c *conn) clientGone() {
 	c.gone.Store(true)
-	if c.busy.Load() {
-		c.cancel()
+	c.sim.running.Go(c.giveUp)
+}
+
+// giveUp cancels what PostgreSQL is doing until the connection has ended: a request that comes before PostgreSQL has
+// begun does nothing.
+func (c *conn) giveUp() {
+	for {
+		if c.busy.Load() {
+			c.cancel()
+		}
+		select {
+		case <-c.done:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 }
 
@@ -168,13 +195,16 @@ func (c *conn) send(m pgproto3.BackendMessage) {
 
 // handleNext handles one message of the client's.
 func (c *conn) handleNext() error {
-	f, err := c.in.next()
-	if errors.Is(err, errKicked) {
-		return c.drain()
+	if c.in.unread() == 0 {
+		if woken := c.mail.wait(); woken {
+			return c.depart()
+		}
 	}
+	f, err := c.in.next()
 	if err != nil {
 		return err
 	}
+	c.asked = true
 	c.count(f)
 	switch {
 	case c.skipping && f.typ == 'H': // PostgreSQL ignores it too, but has sent the error at once
@@ -207,7 +237,7 @@ func (c *conn) handleNext() error {
 	default:
 		return fmt.Errorf("crdbsim: message %q is not supported", f.typ)
 	}
-	if err == nil && c.fatal {
+	if c.fatal && (err == nil || errors.Is(err, errEnded)) {
 		return errors.Join(c.flush(), errCut)
 	}
 	return err
@@ -246,10 +276,8 @@ func (c *conn) ready() error {
 	if err := c.flush(); err != nil {
 		return err
 	}
-	if c.draining && c.status == 'I' {
-		return c.drain()
-	}
-	return nil
+	c.asked = false
+	return c.depart()
 }
 
 // adopt takes over what PostgreSQL says of the transaction where that is news: it can end without our doing, by a CALL or by an error
@@ -278,6 +306,10 @@ func (c *conn) fail(e *pgproto3.ErrorResponse) {
 	}
 	c.skipping = !c.simple
 	c.fatal = e.Severity == "FATAL" || e.Severity == "PANIC"
+	if c.terminated() && !c.fatal {
+		c.send(shutDown.response())
+		c.fatal = true
+	}
 }
 
 // pause waits, but not beyond the end of the sim.
@@ -289,19 +321,9 @@ func (c *conn) pause(d time.Duration) {
 	defer t.Stop()
 	select {
 	case <-t.C:
+	case <-c.ended:
 	case <-c.sim.done:
 	}
-}
-
-// drain is what a node does that shuts down: an idle connection gets an error that it never asked for, and then the end; one in a
-// transaction may finish it.
-func (c *conn) drain() error {
-	c.draining = true
-	if c.status != 'I' || len(c.pending) > 0 || c.up.dirty {
-		return nil
-	}
-	c.send(c.sim.drainError())
-	return errors.Join(c.flush(), errCut)
 }
 
 // cancelRequest is the message that asks PostgreSQL to give up what it does for the holder of key.

@@ -1,8 +1,9 @@
 // Package crdbsim makes a PostgreSQL answer as CockroachDB does, and makes it fail when and how a test wants it to.
 //
-// A [Sim] is a proxy in front of a real PostgreSQL. SQL and its conflicts are PostgreSQL's: its serializable isolation raises the 40001.
-// The manners are CockroachDB's, v22.1, held against recordings of one (testdata). What is of a later version is so marked; it is played
-// where [Config.Version] is of that version, and follows CockroachDB's source, since there is no recording:
+// A [Sim] is a proxy in front of a real PostgreSQL. SQL and its conflicts are PostgreSQL's: its serializable isolation
+// raises the 40001. The manners are CockroachDB's, v22.1, held against recordings of one (testdata). What is of a
+// later version is so marked; it is played where [Config.Version] is of that version, and follows CockroachDB's
+// source, since there is no recording:
 //
 //   - crdb_version at start-up; start-up parameters that PostgreSQL doesn't know are ignored.
 //   - The restart savepoint with its rules and errors. RELEASE commits, says COMMIT and leaves the state at 'T' until COMMIT or ROLLBACK.
@@ -14,12 +15,17 @@
 //   - Each statement outside a transaction is committed before it is answered, in the extended protocol too.
 //   - Priorities and AS OF SYSTEM TIME are accepted, every isolation level is SERIALIZABLE.
 //   - SET, RESET and set_config(…, false) outlive the ROLLBACK and the ROLLBACK TO of their transaction.
-//   - SHOW COMMIT TIMESTAMP (v22.2) commits the open transaction as RELEASE of the restart savepoint does, with the tag COMMIT. After it
-//     COMMIT and ROLLBACK are accepted, itself again, and RELEASE of the restart savepoint, once, if there is one. Outside a
-//     transaction it shows when the latest one committed, and fails by 25000 if that has not.
-//   - autocommit_before_ddl (on by default from v25.1): before a statement that changes the schema the transaction is committed, at Parse or
-//     Bind already; the statement then runs alone. If that commit loses, its 40001 is the answer, and the transaction has failed and
-//     can be restarted. While it is on, a COMMIT, ROLLBACK, SAVEPOINT, RELEASE or SET TRANSACTION outside a transaction is a warning.
+//   - SHOW COMMIT TIMESTAMP (v22.2) commits the open transaction as RELEASE of the restart savepoint does, with the
+//     tag COMMIT. After it COMMIT and ROLLBACK are accepted, itself again, and RELEASE of the restart savepoint, once,
+//     if there is one. Outside a transaction it shows when the latest one committed, and fails by 25000 if that has
+//     not.
+//   - autocommit_before_ddl (on by default from v25.1): before a statement that changes the schema the transaction is
+//     committed, at Parse or Bind already; the statement then runs alone. If that commit loses, its 40001 is the
+//     answer, and the transaction has failed and can be restarted. While it is on, a COMMIT, ROLLBACK, SAVEPOINT,
+//     RELEASE or SET TRANSACTION outside a transaction is a warning.
+//   - The node of a connection in its process id ([Config.NodeID]), and how a node goes down and comes back
+//     ([Sim.Enter]): unready, refusing, closing, ended, and as nobody plans it, silent or dead. A bound on its clients
+//     ([Sim.LimitConns]).
 //   - SHOW TRANSACTION STATUS, crdb_internal.force_retry, inject_retry_errors_enabled, unique_rowid, cluster_logical_timestamp.
 //
 // What it can't play:
@@ -27,18 +33,27 @@
 //   - Locks are not kept over ROLLBACK TO: PostgreSQL gives them up with the snapshot. A transaction that restarts has no advantage over
 //     others, so contention is not CockroachDB's, nor is anything measured under it.
 //   - now() is that of the restart and does not stay the same.
-//   - A setting is undone with its transaction where it can't be seen: set_config with arguments that are neither literals nor bound, and
-//     what functions, procedures, DO and EXECUTE do. SET LOCAL before the restart savepoint is undone by a restart.
-//   - SHOW COMMIT TIMESTAMP shows the clock of the Sim when it heard of the commit: no row has that timestamp. In the middle of a text
-//     that is one transaction it does not fail.
+//   - A setting is undone with its transaction where it can't be seen: set_config with arguments that are neither
+//     literals nor bound, and what functions, procedures, DO and EXECUTE do. SET LOCAL before the restart savepoint is
+//     undone by a restart.
+//   - SHOW COMMIT TIMESTAMP shows the clock of the Sim when it heard of the commit: no row has that timestamp. In the
+//     middle of a text that is one transaction it does not fail.
 //   - USE and SET database are refused with 0A000: a session of PostgreSQL stays in its database.
 //   - Priorities decide nothing, AS OF SYSTEM TIME reads the present, and the server's own retry covers one statement: CockroachDB's covers
 //     all those of which nothing was sent.
-//   - Several statements in one Query outside a transaction are one transaction, as in v22.2 and later, unless one of them is about
-//     transactions, or changes the schema under autocommit_before_ddl. A string of which PostgreSQL can't parse a part is run up to that part.
+//   - Several statements in one Query outside a transaction are one transaction, as in v22.2 and later, unless one of
+//     them is about transactions, or changes the schema under autocommit_before_ddl. A string of which PostgreSQL
+//     can't parse a part is run up to that part.
 //   - After an error with application savepoints in place, Parse is answered with 25P02; CockroachDB still parses, and refuses at Execute.
-//   - What PostgreSQL says to an idle connection reaches the client with its next statement; for a node that drains see [Sim.Drain].
-//   - A client may be given the session of one that has gone, after a DISCARD ALL: for PostgreSQL a new session is a new process, and slow.
+//   - What PostgreSQL says to an idle connection reaches the client with its next statement; for a node that goes down
+//     see [Sim.Enter].
+//   - A node refuses a client after it has declined encryption, and never before; [Sim.LimitConns] counts everybody,
+//     administrators too.
+//   - Requests to cancel reach the Sim alone whose connection it is; between CockroachDB's nodes they are passed on.
+//   - A client may be given the session of one that has gone, after a DISCARD ALL: for PostgreSQL a new session is a
+//     new process, and slow. It is kept for a second at most, so a DROP DATABASE that the Sim does not see may take
+//     that long. It is given only to a client that would be let in without a password, into a database and to a role
+//     with the same attributes and settings.
 //   - PostgreSQL detects some conflicts that CockroachDB would not, and the other way round.
 //
 // Faults are put in force with [Sim.Inject]. A fault says where it strikes and what happens then; see [Fault] and [Action]:

@@ -74,6 +74,9 @@ func (c *conn) performOrdinary(s *statement, r run, limit int) (bool, error) {
 		}
 		return false, err
 	}
+	if s.database != "" {
+		c.sim.spares.leaveDatabase(s.database)
+	}
 	window := c.windowOpen()
 	if s.forceRetry {
 		if ok, err := c.tellForceRetry(r, window); !ok || err != nil {

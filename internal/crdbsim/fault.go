@@ -22,8 +22,9 @@ const (
 	AtParse
 	// AtBind is when Bind arrives. Only [Pass], [Fail] and [Cut] make sense.
 	AtBind
-	// AtAutocommit is when autocommit_before_ddl is about to commit a transaction, before a statement that changes the schema; SQL is
-	// that statement. It is after [AtParse] and [AtBind], and before [AtExecute]. [ExecuteHalf] is [ExecuteCut], and there are no rows.
+	// AtAutocommit is when autocommit_before_ddl is about to commit a transaction, before a statement that changes the
+	// schema; SQL is that statement. It is after [AtParse] and [AtBind], and before [AtExecute]. [ExecuteHalf] is
+	// [ExecuteCut], and there are no rows.
 	AtAutocommit
 	// AtConnect is when a client asks for a connection. Only [Pass], [Fail] and [Cut] make sense; there is no SQL.
 	AtConnect

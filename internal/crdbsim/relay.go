@@ -131,8 +131,11 @@ func (c *conn) relay(limit int) (answer, error) {
 	a := answer{end: -1}
 	c.busy.Store(true)
 	defer c.busy.Store(false)
-	if c.gone.Load() { // after busy is set: whoever sets gone looks at busy then
+	switch { // after busy is set: whoever sets gone or ends the connection looks at busy then
+	case c.gone.Load():
 		return a, errGone
+	case c.terminated():
+		return a, errEnded
 	}
 	if err := c.up.send(); err != nil {
 		c.lastWords()
@@ -272,10 +275,6 @@ func (c *conn) copyIn(f frame) error {
 	}
 	for {
 		m, err := c.in.next()
-		if errors.Is(err, errKicked) {
-			c.draining = true
-			continue
-		}
 		if err != nil {
 			return err
 		}

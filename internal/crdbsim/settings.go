@@ -6,8 +6,8 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// CockroachDB undoes a SET neither by ROLLBACK TO nor by ROLLBACK; PostgreSQL does. So what was set in PostgreSQL's transaction is
-// remembered, and set again when that transaction, or a part of it, has been rolled back.
+// CockroachDB undoes a SET neither by ROLLBACK TO nor by ROLLBACK; PostgreSQL does. So what was set in PostgreSQL's
+// transaction is remembered, and set again when that transaction, or a part of it, has been rolled back.
 
 // remember takes note of what s has set in PostgreSQL's transaction.
 func (c *conn) remember(s *statement, r run) {
@@ -16,8 +16,9 @@ func (c *conn) remember(s *statement, r run) {
 	}
 }
 
-// restoreAll sets again what PostgreSQL has undone by the end of its transaction. It does so in a transaction of its own, so that the
-// next one begins without a snapshot. What can't be set any more, such as a role that is gone, is left out.
+// restoreAll sets again what PostgreSQL has undone by the end of its transaction. It does so in a transaction of its
+// own, so that the next one begins without a snapshot. What can't be set any more, such as a role that is gone, is
+// left out.
 func (c *conn) restoreAll() {
 	if len(c.tx.set) == 0 {
 		return

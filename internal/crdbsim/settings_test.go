@@ -12,7 +12,8 @@ import (
 // conflicting is a statement that loses, whatever it does.
 const conflicting = "SELECT crdb_internal.force_retry('1h')"
 
-// undoings are the ways in which PostgreSQL would undo what a transaction has set. The transaction is given between begin and end.
+// undoings are the ways in which PostgreSQL would undo what a transaction has set. The transaction is given between
+// begin and end.
 var undoings = map[string]struct{ begin, end []string }{
 	"rollback":                    {[]string{"BEGIN", open}, []string{"ROLLBACK"}},
 	"rollback without savepoint":  {[]string{"BEGIN"}, []string{"ROLLBACK"}},
@@ -37,7 +38,8 @@ func TestSetSurvives_HoweverItIsUndone(t *testing.T) {
 		for name, u := range undoings {
 			c := w.client(t)
 			exec(c, u.begin...)
-			assert.Equal(t, []string{"C SET", "C SET", "Z T"}, exec(c, "SET lock_timeout = '7s'", "SET LOCAL statement_timeout = '8s'"), name)
+			assert.Equal(t, []string{"C SET", "C SET", "Z T"},
+				exec(c, "SET lock_timeout = '7s'", "SET LOCAL statement_timeout = '8s'"), name)
 			answers := exec(c, u.end...)
 			assert.NotContains(t, answers[len(answers)-2], "E ", name)
 			assert.Equal(t, []string{"D 7s", "C SHOW 1", "Z I"}, exec(c, "SHOW lock_timeout"), name)
@@ -87,13 +89,14 @@ func TestSetSurvives_CommitThatFails(t *testing.T) {
 	})
 }
 
-// TestSetSurvives_InItsOrder checks that the last one wins, and that one of the transaction's alone is undone as far as the savepoint goes.
+// TestSetSurvives_InItsOrder checks that the last one wins, and that one of the transaction's alone is undone as far
+// as the savepoint goes.
 func TestSetSurvives_InItsOrder(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
 		c := newWorld(t, Config{}).client(t)
-		exec(c, "BEGIN", open, "SET lock_timeout = '1s'", "SET LOCAL lock_timeout = '2s'", "SAVEPOINT a", "SET statement_timeout = '3s'")
-		exec(c, "SET LOCAL statement_timeout = '4s'", "ROLLBACK TO a")
+		exec(c, "BEGIN", open, "SET lock_timeout = '1s'", "SET LOCAL lock_timeout = '2s'", "SAVEPOINT a")
+		exec(c, "SET statement_timeout = '3s'", "SET LOCAL statement_timeout = '4s'", "ROLLBACK TO a")
 		assert.Equal(t, []string{"D 2s", "C SHOW 1", "Z T"}, exec(c, "SHOW lock_timeout"))
 		assert.Equal(t, []string{"D 3s", "C SHOW 1", "Z T"}, exec(c, "SHOW statement_timeout"))
 		exec(c, "SET lock_timeout = '5s'", "RESET statement_timeout", "ROLLBACK")
@@ -145,7 +148,9 @@ func TestSetSurvives_EveryForm(t *testing.T) {
 func TestSetSurvives_BoundArguments(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Config{})
-	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeCacheStatement, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec} {
+	for _, mode := range []pgx.QueryExecMode{
+		pgx.QueryExecModeCacheStatement, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec,
+	} {
 		conn := w.connect(t)
 		tx, err := conn.Begin(t.Context())
 		require.NoError(t, err)
@@ -154,7 +159,8 @@ func TestSetSurvives_BoundArguments(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, tx.Rollback(t.Context()))
 		var tenant, other string
-		err = conn.QueryRow(t.Context(), "SELECT current_setting('app.tenant'), current_setting('app.other', true)").Scan(&tenant, &other)
+		const both = "SELECT current_setting('app.tenant'), current_setting('app.other', true)"
+		err = conn.QueryRow(t.Context(), both).Scan(&tenant, &other)
 		require.NoError(t, err)
 		assert.Equal(t, "O'Brien", tenant, "%v", mode)
 		assert.Empty(t, other, "that one was for the transaction alone")
@@ -183,8 +189,8 @@ func TestSetSurvives_WhatCannotBeSetAgain(t *testing.T) {
 	})
 }
 
-// TestSetSurvives_Unnoticed checks that the client sees nothing of how it is done: no parameter changes back and forth, and the transaction
-// that follows has no snapshot yet.
+// TestSetSurvives_Unnoticed checks that the client sees nothing of how it is done: no parameter changes back and
+// forth, and the transaction that follows has no snapshot yet.
 func TestSetSurvives_Unnoticed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Config{})

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // DefaultVersion is the version announced unless Config says otherwise.
@@ -27,26 +25,36 @@ type Config struct {
 	Version string
 	// Log switches the log on from the start.
 	Log bool
+	// NodeID is what the process ids of BackendKeyData say of the node, in their bits 20 to 30: 1 to 2047. With 0 they
+	// are PostgreSQL's.
+	NodeID uint32
 }
+
+const maxNodeID = 1<<11 - 1
 
 // A Sim listens for clients and answers them as CockroachDB would. All its methods may be called at any time.
 type Sim struct {
-	cfg      Config
-	version  version
-	listener net.Listener
-	latency  atomic.Int64
-	faults   faults
-	trips    atomic.Int64
-	log      log
-	done     chan struct{}
-	running  sync.WaitGroup
-	spares   spares
+	cfg     Config
+	version version
+	latency atomic.Int64
+	faults  faults
+	trips   atomic.Int64
+	log     log
+	done    chan struct{}
+	running sync.WaitGroup
+	spares  spares
+	gate    gate
+	leaving atomic.Pointer[leaving]
 
 	mu       sync.Mutex
+	listener net.Listener // nil while nobody can connect
+	addr     string
 	conns    map[uint64]*conn
 	last     uint64
 	closed   bool
-	draining *Error
+	phase    Phase
+	limit    int // of clients, 0 for none
+	admitted int // clients that were let in
 }
 
 // Start listens on a free port of the loopback interface.
@@ -57,19 +65,27 @@ func Start(cfg Config) (*Sim, error) {
 	if cfg.Version == "" {
 		cfg.Version = DefaultVersion
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("crdbsim: %w", err)
+	if cfg.NodeID > maxNodeID {
+		return nil, fmt.Errorf("crdbsim: node id %d is greater than %d", cfg.NodeID, maxNodeID)
 	}
-	s := &Sim{cfg: cfg, version: parseVersion(cfg.Version), listener: l, done: make(chan struct{}), conns: make(map[uint64]*conn)}
+	s := &Sim{cfg: cfg, version: parseVersion(cfg.Version), done: make(chan struct{}), conns: make(map[uint64]*conn)}
+	s.spares.keep = keepSpares
 	s.SetLatency(cfg.Latency)
 	s.log.on.Store(cfg.Log)
-	s.running.Go(s.accept)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.listen("127.0.0.1:0"); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
-// Addr returns host and port to connect to.
-func (s *Sim) Addr() string { return s.listener.Addr().String() }
+// Addr returns host and port to connect to. They stay the same.
+func (s *Sim) Addr() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.addr
+}
 
 // Close cuts every connection, and returns when each one's transaction has ended in PostgreSQL.
 func (s *Sim) Close() error {
@@ -80,23 +96,19 @@ func (s *Sim) Close() error {
 	}
 	s.closed = true
 	close(s.done)
-	err := s.listener.Close()
-	for _, c := range s.conns {
-		_ = c.client.Close()
-	}
+	s.stopListening()
+	s.eachConn((*conn).hangUp)
 	s.mu.Unlock()
 	s.running.Wait()
 	s.spares.close()
-	return err
+	return nil
 }
 
 // CloseConns cuts every connection there is, as a dying node would, and goes on listening.
 func (s *Sim) CloseConns() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range s.conns {
-		_ = c.client.Close()
-	}
+	s.eachConn((*conn).hangUp)
 }
 
 // Conns returns how many clients there are. One that has hung up counts until its transaction has ended in PostgreSQL.
@@ -118,18 +130,13 @@ func (s *Sim) ClearFaults() { s.faults.clear() }
 // RoundTrips returns how many Sync and Query messages all clients have sent after start-up: what a client waits for.
 func (s *Sim) RoundTrips() int64 { return s.trips.Load() }
 
-// Drain does what a node does that is shut down in good order: idle connections are sent the error e, which they have not asked for, and
-// closed; others are as soon as their transaction ends. New ones are still accepted.
+// Drain has the connections that there are leave: idle ones are sent the error e, which they have not asked for, and
+// closed; others are as soon as their transaction ends. New ones are accepted, and stay: for a node that refuses them
+// see [Sim.Enter], which undoes this.
 func (s *Sim) Drain(e Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.draining = &e
-	for _, c := range s.conns {
-		select {
-		case c.mail.kick <- struct{}{}:
-		default:
-		}
-	}
+	s.sendAway(&leaving{s.last, &e})
 }
 
 // ConnOf returns the number of the connection whose client was given this process id at start-up (PgConn.PID in pgx), 0 if there is none.
@@ -144,34 +151,58 @@ func (s *Sim) ConnOf(pid uint32) uint64 {
 	return 0
 }
 
-func (s *Sim) drainError() *pgproto3.ErrorResponse {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.draining.response()
+// listen is called with the lock.
+func (s *Sim) listen(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("crdbsim: %w", err)
+	}
+	s.listener, s.addr = l, l.Addr().String()
+	s.running.Go(func() { s.accept(l) })
+	return nil
 }
 
-func (s *Sim) accept() {
+// stopListening is called with the lock.
+func (s *Sim) stopListening() {
+	if s.listener != nil {
+		_ = s.listener.Close() // the worst is that it was closed
+		s.listener = nil
+	}
+}
+
+func (s *Sim) accept(l net.Listener) {
 	for {
-		nc, err := s.listener.Accept()
+		nc, err := l.Accept()
 		if err != nil {
 			return
 		}
-		s.mu.Lock()
-		if s.closed {
-			s.mu.Unlock()
-			_ = nc.Close()
-			return
-		}
-		s.last++
-		c := newConn(s, s.last, nc)
-		s.conns[c.id] = c
-		s.running.Go(func() {
-			c.serve()
-			s.mu.Lock()
-			delete(s.conns, c.id)
-			s.mu.Unlock()
-		})
-		s.mu.Unlock()
+		s.serve(nc)
+	}
+}
+
+// serve starts to handle a connection, unless the node has gone meanwhile.
+func (s *Sim) serve(nc net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener == nil {
+		reset(nc)
+		return
+	}
+	s.last++
+	c := newConn(s, s.last, nc)
+	s.conns[c.id] = c
+	s.running.Go(func() {
+		c.serve()
+		s.remove(c)
+	})
+}
+
+func (s *Sim) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c.id)
+	if c.admitted {
+		s.admitted--
 	}
 }
 

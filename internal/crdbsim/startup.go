@@ -23,6 +23,9 @@ func (c *conn) startup() error {
 	if err != nil {
 		return err
 	}
+	if e := c.sim.admit(c); e != nil {
+		return c.refuseConnection(*e)
+	}
 	a, _ := c.strike(AtConnect, "")
 	c.before(a)
 	switch a.Then {
@@ -39,7 +42,10 @@ func (c *conn) startup() error {
 		c.up = spare
 		return c.welcome()
 	}
-	c.up.startup = startup
+	c.up.startup, c.up.database = startup, msg.Parameters["database"]
+	if c.up.database == "" {
+		c.up.database = msg.Parameters["user"]
+	}
 	c.up.nc, err = c.sim.dial()
 	if err != nil {
 		return c.refuseConnection(Error{Severity: "FATAL", Code: "08006", Message: err.Error()})
@@ -111,7 +117,7 @@ func (c *conn) greet() error {
 		case 'Z':
 			c.up.status = f.body()[0]
 			c.up.greeting, c.out = c.out, nil
-			if err := c.install(); err != nil {
+			if err := errors.Join(c.install(), c.up.readOrigin()); err != nil {
 				return err
 			}
 			return c.welcome()
@@ -158,7 +164,7 @@ func (c *conn) install() error {
 // welcome ends the start-up. The number of the connection is what the client has to show in order to cancel what it does: PostgreSQL's own
 // secret would still be good when the connection to it has gone to another client.
 func (c *conn) welcome() error {
-	pid := binary.BigEndian.Uint32(c.up.key)
+	pid := c.processID()
 	c.pid.Store(pid)
 	c.out = append(c.out, c.up.greeting...)
 	if !c.sim.cfg.PostgreSQL {
@@ -166,6 +172,15 @@ func (c *conn) welcome() error {
 	}
 	c.send(&pgproto3.BackendKeyData{ProcessID: pid, SecretKey: binary.BigEndian.AppendUint32(nil, uint32(c.id))})
 	return c.ready()
+}
+
+// processID is what the client is told: PostgreSQL's, or a number that names the node, and by which a cancel request
+// finds the connection all the same.
+func (c *conn) processID() uint32 {
+	if node := c.sim.cfg.NodeID; node != 0 {
+		return node<<20 | uint32(c.id)&(1<<20-1)
+	}
+	return binary.BigEndian.Uint32(c.up.key)
 }
 
 // known are the start-up parameters that PostgreSQL is given. CockroachDB ignores those that it doesn't know, and so must we.

@@ -41,6 +41,8 @@ type statement struct {
 	forceRetry bool   // it calls crdb_internal.force_retry
 	invalid    *pgproto3.ErrorResponse
 
+	database string // that it drops or alters
+
 	sets  bool         // PostgreSQL sets something for the session
 	all   bool         // and that is RESET ALL
 	calls []setCall    // it sets something by calling set_config
@@ -72,6 +74,8 @@ func classify(sql string) *statement {
 		s.classifyControl(rest)
 	case "use":
 		s.refuseDatabase()
+	case "drop", "alter":
+		s.classifyDatabase(tokens(sql)[1:])
 	default:
 		s.forceRetry = strings.Contains(sql, "crdb_internal.force_retry")
 		if strings.Contains(strings.ToLower(sql), "set_config") {
@@ -256,11 +260,22 @@ func (s *statement) classifySet(rest []token) {
 	case name == "characteristics":
 		s.kind = kindSetCharacteristics
 		s.parseModes(skip(skip(rest[1:], "as"), "transaction"))
-	case name == "default_transaction_isolation", name == "transaction_isolation": // there is but one level, so nothing to set
+	case name == "default_transaction_isolation", name == "transaction_isolation": // there is but one level
 		s.kind = kindSetCharacteristics
 	case isOwnVariable(name):
 		s.kind, s.name = kindSet, name
 		s.parseValue(rest[1:])
+	}
+}
+
+// classifyDatabase recognises what PostgreSQL does only if nobody else is connected to the database.
+func (s *statement) classifyDatabase(rest []token) {
+	if len(rest) == 0 || !rest[0].is("database") {
+		return
+	}
+	rest = skip(skip(rest[1:], "if"), "exists")
+	if len(rest) > 0 {
+		s.database = rest[0].text
 	}
 }
 

@@ -81,8 +81,8 @@ func (c *conn) execute(s *statement, r run) (ok bool, err error) {
 	return c.after(s, a, ok, c.tx.committed && !before)
 }
 
-// after does what an action wants done once the statement was executed. If that failed there is nothing to be lied about; if it has
-// committed the transaction, and left it open, that is what the error hides.
+// after does what an action wants done once the statement was executed. If that failed there is nothing to be lied
+// about; if it has committed the transaction, and left it open, that is what the error hides.
 func (c *conn) after(s *statement, a Action, ok, committed bool) (bool, error) {
 	c.pause(a.DelayReply)
 	if a.CallReply != nil {

@@ -228,7 +228,8 @@ func (t *txn) eachLocal(f func(map[string]string)) {
 	}
 }
 
-// setCharacteristics sets the modes of transactions to come. There is but one isolation level, so that leaves the access.
+// setCharacteristics sets the modes of transactions to come. There is but one isolation level, so that leaves the
+// access.
 func (c *conn) setCharacteristics(m modes) (reply, error) {
 	if m.access != "" {
 		sql := "SET SESSION CHARACTERISTICS AS TRANSACTION " + m.access

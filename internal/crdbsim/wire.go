@@ -3,7 +3,6 @@ package crdbsim
 import (
 	"bufio"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -53,9 +52,12 @@ func (fr *framer) next() (frame, error) {
 	return frame{typ, raw}, nil
 }
 
+// unread returns how many bytes after the last frame have arrived.
+func (fr *framer) unread() int { return fr.r.Buffered() - fr.last }
+
 // peek returns the type of the message after the last one if it has arrived, else 0. It never moves what the last frame points at.
 func (fr *framer) peek() byte {
-	if fr.r.Buffered() <= fr.last {
+	if fr.unread() == 0 {
 		return 0
 	}
 	b, _ := fr.r.Peek(fr.last + 1)
@@ -81,25 +83,27 @@ func (c chunk) wait(done <-chan struct{}) {
 	}
 }
 
-// errKicked is what an inbox reads when somebody wants its reader's attention.
-var errKicked = errors.New("crdbsim: kicked")
-
 // An inbox reads from the client ahead of time, so that messages that travel together arrive together however long the latency is, and
 // so that a client which hangs up is noticed while PostgreSQL is at work for it.
 type inbox struct {
-	full chan chunk
-	free chan []byte
-	kick chan struct{}
-	done <-chan struct{}
-	cur  []byte // what is left of buf
-	buf  []byte
-	err  error // why full was closed
+	full  chan chunk
+	free  chan []byte
+	kick  chan struct{} // somebody wants the attention of who waits
+	gate  *gate
+	done  <-chan struct{}
+	ended <-chan struct{}
+	cur   []byte // what is left of buf
+	buf   []byte
+	err   error // why full was closed
 }
 
 const chunkSize = 16 << 10
 
-func newInbox(done <-chan struct{}) *inbox {
-	in := &inbox{done: done, full: make(chan chunk, 4), free: make(chan []byte, 4), kick: make(chan struct{}, 1)}
+func newInbox(g *gate, done, ended <-chan struct{}) *inbox {
+	in := &inbox{
+		full: make(chan chunk, 4), free: make(chan []byte, 4), kick: make(chan struct{}, 1),
+		gate: g, done: done, ended: ended,
+	}
 	for range cap(in.free) {
 		in.free <- make([]byte, chunkSize)
 	}
@@ -131,32 +135,73 @@ func (in *inbox) fill(nc net.Conn, latency *atomic.Int64, done <-chan struct{}, 
 		}
 		if err != nil {
 			in.err = err
+			in.gate.pass(in.done, done)
 			return
 		}
 	}
 }
 
+// wake wakes who waits, now or the next time.
+func (in *inbox) wake() {
+	select {
+	case in.kick <- struct{}{}:
+	default:
+	}
+}
+
+// wait waits for something to read, an end included. It reports whether it was woken before.
+func (in *inbox) wait() (woken bool) {
+	if len(in.cur) > 0 {
+		return false
+	}
+	in.giveBack()
+	select {
+	case c, ok := <-in.full:
+		in.take(c, ok)
+	case <-in.ended:
+	case <-in.kick:
+		return true
+	}
+	return false
+}
+
 // Read gives the handler what has arrived and is due.
 func (in *inbox) Read(p []byte) (int, error) {
 	if len(in.cur) == 0 {
-		if in.buf != nil {
-			in.free <- in.buf // has room: there are no more buffers than that
-			in.buf = nil
-		}
+		in.giveBack()
 		select {
 		case c, ok := <-in.full:
-			if !ok {
-				return 0, in.err
-			}
-			c.wait(in.done)
-			in.buf, in.cur = c.data[:cap(c.data)], c.data
-		case <-in.kick:
-			return 0, errKicked
+			in.take(c, ok)
+		case <-in.ended:
 		}
+	}
+	select {
+	case <-in.ended:
+		return 0, errEnded
+	default:
+	}
+	if len(in.cur) == 0 {
+		return 0, in.err
 	}
 	n := copy(p, in.cur)
 	in.cur = in.cur[n:]
 	return n, nil
+}
+
+func (in *inbox) giveBack() {
+	if in.buf != nil {
+		in.free <- in.buf // has room: there are no more buffers than that
+		in.buf = nil
+	}
+}
+
+// take takes over a chunk once it is due; there is none if ok is false.
+func (in *inbox) take(c chunk, ok bool) {
+	if ok {
+		c.wait(in.done)
+		in.buf, in.cur = c.data[:cap(c.data)], c.data
+	}
+	in.gate.pass(in.done, in.ended)
 }
 
 // An outbox writes to the client: at once as long as there is no latency, from then on through a goroutine which holds each piece back
@@ -164,7 +209,9 @@ func (in *inbox) Read(p []byte) (int, error) {
 type outbox struct {
 	nc      net.Conn
 	latency *atomic.Int64
+	gate    *gate
 	closing <-chan struct{}
+	ended   <-chan struct{}
 	queue   chan chunk
 	done    chan struct{}
 }
@@ -172,6 +219,7 @@ type outbox struct {
 func (o *outbox) Write(b []byte) (int, error) {
 	d := time.Duration(o.latency.Load())
 	if d == 0 && o.queue == nil {
+		o.gate.pass(o.closing, o.ended)
 		return o.nc.Write(b)
 	}
 	if o.queue == nil {
@@ -194,6 +242,7 @@ func (o *outbox) run() {
 			continue
 		}
 		c.wait(o.closing)
+		o.gate.pass(o.closing, o.ended)
 		if _, err := o.nc.Write(c.data); err != nil {
 			failed = true
 			_ = o.nc.Close() // the handler notices when it reads
