@@ -34,7 +34,7 @@ var forms = weighted[Form]{{Plain, 8}, {Closure, 9}, {ReadOnly, 2}, {Single, 3}}
 func (g *generator) newProgram(id int64) *Program {
 	p := &Program{ID: id, Form: forms.pick(g)}
 	g.program = p
-	if g.own == 1 && p.Form != Single {
+	if g.plain && p.Form != Single {
 		p.Form = Plain
 	}
 	switch p.Form {
@@ -80,7 +80,7 @@ func (g *generator) writer(p *Program) {
 	p.Patient = g.oneIn(2)
 	if g.oneIn(g.settings) {
 		p.Settings = Inside
-		if p.Own && g.oneIn(2) {
+		if p.Own && !g.oneIn(4) {
 			p.Settings = Outside
 		}
 	}

@@ -23,11 +23,12 @@ type topic struct {
 	only     int // a statement is prepared, and not run
 	settings int // a program has settings of its own
 	tails    int // it commits before its end
-	own      int // it has a connection of its own
+	own      int // a program of BeginTx has a connection of its own
 	raw      int // a statement runs on the pgx connection
 	careless int
 	slow     int
 	cancel   int
+	plain    bool     // what writes does so by BeginTx
 	servers  []Server // that have it; nil for all
 }
 
@@ -40,9 +41,9 @@ var topics = weighted[topic]{
 	{topic{name: "open results", kinds: append(looks, comings...), open: 2, own: 6, careless: 16, slow: 40, cancel: 30}, 3},
 	{topic{name: "schema", kinds: extras, open: 12, only: 3, own: 6, careless: 16, cancel: 30, servers: classic}, 2},
 	{topic{name: "types", kinds: append(types, reads...), own: 6, careless: 16, cancel: 30, servers: classic}, 2},
-	{topic{name: "settings", kinds: append(settings, sets...), settings: 1, own: 2, open: 12, cancel: 30}, 3},
+	{topic{name: "settings", kinds: settings, settings: 1, own: 1, open: 12, cancel: 30}, 3},
 	{topic{name: "endings", kinds: sets, tails: 1, own: 4, cancel: 20}, 3},
-	{topic{name: "the pgx connection", kinds: append(copies, sets...), own: 1, raw: 3, careless: 2, slow: 2, cancel: 3}, 3},
+	{topic{name: "the pgx connection", kinds: append(copies, sets...), own: 1, plain: true, raw: 3, careless: 2, slow: 2, cancel: 2}, 3},
 	{topic{name: "timeouts", kinds: append(hurries, sets...), own: 4, careless: 8, cancel: 30}, 2},
 }
 
@@ -84,9 +85,11 @@ var (
 	looks    = weighted[Kind]{{Look, 12}, {Get, 4}, {Scan, 1}}
 	extras   = weighted[Kind]{{Create, 3}, {Drop, 3}, {GetExtra, 6}, {PutExtra, 4}, {Get, 1}, {Set, 2}, {Add, 2}, {Look, 1}}
 	types    = weighted[Kind]{{GetTyped, 5}, {PutTyped, 5}, {Feel, 3}, {Retype, 2}, {Remake, 1}, {Set, 1}, {Add, 2}}
-	settings = weighted[Kind]{{Assign, 6}, {Config, 3}, {Show, 2}, {Setting, 2}, {Stamp, 5}, {GetSpot, 3}, {PutSpot, 5}}
+	settings = weighted[Kind]{
+		{Assign, 7}, {Config, 4}, {Show, 1}, {Setting, 1}, {Stamp, 6}, {GetSpot, 2}, {PutSpot, 6}, {Add, 2}, {Get, 1},
+	}
 	sets     = weighted[Kind]{{Get, 4}, {Count, 1}, {Set, 4}, {Add, 4}, {Upsert, 2}}
-	copies   = weighted[Kind]{{Copy, 5}}
+	copies   = weighted[Kind]{{Copy, 8}}
 	hurries  = weighted[Kind]{{Hurry, 6}, {Add, 6}, {Set, 4}}
 	reads    = weighted[Kind]{{Get, 4}, {Scan, 3}, {Wide, 1}, {Count, 2}}
 	singles  = weighted[Kind]{{ReadClock, 1}, {Set, 2}, {Add, 3}, {Quiet, 1}, {Upsert, 2}, {Delete, 1}}
