@@ -31,6 +31,10 @@ engine: ## make sure that there is a database to run on, and say which
 prometheus:
 	@{ command -v prometheus && command -v promtool; } >/dev/null || test -x .cache/prometheus/promtool || ./tools/install-prometheus || true
 
+.PHONY: pgbouncer
+pgbouncer:
+	@{ command -v pgbouncer || command -v /usr/sbin/pgbouncer; } >/dev/null || test -x .cache/pgbouncer/pgbouncer || ./tools/install-pgbouncer || true
+
 .PHONY: demo
 demo: engine ## the bank, through pgx and through this driver (DEMO_FLAGS='-duration 10s -workers 32 -metrics :2112')
 	cd examples && go run ./bank $(DEMO_FLAGS)
@@ -45,7 +49,7 @@ browser:
 	@./tools/install-chromium || echo "there is no Chromium, and it can't be installed from here: some tests will be skipped" >&2
 
 .PHONY: test
-test: engine prometheus browser compiler test-go test-next ## every test of every module, and the driver's on the next Go too
+test: engine prometheus pgbouncer browser compiler test-go test-next ## every test of every module, and the driver's on the next Go too
 
 .PHONY: test-go
 test-go:
@@ -53,7 +57,7 @@ test-go:
 
 # What runs on a real CockroachDB: the driver, and what users write on top of it.
 .PHONY: test-cockroachdb
-test-cockroachdb: ## the tests on the CockroachDB that COCKROACH_URL names
+test-cockroachdb: pgbouncer ## the tests on the CockroachDB that COCKROACH_URL names
 	@test -n "$$COCKROACH_URL" || { echo "COCKROACH_URL must name a CockroachDB, such as postgresql://root@localhost:26257/defaultdb?sslmode=disable" >&2; exit 1; }
 	$(call each,./ ./compat/ ./docs/migrating/ ./examples/,go test $(TEST_FLAGS) ./...)
 

@@ -78,7 +78,7 @@ func TestAttemptFrom(t *testing.T) {
 		"the commit, twice": {script{releaseSQL: {lost, lost, success}}, five, inTx, []string{
 			"1 UPDATE a", "1 BEGIN", "1 SAVEPOINT", "1 UPDATE b", "1 UPDATE c", "1 RELEASE",
 			"2 again ROLLBACK TO", "2 again UPDATE a", "2 again UPDATE b", "2 again UPDATE c", "2 RELEASE",
-			"2 ROLLBACK", "3 again BEGIN PRIORITY HIGH", "3 again SAVEPOINT", "3 again UPDATE a", "3 again UPDATE b", "3 again UPDATE c",
+			"2 ROLLBACK", "3 again BEGIN", "3 again SAVEPOINT", "3 again UPDATE a", "3 again UPDATE b", "3 again UPDATE c",
 			"3 RELEASE", "3 COMMIT",
 		}},
 		"PostgreSQL": {script{"COMMIT": {lost, success}}, plainPostgreSQL, inTx, []string{
@@ -88,7 +88,7 @@ func TestAttemptFrom(t *testing.T) {
 		"a replay that loses": {script{"UPDATE a": {success, lost, success}, "UPDATE b": {lost, success}}, five, inTx, []string{
 			"1 UPDATE a", "1 BEGIN", "1 SAVEPOINT", "1 UPDATE b",
 			"2 again ROLLBACK TO", "2 again UPDATE a",
-			"2 ROLLBACK", "3 again BEGIN PRIORITY HIGH", "3 again SAVEPOINT", "3 again UPDATE a",
+			"2 ROLLBACK", "3 again BEGIN", "3 again SAVEPOINT", "3 again UPDATE a",
 			"3 UPDATE c", "3 RELEASE", "3 COMMIT",
 		}},
 		"the first statement": {script{"UPDATE a": {lost}}, nil, inTx, []string{
@@ -116,7 +116,7 @@ func TestAttemptFrom(t *testing.T) {
 			require.NoError(t, tx.Commit())
 		}, []string{
 			"1 SELECT v", "1 prepare SELECT v", "1 UPDATE a", "1 BEGIN", "1 SAVEPOINT", "1 SELECT v",
-			"2 again ROLLBACK TO", "2 again UPDATE a", "2 prepare SELECT v", "2 RELEASE", "2 COMMIT",
+			"2 again ROLLBACK TO", "2 again UPDATE a", "2 RELEASE", "2 COMMIT",
 		}},
 		"outside": {script{"UPDATE a": {lost}}, nil, func(t *testing.T, r *rig) {
 			for range 2 {
@@ -159,7 +159,7 @@ func TestAttemptFromAnotherTransaction(t *testing.T) {
 		require.NoError(t, execAll(tx, "UPDATE c"))
 		assert.Equal(t, []string{
 			"2 UPDATE c", "2 ROLLBACK", "1 INSERT INTO log", // in the context of UPDATE c
-			"3 again BEGIN PRIORITY HIGH", "3 again SAVEPOINT", "3 again UPDATE a", "3 again UPDATE b",
+			"3 again BEGIN", "3 again SAVEPOINT", "3 again UPDATE a", "3 again UPDATE b",
 		}, m.take())
 		require.NoError(t, tx.Commit())
 	}, five, func(c *cockroachdb.Config) {
@@ -209,7 +209,7 @@ func TestTracelog(t *testing.T) {
 			"info Query: 1 UPDATE b []", // it ends when it is answered
 			"error Query: 2 RELEASE []",
 			"info Query: 2 ROLLBACK []",
-			"info Query: 3 again BEGIN PRIORITY HIGH []", "info Query: 3 again SAVEPOINT []",
+			"info Query: 3 again BEGIN []", "info Query: 3 again SAVEPOINT []",
 			"info Query: 3 again UPDATE a SET v = $1 []", "info Query: 3 again SELECT v []", "info Query: 3 again UPDATE b []",
 			"info Query: 3 RELEASE []", "info Query: 3 COMMIT []",
 		}, lines)

@@ -26,13 +26,13 @@ func TestBeginThatLoses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := newStage(t, playbook{"BEGIN": {lost, lost, won}, "BEGIN PRIORITY HIGH": {lost, won}, "SELECT v": {vs("a")}})
+			st := newStage(t, playbook{"BEGIN": {lost, lost, lost, won}, "SELECT v": {vs("a")}})
 			require.NoError(t, first(st, t))
 		})
 	}
 	t.Run("for ever", func(t *testing.T) {
 		t.Parallel()
-		st := newStage(t, playbook{"BEGIN": {lost}, "BEGIN PRIORITY HIGH": {lost}}, "retry_max_attempts=5")
+		st := newStage(t, playbook{"BEGIN": {lost}}, "retry_max_attempts=5")
 		tx := st.begin(t)
 		isA[*cockroachdb.RetriesExhaustedError](t, execAll(tx, "UPDATE a"))
 		require.NoError(t, tx.Rollback())

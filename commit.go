@@ -10,6 +10,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
+	"github.com/reprise-go/cockroachdb/internal/sqltext"
+	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
 // Commit commits. A conflict is absorbed like any other. See [AmbiguousCommitError] for when the outcome is unknown.
@@ -18,13 +22,14 @@ func (t *tx) Commit() error {
 		return cmp.Or(t.failure, t.ctx.Err(), sql.ErrTxDone)
 	}
 	defer t.end()
-	if t.state == txCommitted {
+	if t.state == stateCommitted {
 		return nil
 	}
 	err := t.commit(t.ctx)
 	if err != nil {
-		t.failure = cmp.Or(t.failure, err)
-		_ = t.rollback() // the application has no other way to do it now, and the locks must not wait for the connection's next use
+		// The application has no other way to do it now, and the locks must not wait for the connection's next use.
+		t.rollback()
+		t.noteFailure(err)
 	}
 	return err
 }
@@ -32,44 +37,54 @@ func (t *tx) Commit() error {
 // commit is Commit without the end of the driver's transaction.
 func (t *tx) commit(ctx context.Context) error {
 	if err := t.refuse(); err != nil {
-		if t.state == txConflict {
+		if t.state == stateFailed {
 			// With the cause in it: the application may not have looked at the error of the statement, or of Rows.Close.
 			return fmt.Errorf("%w: %w", pgx.ErrTxCommitRollback, t.failure)
 		}
 		return err
 	}
-	for {
-		switch {
-		case t.endedUnasked():
-			t.overUnasked()
-		case !t.begun && t.opening != nil:
-			t.state, t.outcome = txCommitted, outcomeCommitted
-			return nil // there was no statement: there is nothing to commit
-		case t.opening != nil, t.c.pg.TxStatus() == statusFailed:
-			return t.commitFailed()
-		}
-		err := t.sendCommit(ctx)
-		if !t.retries(err) {
-			return err
-		}
-		if _, err := t.restart(ctx, err, strike{at: placeCommit}, nil); err != nil {
-			return t.told(err, "")
-		}
+	if t.state == stateDetached {
+		return t.commitDetached(ctx)
 	}
-}
-
-// commitFailed is the commit of a transaction that has failed, or has nothing to commit: it is rolled back.
-func (t *tx) commitFailed() error {
-	nothing := t.opening != nil
-	if err := t.rollback(); err != nil {
+	switch t.phase() {
+	case phaseGone:
+		return t.connectionLost(fault{err: wire.ErrClosed})
+	case phaseEnded:
+		t.detach(endedByText, true)
+		return t.commitDetached(ctx)
+	case phasePending: // no statement is left to be committed
+		if t.opening.begun {
+			t.rollback()
+		}
+		t.committed()
+		return nil
+	case phaseFailed:
+		t.notCommitted(OutcomeFailed)
+		return pgx.ErrTxCommitRollback
+	}
+	c := &t.committing
+	*c = commitStep{t: t}
+	if err := t.carryOn(ctx, c, c.send(ctx)); err != nil {
 		return err
 	}
-	if nothing {
-		t.outcome = outcomeCommitted
-		return nil
+	return c.told
+}
+
+// commitStep is the commit, which may take several attempts.
+type commitStep struct {
+	t    *tx
+	told error // what the application is told where the commit was answered, and not by a conflict
+}
+
+func (c *commitStep) site() site             { return site{at: PlaceCommit} }
+func (c *commitStep) mayRunAgainAlone() bool { return false }
+func (c *commitStep) renew(fault) bool       { return false }
+
+func (c *commitStep) resume(ctx context.Context) fault {
+	if _, f := c.t.replay(ctx, nil); f.err != nil {
+		return f
 	}
-	t.outcome = outcomeFailed
-	return pgx.ErrTxCommitRollback
+	return c.send(ctx)
 }
 
 var (
@@ -77,165 +92,157 @@ var (
 	commitWithRelease = []string{sqlRelease, sqlCommit}
 )
 
-// sendCommit sends RELEASE and COMMIT, or COMMIT alone, in one round trip. Once that is sent, only an answer that says so means
-// that nothing was committed; a conflict comes back as it is.
-func (t *tx) sendCommit(ctx context.Context) error {
-	if t.released || t.c.pg.TxStatus() == statusIdle {
-		return t.commitNothing(ctx)
-	}
-	mine := t.state == txLive && !t.aside
-	if mine {
-		if err := t.c.check(ctx); err != nil {
-			t.c.die()
-			return t.lose(err, "")
+// send sends RELEASE and COMMIT, or COMMIT alone, in one round trip. Once that is sent, only an answer that says so means
+// that nothing was committed. It returns what may be retried: a conflict, and what came before anything was sent.
+func (c *commitStep) send(ctx context.Context) fault {
+	t := c.t
+	if !t.history.passive {
+		if err := t.session().Check(ctx); err != nil {
+			return fault{err: err, reach: wire.Unsent}
 		}
 	}
 	statements := commitPlain
-	if mine && t.savepoint {
+	if t.opening.savepoint && !t.history.passive {
 		statements = commitWithRelease
 	}
-	f := t.c.launch(ctx, nil)
-	f.begin(statements)
-	if err := f.depart(); err != nil {
-		if !f.sent {
-			return t.notSent(err)
-		}
-		return t.ambiguous(err)
+	rt := t.session().NewRoundTrip(ctx, nil)
+	rt.Control(statements)
+	if reach, err := rt.Send(); err != nil && reach == wire.Unsent {
+		return c.notSent(err)
+	} else if err != nil {
+		c.told = t.ambiguous(err)
+		return fault{}
 	}
+	return c.answered(&rt, statements)
+}
 
-	tag, err := f.own(statements[0])
+// notSent is for a commit of which nothing was sent: the context was done already. The application can't go on with it.
+func (c *commitStep) notSent(err error) fault {
+	if c.t.session().Closed() {
+		return fault{err: err, reach: wire.Unsent}
+	}
+	c.told = c.t.fail(err)
+	return fault{}
+}
+
+// answered reads the answers to RELEASE and COMMIT. RELEASE is the commit: whatever becomes of the COMMIT after it, it
+// only ends the server's transaction block.
+func (c *commitStep) answered(rt *wire.RoundTrip, statements []string) fault {
+	t := c.t
+	tag, err := rt.NextControl(statements[0])
 	if err == nil && len(statements) > 1 {
 		if tag.String() == sqlCommit {
-			// RELEASE was the commit. Whatever becomes of the COMMIT behind it, it only ends the server's transaction block.
-			t.state, t.outcome = txCommitted, outcomeCommitted
+			t.committed()
 		}
-		tag, err = f.own(sqlCommit)
+		tag, err = rt.NextControl(sqlCommit)
 	}
-	closeErr := f.land()
-	if t.state == txCommitted {
-		if t.c.pg.TxStatus() != statusIdle {
-			t.c.die()
+	finishErr := rt.Finish()
+	if t.state == stateCommitted {
+		if t.session().Status() != wire.Idle {
+			t.session().Die()
 		}
-		return nil
+		return fault{}
 	}
 	if err == nil {
-		err = closeErr
+		err = finishErr
 	}
-	return t.commitAnswer(tag, err)
+	if conflict := pgerr.Conflict(err); conflict != nil && pgerr.OutcomeOfCommit(conflict, !t.c.crdb) == pgerr.CommitConflict {
+		return fault{err: conflict, reach: wire.InStatement, class: sqltext.Class{Commit: sqltext.CommitEnds}}
+	}
+	c.told = t.commitAnswer(tag, err)
+	return fault{}
 }
 
-// commitNothing sends a COMMIT that decides nothing: the application has ended the transaction, or released its savepoint.
-func (t *tx) commitNothing(ctx context.Context) error {
-	f := t.c.launch(ctx, commitPlain)
-	err := f.depart()
-	if err == nil {
-		err = f.land()
-	}
-	if t.released {
-		t.state, t.outcome = txCommitted, outcomeCommitted
-		return nil
-	}
-	err, _ = asOpening(err)
-	return err
-}
-
-// commitAnswer says what the answer to RELEASE, or to a COMMIT alone, means.
+// commitAnswer returns what the application is told of the answer to RELEASE, or to a COMMIT alone.
 func (t *tx) commitAnswer(tag pgconn.CommandTag, err error) error {
 	switch {
 	case err != nil:
 	case tag.String() == sqlRollback:
-		t.outcome = outcomeFailed
+		t.notCommitted(OutcomeFailed)
 		return pgx.ErrTxCommitRollback
 	case tag.String() != sqlCommit:
-		t.c.die()
-		return t.ambiguous(errProtocol)
+		t.session().Die()
+		return t.ambiguous(wire.ErrProtocol)
 	default:
-		t.outcome = outcomeCommitted
-		if t.state == txLive {
-			t.state = txCommitted
-		}
+		t.committed()
 		return nil
 	}
-	var pgErr *pgconn.PgError
-	if !errors.As(err, &pgErr) {
+	answer, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
 		return t.ambiguous(err)
 	}
-	switch outcomeOfCommit(pgErr, !t.c.crdb) {
-	case commitConflict:
-		if t.c.pg.IsClosed() {
-			return t.lose(err, "") // it lost, and then the connection did
-		}
-		if !t.retries(err) {
-			t.outcome = outcomeFailed
-			_ = t.rollback()
-		}
-		return pgErr
-	case commitSchemaFailed:
-		t.outcome = outcomeCommitted
-		_ = t.rollback() // which only ends the block
-		return pgErr
-	case commitRefused:
-		t.outcome = outcomeFailed
-		_ = t.rollback()
-		return pgErr
-	default:
-		return t.ambiguous(err)
+	switch pgerr.OutcomeOfCommit(answer, !t.c.crdb) {
+	case pgerr.CommitConflict: // that ends the connection
+		return t.connectionLost(fault{err: answer})
+	case pgerr.CommitSchemaFailed:
+		t.rollback() // which only ends the block
+		t.committed()
+		return answer
+	case pgerr.CommitRefused:
+		t.notCommitted(OutcomeFailed)
+		return answer
 	}
+	return t.ambiguous(err)
 }
 
-func (t *tx) ambiguous(err error) error {
-	err, _ = asOpening(err)
-	if isConflict(err) {
-		err = errLostInCommit // who looks for conflicts would run it again
+// commitDetached commits a transaction that was ended by something other than the driver. A schema change has left
+// nothing to commit; after a RELEASE of the application's, COMMIT only ends the block; and what the application has
+// ended and begun as text is its own to commit.
+func (t *tx) commitDetached(ctx context.Context) error {
+	idle := t.session().Status() == wire.Idle
+	if idle && t.ending == endedByDDL {
+		t.committed()
+		return nil
 	}
-	err = &AmbiguousCommitError{err: err}
-	_ = t.rollback()
-	t.give(txLost, outcomeAmbiguous, err)
+	reach, err := t.session().Control(ctx, sqlCommit)
+	switch {
+	case t.ending == endedByRelease:
+		t.committed()
+		return nil
+	case !idle && reach != wire.Unsent && (pgerr.IsConflict(err) || t.session().Closed()):
+		return t.ambiguous(err)
+	}
 	return err
 }
 
-// notSent is a commit of which nothing was sent: the context was done already, or the connection closed.
-func (t *tx) notSent(err error) error {
-	err, _ = asUnsent(err)
-	if t.c.pg.IsClosed() {
-		return t.lose(err, "")
-	}
-	_ = t.rollback()
-	t.give(txConflict, outcomeOf(err), err)
-	return err
-}
+var errKept = errors.New("cockroachdb: the transaction can't be rolled back: the application's own statement, or a schema change, has committed it or a part of it")
 
-// Rollback rolls back. It returns nil where the transaction is rolled back for certain, be it because the connection is gone. Once the
-// transaction has ended the connection may be in another one, which it leaves alone.
+// Rollback rolls back. It returns nil only where nothing of the transaction is committed for certain, even if that is
+// because the connection is gone. Once the transaction has ended the connection may be in another one, which it leaves
+// alone.
 func (t *tx) Rollback() error {
 	if t.c.tx != t {
 		return nil
 	}
 	defer t.end()
-	switch {
-	case t.outcome != "":
-	case t.ctx.Err() != nil:
-		t.outcome = outcomeCancelled
-	default:
-		t.outcome = outcomeRolledBack
+	if t.ctx.Err() != nil {
+		t.notCommitted(OutcomeCancelled)
 	}
-	return t.rollback()
+	t.notCommitted(OutcomeRolledBack)
+	t.rollback()
+	switch {
+	case t.kept, t.state == stateCommitted:
+		return errKept
+	case t.outcome == OutcomeAmbiguous:
+		return t.failure
+	}
+	return nil
 }
 
 const rollbackTimeout = 5 * time.Second
 
-// rollback brings the server to idle. It does not use the transaction's context, which may be what ended it.
-func (t *tx) rollback() error {
-	if t.c.pg.IsClosed() || t.c.pg.TxStatus() == statusIdle {
-		return nil
+// rollback brings the server to idle, or ends the connection. It does not use the transaction's context, which may be
+// what ended it.
+func (t *tx) rollback() {
+	s := t.session()
+	if s.Closed() || s.Status() == wire.Idle {
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), rollbackTimeout)
 	defer cancel()
-	_, err := t.c.control(ctx, sqlRollback)
-	if err != nil || t.c.pg.TxStatus() != statusIdle {
-		t.c.die()
+	if _, err := s.Control(ctx, sqlRollback); err != nil || s.Status() != wire.Idle {
+		s.Die()
 	}
-	return nil
 }
 
 // end is the end of the transaction for the application, whatever the way.
@@ -247,11 +254,11 @@ func (t *tx) end() {
 	t.leaveLane()
 	t.c.keepForNext(t.history.records)
 	t.forget()
-	if t.outcome == outcomeCommitted && t.begun {
-		t.c.connector.throttle.committed()
+	if t.outcome == OutcomeCommitted && t.opening.begun {
+		t.pool.throttle.committed()
 	}
-	if t.sent {
-		t.c.connector.metrics.transactionEnded(t.outcome, t.attempts, time.Since(t.started))
+	if t.opening.sent {
+		t.pool.metrics().transactionEnded(t.outcome, t.attempt.number, time.Since(t.attempt.started))
 	}
-	t.ended(t.ctx, t.outcome, t.failure)
+	t.announceEnd(t.ctx, t.outcome, t.failure)
 }

@@ -8,30 +8,40 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb/internal/sqltext"
+	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
-// Conn is a connection. Applications get at it by [database/sql.Conn.Raw]; everything but [Conn.Conn] is for database/sql.
-// It is not safe for concurrent use.
-type Conn struct {
-	connector *Connector
-	pc        *pgx.Conn
-	pg        *pgconn.PgConn
-	mode      pgx.QueryExecMode
-	trace     tracing
-	socket    *socket
+// Conn is what a connection of this driver is to applications, which get it by [database/sql.Conn.Raw]. It is not safe for
+// concurrent use.
+type Conn interface {
+	driver.Conn
+
+	// Conn returns the pgx connection, for what database/sql has no words for: COPY, large objects, notifications. What
+	// is done with it is not recorded, so a transaction during which it is called is no longer replayed: a conflict comes
+	// to the application. In a transaction that has failed, the connection is closed or refuses every statement.
+	Conn() *pgx.Conn
+}
+
+// conn is a connection as database/sql uses it.
+type conn struct {
+	pool    *pool
+	session *wire.Session
+	mode    pgx.QueryExecMode
+	trace   tracing
 
 	crdb           bool // the server is CockroachDB
+	textIsOneTx    bool // it runs a text of several statements as one transaction
 	forceSavepoint bool // its force_savepoint_restart may be on: every savepoint is a restart savepoint
+	forceByDefault bool // and that is how the session began
 
-	builder      pgx.ExtendedQueryBuilder
-	batch        batch
-	statements   *statementCache
-	descriptions *statementCache
+	rests time.Time // since when the connection rests
 
-	tx     *tx    // the application's transaction
-	single tx     // the statement outside of a transaction that runs
-	lone   record // and its record
+	tx         *tx    // the application's transaction
+	lone       tx     // the statement outside a transaction that runs
+	loneRecord record // and its record
+	executing  cursor // of the Exec that runs
 
 	records []*record // empty, with room for those of the next transaction
 	args    []any     // likewise, for the arguments of the next statement
@@ -39,82 +49,49 @@ type Conn struct {
 
 // Ensure the interfaces are implemented: what pgx's stdlib implements, no less.
 var (
-	_ driver.Conn               = (*Conn)(nil)
-	_ driver.ConnBeginTx        = (*Conn)(nil)
-	_ driver.ConnPrepareContext = (*Conn)(nil)
-	_ driver.ExecerContext      = (*Conn)(nil)
-	_ driver.QueryerContext     = (*Conn)(nil)
-	_ driver.NamedValueChecker  = (*Conn)(nil)
-	_ driver.Pinger             = (*Conn)(nil)
-	_ driver.SessionResetter    = (*Conn)(nil)
-	_ driver.Validator          = (*Conn)(nil)
+	_ Conn                      = (*conn)(nil)
+	_ driver.Conn               = (*conn)(nil)
+	_ driver.ConnBeginTx        = (*conn)(nil)
+	_ driver.ConnPrepareContext = (*conn)(nil)
+	_ driver.ExecerContext      = (*conn)(nil)
+	_ driver.QueryerContext     = (*conn)(nil)
+	_ driver.NamedValueChecker  = (*conn)(nil)
+	_ driver.Pinger             = (*conn)(nil)
+	_ driver.SessionResetter    = (*conn)(nil)
+	_ driver.Validator          = (*conn)(nil)
 )
 
-func newConn(cn *Connector, pc *pgx.Conn) *Conn {
-	cfg := pc.Config()
-	return &Conn{
-		connector:      cn,
-		pc:             pc,
-		pg:             pc.PgConn(),
-		mode:           cfg.DefaultQueryExecMode,
-		trace:          newTracing(cfg.Tracer),
-		socket:         socketOf(pc.PgConn().Conn()),
-		crdb:           pc.PgConn().ParameterStatus("crdb_version") != "",
-		forceSavepoint: forceSavepointRestart(cfg.RuntimeParams),
-		statements:     newStatementCache(cfg.StatementCacheCapacity),
-		descriptions:   newStatementCache(cfg.DescriptionCacheCapacity),
-	}
-}
-
-// String says where the Conn leads, and nothing of what goes over it.
-func (c *Conn) String() string {
-	cc := c.pc.Config()
+// String says where the connection leads, and nothing of what goes over it.
+func (c *conn) String() string {
+	cc := c.session.Pgx.Config()
 	return fmt.Sprintf("cockroachdb.Conn{host=%s database=%s user=%s}", hostPort(cc.Host, cc.Port), cc.Database, cc.User)
 }
 
-// Format writes what String says, whatever the verb: the fields hold the arguments of the latest statements.
-func (c *Conn) Format(f fmt.State, _ rune) {
-	if c == nil || c.pc == nil {
+// Format writes what String returns, whatever the verb: the fields hold the arguments of the latest statements.
+func (c *conn) Format(f fmt.State, _ rune) {
+	if c == nil || c.session == nil {
 		_, _ = io.WriteString(f, "<nil>")
 		return
 	}
 	_, _ = io.WriteString(f, c.String())
 }
 
-// Conn gives the pgx connection, for what database/sql has no words for: COPY, large objects, notifications. What is done with
-// it is not recorded, so a transaction during which it is called is no longer replayed: a conflict comes to the application.
-func (c *Conn) Conn() *pgx.Conn {
+// Conn returns the pgx connection; see [Conn].
+func (c *conn) Conn() *pgx.Conn {
 	if t := c.tx; t != nil {
 		t.handOver()
 	}
-	return c.pc
-}
-
-// handOver makes the server's transaction the one that the application believes to be in, before it works on it by itself.
-func (t *tx) handOver() {
-	if t.started.IsZero() {
-		t.started = time.Now()
-	}
-	err := t.attempt(t.ctx, "", func(opening []string) (bool, error) {
-		if t.state != txLive || len(opening) == 0 {
-			return false, nil
-		}
-		return t.c.control(t.ctx, opening...)
-	})
-	if err != nil {
-		t.c.die() // there is no transaction to work in
-	}
-	t.unreplayable(causeRaw)
+	return c.session.Pgx
 }
 
 // ExecContext runs a query that returns no rows.
-func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	return c.exec(ctx, query, nil, args)
 }
 
-func (c *Conn) exec(ctx context.Context, query string, st *stmt, args []driver.NamedValue) (driver.Result, error) {
-	if cmd := c.tx.commandOf(ctx); cmd != nil {
-		return driver.ResultNoRows, cmd(ctx, c.tx)
+func (c *conn) exec(ctx context.Context, query string, st *stmt, args []driver.NamedValue) (driver.Result, error) {
+	if o := c.tx.orderIn(ctx); o != nil {
+		return driver.ResultNoRows, o.obey(ctx, c.tx)
 	}
 	t, err := c.ready(ctx)
 	if err != nil {
@@ -124,24 +101,32 @@ func (c *Conn) exec(ctx context.Context, query string, st *stmt, args []driver.N
 	if err != nil {
 		return nil, err
 	}
-	cu := cursor{t: t, ctx: ctx, trace: end}
-	cu.open(&s)
+	return t.exec(ctx, &s, end)
+}
+
+// exec runs a statement to its end.
+func (t *tx) exec(ctx context.Context, s *wire.Statement, end traceEnd) (driver.Result, error) {
+	cu := &t.c.executing
+	*cu = cursor{t: t, ctx: ctx, trace: end}
+	cu.open(s)
 	cu.drain()
-	if cu.err != nil {
-		return nil, c.badConn(ctx, t, cu.err)
+	rec, tag, err := cu.rec, cu.tag, cu.err
+	*cu = cursor{}
+	switch {
+	case err != nil:
+		return nil, err
+	case !t.explicit:
+		return driver.RowsAffected(tag.RowsAffected()), nil
 	}
-	if !t.explicit {
-		return driver.RowsAffected(cu.tag.RowsAffected()), nil
-	}
-	return result{cu.rec}, nil
+	return result{rec}, nil
 }
 
 // QueryContext runs a query that returns rows.
-func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	return c.query(ctx, query, nil, args)
 }
 
-func (c *Conn) query(ctx context.Context, query string, st *stmt, args []driver.NamedValue) (driver.Rows, error) {
+func (c *conn) query(ctx context.Context, query string, st *stmt, args []driver.NamedValue) (driver.Rows, error) {
 	t, err := c.ready(ctx)
 	if err != nil {
 		return nil, err
@@ -150,87 +135,55 @@ func (c *Conn) query(ctx context.Context, query string, st *stmt, args []driver.
 	if err != nil {
 		return nil, err
 	}
-	r, err := t.query(ctx, &s, end)
-	if err != nil {
-		return nil, c.badConn(ctx, t, err)
+	return t.query(ctx, &s, end)
+}
+
+// ready returns the transaction that a statement belongs to. In an sql.Tx whose transaction has ended on the server,
+// each statement stands alone.
+func (c *conn) ready(ctx context.Context) (*tx, error) {
+	t := c.tx
+	if t == nil && c.session.Closed() {
+		return nil, driver.ErrBadConn
 	}
-	return r, nil
+	if t == nil || t.state == stateDetached && c.session.Status() == wire.Idle && !c.session.Closed() {
+		return c.newLone(ctx, t)
+	}
+	if err := t.refuse(); err != nil {
+		return nil, err
+	}
+	if t.ctx.Err() != nil {
+		return nil, t.ctx.Err() // it is about to be rolled back, and what is sent now would be with it
+	}
+	t.attempt.start()
+	if c.session.Closed() {
+		return nil, t.connectionLost(fault{err: wire.ErrClosed})
+	}
+	return t, nil
 }
 
 // start compiles a request, under the application's tracer.
-func (c *Conn) start(ctx context.Context, t *tx, r *request) (statement, context.Context, traceEnd, error) {
+func (c *conn) start(ctx context.Context, t *tx, r *request) (wire.Statement, context.Context, traceEnd, error) {
 	args := r.args
-	ctx, end := c.trace.start(ctx, c.pc, t, r.sql, args)
-	err := r.readOptions(ctx, c.pc)
-	var s statement
+	ctx, end := c.trace.start(ctx, c.session.Pgx, t, r.sql, args)
+	err := r.readOptions(ctx, c.session.Pgx)
+	var s wire.Statement
 	if err == nil {
 		s, err = c.compile(ctx, t, r)
 	}
 	c.valuesDone(args)
 	if err != nil {
-		end(c.pc, pgconn.CommandTag{}, err)
-		t.endedOutside(ctx, err)
-		return statement{}, ctx, nil, c.badConn(ctx, t, err)
+		end(c.session.Pgx, noTag, err)
+		if !t.explicit {
+			t.endAlone(ctx, err)
+		}
+		return wire.Statement{}, ctx, nil, err
 	}
 	return s, ctx, end, nil
 }
 
-// badConn has database/sql try a statement on another connection, if nothing of it was sent. Where that was the caller's wish,
-// this connection is still good.
-func (c *Conn) badConn(ctx context.Context, t *tx, err error) error {
-	err, unsent := asUnsent(err)
-	if t.explicit || !unsent || ctx.Err() != nil && !c.pg.IsClosed() {
-		return err
-	}
-	return driver.ErrBadConn
-}
-
-// ready gives the transaction that a statement belongs to.
-func (c *Conn) ready(ctx context.Context) (*tx, error) {
-	t := c.tx
-	if t == nil {
-		if c.pg.IsClosed() {
-			return nil, driver.ErrBadConn
-		}
-		var err error
-		if t, err = c.outside(ctx); err != nil {
-			return nil, err
-		}
-	}
-	if err := t.refuse(); err != nil {
-		return nil, err
-	}
-	if t.explicit && t.ctx.Err() != nil {
-		return nil, t.ctx.Err() // it is about to be rolled back, and what is sent now would be with it
-	}
-	if t.started.IsZero() {
-		t.started = time.Now()
-	}
-	if c.pg.IsClosed() {
-		return nil, t.lose(errClosed, "")
-	}
-	return t, nil
-}
-
-// outside makes a statement outside of a transaction a transaction of one statement.
-func (c *Conn) outside(ctx context.Context) (*tx, error) {
-	t := &c.single
-	if t.rows != nil {
-		return nil, errRowsOpen
-	}
-	policy, err := retryPolicyFrom(ctx, c.connector.cfg.RetryPolicy)
-	if err != nil {
-		return nil, err
-	}
-	records := t.history.records[:0]
-	*t = tx{c: c, ctx: ctx, policy: policy, attempts: 1, history: history{records: records}, started: time.Now()}
-	// In a transaction that the application began as text a statement can't be run again by itself.
-	t.aside = !policy.enabled() || c.pg.TxStatus() != statusIdle
-	return t, nil
-}
-
-// values takes the values out of named, into memory that the next statement uses again; but not under a tracer, which may keep it.
-func (c *Conn) values(named []driver.NamedValue) []any {
+// values takes the values out of named, into memory that the next statement uses again; but not under a tracer, which
+// may keep it.
+func (c *conn) values(named []driver.NamedValue) []any {
 	if len(named) == 0 {
 		return nil
 	}
@@ -245,7 +198,7 @@ func (c *Conn) values(named []driver.NamedValue) []any {
 }
 
 // valuesDone is called when the values have been encoded.
-func (c *Conn) valuesDone(args []any) {
+func (c *conn) valuesDone(args []any) {
 	if len(args) > 0 && c.trace.query == nil && cap(args) <= mostKept {
 		clear(args)
 		c.args = args[:0]
@@ -255,92 +208,95 @@ func (c *Conn) valuesDone(args []any) {
 const mostKept = 256 // of records, or arguments, for which memory is kept from one transaction to the next
 
 // keepForNext keeps the memory of a record's table of contents.
-func (c *Conn) keepForNext(records []*record) {
+func (c *conn) keepForNext(records []*record) {
 	if cap(records) <= mostKept {
 		clear(records)
 		c.records = records[:0]
 	}
 }
 
-// PrepareContext prepares a statement, for as long as the connection lives or the statement is closed.
-func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	t, err := c.ready(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if copiesToClient(query) {
-		return nil, errCopy
-	}
-	p, err := c.prepareFor(ctx, t, query)
-	t.endedOutside(ctx, err)
-	if err != nil {
-		return nil, c.badConn(ctx, t, err)
-	}
-	return &stmt{c: c, p: p}, nil
-}
-
-// Prepare prepares a statement.
-//
-// Deprecated: database/sql calls PrepareContext.
-func (c *Conn) Prepare(query string) (driver.Stmt, error) {
-	return c.PrepareContext(context.Background(), query)
-}
-
 // CheckNamedValue lets every argument pass: pgx knows how to encode them, driver.Valuer included.
-func (c *Conn) CheckNamedValue(*driver.NamedValue) error { return nil }
+func (c *conn) CheckNamedValue(*driver.NamedValue) error { return nil }
 
 // Ping asks the server for a sign of life.
-func (c *Conn) Ping(ctx context.Context) error {
+func (c *conn) Ping(ctx context.Context) error {
 	switch {
-	case c.pg.IsClosed():
+	case c.session.Closed():
 		return driver.ErrBadConn
-	case c.single.rows != nil, c.tx != nil && c.tx.rows != nil:
-		return errRowsOpen
+	case c.lone.rows != nil, c.tx != nil && c.tx.rows != nil:
+		return wire.ErrBusy
 	}
-	if err := c.pc.Ping(ctx); err != nil {
-		c.die()
+	if err := c.session.Pgx.Ping(ctx); err != nil {
+		c.session.Die()
 		return driver.ErrBadConn
 	}
 	return nil
 }
 
-// ResetSession is called before a connection is used again. One that the server closed, or is about to close, is seen here; it
-// costs a round trip only if the server has sent something since.
-func (c *Conn) ResetSession(ctx context.Context) error {
-	if c.tx != nil || c.pg.IsClosed() || c.pg.TxStatus() != statusIdle || c.check(ctx) != nil {
+// ResetSession is called before a connection is used again. One that the server closed, or is about to close, is seen
+// here; it costs a round trip only if the server has sent something since, or if the connection has rested for long.
+func (c *conn) ResetSession(ctx context.Context) error {
+	if c.tx != nil || c.session.Closed() || c.session.Status() != wire.Idle {
 		return driver.ErrBadConn
 	}
-	if reset := c.connector.cfg.ResetSession; reset != nil {
-		return reset(ctx, c.pc)
+	if c.hasRested() {
+		if err := c.session.Ping(ctx); err != nil {
+			c.session.Die()
+			return driver.ErrBadConn
+		}
+	} else if c.session.Check(ctx) != nil {
+		return driver.ErrBadConn
+	}
+	c.rests = time.Time{}
+	if reset := c.pool.resetSession; reset != nil {
+		return reset(ctx, c.session.Pgx)
 	}
 	return nil
 }
 
-// IsValid says whether the connection may go back into the pool.
-func (c *Conn) IsValid() bool { return !c.pg.IsClosed() }
+// hasRested reports whether the connection has rested for so long that a look at the socket is not enough: whatever
+// stands between it and the server may have forgotten it.
+func (c *conn) hasRested() bool {
+	after := c.pool.pingAfter
+	return after > 0 && !c.rests.IsZero() && time.Since(c.rests) >= after
+}
+
+// IsValid reports whether the connection may go back into the pool: no transaction may rest there with its locks.
+func (c *conn) IsValid() bool {
+	c.rests = time.Now()
+	return !c.session.Closed() && c.session.Status() == wire.Idle
+}
 
 const closeTimeout = 5 * time.Second
 
 // Close closes the connection. An open transaction is rolled back by the server.
-func (c *Conn) Close() error {
+func (c *conn) Close() error {
 	if c.tx != nil {
-		c.tx.give(txLost, outcomeRolledBack, errClosed)
-		c.tx.end()
+		c.tx.abandon()
 	}
-	c.single.leaveLane()
+	c.lone.leaveLane()
+	defer c.pool.released()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return c.pc.Close(ctx)
+	return c.session.Pgx.Close(ctx)
 }
 
-// die closes the connection without ceremony.
-func (c *Conn) die() {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	_ = c.pc.Close(ctx)
+// noteSwitch takes note of what an answered statement has set force_savepoint_restart to.
+func (c *conn) noteSwitch(t *tx, s sqltext.Switch) {
+	switch s {
+	case sqltext.SwitchOn:
+		c.forceSavepoint = true
+	case sqltext.SwitchOnLocally:
+		t.opening.forced = true
+	case sqltext.SwitchOff:
+		c.forceSavepoint = false
+	case sqltext.SwitchDefault:
+		c.forceSavepoint = c.forceByDefault
+	}
 }
 
-// result is what an Exec inside a transaction gives. The number of affected rows is an observation once it has been asked for.
+// result is what an Exec inside a transaction returns. The number of affected rows is an observation once it has been
+// asked for.
 type result struct{ r *record }
 
 func (result) LastInsertId() (int64, error) { return driver.RowsAffected(0).LastInsertId() }

@@ -1,6 +1,7 @@
 package cockroachdb
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -9,15 +10,16 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
 // Config says how to connect and how to retry. [ParseConfig] makes one; a Config made by hand needs a ConnConfig made by
@@ -54,6 +56,11 @@ type Config struct {
 	// discards the connection.
 	ResetSession func(context.Context, *pgx.Conn) error
 
+	// PingAfter is how long a connection may rest in the pool before it is pinged when it is used again, which costs a round
+	// trip: a look at the socket, which is all that a shorter rest calls for, can't see that something between it and the
+	// server has forgotten the connection. ParseConfig sets one second, as pgx has it; zero switches pings off.
+	PingAfter time.Duration
+
 	// OnRetry, if set, is called before each new attempt of a transaction, or of a statement outside of one, once all that it had to
 	// wait for is over: exactly as often as the metric cockroachdb_transaction_retries_total counts. The context is the
 	// one of the statement, as the tracer has made it, if there is one; in Commit it is BeginTx's.
@@ -65,11 +72,14 @@ type Config struct {
 	// default logger, with the stack, and the transaction goes on.
 	OnRetry func(context.Context, RetryEvent)
 
-	// OnRetried, if set, is called once at the end of each transaction, or statement outside of one, that OnRetry was called
-	// for, or would have been if it had not been given up before. The context is BeginTx's, or the statement's. Its locks
-	// and its place in the retry lane are free by then; the connection is not yet. What is said of OnRetry holds otherwise. A transaction that is rolled back because
-	// its context is done ends on a goroutine of database/sql's.
-	OnRetried func(context.Context, RetryEvent)
+	// OnSettled, if set, is called once when a transaction, or a statement outside one, that met a conflict has ended,
+	// whether or not it was retried. The context is BeginTx's, or the statement's. The transaction's locks and its place in
+	// the retry lane are free by then; the connection is not yet. Otherwise what is said of OnRetry holds. A transaction
+	// that is rolled back because its context is done ends on a goroutine of database/sql's.
+	OnSettled func(context.Context, OutcomeEvent)
+
+	// dsn is what the ConnConfig was parsed from, if nothing has changed it since: it is parsed anew for each connection.
+	dsn string
 
 	// registered is the name that stdlib.RegisterConnConfig gave; it counts only while ConnConfig is nil.
 	registered string
@@ -85,7 +95,8 @@ type Config struct {
 //
 //   - retry_max_attempts, retry_max_elapsed, retry_initial_backoff, retry_max_backoff, retry_backoff_multiplier, retry_lane_wait,
 //     retry_max_statements and retry_max_bytes set the field of that name of [RetryPolicy];
-//   - retry_throttle_tokens and retry_throttle_tokens_per_commit set MaxTokens and TokensPerCommit of [RetryThrottle].
+//   - retry_throttle_tokens and retry_throttle_tokens_per_commit set MaxTokens and TokensPerCommit of [RetryThrottle];
+//   - ping_after sets PingAfter.
 //
 // Durations are written as Go's: "500ms". A key that looks like a slip for one of them is an error. The defaults, and what else
 // they mean, are in the [README].
@@ -99,6 +110,7 @@ func ParseConfig(dsn string) (*Config, error) {
 		RetryPolicy:   DefaultRetryPolicy(),
 		RetryThrottle: DefaultRetryThrottle(),
 		Metrics:       DefaultMetrics,
+		PingAfter:     defaultPingAfter,
 	}
 	if registeredName.MatchString(dsn) {
 		cfg.registered = dsn
@@ -115,6 +127,18 @@ func ParseConfig(dsn string) (*Config, error) {
 		return nil, err
 	}
 	return cfg, nil
+}
+
+// defaultPingAfter is pgx's.
+const defaultPingAfter = time.Second
+
+// validate returns an error that names the first field of each kind that can't be used, or nil.
+func (c *Config) validate() error {
+	err := errors.Join(c.RetryPolicy.Validate(), c.RetryThrottle.Validate())
+	if c.PingAfter < 0 {
+		err = errors.Join(err, fmt.Errorf("cockroachdb: Config.PingAfter is %v: use zero for no pings, or a duration above zero", c.PingAfter))
+	}
+	return err
 }
 
 // hosts lists where connections go to, each place once, in the order of trying.
@@ -162,16 +186,12 @@ func (c Config) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, c.String())
 }
 
-// A Connector makes the connections of one pool, for [sql.OpenDB]. All of them share one retry lane, one retry throttle
-// and one set of counts.
+// A Connector makes the connections of one pool, for [sql.OpenDB], or of several. All of them share one retry lane, one
+// retry throttle and one set of counts.
 type Connector struct {
-	cfg         Config // private: never changes
-	registered  driver.Connector
-	lane        *lane
-	throttle    *throttle
-	metrics     *poolMetrics // set once the db_name is known, and before the first connection is handed out
-	metricsOnce sync.Once
-	closed      atomic.Bool
+	cfg        Config // private: never changes
+	registered driver.Connector
+	pool       *pool
 }
 
 // Ensure these interfaces are implemented.
@@ -179,8 +199,6 @@ var (
 	_ driver.Connector = (*Connector)(nil)
 	_ io.Closer        = (*Connector)(nil)
 )
-
-var errConnectorClosed = errors.New("cockroachdb: the connector is closed")
 
 // NewConnector checks cfg and keeps a copy of it: later changes to cfg change nothing. It connects to nothing.
 func NewConnector(cfg *Config) (*Connector, error) {
@@ -194,39 +212,30 @@ func NewConnector(cfg *Config) (*Connector, error) {
 	} else {
 		err = checkConnConfig(cfg.ConnConfig)
 	}
-	if err = errors.Join(err, cfg.RetryPolicy.Validate(), cfg.RetryThrottle.Validate()); err != nil {
+	if err = errors.Join(err, cfg.validate()); err != nil {
 		return nil, err
 	}
 	if cfg.ConnConfig != nil {
 		c.cfg.ConnConfig = cfg.ConnConfig.Copy()
 	}
-	c.lane = newLane()
-	c.throttle = newThrottle(cfg.RetryThrottle)
+	c.pool = newPool(&c.cfg)
 	if c.registered == nil || cfg.DBName != "" {
-		c.startMetrics(c.cfg.ConnConfig)
+		c.pool.open(c.cfg.dbName(c.cfg.ConnConfig))
 	}
 	return c, nil
 }
 
-// startMetrics makes the counts appear, at zero, under the name the Config gives or else the database's, as cc has it.
-func (c *Connector) startMetrics(cc *pgx.ConnConfig) {
-	name := c.cfg.DBName
-	if name == "" {
-		name = cc.Database
+// dbName returns what pools are told apart by in the metrics.
+func (c *Config) dbName(cc *pgx.ConnConfig) string {
+	if c.DBName != "" {
+		return c.DBName
 	}
-	if name == "" {
-		name = cc.User // the server's rule for a database that isn't named
-	}
-	c.metrics = c.cfg.Metrics.pool(name)
+	return cmp.Or(cc.Database, cc.User) // the server's rule for a database that isn't named
 }
 
-// Connect makes a connection, trying the hosts in turn. Its errors are pgx's, those of the hooks as they are, or that the
-// connector is closed.
+// Connect makes a connection, trying the hosts in turn. Its errors are pgx's, or those of the hooks as they are.
 func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
-	if c.closed.Load() {
-		return nil, errConnectorClosed
-	}
-	pc, err := c.dial(ctx)
+	pc, last, err := c.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -236,26 +245,61 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 			return nil, err
 		}
 	}
-	if c.registered != nil && c.cfg.DBName == "" {
-		// Only now can the database's name be known.
-		c.metricsOnce.Do(func() { c.startMetrics(pc.Config()) })
-	}
-	return newConn(c, pc), nil
+	c.pool.open(c.cfg.dbName(pc.Config()))
+	return c.newConn(wire.NewSession(pc, last)), nil
 }
 
-// dial makes the bare connection.
-func (c *Connector) dial(ctx context.Context) (*pgx.Conn, error) {
-	if c.registered != nil {
-		return dialRegistered(ctx, c.registered, c.cfg.registered)
+func (c *Connector) newConn(s *wire.Session) *conn {
+	cfg := s.Pgx.Config()
+	version := s.PG.ParameterStatus("crdb_version")
+	forced := forceSavepointRestart(cfg.RuntimeParams)
+	made := &conn{
+		pool:           c.pool,
+		session:        s,
+		mode:           cfg.DefaultQueryExecMode,
+		trace:          newTracing(cfg.Tracer),
+		crdb:           version != "",
+		textIsOneTx:    runsTextAsOneTx(version),
+		forceSavepoint: forced,
+		forceByDefault: forced,
 	}
-	cc := c.cfg.ConnConfig // pgx copies it
+	s.OnControl = made.ofControl()
+	c.pool.lane.connectedTo(made.crdb)
+	c.pool.acquired()
+	return made
+}
+
+// dial makes the bare connection. Its server's latest error is kept in last, if that can be watched.
+func (c *Connector) dial(ctx context.Context) (pc *pgx.Conn, last *wire.LastError, err error) {
+	if c.registered != nil {
+		pc, err = dialRegistered(ctx, c.registered, c.cfg.registered)
+		return pc, nil, err
+	}
+	cc, err := c.connConfig()
+	if err != nil {
+		return nil, nil, err
+	}
 	if c.cfg.BeforeConnect != nil {
-		cc = cc.Copy()
 		if err := c.cfg.BeforeConnect(ctx, cc); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return pgx.ConnectConfig(ctx, cc)
+	last = wire.Watch(cc)
+	pc, err = pgx.ConnectConfig(ctx, cc)
+	return pc, last, err
+}
+
+// connConfig returns the configuration of the next connection. A DSN is read for each of them, so that rotated
+// passwords, service files, PG* variables and certificates take effect.
+func (c *Connector) connConfig() (*pgx.ConnConfig, error) {
+	if c.cfg.dsn == "" {
+		return c.cfg.ConnConfig.Copy(), nil
+	}
+	cfg, err := ParseConfig(c.cfg.dsn)
+	if err != nil {
+		return nil, err
+	}
+	return cfg.ConnConfig, nil
 }
 
 // hangUpTimeout bounds the polite end of a connection that nobody will use.
@@ -271,10 +315,11 @@ func hangUp(ctx context.Context, pc *pgx.Conn) {
 // Driver returns a [*Driver].
 func (c *Connector) Driver() driver.Driver { return &Driver{} }
 
-// Close makes every later Connect fail. It leaves open connections alone, may be called again, and returns no error.
-// [sql.DB.Close] calls it.
+// Close gives up what the connector has in its Metrics, once its last connection is closed. It leaves open connections
+// alone, may be called again, and returns no error; a later Connect works as before. [sql.DB.Close] calls it: another
+// sql.DB of the same connector is not disturbed.
 func (c *Connector) Close() error {
-	c.closed.Store(true)
+	c.pool.close()
 	return nil
 }
 
@@ -286,7 +331,7 @@ func (c *Connector) String() string {
 	return strings.Replace(c.cfg.String(), "Config", "Connector", 1)
 }
 
-// Format writes what String says, whatever the verb.
+// Format writes what String returns, whatever the verb.
 func (c *Connector) Format(f fmt.State, _ rune) {
 	if c == nil {
 		_, _ = io.WriteString(f, "<nil>")
@@ -387,6 +432,20 @@ func forceSavepointRestart(params map[string]string) bool {
 	}
 	return false
 }
+
+// runsTextAsOneTx reports whether a server of this version runs a text of several statements as one transaction:
+// CockroachDB since v22.2, and PostgreSQL, which has no crdb_version. What is not understood does not.
+func runsTextAsOneTx(crdbVersion string) bool {
+	m := versionNumber.FindStringSubmatch(crdbVersion)
+	if m == nil {
+		return crdbVersion == ""
+	}
+	major, _ := strconv.Atoi(m[1])
+	minor, _ := strconv.Atoi(m[2])
+	return major > 22 || major == 22 && minor >= 2
+}
+
+var versionNumber = regexp.MustCompile(`\bv([0-9]+)\.([0-9]+)`)
 
 // isOn reads a boolean as the server does.
 func isOn(s string) bool {

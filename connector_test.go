@@ -110,13 +110,13 @@ func mustConnector(t *testing.T, cfg *Config) *Connector {
 	return c
 }
 
-func connect(t *testing.T, c driver.Connector) *Conn {
+func connect(t *testing.T, c driver.Connector) *conn {
 	t.Helper()
-	conn, err := c.Connect(t.Context())
+	own, err := c.Connect(t.Context())
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close() })
-	require.IsType(t, (*Conn)(nil), conn)
-	return conn.(*Conn)
+	t.Cleanup(func() { _ = own.Close() })
+	require.IsType(t, (*conn)(nil), own)
+	return own.(*conn)
 }
 
 func TestDriverIsRegistered(t *testing.T) {
@@ -181,7 +181,7 @@ func TestNewConnectorTakesWhatPgxParsed(t *testing.T) {
 	require.NoError(t, err)
 	c := mustConnector(t, &Config{ConnConfig: parsed, RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle()})
 	connect(t, c)
-	assert.Nil(t, c.metrics)
+	assert.Nil(t, c.pool.metrics())
 }
 
 func TestNewConnectorReachesOutToNothing(t *testing.T) {
@@ -285,20 +285,23 @@ func TestConnectTriesTheHostsInTurn(t *testing.T) {
 	connect(t, c)
 }
 
-func TestConnectorClose(t *testing.T) {
+// A connector can serve several pools: closing one of them does not disturb the others.
+func TestConnectorClose_AnotherPoolGoesOn(t *testing.T) {
 	g := newGreeter(t)
 	c := mustConnector(t, mustParse(t, g.dsn("")))
 	conn := connect(t, c)
 	require.NoError(t, c.Close())
 	require.NoError(t, c.Close(), "it may be closed twice")
-	_, err := c.Connect(t.Context())
-	assert.ErrorContains(t, err, "connector is closed")
 	assert.False(t, conn.Conn().IsClosed(), "open connections are the pool's to close")
+	connect(t, c)
 
 	c = mustConnector(t, mustParse(t, g.dsn("")))
-	require.NoError(t, sql.OpenDB(c).Close())
-	_, err = c.Connect(t.Context())
-	assert.ErrorContains(t, err, "connector is closed", "sql.DB closes it")
+	web, jobs := sql.OpenDB(c), sql.OpenDB(c)
+	require.NoError(t, web.Close())
+	defer jobs.Close()
+	conns, err := jobs.Conn(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, conns.Close())
 }
 
 func TestConnectConcurrently(t *testing.T) {
@@ -336,7 +339,7 @@ func TestDBNameOfTheMetrics(t *testing.T) {
 			cfg := mustParse(t, tc.dsn)
 			cfg.Metrics, cfg.DBName = NewMetrics(), tc.dbName
 			c := mustConnector(t, cfg)
-			assert.Same(t, cfg.Metrics.pools[tc.want], c.metrics)
+			assert.Same(t, cfg.Metrics.pools[tc.want], c.pool.metrics())
 		})
 	}
 	assert.Same(t, DefaultMetrics, mustParse(t, "").Metrics)
@@ -361,14 +364,14 @@ func TestRegisteredConnConfig(t *testing.T) {
 	connect(t, c)
 	assert.Equal(t, "registered", g.lastParams(t)["application_name"])
 	assert.Equal(t, 2, after)
-	assert.Same(t, cfg.Metrics.pools["bank"], c.metrics, "the database's name is known with the first connection")
+	assert.Same(t, cfg.Metrics.pools["bank"], c.pool.metrics(), "the database's name is known with the first connection")
 
 	db, err := sql.Open("cockroachdb", name)
 	require.NoError(t, err)
-	conn, err := db.Conn(t.Context())
+	client, err := db.Conn(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, conn.Raw(func(dc any) error { assert.IsType(t, (*Conn)(nil), dc); return nil }))
-	require.NoError(t, conn.Close())
+	require.NoError(t, client.Raw(func(dc any) error { assert.IsType(t, (*conn)(nil), dc); return nil }))
+	require.NoError(t, client.Close())
 	require.NoError(t, db.Close())
 }
 

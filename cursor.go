@@ -4,6 +4,11 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb/internal/digest"
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
+	"github.com/reprise-go/cockroachdb/internal/sqltext"
+	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
 // cursor reads the answer to one statement, over as many attempts as it takes. What it reads has not been observed: the
@@ -13,151 +18,182 @@ type cursor struct {
 	ctx context.Context
 	rec *record
 
-	ans     answer
-	row     [][]byte                  // the row that next came to; valid until the next call
+	ans     wire.Answer
+	row     [][]byte                  // the row that read came to; valid until the next call
 	size    int                       // how many bytes its values have
 	fields  []pgconn.FieldDescription // the columns, as the server described them; valid as long
 	tag     pgconn.CommandTag
 	err     error
 	over    bool // the answer has been read to its end
-	renewed bool // its prepared statement was prepared again once, and is not again
+	renewed bool // its prepared statement was found out of date once, and it is not renewed again
 	trace   traceEnd
 }
 
 // open sends the statement and reads as far as its first row.
-func (cu *cursor) open(s *statement) {
+func (cu *cursor) open(s *wire.Statement) {
 	t := cu.t
 	cu.rec = t.record(s)
-	cu.send()
-}
-
-func (cu *cursor) send() {
-	t := cu.t
-	for {
-		var sent bool
-		var err error
-		cu.ans, sent, err = t.c.send(cu.ctx, t.opening, &cu.rec.statement)
-		if t.opened(sent, err) {
-			continue
-		}
-		if err != nil {
-			cu.recover(t.lostBegin(err))
-		}
-		return
+	var reach wire.Reach
+	var err error
+	cu.ans, reach, err = t.session().Send(cu.ctx, t.opening.pending, &cu.rec.Statement)
+	t.opening.note(reach, t.session().Status())
+	if err != nil {
+		cu.carryOn(fault{err: err, reach: reach, class: cu.rec.Class})
 	}
 }
 
-// next moves to the next row. It says false at the end and after an error.
-func (cu *cursor) next() bool {
-	t := cu.t
+// read moves to the next row. It returns false at the end and after an error.
+func (cu *cursor) read() bool {
 	for !cu.over {
-		if cu.ans.next() {
-			cu.row = cu.ans.result.Values()
-			cu.size = sizeOf(cu.row)
+		if cu.ans.Next() {
+			cu.row = cu.ans.Row()
+			cu.size = digest.Size(cu.row)
 			cu.rec.answer += cu.size
 			return true
 		}
-		if cu.ans.result != nil {
-			cu.fields = cu.ans.result.FieldDescriptions()
+		if cu.ans.Open() {
+			cu.fields = cu.ans.Fields()
 		}
-		tag, err := t.c.concluded(&cu.rec.statement, &cu.ans)
-		if cu.ans.control && t.state == txLive && t.explicit {
-			t.overUnasked() // the text held a COMMIT or BEGIN of its own: a part of the record is committed
+		tag, err := cu.t.session().Conclude(&cu.rec.Statement, &cu.ans)
+		if cu.t.explicit && (cu.ans.Commits || cu.ans.Begins) {
+			cu.t.detach(endedByText, cu.ans.Commits || cu.rec.Class.DDL)
 		}
 		if err == nil {
-			cu.finish(tag, nil)
+			cu.succeed(tag)
 			return false
 		}
-		cu.recover(err)
+		cu.carryOn(fault{err: err, reach: wire.InStatement, class: cu.rec.Class, partly: cu.partlyCommitted()})
 	}
 	return false
 }
 
-func sizeOf(row [][]byte) (n int) {
-	for _, value := range row {
-		n += len(value)
-	}
-	return n
-}
-
 // drain reads what is left without showing it to anyone.
 func (cu *cursor) drain() {
-	for cu.next() {
+	for cu.read() {
 		cu.row = nil
 	}
 }
 
-// recover deals with an error in place of the answer: where it is a conflict, the transaction starts again and the new
-// attempt's answer is read from where the old one's broke off.
-func (cu *cursor) recover(err error) {
-	t := cu.t
-	for err != nil {
-		switch {
-		case !t.explicit && cu.rec.shown && !onlyReads(cu.rec.sql):
-			// Run again it would be committed before it could be compared.
-			cu.finish(pgconn.CommandTag{}, err)
-			return
-		case t.absorbs(err), t.retries(err) && isCommit(cu.rec.sql): // a COMMIT that loses has committed nothing
-			cu.ans, err = t.restart(cu.ctx, err, cu.strike(), cu.rec)
-		case cu.renewable(err):
-			cu.renewed = true
-			cu.ans, err = t.renew(cu.ctx, cu.rec, err)
-		case t.mustLowerPriority(err):
-			t.normal = true
-			t.opening = t.beginning(false)
-			cu.ans, err = t.rerun(cu.ctx, cu.rec)
-			err = t.outcomeOfReplay(err, t.conflict)
-		default:
-			cu.finish(pgconn.CommandTag{}, err)
-			return
-		}
+// carryOn deals with a fault in place of the answer, or in its middle.
+func (cu *cursor) carryOn(f fault) {
+	if err := cu.t.carryOn(cu.ctx, cu, f); err != nil {
+		cu.fail(err, f)
 	}
 }
 
-func (cu *cursor) strike() strike {
-	s := strike{placeStatement, max(cu.t.ran, 1)}
+// resume runs the record again. The statement's answer comes back after the rows that the application has seen.
+func (cu *cursor) resume(ctx context.Context) (f fault) {
+	cu.ans, f = cu.t.replay(ctx, cu.rec)
+	return f
+}
+
+func (cu *cursor) site() site {
+	s := site{PlaceStatement, max(cu.t.attempt.statements, 1)}
 	if cu.rec.rows > 0 {
-		s.at = placeRows
+		s.at = PlaceRows
 	}
 	return s
 }
 
-// renewable says whether the server has only lost or outgrown the prepared statement.
-func (cu *cursor) renewable(err error) bool {
-	s := &cu.rec.statement
-	if s.prepared == nil || !stalePlan(err) {
+// mayRunAgainAlone reports whether the statement may be repeated outside a transaction. What may write may not once it
+// has shown something: it would be committed before it could be compared.
+func (cu *cursor) mayRunAgainAlone() bool { return !cu.rec.shown || cu.rec.Class.Reads }
+
+// renew has the statement go on after the server has lost what it had prepared, has it already, or has outgrown it.
+func (cu *cursor) renew(f fault) bool {
+	t, p := cu.t, cu.rec.Prepared
+	if p == nil || f.earlier {
 		return false
 	}
-	cu.t.c.invalidate(s.prepared, err)
-	if s.shape != s.prepared.shape {
-		return false // the application chose formats for the columns as they were
+	outgrown := pgerr.Code(f.err) == pgerr.FeatureNotSupported
+	if outgrown && !p.OnServer() { // it was to be prepared: a pooler has given us what it had prepared before
+		p.RunsAsText()
+	} else {
+		t.c.unlearnPlan(p, f.err)
 	}
-	return !cu.renewed && cu.rec.rows == 0 && !cu.rec.shown && cu.t.restartable() && !cu.t.endedUnasked()
+	switch {
+	case cu.renewed, cu.rec.rows > 0, cu.rec.shown, !t.restartable(), t.phase() == phaseEnded:
+		return false
+	case outgrown && cu.rec.Columns != p.Columns:
+		return false // the application chose formats for the columns that were described
+	case outgrown:
+		cu.rec.AsText()
+	}
+	cu.renewed = true
+	return true
 }
 
-func (cu *cursor) finish(tag pgconn.CommandTag, err error) {
+// partlyCommitted reports whether a part of what the text has done may be committed although it has failed, outside a
+// transaction.
+func (cu *cursor) partlyCommitted() bool {
+	class, c := &cu.rec.Class, cu.t.c
+	switch {
+	case !class.Several:
+		return class.Partly
+	case cu.ans.Commits:
+		return true
+	case !c.crdb:
+		return false // PostgreSQL runs it as one transaction
+	case class.DDL:
+		return cu.ans.Statements > 0
+	}
+	if class.RowsOnly && c.textIsOneTx {
+		return false
+	}
+	return cu.ans.Loose > 0
+}
+
+// succeed ends the statement.
+func (cu *cursor) succeed(tag pgconn.CommandTag) {
 	t := cu.t
-	cu.over = true
-	if _, unsent := asUnsent(err); unsent {
-		t.unrecord(cu.rec) // it has not reached the server, and must not in a replay
+	cu.over, cu.tag = true, tag
+	cu.rec.settle()
+	cu.rec.affected = tag.RowsAffected()
+	if class := &cu.rec.Class; class.Deallocates {
+		t.session().Statements.Deallocated()
 	}
-	if t.lostBehindCommit(err, cu.rec.sql) {
-		err = t.ambiguous(errLostInCommit)
+	t.c.noteSwitch(t, cu.rec.Class.ForceSavepoint)
+	t.noteTag(&cu.rec.Class, tag, &cu.ans.Several)
+	cu.end()
+}
+
+// noteTag takes note of a statement that has ended the transaction, or committed it.
+func (t *tx) noteTag(class *sqltext.Class, tag pgconn.CommandTag, several *wire.Several) {
+	switch {
+	case !t.explicit, t.state != stateOpen, t.session().Closed():
+	case t.phase() == phaseEnded && class.Several:
+		t.detach(endedByText, several.Commits || class.DDL)
+	case t.phase() == phaseEnded:
+		t.detach(endingOf(class), tag.String() != sqlRollback)
+	case tag.String() != sqlCommit:
+	case class.Commit == sqltext.CommitEnds: // COMMIT AND CHAIN
+		t.detach(endedByText, true)
+	default:
+		t.detach(endedByRelease, true)
 	}
-	if p := cu.rec.prepared; err != nil && p != nil && p.name == "" {
-		t.c.descriptions.forget(p) // it may be out of date in a way that no SQLSTATE tells
-	}
-	if err != nil && t.endedUnasked() && isCommit(cu.rec.sql) && outcomeOfCommit(err, !t.c.crdb) == commitAmbiguous {
-		err = &AmbiguousCommitError{err: err} // a COMMIT of the application's is none the less one
-	}
-	t.answered(cu.rec, tag, err)
-	cu.tag, cu.err = tag, t.told(err, cu.rec.sql)
-	if !t.explicit {
-		t.leaveLane()
-		if err == nil && t.conflict != nil {
-			t.c.connector.throttle.committed()
+}
+
+// fail ends the statement with what the application is told. first is the fault that it met first.
+func (cu *cursor) fail(err error, first fault) {
+	t := cu.t
+	cu.over, cu.err = true, err
+	cu.rec.settle()
+	switch answer := pgerr.Answer(err); {
+	case first.reach == wire.Unsent && t.state == stateOpen:
+		t.unrecord(cu.rec)
+	case answer != nil:
+		cu.rec.fail(answer)
+		if p := cu.rec.Prepared; p != nil && pgerr.MayBeStale(err) {
+			t.c.unlearn(p)
 		}
-		t.endedOutside(cu.ctx, cu.err)
 	}
-	cu.trace(t.c.pc, cu.tag, cu.err)
+	cu.end()
+}
+
+func (cu *cursor) end() {
+	t := cu.t
+	if !t.explicit {
+		t.endAlone(cu.ctx, cu.err)
+	}
+	cu.trace(t.session().Pgx, cu.tag, cu.err)
 }

@@ -109,7 +109,7 @@
 //
 // # Events and traces
 //
-// [Config.OnRetry] is called before each new attempt, [Config.OnRetried] at the end of a transaction that met a conflict. pgx's tracers
+// [Config.OnRetry] is called before each new attempt, [Config.OnSettled] at the end of a transaction that met a conflict. pgx's tracers
 // see the statements of a replay, too; [AttemptFrom] tells which they are.
 //
 // # PostgreSQL

@@ -93,6 +93,10 @@ func TestExamplesShowTheMainNames(t *testing.T) {
 		"Driver":         true, // opened by its name
 		"Connector":      true, // what NewConnector returns
 		"Bound":          true, // a field of RetriesExhaustedError
+		"Cause":          true, // a field of NotReplayableError
+		"Outcome":        true, // a field of OutcomeEvent
+		"Place":          true, // a field of the events
+		"Reason":         true, // a field of the events
 		"DivergenceKind": true, // a field of DivergenceError
 	}
 	shown := map[string]bool{}

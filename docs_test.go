@@ -22,7 +22,7 @@ import (
 
 var papers = []string{
 	"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/design.md", "docs/ecosystem.md", "docs/events.md", "docs/metrics.md",
-	"docs/migrating.md", "docs/monitoring.md", "docs/reliability.md", "docs/semantics.md", "docs/tuning.md", "docs/performance.md", "docs/versioning.md",
+	"docs/migrating.md", "docs/monitoring.md", "docs/reliability.md", "docs/semantics.md", "docs/tuning.md", "docs/performance.md", "docs/poolers.md", "docs/versioning.md",
 	".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/divergence.yml", ".github/ISSUE_TEMPLATE/idea.yml", ".github/pull_request_template.md",
 }
 
@@ -68,6 +68,11 @@ func code(text string) []string {
 	return words
 }
 
+// defaults is what a DSN without keys of the driver's own makes.
+func defaults() Config {
+	return Config{RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle(), PingAfter: defaultPingAfter}
+}
+
 func TestReadmeSettings(t *testing.T) {
 	table := tableIn(t, paper(t, "README.md"), "DSN key")
 	var keys []string
@@ -81,7 +86,7 @@ func TestReadmeSettings(t *testing.T) {
 		kind, _, _ := strings.Cut(s.kind, " such as")
 		assert.Equal(t, kind, row[1], key)
 
-		byDefault := Config{RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle()}
+		byDefault := defaults()
 		asInReadme := byDefault
 		require.NoError(t, s.set(&asInReadme, code(row[2])[0]), key)
 		assert.Equal(t, byDefault, asInReadme, "the default of %s", key)
@@ -96,10 +101,10 @@ func TestReadmeSettings(t *testing.T) {
 // TestTuningDefaults holds the defaults in docs/tuning.md, which stand behind the keys, against the code.
 func TestTuningDefaults(t *testing.T) {
 	found := map[string]bool{}
-	for _, m := range regexp.MustCompile("\\*\\*`(retry_\\w+)`\\*\\* \\(([^),]+)").FindAllStringSubmatch(paper(t, "docs/tuning.md"), -1) {
+	for _, m := range regexp.MustCompile("\\*\\*`(retry_\\w+|ping_after)`\\*\\* \\(([^),]+)").FindAllStringSubmatch(paper(t, "docs/tuning.md"), -1) {
 		s, ok := settingNamed(m[1])
 		require.True(t, ok, m[1])
-		byDefault := Config{RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle()}
+		byDefault := defaults()
 		asWritten := byDefault
 		require.NoError(t, s.set(&asWritten, m[2]), m[1])
 		assert.Equal(t, byDefault, asWritten, "the default of %s", m[1])
@@ -112,7 +117,7 @@ func TestTuningDefaults(t *testing.T) {
 
 func TestMetricsPage(t *testing.T) {
 	m := NewMetrics()
-	m.pool("bank")
+	m.acquire("bank")
 	known := families(t, m)
 	seen := map[string]bool{}
 	for _, row := range tableIn(t, paper(t, "docs/metrics.md"), "metric") {
@@ -177,8 +182,8 @@ func TestReadmeErrors(t *testing.T) {
 				assert.Contains(t, words, string(b))
 			}
 		case "NotReplayableError":
-			for _, c := range allNotReplayableCauses {
-				if c != causeApplicationSavepoint { // there the driver stands aside, and has no error of its own
+			for _, c := range allCauses {
+				if c != CauseApplicationSavepoint { // there the driver stands aside, and has no error of its own
 					assert.Contains(t, words, string(c))
 				}
 			}
@@ -193,7 +198,7 @@ func TestReadmeErrors(t *testing.T) {
 // TestPapersNameWhatThereIs looks for keys, metrics, identifiers and files that don't exist.
 func TestPapersNameWhatThereIs(t *testing.T) {
 	m := NewMetrics()
-	m.pool("bank")
+	m.acquire("bank")
 	metrics := families(t, m)
 	names := exported(t)
 	var (
@@ -309,14 +314,14 @@ func TestPapersGoCodeParses(t *testing.T) {
 // The message of a divergence leads to a section that is there.
 func TestDivergencesLeadToTuning(t *testing.T) {
 	text := paper(t, "docs/tuning.md")
-	for _, c := range []cure{cureChanged, cureGenerated, cureClock, cureOrder, cureCount, cureErrors, cureColumns, {section: tuningSection}} {
+	for _, c := range []advice{adviceChanged, adviceGenerated, adviceClock, adviceOrder, adviceCount, adviceErrors, adviceColumns, {section: tuningSection}} {
 		checkLink(t, "README.md", "docs/tuning.md#"+c.section)
 		if c.section != tuningSection {
 			assert.Contains(t, text, "](#"+c.section+")", "the table does not lead there")
 		}
 	}
 	for _, kind := range allDivergenceKinds {
-		assert.NotEqual(t, cure{}, cureOf(kind, &record{}))
+		assert.NotEqual(t, advice{}, adviceOn(kind, &record{}))
 		assert.Contains(t, text, "`"+string(kind)+"`")
 	}
 }

@@ -296,6 +296,7 @@ var settings = []setting{
 	wholeNumber("retry_max_bytes", func(c *Config) *int { return &c.RetryPolicy.MaxBytes }),
 	wholeNumber("retry_throttle_tokens", func(c *Config) *int { return &c.RetryThrottle.MaxTokens }),
 	number("retry_throttle_tokens_per_commit", func(c *Config) *float64 { return &c.RetryThrottle.TokensPerCommit }),
+	duration("ping_after", func(c *Config) *time.Duration { return &c.PingAfter }),
 }
 
 func settingNamed(key string) (setting, bool) {
@@ -375,7 +376,7 @@ func takeSettings(cfg *Config, params map[string]string) error {
 // checkSettings validates what the DSN has made of cfg. The error names the key that is wrong by itself, if there is one
 // such; if values are wrong only together, the policy's error names their fields.
 func checkSettings(cfg *Config, given map[string]string) error {
-	all := errors.Join(cfg.RetryPolicy.Validate(), cfg.RetryThrottle.Validate())
+	all := cfg.validate()
 	if all == nil {
 		return nil
 	}
@@ -386,7 +387,7 @@ func checkSettings(cfg *Config, given map[string]string) error {
 		}
 		alone := Config{RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle()}
 		_ = s.set(&alone, text) // it went well before
-		if err := errors.Join(alone.RetryPolicy.Validate(), alone.RetryThrottle.Validate()); err != nil {
+		if err := alone.validate(); err != nil {
 			return fmt.Errorf("cockroachdb: DSN key %q (%s): %s", s.key, s.kind, withoutPrefix(err))
 		}
 	}

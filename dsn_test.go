@@ -172,7 +172,7 @@ func TestSettings(t *testing.T) {
 	values := map[string]string{
 		"retry_max_attempts": "7", "retry_max_elapsed": "45s", "retry_initial_backoff": "7ms", "retry_max_backoff": "700ms",
 		"retry_backoff_multiplier": "1.7", "retry_lane_wait": "1m", "retry_max_statements": "77", "retry_max_bytes": "7777",
-		"retry_throttle_tokens": "17", "retry_throttle_tokens_per_commit": "0.7",
+		"retry_throttle_tokens": "17", "retry_throttle_tokens_per_commit": "0.7", "ping_after": "3s",
 	}
 	require.Len(t, settings, len(values))
 	var pairs []string

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
 )
 
 // Errors of statements come to the application as the server sent them, as a bare *[pgconn.PgError]. The types below are
@@ -40,19 +42,19 @@ type DivergenceError struct {
 	was, is   string // for DivergedSQLState: codes, "" for success
 	committed bool   // in spite of it: the text that diverged held a COMMIT
 	imprecise bool   // the row is Row or a later one
-	cure      cure
+	advice    advice
 	err       error
 }
 
 // Error says what happened and what to do. It holds no value and no argument.
 func (e *DivergenceError) Error() string {
 	instead := ""
-	if e.cure.instead != "" {
-		instead = ", or else " + e.cure.instead
+	if e.advice.instead != "" {
+		instead = ", or else " + e.advice.instead
 	}
 	return fmt.Sprintf("cockroachdb: the transaction had to be run again, and could not be replayed unseen: on attempt %d, statement %d: %s%s; "+
-		"nothing was committed, run the transaction again (RunTx does)%s: %s; see %s", e.Attempts, e.Statement, e.what(), e.cure.why,
-		instead, brief(e.err), tuningPage+cmp.Or(e.cure.section, tuningSection))
+		"nothing was committed, run the transaction again (RunTx does)%s: %s; see %s", e.Attempts, e.Statement, e.what(), e.advice.why,
+		instead, brief(e.err), tuningPage+cmp.Or(e.advice.section, tuningSection))
 }
 
 func (e *DivergenceError) what() string {
@@ -81,12 +83,11 @@ func (e *DivergenceError) Unwrap() error { return e.err }
 // brief is an error in the words of an own one. The server's message stays out of it: CockroachDB's conflicts quote keys, and so
 // what the application stores. Unwrap has it all.
 func brief(err error) string {
-	server, ok := errors.AsType[serverError](err)
-	if !ok {
+	code := pgerr.SQLState(err)
+	switch {
+	case code == "" && pgerr.Message(err) == "":
 		return err.Error()
-	}
-	code := server.SQLState()
-	if isConflict(err) {
+	case pgerr.IsConflict(err):
 		return fmt.Sprintf("conflict (%s, SQLSTATE %s)", reasonOf(err), code)
 	}
 	return fmt.Sprintf("the server's error (SQLSTATE %s)", code)
@@ -140,7 +141,7 @@ func (e *RetriesExhaustedError) Unwrap() error { return e.err }
 // NotReplayableError says that a transaction lost a conflict after it had done something that the driver does not replay.
 // Nothing was committed. It unwraps to the conflict.
 type NotReplayableError struct {
-	Cause string // why: the value of the metric's label cause
+	Cause Cause // why
 
 	err error
 }
@@ -148,26 +149,11 @@ type NotReplayableError struct {
 // Error says what happened and what to do. It holds no value and no argument.
 func (e *NotReplayableError) Error() string {
 	return fmt.Sprintf("cockroachdb: the transaction lost a conflict and is not replayable: %s; nothing was committed, run it again: %s",
-		notReplayableCause(e.Cause).explain(), brief(e.err))
+		e.Cause.explain(), brief(e.err))
 }
 
 // Unwrap gives the conflict.
 func (e *NotReplayableError) Unwrap() error { return e.err }
-
-// explain is the cause in the words of an error.
-func (c notReplayableCause) explain() string {
-	switch c {
-	case causeStatements:
-		return "it ran more statements than RetryPolicy.MaxStatements keeps on record"
-	case causeBytes:
-		return "its statements are larger than RetryPolicy.MaxBytes keeps on record"
-	case causeRaw:
-		return "it used the pgx connection behind Raw, of which nothing is on record"
-	case causeAsOfSystemTime:
-		return "it reads AS OF SYSTEM TIME, where another attempt would fare no better"
-	}
-	return string(c)
-}
 
 // AmbiguousCommitError says that the commit was sent and that its outcome is not known: the transaction is committed or it is
 // not. The application has to find out by reading, or make the transaction one that can be run twice. It must not be retried
@@ -183,7 +169,8 @@ func (e *AmbiguousCommitError) Error() string {
 func (e *AmbiguousCommitError) Unwrap() error { return e.err }
 
 // ConnectionLostError says that the connection was lost inside a transaction before the commit was sent: nothing was
-// committed, and the transaction can be run again. It unwraps to what went wrong.
+// committed, and the transaction can be run again. It unwraps to what went wrong; and before that to the conflict, if
+// the connection was lost while the driver dealt with one.
 type ConnectionLostError struct{ err error }
 
 // Error says what happened and what to do. It holds no value and no argument.
@@ -191,12 +178,21 @@ func (e *ConnectionLostError) Error() string {
 	return fmt.Sprintf("cockroachdb: the connection was lost before the commit was sent; nothing was committed, run the transaction again: %s", brief(e.err))
 }
 
-// Unwrap gives what went wrong.
+// Unwrap returns what went wrong.
 func (e *ConnectionLostError) Unwrap() error { return e.err }
 
+// lostAfter returns what went wrong when the connection was lost, and before that the conflict that the driver was
+// dealing with, if there was one.
+func lostAfter(conflict, err error) error {
+	if conflict == nil || conflict == err { //nolint:errorlint // the same error
+		return err
+	}
+	return errors.Join(conflict, err)
+}
+
 var (
-	errCopy      = errors.New("cockroachdb: COPY FROM STDIN and COPY TO STDOUT can't be sent as text, since database/sql has no way to hand over their rows: use CopyFrom, or PgConn().CopyTo, of the pgx connection behind sql.Conn.Raw")
-	errRowsOpen  = errors.New("cockroachdb: the rows of an earlier query are still open on this connection: read them to the end or close them first")
-	errTxOpen    = errors.New("cockroachdb: a transaction is open on this connection: commit it or roll it back before beginning another")
-	errTxAborted = &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "25P02", Message: "current transaction is aborted, commands ignored until end of transaction block"}
+	errCopy       = errors.New("cockroachdb: COPY FROM STDIN and COPY TO STDOUT can't be sent as text, since database/sql has no way to hand over their rows: use CopyFrom, or PgConn().CopyTo, of the pgx connection behind sql.Conn.Raw")
+	errTxOpen     = errors.New("cockroachdb: a transaction is open on this connection: commit it or roll it back before beginning another")
+	errRestarting = errors.New("cockroachdb: the transaction is being retried: its connection can't be used by a hook")
+	errTxAborted  = &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "25P02", Message: "current transaction is aborted, commands ignored until end of transaction block"}
 )

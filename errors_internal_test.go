@@ -21,7 +21,7 @@ func TestOwnErrorsLeaveOutTheServersMessage(t *testing.T) {
 		for _, err := range []error{
 			&DivergenceError{Statement: 1, Kind: DivergedRow, Row: 1, err: cause},
 			&RetriesExhaustedError{Bound: BoundAttempts, err: cause},
-			&NotReplayableError{Cause: string(causeRaw), err: cause},
+			&NotReplayableError{Cause: CauseRaw, err: cause},
 			&AmbiguousCommitError{err: cause},
 			&ConnectionLostError{err: cause},
 		} {

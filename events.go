@@ -8,58 +8,54 @@ import (
 	"time"
 )
 
-// RetryEvent is what [Config.OnRetry] and [Config.OnRetried] are told of a transaction, or of a statement outside of one. It holds no
-// argument, no value and no statement's text. Err may, if it is the server's or wraps one of the server's: CockroachDB's conflicts
-// quote keys.
+// RetryEvent is what [Config.OnRetry] is told of an attempt that is about to begin. It holds no argument, no value and no
+// statement's text. Err may, if it is the server's or wraps one of the server's: CockroachDB's conflicts quote keys.
 type RetryEvent struct {
-	// Attempt is, for OnRetry, the number of the attempt that is about to begin: 2 at the first retry. For OnRetried it is
-	// the number of attempts that there were: 1 if it was given up at once.
-	Attempt int
-
-	// Reason says why the attempt before this one, or for OnRetried the latest that lost, came to nothing, in the words of
-	// the metrics' label reason: "serializable", "write_too_old", …
-	Reason string
-
-	// At says where that was, in the words of the metrics' label at: "statement", "rows" (behind rows that had been
-	// handed over) or "commit".
-	At string
-
-	// Statement is the number of the statement that met it, from 1, as in DivergenceError. It is 0 where it was the commit, and
-	// where RunTx's function has returned a conflict that none of the transaction's statements met.
-	Statement int
-
-	// Wait is for how long the transaction has waited for its turn, in the retry lane's queue or by a backoff: for OnRetry
-	// before this attempt, for OnRetried all together.
-	Wait time.Duration
-
-	// Elapsed is the time since the first statement.
-	Elapsed time.Duration
-
-	// Outcome is how it ended, for OnRetried, in the words of the metrics' label outcome: "committed", "diverged", …; a statement
-	// outside a transaction that succeeded is "committed". For OnRetry it is empty.
-	Outcome string
-
-	// Err is, for OnRetry, what the attempt before came to, as it came: the server's conflict in most cases. For OnRetried
-	// it is the error that ended the transaction, as the application was given it, and nil if none did.
-	Err error
+	Attempt   int           // the number of the attempt that is about to begin: 2 at the first retry
+	Reason    Reason        // why the attempt before came to nothing,
+	At        Place         // and where
+	Statement int           // the statement that met it, from 1; 0 if it was the commit, or none of the transaction's
+	Wait      time.Duration // for how long the transaction has waited for this attempt
+	Elapsed   time.Duration // since its first statement
+	Err       error         // what the attempt before came to, as it came: the server's conflict in most cases
 }
 
 // LogValue shows the event to [slog], and of Err no more than this package's own words.
 func (e RetryEvent) LogValue() slog.Value {
-	attrs := []slog.Attr{
-		slog.Int("attempt", e.Attempt), slog.String("reason", e.Reason), slog.String("at", e.At), slog.Int("statement", e.Statement),
-		slog.Duration("wait", e.Wait), slog.Duration("elapsed", e.Elapsed),
-	}
-	if e.Outcome != "" {
-		attrs = append(attrs, slog.String("outcome", e.Outcome))
-	}
-	if e.Err != nil {
-		attrs = append(attrs, slog.String("err", discreet(e.Err)))
-	}
-	return slog.GroupValue(attrs...)
+	return slog.GroupValue(logged(e.Err,
+		slog.Int("attempt", e.Attempt), slog.String("reason", string(e.Reason)), slog.String("at", string(e.At)),
+		slog.Int("statement", e.Statement), slog.Duration("wait", e.Wait), slog.Duration("elapsed", e.Elapsed))...)
 }
 
-// discreet is an error without the server's words in it: an outcome of this package's own says none.
+// OutcomeEvent is what [Config.OnSettled] is told of a transaction that met a conflict, or of a statement outside one,
+// when it has ended. What is said of [RetryEvent] about its content holds here too.
+type OutcomeEvent struct {
+	Attempts  int           // how many there were: 1 if it was given up at once
+	Outcome   Outcome       // how it ended; a statement outside a transaction that succeeded is committed
+	Reason    Reason        // why the latest attempt that lost came to nothing,
+	At        Place         // and where
+	Statement int           // the statement that met it, as in RetryEvent
+	Wait      time.Duration // for how long the transaction has waited, all together
+	Elapsed   time.Duration // since its first statement
+	Err       error         // the error that ended it, as the application was told; nil if none did
+}
+
+// LogValue shows the event to [slog], and of Err no more than this package's own words.
+func (e OutcomeEvent) LogValue() slog.Value {
+	return slog.GroupValue(logged(e.Err,
+		slog.Int("attempts", e.Attempts), slog.String("outcome", string(e.Outcome)), slog.String("reason", string(e.Reason)),
+		slog.String("at", string(e.At)), slog.Int("statement", e.Statement), slog.Duration("wait", e.Wait),
+		slog.Duration("elapsed", e.Elapsed))...)
+}
+
+func logged(err error, attrs ...slog.Attr) []slog.Attr {
+	if err != nil {
+		attrs = append(attrs, slog.String("err", discreet(err)))
+	}
+	return attrs
+}
+
+// discreet returns an error without the server's words in it: an outcome of this package's own says none.
 func discreet(err error) string {
 	switch err.(type) { //nolint:errorlint // what it is itself
 	case *DivergenceError, *RetriesExhaustedError, *NotReplayableError, *AmbiguousCommitError, *ConnectionLostError:
@@ -68,59 +64,38 @@ func discreet(err error) string {
 	return brief(err)
 }
 
-// strike is where an attempt came to nothing.
-type strike struct {
-	at        place
-	statement int // its number, from 1; 0 if it was none of the transaction's
-}
-
-// newAttempt counts an attempt and announces it, when all that it had to wait for is over.
-func (t *tx) newAttempt(ctx context.Context, reason retryReason, at strike, wait time.Duration, err error) {
-	t.attempts++
-	t.reason, t.struck = reason, at
-	t.c.connector.metrics.retried(reason, at.at)
-	if hook := t.c.connector.cfg.OnRetry; hook != nil {
-		e := t.event(err)
-		e.Wait = wait
-		t.tell(ctx, "OnRetry", hook, e)
-	}
-}
-
-// ended announces the end of a transaction that met a conflict.
-func (t *tx) ended(ctx context.Context, o outcome, err error) {
-	hook := t.c.connector.cfg.OnRetried
-	if hook == nil || t.attempts == 1 && t.conflict == nil {
+// announceRetry tells Config.OnRetry of the attempt that begins.
+func (t *tx) announceRetry(ctx context.Context, wait time.Duration, err error) {
+	hook, a := t.pool.onRetry, &t.attempt
+	if hook == nil {
 		return
 	}
-	e := t.event(err)
-	e.Wait, e.Outcome = t.waited, string(o)
-	t.tell(ctx, "OnRetried", hook, e)
+	e := RetryEvent{
+		Attempt: a.number, Reason: a.reason, At: a.site.at, Statement: a.site.statement,
+		Wait: wait, Elapsed: time.Since(a.started), Err: err,
+	}
+	t.tell(ctx, "OnRetry", func() { hook(ctx, e) })
 }
 
-// endedOutside is ended for a statement outside of a transaction.
-func (t *tx) endedOutside(ctx context.Context, err error) {
-	switch {
-	case t.explicit:
-	case err == nil:
-		t.ended(ctx, outcomeCommitted, nil)
-	default:
-		t.ended(ctx, outcomeOf(err), err)
+// announceEnd tells Config.OnSettled of the end of a transaction that met a conflict.
+func (t *tx) announceEnd(ctx context.Context, o Outcome, err error) {
+	hook, a := t.pool.onSettled, &t.attempt
+	if hook == nil || a.number == 1 && a.conflict == nil {
+		return
 	}
-}
-
-func (t *tx) event(err error) RetryEvent {
-	return RetryEvent{
-		Attempt: t.attempts, Reason: string(t.reason), At: string(t.struck.at), Statement: t.struck.statement,
-		Elapsed: time.Since(t.started), Err: err,
+	e := OutcomeEvent{
+		Attempts: a.number, Outcome: o, Reason: a.reason, At: a.site.at, Statement: a.site.statement,
+		Wait: a.waited, Elapsed: time.Since(a.started), Err: err,
 	}
+	t.tell(ctx, "OnSettled", func() { hook(ctx, e) })
 }
 
 var errHookGone = errors.New("cockroachdb: Config.OnRetry ended its goroutine, and with it the transaction")
 
 // tell calls a hook. A panic of it would lose more than the transaction: out of Commit, database/sql would never give the
-// connection back. So it is logged. What can't be held up is the end of the goroutine, by runtime.Goexit; then nothing may be
-// added to the transaction, of which half is missing, and others must not wait for it.
-func (t *tx) tell(ctx context.Context, name string, hook func(context.Context, RetryEvent), e RetryEvent) {
+// connection back. So it is logged. runtime.Goexit can't be recovered; then nothing may be added to the transaction, of
+// which half is missing, and others must not wait for it.
+func (t *tx) tell(ctx context.Context, name string, hook func()) {
 	returned := false
 	defer func() {
 		if returned {
@@ -131,11 +106,11 @@ func (t *tx) tell(ctx context.Context, name string, hook func(context.Context, R
 			return
 		}
 		t.leaveLane()
-		if t.explicit && t.state == txLive {
-			_ = t.rollback()
-			t.give(txConflict, outcomeFailed, errHookGone)
+		if t.explicit && t.state <= stateRestarting {
+			t.rollback()
+			_ = t.fail(errHookGone)
 		}
 	}()
-	hook(ctx, e)
+	hook()
 	returned = true
 }

@@ -41,7 +41,9 @@ func TestEventsHaveTheContext(t *testing.T) {
 		_, err = r.db.ExecContext(named(t, "b"), "UPDATE b")
 		require.NoError(t, err)
 		assert.Equal(t, []any{"a1 false", "BeginTx1 false", "BeginTx1 false", "b1 false", "b1 false"}, contexts)
-	}, func(c *cockroachdb.Config) { c.OnRetry, c.OnRetried = note, note }, five)
+	}, func(c *cockroachdb.Config) {
+		c.OnRetry, c.OnSettled = note, func(ctx context.Context, _ cockroachdb.OutcomeEvent) { note(ctx, cockroachdb.RetryEvent{}) }
+	}, five)
 }
 
 // Blocking costs time and nothing else: the time counts, and a statement on the pool goes through, even one that loses itself.
@@ -75,7 +77,9 @@ func TestEventsMayBlock(t *testing.T) {
 		assert.Equal(t, 25*time.Second, time.Since(r.started), "the lane is free by now")
 		inside = true // not once more
 		r.usable(t)
-	}, func(c *cockroachdb.Config) { c.OnRetry, c.OnRetried = hook, hook })
+	}, func(c *cockroachdb.Config) {
+		c.OnRetry, c.OnSettled = hook, func(ctx context.Context, _ cockroachdb.OutcomeEvent) { hook(ctx, cockroachdb.RetryEvent{}) }
+	})
 
 	inBubble(t, script{"UPDATE a": {lost, lost, success}}, func(t *testing.T, r *rig) {
 		tx := r.begin(t, t.Context())
@@ -108,7 +112,7 @@ func TestEventsMayCancel(t *testing.T) {
 		require.Error(t, tx.Commit())
 		synctest.Wait()
 		assert.Equal(t, 1, r.times("UPDATE a"))
-		assert.Equal(t, []string{"2 serializable at statement 2: cancelled *errors.errorString"}, said(l.ended...))
+		assert.Equal(t, []string{"2 serializable at statement 2: cancelled *errors.errorString"}, settled(l.ended...))
 		r.usable(t)
 	}, l.hooks, func(c *cockroachdb.Config) {
 		c.OnRetry = func(context.Context, cockroachdb.RetryEvent) { cancel() }
@@ -123,7 +127,9 @@ func TestEventsMayPanic(t *testing.T) {
 	defer slog.SetDefault(before)
 
 	hook := func(context.Context, cockroachdb.RetryEvent) { panic(errOfTheCaller) }
-	panicking := func(c *cockroachdb.Config) { c.OnRetry, c.OnRetried = hook, hook }
+	panicking := func(c *cockroachdb.Config) {
+		c.OnRetry, c.OnSettled = hook, func(ctx context.Context, _ cockroachdb.OutcomeEvent) { hook(ctx, cockroachdb.RetryEvent{}) }
+	}
 	for name, s := range map[string]script{
 		"in a statement": {"UPDATE b": {lost}},
 		"in the commit":  {releaseSQL: {lost, success}},
@@ -136,7 +142,7 @@ func TestEventsMayPanic(t *testing.T) {
 				require.NoError(t, tx.Commit())
 				assert.Equal(t, 2, r.times("UPDATE a"))
 				assert.Equal(t, 1, strings.Count(log.String(), "Config.OnRetry panicked; the transaction goes on"), log.String())
-				assert.Equal(t, 1, strings.Count(log.String(), "Config.OnRetried panicked"))
+				assert.Equal(t, 1, strings.Count(log.String(), "Config.OnSettled panicked"))
 				assert.Contains(t, log.String(), errOfTheCaller.Error())
 				assert.Contains(t, log.String(), "TestEventsMayPanic", "the stack")
 				r.usable(t)

@@ -25,8 +25,9 @@ import (
 
 // A listener keeps the events of a rig.
 type listener struct {
-	mu             sync.Mutex
-	retries, ended []cockroachdb.RetryEvent
+	mu      sync.Mutex
+	retries []cockroachdb.RetryEvent
+	ended   []cockroachdb.OutcomeEvent
 }
 
 // hooks is an option of newRig.
@@ -36,33 +37,46 @@ func (l *listener) hooks(c *cockroachdb.Config) {
 		defer l.mu.Unlock()
 		l.retries = append(l.retries, e)
 	}
-	c.OnRetried = func(_ context.Context, e cockroachdb.RetryEvent) {
+	c.OnSettled = func(_ context.Context, e cockroachdb.OutcomeEvent) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.ended = append(l.ended, e)
 	}
 }
 
-// said is what events say, in a line for each.
+// said is what retries say, in a line for each.
 func said(events ...cockroachdb.RetryEvent) []string {
 	lines := []string{}
 	for _, e := range events {
-		line := fmt.Sprintf("%d %s at %s %d", e.Attempt, e.Reason, e.At, e.Statement)
-		if e.Wait > 0 {
-			line += fmt.Sprintf(" waited %v", e.Wait)
-		}
-		if e.Outcome != "" {
-			line += ": " + e.Outcome
-		}
-		if e.Err != nil {
-			line += fmt.Sprintf(" %T", e.Err)
-		}
-		lines = append(lines, line)
+		lines = append(lines, saidOf(e.Attempt, e.Reason, e.At, e.Statement, e.Wait, "", e.Err))
 	}
 	return lines
 }
 
-// OnRetry is called as often as a retry is counted; OnRetried once for each transaction that lost, with the outcome that is counted.
+// settled is what the ends of transactions say, in a line for each.
+func settled(events ...cockroachdb.OutcomeEvent) []string {
+	lines := []string{}
+	for _, e := range events {
+		lines = append(lines, saidOf(e.Attempts, e.Reason, e.At, e.Statement, e.Wait, e.Outcome, e.Err))
+	}
+	return lines
+}
+
+func saidOf(attempt int, reason cockroachdb.Reason, at cockroachdb.Place, statement int, wait time.Duration, o cockroachdb.Outcome, err error) string {
+	line := fmt.Sprintf("%d %s at %s %d", attempt, reason, at, statement)
+	if wait > 0 {
+		line += fmt.Sprintf(" waited %v", wait)
+	}
+	if o != "" {
+		line += ": " + string(o)
+	}
+	if err != nil {
+		line += fmt.Sprintf(" %T", err)
+	}
+	return line
+}
+
+// OnRetry is called as often as a retry is counted; OnSettled once for each transaction that lost, with the outcome that is counted.
 func TestEventsFitTheMetrics(t *testing.T) {
 	t.Parallel()
 	for name, s := range stories() {
@@ -74,9 +88,8 @@ func TestEventsFitTheMetrics(t *testing.T) {
 				counts := r.counts(t)
 				retries := map[string]float64{}
 				for _, e := range l.retries {
-					retries["transaction_retries_total "+e.At+" "+e.Reason]++
+					retries["transaction_retries_total "+string(e.At)+" "+string(e.Reason)]++
 					assert.Greater(t, e.Attempt, 1)
-					assert.Empty(t, e.Outcome)
 					assert.Error(t, e.Err)
 				}
 				total := 0.0
@@ -88,7 +101,7 @@ func TestEventsFitTheMetrics(t *testing.T) {
 				}
 				assert.Equal(t, total, counts["transaction_attempts sum"]-counts["transaction_attempts count"], "all of them in transactions")
 				for _, e := range l.ended {
-					assert.Positive(t, counts["transactions_total "+e.Outcome], e.Outcome)
+					assert.Positive(t, counts["transactions_total "+string(e.Outcome)], e.Outcome)
 				}
 				if retried := counts["transaction_duration_seconds true count"]; retried > 0 {
 					assert.GreaterOrEqual(t, len(l.ended), int(retried))
@@ -352,7 +365,7 @@ func TestEvents(t *testing.T) {
 			inBubble(t, a.script, func(t *testing.T, r *rig) {
 				a.do(t, r)
 				assert.Equal(t, a.retries, said(l.retries...))
-				assert.Equal(t, a.ended, said(l.ended...))
+				assert.Equal(t, a.ended, settled(l.ended...))
 				assert.Equal(t, float64(len(a.retries)), sumOf(r.counts(t), "transaction_retries_total "))
 			}, a.option, l.hooks)
 		})
@@ -369,7 +382,7 @@ func sumOf(counts map[string]float64, prefix string) (sum float64) {
 }
 
 // logged is an event as log/slog shows it.
-func logged(e cockroachdb.RetryEvent) string {
+func logged(e slog.LogValuer) string {
 	var log bytes.Buffer
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("retry", "event", e)
 	return log.String()
@@ -392,17 +405,25 @@ func TestEventsHoldNoSecrets(t *testing.T) {
 
 			require.Len(t, l.retries, 2)
 			require.Len(t, l.ended, 1)
-			for _, e := range append(l.retries, l.ended...) {
+			shown := func(e slog.LogValuer, err error, number string, want int) {
 				log := logged(e)
 				var line struct{ Event map[string]any }
 				require.NoError(t, json.Unmarshal([]byte(log), &line))
-				assert.EqualValues(t, e.Attempt, line.Event["attempt"])
+				assert.EqualValues(t, want, line.Event[number])
 				assert.Equal(t, "statement", line.Event["at"])
-				if e.Err != nil {
-					assert.Contains(t, e.Err.Error(), secret, "Err is the server's, as it came")
+				if err != nil {
+					assert.Contains(t, err.Error(), secret, "Err is the server's, as it came")
 					assert.Equal(t, "conflict (serializable, SQLSTATE 40001)", line.Event["err"])
 				}
 				assert.NotContains(t, log, secret)
+			}
+			for _, e := range l.retries {
+				shown(e, e.Err, "attempt", e.Attempt)
+				e.Err = nil
+				assert.NotContains(t, fmt.Sprintf("%+v", e), secret)
+			}
+			for _, e := range l.ended {
+				shown(e, e.Err, "attempts", e.Attempts)
 				e.Err = nil
 				assert.NotContains(t, fmt.Sprintf("%+v", e), secret)
 			}

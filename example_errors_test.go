@@ -85,7 +85,7 @@ func ExampleNotReplayableError() {
 	defer tx.Rollback()
 	err = conn.Raw(func(driverConn any) error {
 		var balance int
-		pgxConn := driverConn.(*cockroachdb.Conn).Conn()
+		pgxConn := driverConn.(cockroachdb.Conn).Conn()
 		return pgxConn.QueryRow(ctx, "SELECT balance FROM accounts WHERE id = 1").Scan(&balance)
 	})
 	if err != nil {

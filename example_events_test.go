@@ -28,12 +28,12 @@ func ExampleConfig_onRetry() {
 	cfg.OnRetry = func(ctx context.Context, e cockroachdb.RetryEvent) {
 		logger.DebugContext(ctx, "transaction tried again", "retry", e)
 	}
-	cfg.OnRetried = func(ctx context.Context, e cockroachdb.RetryEvent) {
+	cfg.OnSettled = func(ctx context.Context, e cockroachdb.OutcomeEvent) {
 		level := slog.LevelInfo
-		if e.Outcome != "committed" {
+		if e.Outcome != cockroachdb.OutcomeCommitted {
 			level = slog.LevelWarn
 		}
-		logger.Log(ctx, level, "transaction needed retries", "retry", e)
+		logger.Log(ctx, level, "transaction needed retries", "end", e)
 	}
 	connector, err := cockroachdb.NewConnector(cfg)
 	if err != nil {
@@ -44,7 +44,7 @@ func ExampleConfig_onRetry() {
 
 	loseOnce(db)
 	// Output:
-	// level=INFO msg="transaction needed retries" retry.attempt=2 retry.at=statement retry.statement=2 retry.outcome=committed
+	// level=INFO msg="transaction needed retries" end.attempts=2 end.outcome=committed end.at=statement end.statement=2
 }
 
 // loseOnce runs a transaction that somebody else is faster than.

@@ -7,13 +7,15 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
+
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
 )
 
 // ownErrors are the driver's own outcomes, by what led to them.
 var ownErrors = []func(error) error{
 	func(err error) error { return &DivergenceError{err: err} },
 	func(err error) error { return &RetriesExhaustedError{err: err} },
-	func(err error) error { return &NotReplayableError{Cause: string(causeRaw), err: err} },
+	func(err error) error { return &NotReplayableError{Cause: CauseRaw, err: err} },
 	func(err error) error { return &AmbiguousCommitError{err: err} },
 	func(err error) error { return &ConnectionLostError{err: err} },
 }
@@ -31,28 +33,28 @@ func FuzzServerError(f *testing.F) {
 	f.Add("PANIC", "", "restart transaction: ABORT_REASON_ injected by `inject_retry_errors")
 	f.Fuzz(func(t *testing.T, severity, code, message string) {
 		server := &pgconn.PgError{Severity: severity, SeverityUnlocalized: severity, Code: code, Message: message}
-		assert.True(t, slices.Contains(allRetryReasons, reasonOf(server)))
+		assert.True(t, slices.Contains(allReasons, reasonOf(server)))
 		for _, wrap := range ownErrors {
 			err := wrap(server)
-			assert.Equal(t, code, sqlState(err))
+			assert.Equal(t, code, pgerr.SQLState(err))
 			quiet := wrap(&pgconn.PgError{Code: code}).Error() // may hold a short message by chance
 			if len(message) > 8 && !strings.Contains(quiet, message) {
 				assert.NotContains(t, err.Error(), message)
 			}
 		}
-		checkOutcome(t, server, outcomeOfCommit(server, false), false)
-		checkOutcome(t, server, outcomeOfCommit(server, true), true)
+		checkOutcome(t, server, pgerr.OutcomeOfCommit(server, false), false)
+		checkOutcome(t, server, pgerr.OutcomeOfCommit(server, true), true)
 	})
 }
 
-func checkOutcome(t *testing.T, server *pgconn.PgError, outcome commitOutcome, postgres bool) {
+func checkOutcome(t *testing.T, server *pgconn.PgError, outcome pgerr.CommitOutcome, postgres bool) {
 	switch outcome {
-	case commitConflict:
+	case pgerr.CommitConflict:
 		assert.True(t, server.Code == "40001" || postgres && server.Code == "40P01")
-	case commitSchemaFailed:
+	case pgerr.CommitSchemaFailed:
 		assert.Equal(t, "XXA00", server.Code)
 		assert.False(t, postgres)
-	case commitRefused:
+	case pgerr.CommitRefused:
 		if postgres {
 			assert.Equal(t, "ERROR", server.Severity)
 		} else {

@@ -4,37 +4,52 @@ import (
 	"unsafe"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb/internal/digest"
+	"github.com/reprise-go/cockroachdb/internal/sqltext"
+	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
 // history is the record of a transaction: what it ran, by value, and what of the answers the application has seen.
 type history struct {
 	records []*record
 	bytes   int
-	room    room
+	arena   arena
+
+	passive bool  // the application restarts the transaction, or doesn't want retries: nothing is recorded
+	cause   Cause // why the record is not complete; "" if it is
+	touched bool  // a statement other than SET has run
 }
 
 // record is one statement of the transaction with its observation.
 type record struct {
-	statement
+	wire.Statement
 	observation
-	answer int    // how many bytes of rows its answer had, as far as it was read
-	is     traits // what may commit the transaction must not run before all that is on record has been compared
+	answer int // how many bytes of rows its answer had, as far as it was read
 }
 
 // recordSize is that of a record and of its entry in the history.
 const recordSize = int(unsafe.Sizeof(record{}) + unsafe.Sizeof(&record{}))
 
-func (r *record) size() int { return recordSize + r.statement.size() }
+func (r *record) size() int { return recordSize + r.Statement.Size() }
 
-// observation is what the application has seen of a statement's answer. What it has not seen may be different in a replay.
+// alone reports whether the statement must not share a Sync with others in a replay: because it can't, or because it may
+// commit, which has to wait until all that is on record before it has been compared.
+func (r *record) alone() bool {
+	return r.Form == wire.Simple || r.Class.Commit != sqltext.NoCommit
+}
+
+// observation is what the application has seen of a statement's answer. What it has not seen may be different in a
+// replay. What can no longer be served from a new attempt counts as seen.
 type observation struct {
 	shown   bool   // it has seen the columns,
 	columns uint64 // which have this digest
 	rows    int64  // it was handed this many rows,
-	digest  uint64 // which have this digest
+	sum     uint64 // which have this digest
 	marks   []uint32
-	live    *digest // the digest while rows are still being handed over
-	end     bool    // it has seen that there are no more rows, be it that an error came in their place
+	live    *digest.Rows // the digest while rows are still being handed over
+	more    bool         // it has learnt that there is one row more
+	end     bool         // it has seen that there are no more rows, even if an error came in their place
 
 	affected int64 // rows affected in the latest attempt, whether seen or not
 	asked    bool  // it has asked how many rows were affected
@@ -44,7 +59,27 @@ type observation struct {
 }
 
 // fail notes the error that the application is given.
-func (o *observation) fail(err *pgconn.PgError) { o.code, o.said = err.Code, digestOfError(err) }
+func (o *observation) fail(err *pgconn.PgError) { o.code, o.said = err.Code, digest.OfError(err) }
+
+// seen returns the digest of the rows that the application was handed.
+func (o *observation) seen() (uint64, []uint32) {
+	if o.live != nil {
+		return o.live.Sum()
+	}
+	return o.sum, o.marks
+}
+
+// settle ends the handing over of rows.
+func (o *observation) settle() {
+	if o.live == nil {
+		return
+	}
+	sum, marks := o.live.Sum()
+	o.sum, o.live = sum, nil
+	if len(marks) > 1 { // a single row needs no mark to be found
+		o.marks = append([]uint32(nil), marks...)
+	}
+}
 
 // add puts r at the end of the record.
 func (h *history) add(r *record) {
@@ -66,69 +101,98 @@ func (h *history) drop(r *record) bool {
 
 func (h *history) clear() { h.records, h.bytes = nil, 0 }
 
-// hasDDL says whether the schema was changed.
+// reset begins a record anew, of a transaction that goes back to its start.
+func (h *history) reset() { h.passive, h.cause, h.touched = false, "", false }
+
+// hasDDL reports whether the schema was changed.
 func (h *history) hasDDL() bool {
 	for _, r := range h.records {
-		if r.is.ddl {
+		if r.Class.DDL {
 			return true
 		}
 	}
 	return false
 }
 
-// record puts a statement on record before it is sent. It gives the record in any case, for what is observed of the answer.
-func (t *tx) record(s *statement) *record {
-	is := s.traits()
+// record puts a statement on record before it is sent. It returns a record in any case, for what is observed of the
+// answer.
+func (t *tx) record(s *wire.Statement) *record {
 	if !t.explicit {
-		t.aside = t.aside || is.commitsPart
-		t.c.forceSavepoint = t.c.forceSavepoint || is.watched && setsForceSavepointRestart(s.sql)
-		r := &t.c.lone
-		*r = record{statement: *s, is: is}
-		t.history.add(r)
-		return r
+		return t.recordAlone(s)
 	}
-	r := t.history.room.record()
-	r.statement, r.is = *s, is
-	if is.watched {
-		t.watch(s.sql)
+	r := t.history.arena.record()
+	r.Statement = *s
+	if r.Class.Watched() {
+		t.watch(&r.Class)
 	}
+	t.history.touched = t.history.touched || !r.Class.SetsOnly
 	t.put(r)
 	return r
 }
 
 // put puts r on record, if there still is one.
 func (t *tx) put(r *record) {
-	t.ran++
+	t.attempt.statements++
 	switch {
 	case !t.restartable():
-	case !t.explicit:
-		t.history.add(r)
 	case len(t.history.records) >= t.policy.MaxStatements:
-		t.unreplayable(causeStatements)
+		t.unreplayable(CauseStatements)
 	case t.history.bytes+r.size() > t.policy.MaxBytes:
-		t.unreplayable(causeBytes)
+		t.unreplayable(CauseBytes)
 	default:
 		t.history.add(r)
-		t.c.connector.metrics.historyBytes(r.size())
+		t.pool.metrics().historyBytes(r.size())
 	}
 }
 
-// unrecord takes r, the latest statement, off the record again: it is not to be replayed.
+// unrecord takes r, the latest statement, off the record again: it has not reached the server, and must not in a replay.
 func (t *tx) unrecord(r *record) {
-	t.ran = max(t.ran-1, 0)
-	if !t.history.drop(r) || !t.explicit {
+	t.attempt.statements = max(t.attempt.statements-1, 0)
+	if t.history.drop(r) && t.explicit {
+		t.pool.metrics().historyBytes(-r.size())
+	}
+}
+
+// watch deals with the few statements that change how the transaction is to be treated.
+func (t *tx) watch(c *sqltext.Class) {
+	switch {
+	case c.Savepoint == sqltext.RestartSavepoint, c.Savepoint != sqltext.NoSavepoint && (t.c.forceSavepoint || t.opening.forced):
+		t.becomePassive()
+	case c.ReadsPast:
+		t.unreplayable(CauseAsOfSystemTime)
+	case c.Session == sqltext.SessionLasts, t.c.crdb && t.outlivesRollback(c):
+		t.unreplayable(CauseSession)
+	}
+}
+
+// outlivesRollback reports whether a statement leaves the session such that what ran before it can't be run again as it
+// ran: CockroachDB does not undo a SET when the transaction is rolled back. A SET before all other statements does no
+// harm.
+func (t *tx) outlivesRollback(c *sqltext.Class) bool {
+	return c.Session == sqltext.SessionSetMid || c.Session == sqltext.SessionSet && t.history.touched
+}
+
+// becomePassive leaves the restarts of this transaction to the application.
+func (t *tx) becomePassive() {
+	if t.history.passive {
 		return
 	}
-	t.c.connector.metrics.historyBytes(-r.size())
+	t.pool.metrics().notReplayable(CauseApplicationSavepoint)
+	t.history.passive = true
+	t.forget()
+	if !t.opening.begun {
+		t.opening.savepoint = false
+		t.openFresh(false)
+	}
 }
 
 // unreplayable makes a conflict from now on the application's.
-func (t *tx) unreplayable(cause notReplayableCause) {
-	if t.cause != "" || t.aside || t.state != txLive {
+func (t *tx) unreplayable(cause Cause) {
+	if !t.restartable() {
 		return
 	}
-	t.cause = cause
-	t.c.connector.metrics.notReplayable(cause)
+	t.history.cause = cause
+	t.pool.metrics().notReplayable(cause)
 	t.forget()
 }
 
@@ -136,33 +200,6 @@ func (t *tx) forget() {
 	if !t.explicit {
 		return
 	}
-	t.c.connector.metrics.historyBytes(-t.history.bytes)
+	t.pool.metrics().historyBytes(-t.history.bytes)
 	t.history.clear()
-}
-
-// mayCommit says whether a statement of the application can commit the transaction that it runs in.
-func mayCommit(sql string) bool { return mayCommitPart(sql) || isDDL(sql) || mayBeDDL(sql) }
-
-// mayCommitPart says whether a statement may have committed a part of what it does when it fails: of a text with several statements,
-// and of a procedure, it can.
-func mayCommitPart(sql string) bool { return !isSingleStatement(sql) || !mayRunAgain(sql) }
-
-// seen is the digest of the rows that the application was handed.
-func (o *observation) seen() (uint64, []uint32) {
-	if o.live != nil {
-		return o.live.sum()
-	}
-	return o.digest, o.marks
-}
-
-// settle ends the handing over of rows.
-func (o *observation) settle() {
-	if o.live == nil {
-		return
-	}
-	sum, marks := o.live.sum()
-	o.digest, o.live = sum, nil
-	if len(marks) > 1 { // a single row needs no mark to be found
-		o.marks = append([]uint32(nil), marks...)
-	}
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A lane is the retry lane of a connector: of the transactions that have lost a conflict, only a few at a time try again in
-// it, each until it ends; see [laneWidth]. The others wait their turn, first come, first served.
+// A lane is the retry lane of a connector: of the transactions that have lost a conflict, only one at a time tries again in
+// it, or on PostgreSQL a few, each until it ends; see [laneWidth]. The others wait their turn, first come, first served.
 //
 // It exists for throughput, not for correctness. A transaction that has waited long enough runs without the lane, so
 // nobody waits for ever, whatever the holders do; see [lane.enter].
@@ -30,7 +30,20 @@ type pass struct {
 	turn  chan struct{} // closed when it gets its place; nil if it did not have to wait
 }
 
-func newLane() *lane { return &lane{width: laneWidth{most: widest}} }
+// newLane makes a lane that is for one, until it is known that the server is PostgreSQL; see [lane.connectedTo].
+func newLane() *lane { return &lane{width: laneWidth{most: 1}} }
+
+// connectedTo says what kind of server a new connection of the connector has come to. All of them should be of one kind; if they
+// are not, the latest counts.
+func (l *lane) connectedTo(cockroachDB bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.width.most = widest
+	if cockroachDB {
+		l.width.most = 1
+	}
+	l.advance()
+}
 
 // tryEnter enters the lane if there is a place, and returns nil if there is none.
 func (l *lane) tryEnter() *pass {
@@ -116,7 +129,12 @@ func (p *pass) lost() {
 
 // holds reports whether the pass has a place in the lane: false for nil, after leave, and once another has taken it over.
 func (p *pass) holds() bool {
-	return p.among(func(l *lane) bool { return slices.Contains(l.holders, p) })
+	if p == nil {
+		return false
+	}
+	p.lane.mu.Lock()
+	defer p.lane.mu.Unlock()
+	return slices.Contains(p.lane.holders, p)
 }
 
 // tripTook says how long the server took to answer a message that gave it next to nothing to do.
@@ -125,20 +143,6 @@ func (l *lane) tripTook(took time.Duration) {
 	defer l.mu.Unlock()
 	l.width.tripTook(took)
 	l.advance()
-}
-
-// leads reports whether the pass has been in the lane for longer than any other.
-func (p *pass) leads() bool {
-	return p.among(func(l *lane) bool { return len(l.holders) > 0 && l.holders[0] == p })
-}
-
-func (p *pass) among(is func(*lane) bool) bool {
-	if p == nil {
-		return false
-	}
-	p.lane.mu.Lock()
-	defer p.lane.mu.Unlock()
-	return is(p.lane)
 }
 
 // join returns a pass that either has a place in the lane, if there was one, or is the last in the queue.

@@ -26,7 +26,14 @@ const laneBound = 5 * time.Second
 // narrowLane is a lane for one, and stays so.
 func narrowLane() *lane {
 	l := newLane()
-	l.width.most = 1
+	l.connectedTo(true)
+	return l
+}
+
+// postgresLane is a lane that finds its width by itself.
+func postgresLane() *lane {
+	l := newLane()
+	l.connectedTo(false)
 	return l
 }
 

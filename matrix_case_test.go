@@ -57,10 +57,13 @@ type house struct {
 	admin *pgx.Conn
 	wire  *wirecut.Wire
 	sims  map[manners]*crdbsim.Sim
+	dsns  map[manners]string
 	dbs   map[manners]*sql.DB
 	fresh map[manners]bool // the pool's connection has prepared nothing
 	cases int
 	dirty bool // the schema may have been changed
+
+	taught bool // a pool may have learnt something from the latest case
 }
 
 func newHouse(t testing.TB) *house {
@@ -73,28 +76,48 @@ func newHouse(t testing.TB) *house {
 	require.NoError(t, err)
 	h := &house{
 		t: t, admin: admin, wire: wirecut.New((&net.Dialer{}).DialContext), dirty: true,
-		sims: map[manners]*crdbsim.Sim{}, dbs: map[manners]*sql.DB{}, fresh: map[manners]bool{},
+		sims: map[manners]*crdbsim.Sim{}, dsns: map[manners]string{}, dbs: map[manners]*sql.DB{}, fresh: map[manners]bool{},
 	}
 	for _, m := range []manners{ofCockroachDB, ofPostgreSQL} {
 		h.sims[m], err = enginetest.Get(t).NewSim(crdbsim.Config{PostgreSQL: m == ofPostgreSQL})
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = h.sims[m].Close() })
-		cfg, err := cockroachdb.ParseConfig(withParams(enginetest.Get(t).Through(h.sims[m], dsn), noWaits+"&retry_throttle_tokens=1000000"))
-		require.NoError(t, err)
-		cfg.ConnConfig.DialFunc, cfg.Metrics = h.wire.Dial, nil
-		connector, err := cockroachdb.NewConnector(cfg)
-		require.NoError(t, err)
-		h.dbs[m] = sql.OpenDB(connector)
-		h.dbs[m].SetMaxOpenConns(1)
+		h.dsns[m] = withParams(enginetest.Get(t).Through(h.sims[m], dsn), noWaits+"&retry_throttle_tokens=1000000")
+		require.NoError(t, h.open(m))
 		t.Cleanup(func() { _ = h.dbs[m].Close() })
 	}
 	return h
+}
+
+// open opens a pool that has learnt nothing.
+func (h *house) open(m manners) error {
+	if db := h.dbs[m]; db != nil {
+		_ = db.Close()
+	}
+	cfg, err := cockroachdb.ParseConfig(h.dsns[m])
+	if err != nil {
+		return err
+	}
+	cfg.ConnConfig.DialFunc, cfg.Metrics = h.wire.Dial, nil
+	connector, err := cockroachdb.NewConnector(cfg)
+	if err != nil {
+		return err
+	}
+	h.dbs[m] = sql.OpenDB(connector)
+	h.dbs[m].SetMaxOpenConns(1)
+	return nil
 }
 
 // put puts on a drama, with these faults.
 func (h *house) put(s *performance, blows ...blow) (*result, error) {
 	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
 	defer cancel()
+	if h.taught { // that a restart by savepoint failed
+		if err := h.open(s.manners); err != nil {
+			return nil, err
+		}
+	}
+	h.taught = slices.ContainsFunc(blows, func(b blow) bool { return b.name == "XX000" })
 	db := h.dbs[s.manners]
 	if err := h.prepare(ctx, s, db); err != nil {
 		return nil, err

@@ -30,6 +30,7 @@ type Metrics struct {
 	notReplayable      *prometheus.CounterVec
 	ambiguousCommits   *prometheus.CounterVec
 	throttled          *prometheus.CounterVec
+	savepointsRefused  *prometheus.CounterVec
 	backoff            *prometheus.CounterVec
 	laneWaiting        *prometheus.GaugeVec
 	historyBytes       *prometheus.GaugeVec
@@ -40,58 +41,6 @@ type Metrics struct {
 
 // Ensure this interface is implemented.
 var _ prometheus.Collector = (*Metrics)(nil)
-
-// outcome is how a transaction ended that the application began and in which it ran something.
-type outcome string
-
-const (
-	outcomeCommitted      outcome = "committed"
-	outcomeRolledBack     outcome = "rolled_back"
-	outcomeDiverged       outcome = "diverged"
-	outcomeExhausted      outcome = "exhausted"
-	outcomeNotReplayable  outcome = "not_replayable"
-	outcomeAmbiguous      outcome = "ambiguous"
-	outcomeConnectionLost outcome = "connection_lost"
-	outcomeCancelled      outcome = "cancelled" // its context, or that of a statement, was done before the commit was sent
-	outcomeFailed         outcome = "failed"
-	outcomeOver           outcome = "ended_by_application" // by a COMMIT or ROLLBACK of its own, or by DDL that commits
-)
-
-var allOutcomes = []outcome{
-	outcomeCommitted, outcomeRolledBack, outcomeDiverged, outcomeExhausted, outcomeNotReplayable, outcomeAmbiguous,
-	outcomeConnectionLost, outcomeCancelled, outcomeFailed, outcomeOver,
-}
-
-// place is where a conflict came to light.
-type place string
-
-const (
-	placeStatement  place = "statement"
-	placeRows       place = "rows" // after rows of the statement had been handed over
-	placeCommit     place = "commit"
-	placeConnection place = "connection" // the connection was lost
-)
-
-var allPlaces = []place{placeStatement, placeRows, placeCommit, placeConnection}
-
-// notReplayableCause is why the driver stopped recording a transaction.
-type notReplayableCause string
-
-const (
-	causeStatements           notReplayableCause = "statements" // RetryPolicy.MaxStatements
-	causeBytes                notReplayableCause = "bytes"      // RetryPolicy.MaxBytes
-	causeRaw                  notReplayableCause = "raw"        // the application took the *pgx.Conn, as COPY needs it
-	causeAsOfSystemTime       notReplayableCause = "as_of_system_time"
-	causeApplicationSavepoint notReplayableCause = "application_savepoint" // cockroach_restart of its own
-)
-
-var allNotReplayableCauses = []notReplayableCause{
-	causeStatements, causeBytes, causeRaw, causeAsOfSystemTime, causeApplicationSavepoint,
-}
-
-var allDivergenceKinds = []DivergenceKind{
-	DivergedColumns, DivergedRow, DivergedEndOfRows, DivergedCount, DivergedSQLState, DivergedError,
-}
 
 // What a transaction waited for before it tried again.
 const (
@@ -123,7 +72,9 @@ func NewMetrics() *Metrics {
 		ambiguousCommits: counterVec("ambiguous_commits_total",
 			"Number of commits of which it is not known whether they took effect."),
 		throttled: counterVec("retries_throttled_total",
-			"Number of retries that there were not, because the token bucket of RetryThrottle was empty."),
+			"Number of retries refused because the token bucket of RetryThrottle was empty."),
+		savepointsRefused: counterVec("savepoint_restarts_refused_total",
+			"Number of restarts by ROLLBACK TO SAVEPOINT that the server could not do, so that the transaction was begun anew."),
 		backoff: counterVec("backoff_seconds_total",
 			"Time that transactions spent waiting before they tried again, by what they waited for.", "wait"),
 		laneWaiting: gaugeVec("retry_lane_waiting",
@@ -158,33 +109,40 @@ func histogramVec(name, help string, buckets []float64, labels ...string) *prome
 	}, append([]string{labelDBName}, labels...))
 }
 
-func (m *Metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{
+// A vec is a metric with labels.
+type vec interface {
+	prometheus.Collector
+	DeletePartialMatch(labels prometheus.Labels) int
+}
+
+func (m *Metrics) vecs() []vec {
+	return []vec{
 		m.transactions, m.retries, m.attempts, m.duration, m.replayDuration, m.replayedStatements, m.divergences,
-		m.notReplayable, m.ambiguousCommits, m.throttled, m.backoff, m.laneWaiting, m.historyBytes,
+		m.notReplayable, m.ambiguousCommits, m.throttled, m.savepointsRefused, m.backoff, m.laneWaiting, m.historyBytes,
 	}
 }
 
 // Describe implements [prometheus.Collector].
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, c := range m.collectors() {
+	for _, c := range m.vecs() {
 		c.Describe(ch)
 	}
 }
 
 // Collect implements [prometheus.Collector].
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range m.collectors() {
+	for _, c := range m.vecs() {
 		c.Collect(ch)
 	}
 }
 
-// pool returns the counts of one db_name, and makes them appear at zero. Nil Metrics have nil pools, which count nothing.
-func (m *Metrics) pool(dbName string) *poolMetrics {
+// acquire returns the counts of one db_name, and makes them appear at zero if nobody else has acquired them. Nil Metrics
+// have nil counts, which count nothing.
+func (m *Metrics) acquire(dbName string) *poolMetrics {
 	if m == nil {
 		return nil
 	}
-	dbName = strings.ToValidUTF8(dbName, "\uFFFD") // client_golang panics otherwise
+	dbName = labelValue(dbName)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p, ok := m.pools[dbName]
@@ -192,30 +150,52 @@ func (m *Metrics) pool(dbName string) *poolMetrics {
 		p = newPoolMetrics(m, dbName)
 		m.pools[dbName] = p
 	}
+	p.users++
 	return p
 }
+
+// release makes the series of a db_name disappear when all who acquired them have released them.
+func (m *Metrics) release(dbName string) {
+	dbName = labelValue(dbName)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.pools[dbName]
+	if p.users--; p.users > 0 {
+		return
+	}
+	delete(m.pools, dbName)
+	for _, vec := range m.vecs() {
+		vec.DeletePartialMatch(prometheus.Labels{labelDBName: dbName})
+	}
+}
+
+// labelValue makes a label's value of a name: client_golang panics at one that is not UTF-8.
+func labelValue(name string) string { return strings.ToValidUTF8(name, "\uFFFD") }
 
 // poolMetrics are the counts of one db_name, with all label values looked up beforehand. All methods may be called on nil,
 // and concurrently.
 type poolMetrics struct {
-	transactions       map[outcome]prometheus.Counter
+	users int // that have acquired them; under Metrics.mu
+
+	transactions       map[Outcome]prometheus.Counter
 	retries            map[retryAt]prometheus.Counter
 	attempts           prometheus.Observer
 	duration           map[bool]prometheus.Observer // by whether it was retried
 	replayDuration     prometheus.Observer
 	replayedStatements prometheus.Counter
 	divergences        map[DivergenceKind]prometheus.Counter
-	notReplayables     map[notReplayableCause]prometheus.Counter
+	notReplayables     map[Cause]prometheus.Counter
 	ambiguousCommits   prometheus.Counter
 	throttled          prometheus.Counter
+	savepointsRefused  prometheus.Counter
 	backoff, laneWait  prometheus.Counter
 	laneQueue          prometheus.Gauge
 	history            prometheus.Gauge
 }
 
 type retryAt struct {
-	reason retryReason
-	at     place
+	reason Reason
+	at     Place
 }
 
 func newPoolMetrics(m *Metrics, db string) *poolMetrics {
@@ -230,15 +210,16 @@ func newPoolMetrics(m *Metrics, db string) *poolMetrics {
 		replayDuration:     m.replayDuration.WithLabelValues(db),
 		replayedStatements: m.replayedStatements.WithLabelValues(db),
 		divergences:        children(m.divergences, db, allDivergenceKinds),
-		notReplayables:     children(m.notReplayable, db, allNotReplayableCauses),
+		notReplayables:     children(m.notReplayable, db, allCauses),
 		ambiguousCommits:   m.ambiguousCommits.WithLabelValues(db),
 		throttled:          m.throttled.WithLabelValues(db),
+		savepointsRefused:  m.savepointsRefused.WithLabelValues(db),
 		backoff:            m.backoff.WithLabelValues(db, waitBackoff),
 		laneWait:           m.backoff.WithLabelValues(db, waitLane),
 		laneQueue:          m.laneWaiting.WithLabelValues(db),
 		history:            m.historyBytes.WithLabelValues(db),
 	}
-	for _, r := range allRetryReasons {
+	for _, r := range allReasons {
 		for _, at := range allPlaces {
 			p.retries[retryAt{r, at}] = m.retries.WithLabelValues(db, string(r), string(at))
 		}
@@ -263,12 +244,12 @@ func increment(c prometheus.Counter) {
 }
 
 // transactionEnded counts a transaction that took attempts attempts, the first included, and d from its beginning.
-func (p *poolMetrics) transactionEnded(o outcome, attempts int, d time.Duration) {
+func (p *poolMetrics) transactionEnded(o Outcome, attempts int, d time.Duration) {
 	if p == nil {
 		return
 	}
 	increment(p.transactions[o])
-	if o == outcomeAmbiguous {
+	if o == OutcomeAmbiguous {
 		p.ambiguousCommits.Inc()
 	}
 	p.attempts.Observe(float64(attempts))
@@ -276,7 +257,7 @@ func (p *poolMetrics) transactionEnded(o outcome, attempts int, d time.Duration)
 }
 
 // retried counts the beginning of a new attempt.
-func (p *poolMetrics) retried(r retryReason, at place) {
+func (p *poolMetrics) retried(r Reason, at Place) {
 	if p != nil {
 		increment(p.retries[retryAt{r, at}])
 	}
@@ -298,7 +279,7 @@ func (p *poolMetrics) diverged(kind DivergenceKind) {
 }
 
 // notReplayable counts a transaction that is no longer recorded.
-func (p *poolMetrics) notReplayable(cause notReplayableCause) {
+func (p *poolMetrics) notReplayable(cause Cause) {
 	if p != nil {
 		increment(p.notReplayables[cause])
 	}
@@ -308,6 +289,13 @@ func (p *poolMetrics) notReplayable(cause notReplayableCause) {
 func (p *poolMetrics) retryThrottled() {
 	if p != nil {
 		p.throttled.Inc()
+	}
+}
+
+// savepointRefused counts a restart by savepoint that the server could not do.
+func (p *poolMetrics) savepointRefused() {
+	if p != nil {
+		p.savepointsRefused.Inc()
 	}
 }
 

@@ -33,7 +33,7 @@ func useEverything(p *poolMetrics) {
 		p.transactionEnded(o, 1, 3*time.Millisecond)
 		p.transactionEnded(o, 4, 80*time.Millisecond)
 	}
-	for _, r := range allRetryReasons {
+	for _, r := range allReasons {
 		for _, at := range allPlaces {
 			p.retried(r, at)
 		}
@@ -41,7 +41,7 @@ func useEverything(p *poolMetrics) {
 	for _, kind := range allDivergenceKinds {
 		p.diverged(kind)
 	}
-	for _, cause := range allNotReplayableCauses {
+	for _, cause := range allCauses {
 		p.notReplayable(cause)
 	}
 	p.replayed(7, 2*time.Millisecond)
@@ -54,7 +54,7 @@ func useEverything(p *poolMetrics) {
 
 func TestMetricsPassTheLinter(t *testing.T) {
 	m := NewMetrics()
-	useEverything(m.pool("bank"))
+	useEverything(m.acquire("bank"))
 	registry := prometheus.NewPedanticRegistry()
 	require.NoError(t, registry.Register(m))
 	problems, err := testutil.GatherAndLint(registry)
@@ -64,7 +64,7 @@ func TestMetricsPassTheLinter(t *testing.T) {
 
 func TestMetricsHelpIsASentence(t *testing.T) {
 	m := NewMetrics()
-	m.pool("bank")
+	m.acquire("bank")
 	for name, family := range families(t, m) {
 		help := family.GetHelp()
 		assert.True(t, strings.HasSuffix(help, ".") && help[:1] == strings.ToUpper(help[:1]) && strings.Count(help, " ") > 3, "%s: %q", name, help)
@@ -73,7 +73,7 @@ func TestMetricsHelpIsASentence(t *testing.T) {
 
 func TestMetricsNames(t *testing.T) {
 	m := NewMetrics()
-	m.pool("bank")
+	m.acquire("bank")
 	var names []string
 	for name := range families(t, m) {
 		names = append(names, name)
@@ -82,20 +82,20 @@ func TestMetricsNames(t *testing.T) {
 		"cockroachdb_transactions_total", "cockroachdb_transaction_retries_total", "cockroachdb_transaction_attempts",
 		"cockroachdb_transaction_duration_seconds", "cockroachdb_replay_duration_seconds", "cockroachdb_replayed_statements_total",
 		"cockroachdb_replay_divergences_total", "cockroachdb_not_replayable_total", "cockroachdb_ambiguous_commits_total", "cockroachdb_retries_throttled_total",
-		"cockroachdb_backoff_seconds_total", "cockroachdb_retry_lane_waiting", "cockroachdb_history_bytes",
+		"cockroachdb_backoff_seconds_total", "cockroachdb_retry_lane_waiting", "cockroachdb_history_bytes", "cockroachdb_savepoint_restarts_refused_total",
 	}, names)
 }
 
 func TestMetricsAllLabelValuesArePresentAtZero(t *testing.T) {
 	m := NewMetrics()
-	m.pool("bank")
+	m.acquire("bank")
 	got := families(t, m)
 	series := map[string]int{
 		"cockroachdb_transactions_total":           len(allOutcomes),
-		"cockroachdb_transaction_retries_total":    len(allRetryReasons) * len(allPlaces),
+		"cockroachdb_transaction_retries_total":    len(allReasons) * len(allPlaces),
 		"cockroachdb_transaction_duration_seconds": 2,
 		"cockroachdb_replay_divergences_total":     len(allDivergenceKinds),
-		"cockroachdb_not_replayable_total":         len(allNotReplayableCauses),
+		"cockroachdb_not_replayable_total":         len(allCauses),
 		"cockroachdb_backoff_seconds_total":        2,
 	}
 	for name, family := range got {
@@ -122,7 +122,7 @@ func labelsOf(metric *dto.Metric) map[string]string {
 
 func TestMetricsHistogramsAreClassicAndNative(t *testing.T) {
 	m := NewMetrics()
-	m.pool("bank").transactionEnded(outcomeCommitted, 2, 3*time.Millisecond)
+	m.acquire("bank").transactionEnded(OutcomeCommitted, 2, 3*time.Millisecond)
 	got := families(t, m)
 	bounds := func(name string) (list []float64) {
 		for _, b := range got[name].GetMetric()[0].GetHistogram().GetBucket() {
@@ -141,10 +141,10 @@ func TestMetricsHistogramsAreClassicAndNative(t *testing.T) {
 
 func TestMetricsCount(t *testing.T) {
 	m := NewMetrics()
-	p := m.pool("bank")
-	p.transactionEnded(outcomeCommitted, 1, time.Millisecond)
-	p.transactionEnded(outcomeAmbiguous, 3, time.Second)
-	p.retried(reasonOther, placeCommit)
+	p := m.acquire("bank")
+	p.transactionEnded(OutcomeCommitted, 1, time.Millisecond)
+	p.transactionEnded(OutcomeAmbiguous, 3, time.Second)
+	p.retried(ReasonOther, PlaceCommit)
 	p.replayed(5, time.Millisecond)
 	p.waited(1500 * time.Millisecond)
 	p.waitedForLane(500 * time.Millisecond)
@@ -170,10 +170,10 @@ func TestMetricsCount(t *testing.T) {
 
 func TestMetricsOfSeveralPools(t *testing.T) {
 	m := NewMetrics()
-	first, second, other := m.pool("bank"), m.pool("bank"), m.pool("shop")
-	first.transactionEnded(outcomeCommitted, 1, time.Millisecond)
-	second.transactionEnded(outcomeCommitted, 1, time.Millisecond)
-	other.transactionEnded(outcomeCommitted, 1, time.Millisecond)
+	first, second, other := m.acquire("bank"), m.acquire("bank"), m.acquire("shop")
+	first.transactionEnded(OutcomeCommitted, 1, time.Millisecond)
+	second.transactionEnded(OutcomeCommitted, 1, time.Millisecond)
+	other.transactionEnded(OutcomeCommitted, 1, time.Millisecond)
 	assert.Equal(t, 2.0, testutil.ToFloat64(m.transactions.WithLabelValues("bank", "committed")), "pools of one name add up")
 	assert.Equal(t, 1.0, testutil.ToFloat64(m.transactions.WithLabelValues("shop", "committed")))
 	assert.Len(t, families(t, m)["cockroachdb_history_bytes"].GetMetric(), 2)
@@ -199,13 +199,13 @@ func TestMetricsOfConnectorsShareARegistry(t *testing.T) {
 func TestMetricsSurviveOddNames(t *testing.T) {
 	m := NewMetrics()
 	for _, name := range []string{"", "\xff\xfe", "a\x00b", `quote"new` + "\nline"} {
-		useEverything(m.pool(name))
+		useEverything(m.acquire(name))
 	}
 	families(t, m)
 }
 
 func TestMetricsSurviveUnknownLabelValues(t *testing.T) {
-	p := NewMetrics().pool("bank")
+	p := NewMetrics().acquire("bank")
 	p.transactionEnded("unheard of", 1, -time.Second)
 	p.retried("unheard of", "nowhere")
 	p.diverged("unheard of")
@@ -217,26 +217,26 @@ func TestMetricsSurviveUnknownLabelValues(t *testing.T) {
 
 func TestNilMetricsCountNothing(t *testing.T) {
 	var m *Metrics
-	assert.Nil(t, m.pool("bank"))
-	useEverything(m.pool("bank"))
+	assert.Nil(t, m.acquire("bank"))
+	useEverything(m.acquire("bank"))
 }
 
 // The pool's own path allocates nothing. A native histogram does: it boxes the number of a bucket (8 bytes), unless the
 // number is from 0 to 255, that is unless the value is 0.92 or more.
 func TestMetricsAllocateNothing(t *testing.T) {
-	p := NewMetrics().pool("bank")
+	p := NewMetrics().acquire("bank")
 	useEverything(p)
 	for name, use := range map[string]func(){
-		"retried":        func() { p.retried(reasonOther, placeRows) },
+		"retried":        func() { p.retried(ReasonOther, PlaceRows) },
 		"diverged":       func() { p.diverged(DivergedRow) },
-		"not replayable": func() { p.notReplayable(causeBytes) },
+		"not replayable": func() { p.notReplayable(CauseBytes) },
 		"waits":          func() { p.waited(time.Second); p.waitedForLane(time.Second); p.laneWaiting(1); p.laneWaiting(-1) },
 		"history":        func() { p.historyBytes(10); p.historyBytes(-10) },
-		"slow end":       func() { p.transactionEnded(outcomeCommitted, 2, 2*time.Second) },
+		"slow end":       func() { p.transactionEnded(OutcomeCommitted, 2, 2*time.Second) },
 	} {
 		assert.Zero(t, testing.AllocsPerRun(100, use), name)
 	}
-	fast := func() { p.transactionEnded(outcomeCommitted, 1, 3*time.Millisecond) }
+	fast := func() { p.transactionEnded(OutcomeCommitted, 1, 3*time.Millisecond) }
 	assert.LessOrEqual(t, testing.AllocsPerRun(100, fast), 1.0)
 }
 
@@ -246,8 +246,8 @@ func TestMetricsConcurrently(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 50 {
-				useEverything(m.pool("bank"))
-				m.pool("shop").historyBytes(1)
+				useEverything(m.acquire("bank"))
+				m.acquire("shop").historyBytes(1)
 			}
 		})
 	}

@@ -426,7 +426,7 @@ func TestPeerCase25CancellationIsNoNetworkFailure(t *testing.T) {
 
 func usableAfter(t testing.TB, db *sql.DB, tx *sql.Tx) {
 	t.Helper()
-	require.NoError(t, tx.Rollback())
+	_ = tx.Rollback() // an error, if something is committed
 	usable(t, db)
 }
 

@@ -285,7 +285,7 @@ func TestPeerCase08_SameErrorInASavepoint(t *testing.T) {
 		{"ROLLBACK TO SAVEPOINT app", update(2), update(3)},
 	}
 	want := append([][]string{{update(3)}}, replay...)
-	want = append(want, []string{releaseSQL, "COMMIT"}, []string{"ROLLBACK"}, []string{"BEGIN PRIORITY HIGH", savepointSQL, update(1), "SAVEPOINT app", "DUPLICATE"})
+	want = append(want, []string{releaseSQL, "COMMIT"}, []string{"ROLLBACK"}, []string{"BEGIN", savepointSQL, update(1), "SAVEPOINT app", "DUPLICATE"})
 	want = append(append(want, replay[1:]...), []string{releaseSQL, "COMMIT"})
 	assert.Equal(t, want, st.srv.Statements())
 	st.mustBeUsable(t)

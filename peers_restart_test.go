@@ -6,7 +6,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -198,50 +197,6 @@ func TestPeerCase03_ConflictOnPrepare(t *testing.T) {
 	}
 }
 
-// Case 3 on Prepare, where the server has parsed the statement and only its description meets the conflict: its name is taken then.
-func TestPeerCase03_ConflictOnDescribe(t *testing.T) {
-	t.Parallel()
-	names := make(chan string, 2)
-	srv := fakepg.Start(t, func(c *fakepg.Conn) {
-		c.ReceiveUntilSync() // the ping
-		c.Send(&pgproto3.EmptyQueryResponse{})
-		c.Ready('I')
-		for i := range 2 {
-			for _, m := range c.ReceiveUntilSync() {
-				switch m := m.(type) {
-				case *pgproto3.Parse:
-					c.Send(&pgproto3.ParseComplete{})
-					if m.Name != "" {
-						names <- m.Name
-					}
-				case *pgproto3.Bind:
-					c.Send(&pgproto3.BindComplete{})
-				case *pgproto3.Describe:
-					if m.ObjectType == 'P' {
-						c.Send(&pgproto3.NoData{})
-					} else if i == 0 {
-						c.Send(fakepg.Conflict())
-						goto ready
-					} else {
-						c.Send(&pgproto3.ParameterDescription{}, &pgproto3.NoData{})
-					}
-				case *pgproto3.Execute:
-					c.Send(&pgproto3.CommandComplete{CommandTag: []byte("DONE")})
-				case *pgproto3.Close:
-					c.Send(&pgproto3.CloseComplete{})
-				}
-			}
-		ready:
-			c.Ready([]byte{'E', 'T'}[i])
-		}
-	})
-	st := stage{openFake(t, srv), srv}
-	tx := st.begin(t)
-	_, err := tx.PrepareContext(t.Context(), "UPDATE kv SET v = 1")
-	require.NoError(t, err)
-	assert.NotEqual(t, <-names, <-names, "the server would have answered 42P05")
-}
-
 // Case 3 in the simple protocol: several statements in one text are run again together.
 func TestPeerCase03_SeveralStatementsInOneText(t *testing.T) {
 	t.Parallel()
@@ -288,7 +243,7 @@ func TestPeerCase18_ConflictDuringAReplay(t *testing.T) {
 			}
 			require.NoError(t, tx.Commit())
 			assert.Equal(t, all, st.lastAttempt())
-			again := slices.Concat([]string{"BEGIN PRIORITY HIGH", savepointSQL}, all)
+			again := slices.Concat([]string{"BEGIN", savepointSQL}, all)
 			// The first new attempt is at once and by savepoint; those that follow have waited, without locks.
 			assert.Equal(t, [][]string{
 				{"BEGIN", savepointSQL, all[0]},
@@ -330,11 +285,11 @@ func TestPeerCase18_ConflictDuringAReplayOnData(t *testing.T) {
 // Case 18, where the conflict meets ROLLBACK TO, BEGIN or SAVEPOINT of the new attempt.
 func TestPeerCase18_ConflictInTheOpening(t *testing.T) {
 	t.Parallel()
-	for _, at := range []string{rollbackToSQL, "BEGIN PRIORITY HIGH", savepointSQL} {
+	for _, at := range []string{rollbackToSQL, "BEGIN", savepointSQL} {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
 			book := playbook{update(2): {lost, lost, won}, at: {lost, won}}
-			if at == savepointSQL {
+			if at != rollbackToSQL {
 				book[at] = []fakepg.Reply{won, lost, won}
 			}
 			st := newStage(t, book)

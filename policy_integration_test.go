@@ -316,7 +316,7 @@ func TestPolicyBoundsTheRecord(t *testing.T) {
 				err := execAll(tx, "UPDATE c")
 				var not *cockroachdb.NotReplayableError
 				require.ErrorAs(t, err, &not)
-				assert.Equal(t, tc.cause, not.Cause)
+				assert.EqualValues(t, tc.cause, not.Cause)
 				assert.Equal(t, "40001", stateOf(err))
 				require.NoError(t, tx.Rollback())
 				assert.Equal(t, 1.0, r.moved(t, before)["not_replayable_total "+tc.cause])

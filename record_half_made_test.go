@@ -64,14 +64,14 @@ func TestConflictThatTheApplicationRaises(t *testing.T) {
 	assert.Equal(t, 10, a.value(t, 1))
 }
 
-// What a rollback does not undo, PREPARE for instance, is different in a replay. That is seen, and nothing is committed.
+// What a rollback does not undo, PREPARE for instance, can't be replayed. Nothing is committed.
 func TestSessionStateThatOutlivesARollback(t *testing.T) {
 	t.Parallel()
 	a := newRealArena(t)
 	tx := a.begin(t)
 	mustExec(t, tx, "PREPARE p AS SELECT 1")
 	err := a.provoke(t, tx)
-	requireDivergence(t, err, cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedSQLState, Attempts: 2})
+	assert.Equal(t, cockroachdb.CauseSession, isA[*cockroachdb.NotReplayableError](t, err).Cause)
 	a.mustEnd(t, tx)
 }
 

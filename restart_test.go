@@ -18,6 +18,7 @@ import (
 const (
 	first  = 1
 	second = 2
+	third  = 3
 )
 
 func TestRestartBySavepointWhereTheLaneIsFree(t *testing.T) {
@@ -74,7 +75,7 @@ func TestRestartOfTheFirstStatement(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, tx.Commit())
 			assert.Equal(t, []string{
-				"BEGIN; SAVEPOINT; Parse UPDATE a SET v = $1", "UPDATE a SET v = $1",
+				"BEGIN; SAVEPOINT; Describe UPDATE a SET v = $1", "Parse UPDATE a SET v = $1; UPDATE a SET v = $1",
 				"ROLLBACK TO; UPDATE a SET v = $1", "RELEASE; COMMIT",
 			}, r.trips(first))
 		})
@@ -97,7 +98,7 @@ func TestRestartWaitsWithoutLocksForTheLane(t *testing.T) {
 		require.NoError(t, tx.Commit())
 		assert.Equal(t, []string{
 			"BEGIN; SAVEPOINT; UPDATE a", "UPDATE b", "ROLLBACK",
-			"BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a; UPDATE b",
+			"BEGIN; SAVEPOINT; UPDATE a; UPDATE b",
 			"RELEASE; COMMIT",
 		}, r.trips(second))
 		r.usable(t)
@@ -114,7 +115,7 @@ func TestRestartAtTheCommitWaitsForTheLane(t *testing.T) {
 		require.NoError(t, tx.Commit())
 		assert.Equal(t, []string{
 			"BEGIN; SAVEPOINT; UPDATE a", "RELEASE; COMMIT", "ROLLBACK",
-			"BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a", "RELEASE; COMMIT",
+			"BEGIN; SAVEPOINT; UPDATE a", "RELEASE; COMMIT",
 		}, r.trips(second))
 	})
 }
@@ -156,8 +157,8 @@ func TestRestartAgainInTheLane(t *testing.T) {
 		assert.Equal(t, []string{
 			"BEGIN; SAVEPOINT; UPDATE a", "UPDATE b",
 			"ROLLBACK TO; UPDATE a; UPDATE b",
-			"ROLLBACK", "BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a; UPDATE b",
-			"ROLLBACK", "BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a; UPDATE b",
+			"ROLLBACK", "BEGIN; SAVEPOINT; UPDATE a; UPDATE b",
+			"ROLLBACK", "BEGIN; SAVEPOINT; UPDATE a; UPDATE b",
 			"RELEASE; COMMIT",
 		}, r.trips(first))
 		assert.InDelta(t, r.counts(t)["backoff_seconds_total backoff"], time.Since(r.started).Seconds(), 1e-9, "the waits between are the backoff")
@@ -228,7 +229,7 @@ func TestRestartKeepsTheModes(t *testing.T) {
 		"read uncommited": {sql.TxOptions{Isolation: sql.LevelReadUncommitted}, "BEGIN ISOLATION LEVEL READ UNCOMMITTED"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, script{"SELECT a": {lost, lost, success}}, func(t *testing.T, r *rig) {
+			inBubble(t, script{"SELECT a": {aborted, aborted, success}}, func(t *testing.T, r *rig) {
 				tx, err := r.db.BeginTx(t.Context(), &tc.opts)
 				require.NoError(t, err)
 				require.NoError(t, execAll(tx, "SELECT a"))
@@ -261,9 +262,9 @@ func TestRestartWhoseBeginFails(t *testing.T) {
 		want    []string
 	}{
 		"after a wait": {
-			script{"UPDATE a": {lost, lost}, "BEGIN PRIORITY HIGH": {tooMany}},
+			script{"UPDATE a": {lost, lost}, "BEGIN": {success, tooMany}},
 			nil,
-			[]string{"BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK TO; UPDATE a", "ROLLBACK", "BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a"},
+			[]string{"BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK TO; UPDATE a", "ROLLBACK", "BEGIN; SAVEPOINT; UPDATE a"},
 		},
 		"at once": {
 			script{"UPDATE a": {lost}, "BEGIN": {success, tooMany}},
@@ -273,7 +274,7 @@ func TestRestartWhoseBeginFails(t *testing.T) {
 		"the savepoint": {
 			script{"UPDATE a": {lost, lost}, "SAVEPOINT cockroach_restart": {success, tooMany}},
 			nil,
-			[]string{"BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK TO; UPDATE a", "ROLLBACK", "BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a", "ROLLBACK"},
+			[]string{"BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK TO; UPDATE a", "ROLLBACK", "BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK"},
 		},
 		"with nothing on record": {
 			script{"UPDATE a SET v = $1": {}, "BEGIN": {tooMany}},
@@ -323,7 +324,7 @@ func TestRestartBeginsAnewWhereTheSavepointIsNoHelp(t *testing.T) {
 					require.NoError(t, err)
 					require.NoError(t, tx.Commit())
 					assert.Equal(t, []string{
-						"BEGIN; SAVEPOINT; Parse " + text, text, "ROLLBACK TO; " + text, "ROLLBACK; BEGIN; SAVEPOINT; " + text, "RELEASE; COMMIT",
+						"BEGIN; SAVEPOINT; Describe " + text, "Parse " + text + "; " + text, "ROLLBACK TO; " + text, "ROLLBACK; BEGIN; SAVEPOINT; " + text, "RELEASE; COMMIT",
 					}, r.trips(first))
 				})
 			})
@@ -351,7 +352,7 @@ func TestRestartWhoseRollbackToConflicts(t *testing.T) {
 		require.NoError(t, tx.Commit())
 		assert.Equal(t, []string{
 			"BEGIN; SAVEPOINT; UPDATE a", "UPDATE b", "ROLLBACK TO; UPDATE a; UPDATE b",
-			"ROLLBACK", "BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a; UPDATE b", "RELEASE; COMMIT",
+			"ROLLBACK", "BEGIN; SAVEPOINT; UPDATE a; UPDATE b", "RELEASE; COMMIT",
 		}, r.trips(first))
 	})
 }
@@ -373,7 +374,7 @@ func TestRestartInTheMiddleOfRows(t *testing.T) {
 		require.NoError(t, rows.Err())
 		assert.Equal(t, []int{1, 5}, got)
 		require.NoError(t, tx.Commit())
-		assert.Equal(t, []string{"BEGIN; SAVEPOINT; Parse SELECT v", "SELECT v", "ROLLBACK TO; SELECT v", "RELEASE; COMMIT"}, r.trips(first))
+		assert.Equal(t, []string{"BEGIN; SAVEPOINT; Describe SELECT v", "Parse SELECT v; SELECT v", "ROLLBACK TO; SELECT v", "RELEASE; COMMIT"}, r.trips(first))
 	})
 }
 

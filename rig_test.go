@@ -27,6 +27,7 @@ import (
 // Replies of a script.
 var (
 	success = fakepg.Reply{}
+	aborted = fakepg.Reply{Err: fakepg.Aborted()}
 	cutOff  = fakepg.Reply{Cut: fakepg.CutUnsent}
 )
 
@@ -153,7 +154,8 @@ var shortNames = strings.NewReplacer(
 // short leaves out the name of the restart savepoint.
 func short(sql string) string { return shortNames.Replace(sql) }
 
-// trips lists the round trips of a connection: "Parse X" and what is executed, and "Query X" for the simple protocol.
+// trips lists the round trips of a connection: "Describe X" of a text without a name, "Parse X" under a name, what is
+// executed, and "Query X" for the simple protocol.
 func (r *rig) trips(conn int) []string {
 	texts, portal := map[string]string{}, ""
 	var all []string
@@ -167,6 +169,10 @@ func (r *rig) trips(conn int) []string {
 				texts[name] = text
 				if name != "" {
 					parts = append(parts, "Parse "+text)
+				}
+			case "Describe":
+				if rest == "S" || rest == "S " {
+					parts = append(parts, "Describe "+texts[""])
 				}
 			case "Bind":
 				name, _, _ := strings.Cut(strings.TrimPrefix(rest, "stmt="), " ")

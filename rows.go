@@ -10,16 +10,18 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/reprise-go/cockroachdb/internal/digest"
+	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
 // rows are the rows of a query as database/sql wants them. What it is handed here is what the application has observed.
 type rows struct {
 	cursor
-	shape  *shape
-	digest digest
-	ahead  bool // the next row has been read already, but not handed over
+	columns *wire.Columns
+	digest  digest.Rows
+	ahead   bool // the next row has been read already, but not handed over
 }
 
 // Ensure the interfaces are implemented.
@@ -32,10 +34,10 @@ var (
 )
 
 // query runs a query as far as its first row: only then is it known what columns there are, and whether it fails.
-func (t *tx) query(ctx context.Context, s *statement, end traceEnd) (driver.Rows, error) {
+func (t *tx) query(ctx context.Context, s *wire.Statement, end traceEnd) (driver.Rows, error) {
 	r := &rows{cursor: cursor{t: t, ctx: ctx, trace: end}}
 	r.open(s)
-	r.ahead = r.next()
+	r.ahead = r.read()
 	if r.err != nil {
 		r.rec.end = true
 		return nil, r.err
@@ -47,48 +49,58 @@ func (t *tx) query(ctx context.Context, s *statement, end traceEnd) (driver.Rows
 	return r, nil
 }
 
-// show notes that the application sees the columns from here on.
+// show notes that the application sees the columns from here on; and the end of an empty result, which was read and
+// can't be served from a new attempt any more.
 func (r *rows) show() {
 	rec, fields := r.rec, r.fields
 	if r.ahead {
-		fields = r.ans.result.FieldDescriptions()
+		fields = r.ans.Fields()
 	}
-	r.shape = rec.statement.shape
-	if r.shape == nil || !r.shape.fits(fields) { // a description in the cache may be out of date
-		r.shape = shapeOfAnswer(fields)
+	r.columns = rec.Columns
+	if r.columns == nil || !r.columns.Fit(fields) { // a description in the cache may be out of date
+		r.columns = wire.ColumnsOf(fields)
 	}
-	rec.shown, rec.columns = true, r.shape.digest
-	r.digest.reset()
+	rec.shown, rec.observation.columns = true, r.columns.Digest
+	r.digest.Reset()
 	rec.live = &r.digest
 	if r.over {
+		rec.end = true
 		rec.settle()
+	}
+	if !r.t.explicit {
+		r.t.leaveLane() // it has nothing left to lose to anybody
 	}
 }
 
+// revealMore notes that the application learns of a row that was read ahead, without being handed it: another statement
+// is refused because of it.
+func (r *rows) revealMore() { r.rec.more = r.rec.more || r.ahead }
+
 // advance hands over the next row. It returns io.EOF at the end.
 func (r *rows) advance() error {
-	if !r.ahead && !r.next() {
+	if !r.ahead && !r.read() {
 		r.done()
-		r.rec.end = true // in front of an error, too
+		r.rec.end = true // even if an error comes in its place
 		if r.err != nil {
 			return r.err
 		}
 		return io.EOF
 	}
 	r.ahead = false
-	if len(r.row) != len(r.shape.fields) {
+	if len(r.row) != len(r.columns.Fields) {
 		return r.misfit()
 	}
-	r.digest.add(r.row, r.size)
+	r.digest.Add(r.row, r.size)
 	r.rec.rows++
 	return nil
 }
 
 // misfit is the end of rows of which one has more or fewer values than there are columns.
 func (r *rows) misfit() error {
-	r.t.c.die()
-	_, _ = r.ans.close()
-	r.finish(pgconn.CommandTag{}, errProtocol)
+	r.t.session().Die()
+	r.ans.Discard()
+	f := fault{err: wire.ErrProtocol, reach: wire.InStatement, class: r.rec.Class}
+	r.cursor.fail(r.t.report(f), f)
 	r.done()
 	return r.err
 }
@@ -104,10 +116,7 @@ func (r *rows) Next(dest []driver.Value) error {
 	if err := r.advance(); err != nil {
 		return err
 	}
-	decoders := r.shape.decoders
-	if decoders == nil {
-		decoders = r.decoders()
-	}
+	decoders := r.columns.Decoders(r.typeMap())
 	for i, src := range r.row {
 		if src == nil {
 			dest[i] = nil
@@ -115,45 +124,44 @@ func (r *rows) Next(dest []driver.Value) error {
 		}
 		var err error
 		if dest[i], err = decoders[i](src); err != nil {
-			return misencoded(i, err)
+			return r.misencoded(i, err)
 		}
 	}
 	return nil
 }
 
-func (r *rows) decoders() []decoder {
-	if r.shape.decoders == nil {
-		r.shape.decoders = decodersFor(r.t.c.pc.TypeMap(), r.shape.fields)
-	}
-	return r.shape.decoders
-}
+func (r *rows) typeMap() *pgtype.Map { return r.t.session().Pgx.TypeMap() }
 
-// misencoded is the error of the value in a column, counted from 0, that can't be decoded.
-func misencoded(i int, err error) error {
+// misencoded returns the error of the value in a column, counted from 0, that can't be decoded. What was learnt of the
+// columns may be out of date.
+func (r *rows) misencoded(i int, err error) error {
+	if p := r.rec.Prepared; p != nil {
+		r.t.c.unlearn(p)
+	}
 	return &quietError{err: err, text: fmt.Sprintf(
 		"cockroachdb: column %d is not as its type says; the wrapped error has the reason, and may quote the value", i+1)}
 }
 
-// Close reads what is left of the answer. A conflict that only shows now is absorbed like any other; where it can't be, that may
-// well go unheard: few look at the error of Close, and database/sql itself does not always.
+// Close reads what is left of the answer. A conflict that only shows now is absorbed like any other. Where it can't be,
+// few would hear of it: hardly anybody looks at the error of Close, and database/sql itself does not always.
 func (r *rows) Close() error {
 	told := r.over
 	r.ahead = false
 	r.drain()
 	r.done()
-	if !told && r.err != nil && r.t.state == txConflict {
-		r.t.unheard = true
+	if !told && r.err != nil {
+		r.t.keepUnread()
 	}
 	return r.err
 }
 
-// Columns gives the names of the columns.
-func (r *rows) Columns() []string { return r.shape.names }
+// Columns returns the names of the columns.
+func (r *rows) Columns() []string { return r.columns.Names }
 
-// ColumnTypeDatabaseTypeName gives the name of the type in upper case, or its OID where the name is not known.
+// ColumnTypeDatabaseTypeName returns the name of the type in upper case, or its OID where the name is not known.
 func (r *rows) ColumnTypeDatabaseTypeName(i int) string {
-	oid := r.shape.fields[i].DataTypeOID
-	if dt, ok := r.t.c.pc.TypeMap().TypeForOID(oid); ok {
+	oid := r.columns.Fields[i].DataTypeOID
+	if dt, ok := r.typeMap().TypeForOID(oid); ok {
 		return strings.ToUpper(dt.Name)
 	}
 	return strconv.FormatUint(uint64(oid), 10)
@@ -161,9 +169,9 @@ func (r *rows) ColumnTypeDatabaseTypeName(i int) string {
 
 const varHeaderSize = 4
 
-// ColumnTypeLength gives the length of types of variable length.
+// ColumnTypeLength returns the length of types of variable length.
 func (r *rows) ColumnTypeLength(i int) (int64, bool) {
-	field := r.shape.fields[i]
+	field := r.columns.Fields[i]
 	switch field.DataTypeOID {
 	case pgtype.TextOID, pgtype.ByteaOID:
 		return math.MaxInt64, true
@@ -176,9 +184,9 @@ func (r *rows) ColumnTypeLength(i int) (int64, bool) {
 	}
 }
 
-// ColumnTypePrecisionScale gives precision and scale of decimals.
+// ColumnTypePrecisionScale returns precision and scale of decimals.
 func (r *rows) ColumnTypePrecisionScale(i int) (precision, scale int64, ok bool) {
-	field := r.shape.fields[i]
+	field := r.columns.Fields[i]
 	if field.DataTypeOID != pgtype.NumericOID {
 		return 0, 0, false
 	}
@@ -186,7 +194,7 @@ func (r *rows) ColumnTypePrecisionScale(i int) (precision, scale int64, ok bool)
 	return int64((mod >> 16) & 0xffff), int64(mod & 0xffff), true
 }
 
-// ColumnTypeScanType gives the Go type to scan a column into.
+// ColumnTypeScanType returns the Go type to scan a column into.
 func (r *rows) ColumnTypeScanType(i int) reflect.Type {
-	return scanType(r.shape.fields[i].DataTypeOID)
+	return wire.ScanType(r.columns.Fields[i].DataTypeOID)
 }

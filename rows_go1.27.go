@@ -31,14 +31,14 @@ func (r *rows) ScanColumn(ctx driver.ScanContext, i int, dest any) error {
 	}
 	src := r.row[i]
 	if !convertedBySQL(v.Type()) {
-		field := r.shape.fields[i]
-		return r.t.c.pc.TypeMap().Scan(field.DataTypeOID, field.Format, src, dest)
+		field := r.columns.Fields[i]
+		return r.typeMap().Scan(field.DataTypeOID, field.Format, src, dest)
 	}
 	var value driver.Value
 	if src != nil {
 		var err error
-		if value, err = r.decoders()[i](src); err != nil {
-			return misencoded(i, err)
+		if value, err = r.columns.Decoders(r.typeMap())[i](src); err != nil {
+			return r.misencoded(i, err)
 		}
 	}
 	return sql.ConvertAssign(ctx, dest, value)
@@ -46,7 +46,7 @@ func (r *rows) ScanColumn(ctx driver.ScanContext, i int, dest any) error {
 
 var convertedBySQLCache sync.Map // of reflect.Type to bool
 
-// convertedBySQL says whether database/sql converts into a destination of type t. It is decided before the scan: trying one
+// convertedBySQL reports whether database/sql converts into a destination of type t. It is decided before the scan: trying one
 // after the other could call the application's code twice.
 func convertedBySQL(t reflect.Type) bool {
 	if known, ok := convertedBySQLCache.Load(t); ok {

@@ -9,72 +9,66 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
 )
 
-// RunTx runs fn in a transaction and commits it. It is for transactions that can't be replayed unseen: those that read what others
-// write and then act on it.
+// RunTx runs fn in a transaction and commits it. It is for transactions that can't be replayed unseen: those that read
+// what others write and then act on it.
 //
-// A conflict is absorbed by a transparent replay, as in any transaction of this driver. Where a replay would show fn something
-// else than it has seen, or can't be had, RunTx goes back to the start of the transaction and calls fn again: on CockroachDB
-// inside the same server transaction, so that its locks stay. fn may thus run several times, and must not have effects outside
-// of the transaction that can't be had twice.
+// A conflict is absorbed by a transparent replay, as in any transaction of this driver. Where a replay would show fn
+// something else than it has seen, or is not possible, RunTx goes back to the start of the transaction and calls fn
+// again: on CockroachDB inside the same server transaction, so that its locks stay. fn may thus run several times, and
+// must not have effects outside the transaction that must not happen twice.
 //
-// How often and how long is the policy's ([RetryPolicy], or [WithRetryPolicy] in ctx): transparent replays and calls of fn
-// count alike. With [WithoutRetries] fn is called once.
+// How often and for how long is the policy's ([RetryPolicy], or [WithRetryPolicy] in ctx): transparent replays and calls
+// of fn count alike. With [WithoutRetries] fn is called once.
 //
-// An error of fn that is no conflict (see below) rolls back and is returned as it is. A panic of fn rolls back and goes on.
-// fn must not call Commit or Rollback: RunTx then returns an error that says so, and what fn did is done. The errors that RunTx returns
-// of its own are those of this package; [AmbiguousCommitError] is the one to be prepared for.
+// An error of fn that is no conflict (see below) rolls back and is returned as it is. A panic of fn rolls back and goes
+// on. fn must not call Commit or Rollback: RunTx then returns an error that says so, and what fn did is done. The errors
+// that RunTx returns of its own are those of this package; [AmbiguousCommitError] is the one to be prepared for.
 //
-// An error counts as a conflict if it unwraps to a SQLSTATE 40001 (or 40P01, PostgreSQL's deadlock), and so may be wrapped by fn;
-// fn may also swallow it.
+// An error counts as a conflict if it unwraps to a SQLSTATE 40001 (or 40P01, PostgreSQL's deadlock), and so may be
+// wrapped by fn; fn may also swallow it.
 //
-// With a *sql.DB of another driver RunTx works too, by rolling back and beginning anew.
+// With a *sql.DB of another driver RunTx works too, by rolling back and beginning anew; and so it does through a driver
+// around this one that keeps RunTx's requests from it.
 func RunTx(ctx context.Context, db *sql.DB, opts *sql.TxOptions, fn func(*sql.Tx) error) error {
-	r := &runner{}
-	stx, err := db.BeginTx(context.WithValue(ctx, runnerKey{}, r), opts)
+	policy, err := retryPolicyFrom(ctx, DefaultRetryPolicy())
 	if err != nil {
 		return err
 	}
-	if r.tx == nil {
-		return runForeign(ctx, db, opts, stx, fn)
+	r := &txRun{db: db, opts: opts, fn: fn, policy: policy, started: time.Now()}
+	for {
+		again, err := r.once(ctx)
+		if again {
+			err, again = r.wait(ctx, err)
+		}
+		if !again {
+			return err
+		}
 	}
-	return r.run(ctx, stx, fn)
 }
 
-// runner is what RunTx and the driver's transaction have in common. It reaches the driver through BeginTx's context, and so
-// through drivers that wrap this one; it gives its orders as statements whose context carries them, and so under the locks of
-// database/sql.
-type runner struct{ tx *tx }
-
-type (
-	runnerKey  struct{}
-	commandKey struct{}
-)
-
-func runnerFrom(ctx context.Context) *runner {
-	r, _ := ctx.Value(runnerKey{}).(*runner)
-	return r
+// txRun is one call of RunTx.
+type txRun struct {
+	db      *sql.DB
+	opts    *sql.TxOptions
+	fn      func(*sql.Tx) error
+	policy  RetryPolicy
+	started time.Time
+	tries   int // transactions begun so far
 }
 
-// command is an order to the driver's transaction.
-type command func(context.Context, *tx) error
-
-// commandOf gives the order that came with a statement, if it is one.
-func (t *tx) commandOf(ctx context.Context) command {
-	if t == nil || t.runner == nil {
-		return nil
+// once runs fn in one transaction, as often as the driver can take that back to its start. again says that another
+// transaction has to be begun, because of err.
+func (r *txRun) once(ctx context.Context) (again bool, err error) {
+	r.tries++
+	link := &runner{}
+	stx, err := r.db.BeginTx(context.WithValue(ctx, runnerKey{}, link), r.opts)
+	if err != nil {
+		return false, err
 	}
-	cmd, _ := ctx.Value(commandKey{}).(command)
-	return cmd
-}
-
-func (r *runner) order(ctx context.Context, stx *sql.Tx, cmd command) error {
-	_, err := stx.ExecContext(context.WithValue(ctx, commandKey{}, cmd), "")
-	return err
-}
-
-func (r *runner) run(ctx context.Context, stx *sql.Tx, fn func(*sql.Tx) error) error {
 	committed := false
 	defer func() {
 		if !committed { // also on a panic of fn, or its runtime.Goexit
@@ -82,33 +76,140 @@ func (r *runner) run(ctx context.Context, stx *sql.Tx, fn func(*sql.Tx) error) e
 		}
 	}()
 	for {
-		err := fn(stx)
-		if err == nil {
-			err = r.order(ctx, stx, commitNow)
+		if err = r.fn(stx); err == nil {
+			err = link.commit(ctx, stx)
 		}
 		switch {
 		case err == nil:
 			committed = true
-			_ = stx.Commit() // closes database/sql's side; what is committed stays so
-			return nil
+			return false, nil
 		case errors.Is(err, sql.ErrTxDone):
-			return txDone(ctx, stx, err)
-		case !isConflict(err) && !hasDiverged(err):
-			return err
+			return false, txDone(ctx, stx, err)
+		case !pgerr.IsConflict(err) && !hasDiverged(err):
+			return false, err
 		}
-		startOver := func(ctx context.Context, t *tx) error { return t.startOver(ctx, err) }
-		if again := r.order(ctx, stx, startOver); errors.Is(again, sql.ErrTxDone) {
-			return cmp.Or(ctx.Err(), err)
-		} else if again != nil {
-			return again
+		obeyed, told := link.startOver(ctx, stx, err)
+		switch {
+		case obeyed && told != nil:
+			return link.isLost(), told
+		case !obeyed:
+			return true, err
 		}
 	}
 }
 
+// wait returns whether another transaction is to be begun after err, when it is time for it.
+func (r *txRun) wait(ctx context.Context, err error) (error, bool) {
+	elapsed := time.Since(r.started)
+	pause := r.policy.backoff(r.tries, rand.Float64)
+	switch {
+	case !r.policy.enabled():
+		return err, false
+	case r.tries >= r.policy.MaxAttempts:
+		return &RetriesExhaustedError{Attempts: r.tries, Elapsed: elapsed, Bound: BoundAttempts, err: err}, false
+	case elapsed+pause >= r.policy.MaxElapsed:
+		return &RetriesExhaustedError{Attempts: r.tries, Elapsed: elapsed, Bound: BoundElapsed, err: err}, false
+	}
+	if err := sleep(ctx, ctx, pause); err != nil {
+		return err, false
+	}
+	return nil, true
+}
+
+// runner is what RunTx and the driver's transaction know of each other. It reaches the driver through BeginTx's context,
+// and so through drivers that wrap this one; what RunTx wants of the transaction it sends as an empty statement whose
+// context carries an order, and so under the locks of database/sql. The first transaction that is begun with the context
+// is RunTx's; for everybody else, hooks for instance, it means nothing.
+type runner struct{ tx *tx }
+
+type (
+	runnerKey struct{}
+	orderKey  struct{}
+)
+
+// claim makes t the transaction of the RunTx that ctx comes from, if it comes from one that has none yet.
+func claim(ctx context.Context, t *tx) {
+	if r, ok := ctx.Value(runnerKey{}).(*runner); ok && r.tx == nil {
+		r.tx, t.runner = t, r
+	}
+}
+
+// An order is what RunTx wants of the driver's transaction.
+type order struct {
+	tx     *tx
+	do     func(context.Context, *tx) error
+	obeyed bool
+	told   error
+}
+
+// orderIn returns the order for t that comes with a statement, if it is one.
+func (t *tx) orderIn(ctx context.Context) *order {
+	if t == nil || t.runner == nil {
+		return nil
+	}
+	if o, ok := ctx.Value(orderKey{}).(*order); ok && o.tx == t && !o.obeyed {
+		return o
+	}
+	return nil
+}
+
+func (o *order) obey(ctx context.Context, t *tx) error {
+	o.obeyed = true
+	o.told = o.do(ctx, t)
+	return o.told
+}
+
+// send sends an order, and reports whether it was obeyed: a driver in between may keep it from this one.
+func (r *runner) send(ctx context.Context, stx *sql.Tx, do func(context.Context, *tx) error) (obeyed bool, told error) {
+	if r.tx == nil {
+		return false, nil
+	}
+	o := &order{tx: r.tx, do: do}
+	_, err := stx.ExecContext(context.WithValue(ctx, orderKey{}, o), "")
+	if o.obeyed {
+		return true, o.told
+	}
+	return false, err
+}
+
+var errUnconfirmed = errors.New("cockroachdb: Commit returned no error, but this driver was not asked to commit: a driver around it has swallowed the commit")
+
+// commit commits. It believes in a commit only if the driver's own transaction has confirmed it.
+func (r *runner) commit(ctx context.Context, stx *sql.Tx) error {
+	obeyed, err := r.send(ctx, stx, commitNow)
+	switch {
+	case obeyed && err == nil:
+		_ = stx.Commit() // closes database/sql's side; what is committed stays so
+		return nil
+	case obeyed, errors.Is(err, sql.ErrTxDone):
+		return err
+	}
+	err = stx.Commit()
+	if err == nil && r.tx != nil && !r.tx.isCommitted() {
+		return errUnconfirmed
+	}
+	return err
+}
+
+func (r *runner) startOver(ctx context.Context, stx *sql.Tx, cause error) (obeyed bool, told error) {
+	obeyed, told = r.send(ctx, stx, func(ctx context.Context, t *tx) error { return t.startOver(ctx, cause) })
+	if !obeyed && errors.Is(told, sql.ErrTxDone) && ctx.Err() != nil {
+		return true, ctx.Err()
+	}
+	return obeyed, told
+}
+
+// isLost reports whether the connection was lost while the driver dealt with a conflict: another transaction can be
+// begun on another one.
+func (r *runner) isLost() bool { return r.tx != nil && r.tx.outcome == OutcomeConnectionLost }
+
+// isCommitted reports whether the transaction's commit was confirmed, or a schema change has left nothing to commit.
+func (t *tx) isCommitted() bool { return t.state == stateCommitted }
+
 var errEndedInside = errors.New("cockroachdb: the function given to RunTx ended the transaction by itself (Commit, Rollback, or as SQL text); it must leave that to RunTx")
 
-// txDone says what sql.ErrTxDone means: that stx was ended inside fn, or by its context; or nothing, if it comes from another
-// transaction of fn's.
+// txDone returns what sql.ErrTxDone means: that stx was ended inside fn, or by its context; or nothing, if it comes from
+// another transaction of fn's.
 func txDone(ctx context.Context, stx *sql.Tx, err error) error {
 	if rollbackErr := stx.Rollback(); !errors.Is(rollbackErr, sql.ErrTxDone) {
 		return err
@@ -116,7 +217,8 @@ func txDone(ctx context.Context, stx *sql.Tx, err error) error {
 	return cmp.Or(ctx.Err(), errEndedInside)
 }
 
-// hasDiverged says whether a replay has. What made it necessary need not be a conflict: it may be a stale prepared statement.
+// hasDiverged reports whether a replay has diverged. What made it necessary need not be a conflict: it may be a stale
+// prepared statement.
 func hasDiverged(err error) bool {
 	_, ok := errors.AsType[*DivergenceError](err)
 	return ok
@@ -124,10 +226,10 @@ func hasDiverged(err error) bool {
 
 // commitNow commits before database/sql has closed its side of the transaction, so that fn can still be called again.
 func commitNow(ctx context.Context, t *tx) error {
-	switch t.state {
-	case txConflict:
+	switch {
+	case t.state == stateFailed:
 		return t.failure // fn has swallowed it
-	case txOver:
+	case t.state == stateDetached && t.ending != endedByDDL:
 		return errEndedInside
 	}
 	if t.rows != nil {
@@ -136,90 +238,50 @@ func commitNow(ctx context.Context, t *tx) error {
 	return t.commit(ctx)
 }
 
-// startOver is a new attempt without a replay: fn is called again. err is the conflict that fn, or its commit, met.
+// startOver begins a new attempt without a replay: fn is called again. err is the conflict that fn, or its commit, met.
 func (t *tx) startOver(ctx context.Context, err error) error {
 	if t.rows != nil {
 		_ = t.rows.Close()
 	}
 	_, exhausted := errors.AsType[*RetriesExhaustedError](err)
-	switch {
-	case !t.policy.enabled(), exhausted, t.state == txLost, t.state == txCommitted, t.state == txOver:
+	if !t.policy.enabled() || exhausted || t.state > stateFailed {
 		return err
 	}
 	conflict := err
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
-		conflict = pgErr
+	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
+		conflict = answer
 	}
-	at := t.struck
-	if !errors.Is(err, t.conflict) {
-		at = strike{at: placeStatement} // not one of this transaction's
+	at := t.attempt.site
+	if !errors.Is(err, t.attempt.conflict) {
+		at = site{at: PlaceStatement} // not one of this transaction's
 	}
+	t.reopen()
 	t.forget()
-	t.ran = 0
-	t.state, t.outcome, t.failure, t.cause = txLive, "", nil, ""
-	t.aside, t.unheard = false, false
-	t.savepoint = t.savepoint || t.c.crdb && !t.c.forceSavepoint
-	err = t.callAgain(ctx, err, conflict, at)
-	if err != nil && t.state != txLost {
-		t.give(txConflict, outcomeOf(err), err)
+	t.history.reset()
+	t.attempt.statements = 0
+	t.opening.savepoint = t.opening.savepoint || t.c.crdb && !t.c.forceSavepoint
+	if told := t.callAgain(ctx, err, conflict, at); told != nil {
+		return t.giveUp(told)
 	}
-	return err
+	t.restarted()
+	return nil
 }
 
-// callAgain sets the opening of an attempt without a replay. After a divergence the conflict has been dealt with: it is this
-// transaction's turn, and its locks are held; only fn has to see anew.
-func (t *tx) callAgain(ctx context.Context, err, conflict error, at strike) error {
-	t.conflict = conflict
+// callAgain sets the opening of an attempt without a replay. After a divergence the conflict has been dealt with: it is
+// this transaction's turn, and its locks are held; only fn has to see anew.
+func (t *tx) callAgain(ctx context.Context, err, conflict error, at site) error {
+	t.restarts()
+	t.attempt.conflict = conflict
 	diverged, ok := errors.AsType[*DivergenceError](err)
 	switch {
 	case !ok:
 		return t.nextAttempt(ctx, conflict, at)
-	case t.attempts >= t.policy.MaxAttempts:
+	case t.attempt.number >= t.policy.MaxAttempts:
 		return t.exhausted(BoundAttempts)
 	case t.timeLeft() <= 0:
 		return t.exhausted(BoundElapsed)
 	}
-	t.opening = t.atOnce()
-	t.newAttempt(ctx, reasonDiverged, strike{placeStatement, diverged.Statement}, 0, diverged)
+	t.openAtOnce()
+	t.newAttempt(ctx, ReasonDiverged, site{PlaceStatement, diverged.Statement}, 0, diverged)
 	return nil
-}
-
-// runForeign is RunTx for other drivers: each attempt is a transaction of its own.
-func runForeign(ctx context.Context, db *sql.DB, opts *sql.TxOptions, stx *sql.Tx, fn func(*sql.Tx) error) error {
-	policy, err := retryPolicyFrom(ctx, DefaultRetryPolicy())
-	if err != nil {
-		_ = stx.Rollback()
-		return err
-	}
-	started := time.Now()
-	for attempt := 1; ; attempt++ {
-		err := runOnce(ctx, stx, fn)
-		wait := policy.backoff(attempt, rand.Float64)
-		switch {
-		case !isConflict(err), !policy.enabled():
-			return err
-		case attempt >= policy.MaxAttempts:
-			return &RetriesExhaustedError{Attempts: attempt, Elapsed: time.Since(started), Bound: BoundAttempts, err: err}
-		case time.Since(started)+wait >= policy.MaxElapsed:
-			return &RetriesExhaustedError{Attempts: attempt, Elapsed: time.Since(started), Bound: BoundElapsed, err: err}
-		}
-		if err := sleep(ctx, ctx, wait); err != nil {
-			return err
-		}
-		if stx, err = db.BeginTx(ctx, opts); err != nil {
-			return err
-		}
-	}
-}
-
-func runOnce(ctx context.Context, stx *sql.Tx, fn func(*sql.Tx) error) error {
-	defer func() { _ = stx.Rollback() }() // also on a panic of fn; after a commit it does nothing
-	err := fn(stx)
-	if err == nil {
-		err = stx.Commit()
-	}
-	if errors.Is(err, sql.ErrTxDone) {
-		return txDone(ctx, stx, err)
-	}
-	return err
 }

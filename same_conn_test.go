@@ -8,12 +8,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
 )
 
-func execOn(t testing.TB, c *cockroachdb.Conn, sql string) error {
+func execOn(t testing.TB, c driver.ExecerContext, sql string) error {
 	t.Helper()
 	_, err := c.ExecContext(t.Context(), sql, nil)
 	return err

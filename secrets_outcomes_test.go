@@ -143,10 +143,16 @@ func conflictTellings() map[string]telling {
 			want: "NotReplayableError raw",
 			do: func(t *testing.T, s scenery) error {
 				require.NoError(t, s.conn.Raw(func(dc any) error {
-					_, err := dc.(*cockroachdb.Conn).Conn().Exec(s, "UPDATE raw SET v = $1", pgx.QueryExecModeExec, planted)
+					_, err := dc.(cockroachdb.Conn).Conn().Exec(s, "UPDATE raw SET v = $1", pgx.QueryExecModeExec, planted)
 					return err
 				}))
 				return execAll(s.tx, losing)
+			},
+		},
+		"a session changed": {
+			want: "NotReplayableError session",
+			do: func(_ *testing.T, s scenery) error {
+				return execAll(s.tx, "UPDATE a", "SET app.tenant = 7", losing)
 			},
 		},
 		"the past": {

@@ -4,12 +4,16 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
 // stmt is a prepared statement. Statements of the same text share what the server has prepared.
 type stmt struct {
-	c      *Conn
-	p      *prepared
+	c      *conn
+	p      *wire.Prepared
 	closed bool
 }
 
@@ -22,37 +26,42 @@ var (
 
 // ExecContext runs the statement.
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	return s.c.exec(ctx, s.p.desc.SQL, s, args)
+	return s.c.exec(ctx, s.p.Desc.SQL, s, args)
 }
 
-// QueryContext runs the statement and gives its rows.
+// QueryContext runs the statement and returns its rows.
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	return s.c.query(ctx, s.p.desc.SQL, s, args)
+	return s.c.query(ctx, s.p.Desc.SQL, s, args)
 }
 
-// current is what the server has prepared, anew where it has lost or outgrown it.
-func (s *stmt) current(ctx context.Context, t *tx) (*prepared, error) {
-	if !s.p.gone {
-		return s.p, nil
+// current returns what the server has prepared, anew where it has lost or outgrown it.
+func (s *stmt) current(ctx context.Context, t *tx) (p *wire.Prepared, isNew bool, err error) {
+	if !s.p.Gone() {
+		return s.p, false, nil
 	}
-	p, err := s.c.prepareFor(ctx, t, s.p.desc.SQL)
-	if err != nil {
-		return nil, err
+	if p, isNew, err = s.c.pinned(ctx, t, s.p.Desc.SQL); err == nil {
+		s.p = p
 	}
-	s.p = p
-	return p, nil
+	return p, isNew, err
 }
 
 // NumInput is the number of arguments.
-func (s *stmt) NumInput() int { return len(s.p.desc.ParamOIDs) }
+func (s *stmt) NumInput() int { return len(s.p.Desc.ParamOIDs) }
 
-// Close leaves the statement to the cache, and so has it deallocated, with the next message, once there is no place for it.
+// Close leaves the statement to the cache, and so has it deallocated, with the next message, once there is no place for
+// it. In a mode that promises to leave no prepared statements on the server the next message deallocates it.
 func (s *stmt) Close() error {
 	if s.closed {
 		return nil
 	}
 	s.closed = true
-	s.c.statements.unpin(s.p)
+	s.c.session.Statements.Unpin(s.p)
+	switch s.c.mode {
+	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
+		if !s.p.Pinned() {
+			s.c.session.Statements.Forget(s.p)
+		}
+	}
 	return nil
 }
 

@@ -5,6 +5,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
 // AttemptFrom says of the context that a pgx tracer is given which attempt of its transaction the statement belongs to, from 1, and
@@ -39,7 +41,7 @@ func (t *tx) marked(ctx context.Context) context.Context {
 	if t == nil {
 		return ctx
 	}
-	if m := (mark{t.attempts, t.replaying}); m != markIn(ctx) {
+	if m := (mark{t.attempt.number, t.attempt.replaying}); m != markIn(ctx) {
 		return context.WithValue(ctx, markKey{}, m)
 	}
 	return ctx
@@ -60,6 +62,9 @@ func newTracing(tracer pgx.QueryTracer) tracing {
 // traceEnd ends what start began.
 type traceEnd func(*pgx.Conn, pgconn.CommandTag, error)
 
+// noTag is the tag of a statement that was not sent.
+var noTag pgconn.CommandTag
+
 func untraced(*pgx.Conn, pgconn.CommandTag, error) {}
 
 // start begins the trace of a statement of of. The context is the one to run it with.
@@ -73,11 +78,36 @@ func (t *tracing) start(ctx context.Context, pc *pgx.Conn, of *tx, sql string, a
 	}
 }
 
+// startPrepare begins the trace of a Parse. named says that it is to be prepared under a name; which, is known once the
+// server has described it.
+func (t *tracing) startPrepare(ctx context.Context, pc *pgx.Conn, of *tx, named bool, sql string) (context.Context, func(error)) {
+	if t.prepare == nil {
+		return ctx, func(error) {}
+	}
+	name := ""
+	if named {
+		name = wire.NamePrefix
+	}
+	ctx = t.prepare.TracePrepareStart(of.marked(ctx), pc, pgx.TracePrepareStartData{Name: name, SQL: sql})
+	return ctx, func(err error) { t.prepare.TracePrepareEnd(ctx, pc, pgx.TracePrepareEndData{Err: err}) }
+}
+
 // alreadyPrepared is the trace of a Prepare that finds its text prepared.
-func (t *tracing) alreadyPrepared(ctx context.Context, pc *pgx.Conn, of *tx, p *prepared) {
+func (t *tracing) alreadyPrepared(ctx context.Context, pc *pgx.Conn, of *tx, p *wire.Prepared) {
 	if t.prepare == nil {
 		return
 	}
-	ctx = t.prepare.TracePrepareStart(of.marked(ctx), pc, pgx.TracePrepareStartData{Name: p.name, SQL: p.desc.SQL})
+	ctx = t.prepare.TracePrepareStart(of.marked(ctx), pc, pgx.TracePrepareStartData{Name: p.Name, SQL: p.Desc.SQL})
 	t.prepare.TracePrepareEnd(ctx, pc, pgx.TracePrepareEndData{AlreadyPrepared: true})
+}
+
+// ofControl is the trace of a statement of the driver's own; nil without a tracer.
+func (c *conn) ofControl() func(context.Context, string) func(pgconn.CommandTag, error) {
+	if c.trace.query == nil {
+		return nil
+	}
+	return func(ctx context.Context, sql string) func(pgconn.CommandTag, error) {
+		_, end := c.trace.start(ctx, c.session.Pgx, c.tx, sql, nil)
+		return func(tag pgconn.CommandTag, err error) { end(c.session.Pgx, tag, err) }
+	}
 }

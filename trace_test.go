@@ -212,7 +212,7 @@ func TestTracersSeeAReplay(t *testing.T) {
 		`"UPDATE a" []`, `"BEGIN" []`, `"` + savepointSQL + `" []`,
 		`"UPDATE b" []`, `"` + rollbackToSQL + `" []`, `"UPDATE a" []`, // UPDATE b goes on
 		`"` + releaseSQL + `" []`,
-		`"ROLLBACK" []`, `"BEGIN PRIORITY HIGH" []`, `"` + savepointSQL + `" []`, `"UPDATE a" []`, `"UPDATE b" []`,
+		`"ROLLBACK" []`, `"BEGIN" []`, `"` + savepointSQL + `" []`, `"UPDATE a" []`, `"UPDATE b" []`,
 		`"` + releaseSQL + `" []`, `"COMMIT" []`,
 	}, started)
 }

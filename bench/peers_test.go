@@ -83,8 +83,8 @@ func ours(once func(context.Context, *sql.DB, func(*sql.Tx) error) error) func(t
 		cfg.ConnConfig.DialFunc = pgconn.DialFunc(g.dial)
 		cfg.Metrics = cockroachdb.NewMetrics()
 		var most atomic.Int64
-		cfg.OnRetried = func(_ context.Context, e cockroachdb.RetryEvent) {
-			for n := int64(e.Attempt); ; {
+		cfg.OnSettled = func(_ context.Context, e cockroachdb.OutcomeEvent) {
+			for n := int64(e.Attempts); ; {
 				if old := most.Load(); n <= old || most.CompareAndSwap(old, n) {
 					return
 				}

@@ -28,12 +28,12 @@ func Example() {
 	cfg.OnRetry = func(ctx context.Context, e cockroachdb.RetryEvent) {
 		trace.SpanFromContext(ctx).AddEvent("retry", trace.WithAttributes(
 			attribute.Int("cockroachdb.attempt", e.Attempt),
-			attribute.String("cockroachdb.at", e.At),
+			attribute.String("cockroachdb.at", string(e.At)),
 			attribute.Int("cockroachdb.statement", e.Statement),
 		))
 	}
-	cfg.OnRetried = func(ctx context.Context, e cockroachdb.RetryEvent) {
-		trace.SpanFromContext(ctx).AddEvent("retried", trace.WithAttributes(attribute.String("cockroachdb.outcome", e.Outcome)))
+	cfg.OnSettled = func(ctx context.Context, e cockroachdb.OutcomeEvent) {
+		trace.SpanFromContext(ctx).AddEvent("retried", trace.WithAttributes(attribute.String("cockroachdb.outcome", string(e.Outcome))))
 	}
 	connector, err := cockroachdb.NewConnector(cfg)
 	if err != nil {

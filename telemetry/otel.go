@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"time"
 
 	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5"
@@ -11,30 +12,26 @@ import (
 	"github.com/reprise-go/cockroachdb"
 )
 
-// AddEvents has a pool's retries, and the ends of transactions that needed some, appear as events on the span of the context: that of
-// the statement, or of BeginTx.
+// AddEvents has a pool's retries, and the ends of transactions that met a conflict, appear as events on the span of the
+// context: that of the statement, or of BeginTx. Err is left out, since it may quote keys.
 func AddEvents(cfg *cockroachdb.Config) {
 	cfg.OnRetry = func(ctx context.Context, e cockroachdb.RetryEvent) {
-		trace.SpanFromContext(ctx).AddEvent("retry", trace.WithAttributes(attributes(e)...))
+		trace.SpanFromContext(ctx).AddEvent("retry", attributes(e.Attempt, e.Reason, e.At, e.Statement, e.Wait))
 	}
-	cfg.OnRetried = func(ctx context.Context, e cockroachdb.RetryEvent) {
-		trace.SpanFromContext(ctx).AddEvent("retried", trace.WithAttributes(attributes(e)...))
+	cfg.OnSettled = func(ctx context.Context, e cockroachdb.OutcomeEvent) {
+		trace.SpanFromContext(ctx).AddEvent("retried", attributes(e.Attempts, e.Reason, e.At, e.Statement, e.Wait),
+			trace.WithAttributes(attribute.String("cockroachdb.outcome", string(e.Outcome))))
 	}
 }
 
-// attributes leaves out Err, which may quote keys.
-func attributes(e cockroachdb.RetryEvent) []attribute.KeyValue {
-	attrs := []attribute.KeyValue{
-		attribute.Int("cockroachdb.attempt", e.Attempt),
-		attribute.String("cockroachdb.reason", e.Reason),
-		attribute.String("cockroachdb.at", e.At),
-		attribute.Int("cockroachdb.statement", e.Statement),
-		attribute.Float64("cockroachdb.wait", e.Wait.Seconds()),
-	}
-	if e.Outcome != "" {
-		attrs = append(attrs, attribute.String("cockroachdb.outcome", e.Outcome))
-	}
-	return attrs
+func attributes(attempt int, reason cockroachdb.Reason, at cockroachdb.Place, statement int, wait time.Duration) trace.EventOption {
+	return trace.WithAttributes(
+		attribute.Int("cockroachdb.attempt", attempt),
+		attribute.String("cockroachdb.reason", string(reason)),
+		attribute.String("cockroachdb.at", string(at)),
+		attribute.Int("cockroachdb.statement", statement),
+		attribute.Float64("cockroachdb.wait", wait.Seconds()),
+	)
 }
 
 // Tracer is otelpgx's, for ConnConfig.Tracer, whose spans say which attempt they belong to, from the second one on.

@@ -144,7 +144,7 @@ func TestOtelpgx(t *testing.T) {
 		"  SELECT v attempt=2 replay=true",
 		"RELEASE SAVEPOINT attempt=2 replay=false",
 		"ROLLBACK attempt=2 replay=false",
-		"BEGIN PRIORITY HIGH attempt=3 replay=true",
+		"BEGIN attempt=3 replay=true",
 		"SAVEPOINT attempt=3 replay=true",
 		"UPDATE a attempt=3 replay=true",
 		"SELECT v attempt=3 replay=true",

@@ -15,7 +15,7 @@ import (
 
 func TestBothByTheEnvironment(t *testing.T) {
 	dsn := newBank(t)
-	for name, want := range map[string]any{"": &stdlib.Conn{}, "pgx": &stdlib.Conn{}, "cockroachdb": &cockroachdb.Conn{}} {
+	for name, want := range map[string]any{"": (*stdlib.Conn)(nil), "pgx": (*stdlib.Conn)(nil), "cockroachdb": (*cockroachdb.Conn)(nil)} {
 		t.Setenv("BANK_DRIVER", name)
 		db, err := both.Open(dsn)
 		conn, err := pool(t, db, err).Conn(t.Context())

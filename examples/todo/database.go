@@ -56,8 +56,8 @@ func configure(o options, logger *slog.Logger) (*cockroachdb.Config, error) {
 	if o.wire {
 		cfg.ConnConfig.Tracer = wireLog{logger}
 	}
-	cfg.OnRetried = func(ctx context.Context, e cockroachdb.RetryEvent) {
-		logger.InfoContext(ctx, "conflict", "id", requestID(ctx), "attempts", e.Attempt, "reason", e.Reason, "at", e.At, "outcome", e.Outcome)
+	cfg.OnSettled = func(ctx context.Context, e cockroachdb.OutcomeEvent) {
+		logger.InfoContext(ctx, "conflict", "id", requestID(ctx), "attempts", e.Attempts, "reason", e.Reason, "at", e.At, "outcome", e.Outcome)
 	}
 	return cfg, nil
 }

@@ -86,6 +86,12 @@ func Conflict() *pgproto3.ErrorResponse {
 	return e
 }
 
+// Aborted is the conflict of a transaction that another one has aborted, as it is sent by CockroachDB 23.1.
+func Aborted() *pgproto3.ErrorResponse {
+	return Error("40001", "restart transaction: TransactionRetryWithProtoRefreshError: TransactionAbortedError(ABORT_REASON_PUSHER_ABORTED): "+
+		"\"sql txn\" meta={id=540d137a}")
+}
+
 // typeSizes are the sizes that a RowDescription gives; other types are of variable length.
 var typeSizes = map[uint32]int16{
 	pgtype.BoolOID: 1, pgtype.Int2OID: 2, pgtype.Int4OID: 4, pgtype.Int8OID: 8, pgtype.Float4OID: 4, pgtype.Float8OID: 8,

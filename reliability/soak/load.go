@@ -225,7 +225,7 @@ func (l *loading) stepsAside(ctx context.Context, h *heavy, what, cause string) 
 	rows = [][2]string{{what + ", that loses its commit", brief(err)}}
 	stepped, ok := errors.AsType[*cockroachdb.NotReplayableError](err)
 	switch {
-	case !ok || stepped.Cause != cause:
+	case !ok || string(stepped.Cause) != cause:
 		return rows, fmt.Sprintf("%s was to step aside, for its %s, and came to: %v", what, cause, err), nil
 	case h.held != 0:
 		return rows, fmt.Sprintf("%s holds %.0f bytes of history", what, h.held), nil
@@ -239,7 +239,7 @@ func (l *loading) stepsAside(ctx context.Context, h *heavy, what, cause string) 
 
 func brief(err error) string {
 	if stepped, ok := errors.AsType[*cockroachdb.NotReplayableError](err); ok {
-		return "NotReplayable: " + stepped.Cause
+		return "NotReplayable: " + string(stepped.Cause)
 	}
 	return fmt.Sprint(err)
 }

@@ -78,7 +78,7 @@ func (b *Bank) Import(ctx context.Context, owners map[int64]string) error {
 	}
 	defer conn.Close()
 	return conn.Raw(func(driverConn any) error {
-		pgxConn := driverConn.(*cockroachdb.Conn).Conn()
+		pgxConn := driverConn.(cockroachdb.Conn).Conn()
 		_, err := pgxConn.CopyFrom(ctx, pgx.Identifier{"accounts"}, []string{"id", "owner", "balance"}, pgx.CopyFromRows(rows))
 		return err
 	})

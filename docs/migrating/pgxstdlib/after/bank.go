@@ -38,7 +38,7 @@ func Import(ctx context.Context, db *sql.DB, rows [][]any) error {
 	}
 	defer conn.Close()
 	return conn.Raw(func(driverConn any) error {
-		pgxConn := driverConn.(*cockroachdb.Conn).Conn()
+		pgxConn := driverConn.(cockroachdb.Conn).Conn()
 		_, err := pgxConn.CopyFrom(ctx, pgx.Identifier{"accounts"}, []string{"id", "owner", "balance"}, pgx.CopyFromRows(rows))
 		return err
 	})

@@ -1,0 +1,203 @@
+package cockroachdb
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
+	"github.com/reprise-go/cockroachdb/internal/wire"
+)
+
+// attempt is where a transaction stands in its attempts.
+type attempt struct {
+	number     int       // of the attempt, from 1
+	started    time.Time // with the first statement of the first attempt
+	statements int       // how many the application has run
+	replayed   int       // the number of the statement that a replay has come to
+	replaying  bool      // a replay is under way
+
+	why      error  // what made the latest attempt necessary: a conflict, or a statement that was out of date
+	conflict error  // the latest conflict
+	reason   Reason // why the attempt before the latest came to nothing,
+	site     site   // and where
+
+	pass   *pass // its place in the retry lane
+	waits  int   // in the lane
+	waited time.Duration
+}
+
+// site is where an attempt came to nothing.
+type site struct {
+	at        Place
+	statement int // its number, from 1; 0 if it was none of the transaction's
+}
+
+// start notes when the transaction began to do something.
+func (a *attempt) start() {
+	if a.started.IsZero() {
+		a.started = time.Now()
+	}
+}
+
+// unsolved returns the conflict that the transaction is restarting for, or nil.
+func (t *tx) unsolved() error {
+	if t.state == stateRestarting {
+		return t.attempt.conflict
+	}
+	return nil
+}
+
+// nextAttempt begins another attempt after a conflict, if there is to be one, and announces it.
+func (t *tx) nextAttempt(ctx context.Context, conflict error, at site) error {
+	before := t.attempt.waited
+	if err := t.takeTurn(ctx, conflict, at); err != nil {
+		return err
+	}
+	t.newAttempt(ctx, t.attempt.reason, at, t.attempt.waited-before, conflict)
+	return nil
+}
+
+// newAttempt counts an attempt and announces it, when all that it had to wait for is over.
+func (t *tx) newAttempt(ctx context.Context, reason Reason, at site, wait time.Duration, err error) {
+	t.attempt.number++
+	t.attempt.why, t.attempt.reason, t.attempt.site = err, reason, at
+	t.pool.metrics().retried(reason, at.at)
+	t.announceRetry(ctx, wait, err)
+}
+
+// takeTurn decides whether there is to be another attempt, waits if it must, and sets the opening.
+func (t *tx) takeTurn(ctx context.Context, conflict error, at site) error {
+	defer t.attempt.pass.lost() // after the wait: it belongs to what the conflict has cost
+	t.attempt.conflict, t.attempt.reason, t.attempt.site = conflict, reasonOf(conflict), at
+	if cause := t.history.cause; cause != "" {
+		return &NotReplayableError{Cause: cause, err: conflict}
+	}
+	if bound := t.spent(); bound != "" {
+		return t.exhausted(bound)
+	}
+	if err := firstErr(ctx, t.ctx); err != nil {
+		return err
+	}
+	return t.queue(ctx)
+}
+
+// spent returns the bound that is reached; "" if none is.
+func (t *tx) spent() Bound {
+	switch {
+	case t.attempt.number >= t.policy.MaxAttempts, t.onStandby() && t.attempt.number >= maxStandbyAttempts:
+		return BoundAttempts
+	case t.timeLeft() <= 0:
+		return BoundElapsed
+	case !t.pool.throttle.take():
+		t.pool.metrics().retryThrottled()
+		return BoundThrottle
+	}
+	return ""
+}
+
+// maxStandbyAttempts bounds the attempts on a hot standby. There a conflict is with recovery and not with another
+// transaction, and a transaction that reads for as long would only meet it again.
+const maxStandbyAttempts = 3
+
+func (t *tx) onStandby() bool { return t.session().PG.ParameterStatus("in_hot_standby") == "on" }
+
+// timeLeft is for how much longer a new attempt may begin.
+func (t *tx) timeLeft() time.Duration { return t.policy.MaxElapsed - time.Since(t.attempt.started) }
+
+func (t *tx) exhausted(bound Bound) error {
+	return &RetriesExhaustedError{
+		Attempts: t.attempt.number, Elapsed: time.Since(t.attempt.started), Bound: bound, err: t.attempt.conflict,
+	}
+}
+
+// queue returns when it is this transaction's turn to retry, with the opening set. Only a few transactions of a
+// connector retry at a time, in the lane: retriers mostly fight each other. It never waits with locks held, nor for
+// longer than there is time for a new attempt.
+func (t *tx) queue(ctx context.Context) error {
+	if t.attempt.pass.holds() {
+		return t.backOff(ctx)
+	}
+	if t.attempt.pass = t.pool.lane.tryEnter(); t.attempt.pass != nil {
+		t.openAtOnce()
+		return nil
+	}
+	return t.waitForLane(ctx)
+}
+
+// backOff is for the transaction in the lane when it loses again, to one that does not retry.
+func (t *tx) backOff(ctx context.Context) error {
+	if err := t.giveUpLocks(ctx); err != nil {
+		return err
+	}
+	t.attempt.waits++
+	wait := t.policy.backoff(t.attempt.waits, rand.Float64)
+	if wait >= t.timeLeft() {
+		return t.exhausted(BoundElapsed)
+	}
+	began := time.Now()
+	err := sleep(ctx, t.ctx, wait)
+	t.attempt.waited += time.Since(began)
+	t.pool.metrics().waited(time.Since(began))
+	t.openFresh(t.isUrgent())
+	return err
+}
+
+func (t *tx) waitForLane(ctx context.Context) error {
+	if err := t.giveUpLocks(ctx); err != nil {
+		return err
+	}
+	metrics, came := t.pool.metrics(), time.Now()
+	metrics.laneWaiting(1)
+	var err error
+	t.attempt.pass, err = t.pool.lane.enter(ctx, t.ctx, min(t.policy.LaneWait, t.timeLeft()))
+	metrics.laneWaiting(-1)
+	t.attempt.waited += time.Since(came)
+	metrics.waitedForLane(time.Since(came))
+	if err == nil && t.timeLeft() <= 0 {
+		return t.exhausted(BoundElapsed)
+	}
+	t.openFresh(t.isUrgent())
+	return err
+}
+
+// isUrgent reports whether the next attempt should have PRIORITY HIGH: the transaction is in the lane, and another one
+// has aborted it, as in a deadlock. To a transaction that lost otherwise it brings nothing, and it aborts others.
+func (t *tx) isUrgent() bool { return t.attempt.reason == ReasonAborted && t.attempt.pass.holds() }
+
+// giveUpLocks rolls back before a wait. An error is what the application is told.
+func (t *tx) giveUpLocks(ctx context.Context) error {
+	if !t.explicit || t.session().Status() == wire.Idle {
+		return nil
+	}
+	sent := time.Now()
+	if reach, err := t.session().Control(ctx, sqlRollback); err != nil {
+		return t.report(fault{err: err, reach: reach})
+	}
+	t.pool.lane.tripTook(time.Since(sent))
+	return nil
+}
+
+func (t *tx) leaveLane() {
+	t.attempt.pass.leave()
+	t.attempt.pass = nil
+}
+
+// canRetry reports whether f is a conflict that is the driver's to deal with, when s has met it.
+func (t *tx) canRetry(s step, f fault) bool {
+	switch {
+	case pgerr.Conflict(f.err) == nil, t.history.passive, t.session().Closed(), t.state > stateRestarting:
+		return false
+	case !t.explicit:
+		return s.mayRunAgainAlone()
+	case t.phase() == phaseEnded: // something may be committed, unless the statement says that it was not
+		return !f.earlier && (f.class.Commits() || t.isFirstDDL(f))
+	}
+	return true
+}
+
+// isFirstDDL reports whether f was met by a schema change before which the transaction has done nothing. Where the
+// server commits what is open before a schema change, there was nothing to commit.
+func (t *tx) isFirstDDL(f fault) bool {
+	return f.class.DDL && !f.class.Several && t.attempt.statements <= 1 && t.restartable()
+}

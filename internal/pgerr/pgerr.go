@@ -1,0 +1,175 @@
+// Package pgerr says what an error of the server, or of the connection to it, means. It knows nothing of transactions
+// and connections.
+package pgerr
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// The SQLSTATEs that the driver tells apart, and their classes.
+const (
+	SerializationFailure = "40001"
+	Deadlock             = "40P01" // PostgreSQL's; CockroachDB answers a deadlock with 40001
+	NoPreparedStatement  = "26000"
+	DuplicatePrepared    = "42P05"
+	FeatureNotSupported  = "0A000"
+	ProtocolViolation    = "08P01"
+
+	statementUnknown   = "40003" // statement completion unknown
+	invalidTransaction = "25000" // among others CockroachDB's answer to statements after RELEASE
+	noSavepoint        = "3B001"
+	internalError      = "XX000"
+	schemaChangeFailed = "XXA00"
+	lockNotAvailable   = "55P03"
+	queryCanceled      = "57014"
+
+	classConnection            = "08"
+	classInvalidTransaction    = "25"
+	classOperatorIntervention  = "57P" // shut down, crashed, starting up
+	classCockroachDBConnection = "58C" // 58C00 and 58C01
+)
+
+// messageCachedPlan is the message of a FeatureNotSupported that says that a prepared statement is out of date.
+const messageCachedPlan = "cached plan must not change result type"
+
+// A Server is what an error of the server looks like: pgx's and that of the archived pgconn module both do.
+type Server interface {
+	error
+	SQLState() string
+}
+
+// SQLState returns the SQLSTATE of the server's error in err, or "" if there is none.
+func SQLState(err error) string {
+	if server, ok := errors.AsType[Server](err); ok {
+		return server.SQLState()
+	}
+	return ""
+}
+
+// Answer returns err if it is the server's answer as it came, and nil if there is none or if something wraps it: what
+// the driver has wrapped has been told to the application already.
+func Answer(err error) *pgconn.PgError {
+	answer, _ := err.(*pgconn.PgError) //nolint:errorlint // only the bare answer counts
+	return answer
+}
+
+// Code returns the SQLSTATE of err if it is the server's answer as it came, and "" if it is not.
+func Code(err error) string {
+	if answer := Answer(err); answer != nil {
+		return answer.Code
+	}
+	return ""
+}
+
+// IsConflict reports whether err is, or wraps, the server's word that the transaction lost a conflict with another and
+// is to be run again.
+func IsConflict(err error) bool { return isConflictCode(SQLState(err)) }
+
+func isConflictCode(code string) bool { return code == SerializationFailure || code == Deadlock }
+
+// Conflict returns the server's answer if it is a conflict, as it came. One that ends the connection is none: nothing
+// can be retried on it.
+func Conflict(err error) *pgconn.PgError {
+	if answer := Answer(err); answer != nil && isConflictCode(answer.Code) && !IsFatal(answer) {
+		return answer
+	}
+	return nil
+}
+
+// IsFatal reports whether the server ends the connection with this answer.
+func IsFatal(answer *pgconn.PgError) bool {
+	severity := severityOf(answer)
+	return severity == "FATAL" || severity == "PANIC"
+}
+
+func severityOf(answer *pgconn.PgError) string {
+	if answer.SeverityUnlocalized != "" {
+		return answer.SeverityUnlocalized
+	}
+	return answer.Severity // before PostgreSQL 9.6
+}
+
+// IsStalePlan reports whether err says that what the driver knows of a prepared statement is not true any more: the
+// statement is gone, it is there already, or its table has changed since.
+func IsStalePlan(err error) bool {
+	switch server, _ := errors.AsType[Server](err); SQLState(err) {
+	case NoPreparedStatement, DuplicatePrepared:
+		return true
+	case FeatureNotSupported:
+		return strings.Contains(server.Error(), messageCachedPlan)
+	}
+	return false
+}
+
+// MayBeStale reports whether err may come from a description of the statement that is out of date: a parameter or a
+// column has another type now.
+func MayBeStale(err error) bool {
+	code := SQLState(err)
+	return IsStalePlan(err) || code == ProtocolViolation || hasAnyPrefix(code, "22", "42", "XX")
+}
+
+// IsOfSavepoint reports whether err may come from a restart by ROLLBACK TO SAVEPOINT that the server could not do.
+// Some versions of CockroachDB answer a statement after it with an internal error (cockroachdb/cockroach#169970).
+func IsOfSavepoint(err error) bool {
+	switch Code(err) {
+	case internalError, FeatureNotSupported, noSavepoint:
+		return !IsStalePlan(err)
+	}
+	return false
+}
+
+// IsPassing reports whether err says nothing of the data that a statement met: a time-out, a cancellation, a lack of
+// resources, or trouble inside the server.
+func IsPassing(err error) bool {
+	code := Code(err)
+	return code == lockNotAvailable || code == queryCanceled || code == internalError || hasAnyPrefix(code, "53", "58", "57P", "25P03", "25P04")
+}
+
+// IsRefusal reports whether the server has refused to run a statement at all: for its syntax, for something that is not
+// there, or for a feature that it does not have.
+func IsRefusal(err error) bool { return hasAnyPrefix(SQLState(err), "42", "0A", "26") }
+
+// IsCancellation reports whether err is a context's.
+func IsCancellation(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// IsConnectionLost reports whether err, which is not the server's, is that of a connection that broke or could not be
+// made. The application's own cancellation breaks connections too, and does not count.
+func IsConnectionLost(err error) bool {
+	if IsCancellation(err) {
+		return false
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || pgconn.SafeToRetry(err)
+}
+
+// IsOfConnection reports whether a SQLSTATE says that the connection, or its node, is lost.
+func IsOfConnection(code string) bool {
+	return hasAnyPrefix(code, classConnection, classOperatorIntervention, classCockroachDBConnection)
+}
+
+func hasAnyPrefix(s string, prefixes ...string) bool {
+	for _, prefix := range prefixes {
+		if strings.HasPrefix(s, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// Message returns what the server's error in err says, or "" if there is none.
+func Message(err error) string {
+	if server, ok := errors.AsType[Server](err); ok {
+		return server.Error()
+	}
+	return ""
+}

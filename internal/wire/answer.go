@@ -1,0 +1,120 @@
+package wire
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Answer is the server's answer to one statement, being read. Nothing else can be sent before it is closed.
+type Answer struct {
+	s      *Session
+	ctx    context.Context
+	result *pgconn.ResultReader
+	multi  *pgconn.MultiResultReader // the statement went by the simple protocol
+	last   sender                    // the statement went with others, of which it is the last
+	tag    pgconn.CommandTag
+	err    error
+
+	Several // what came before the end of a text of the simple protocol
+}
+
+// Several is what is known of the statements of a text of the simple protocol that were answered without an error.
+type Several struct {
+	Commits    bool // one of them has committed a transaction
+	Begins     bool // one of them has begun one
+	Statements int  // how many there were
+	Loose      int  // how many of them were not between a BEGIN and a COMMIT or ROLLBACK of the text's own
+	inBlock    bool
+}
+
+// add adds a statement with this tag.
+func (s *Several) add(tag string) {
+	s.Statements++
+	switch tag {
+	case "BEGIN", "START TRANSACTION":
+		s.Begins, s.inBlock = true, true
+	case "COMMIT":
+		s.Commits, s.inBlock = true, false
+	case "ROLLBACK":
+		s.inBlock = false
+	default:
+		if !s.inBlock {
+			s.Loose++
+		}
+	}
+}
+
+// Open reports whether there is a result whose rows are still to be read.
+func (a *Answer) Open() bool { return a.result != nil }
+
+// Next moves to the next row of the (first) result.
+func (a *Answer) Next() bool { return a.result != nil && a.result.NextRow() }
+
+// Row returns the values of the row that Next came to. They are valid until the next call.
+func (a *Answer) Row() [][]byte { return a.result.Values() }
+
+// Fields returns the columns as the server has described them, and nil if there is no result. They are valid as long as
+// Row.
+func (a *Answer) Fields() []pgconn.FieldDescription {
+	if a.result == nil {
+		return nil
+	}
+	return a.result.FieldDescriptions()
+}
+
+// Close reads what is left, up to the server's ReadyForQuery. Its error is the statement's.
+func (a *Answer) Close() (pgconn.CommandTag, error) {
+	if a.result != nil {
+		a.keep(a.result.Close())
+	}
+	if a.multi != nil {
+		a.closeMulti()
+	}
+	if a.last != nil {
+		a.keep(a.tag, a.last.finish())
+	}
+	*a = Answer{s: a.s, ctx: a.ctx, tag: a.tag, err: a.err, Several: a.Several}
+	return a.tag, a.err
+}
+
+func (a *Answer) closeMulti() {
+	a.count()
+	empty := a.tag.String() == ""
+	for a.multi.NextResult() {
+		if empty {
+			a.keep(a.tag, ErrProtocol) // that there was no statement, and then an answer to one
+		}
+		a.keep(a.multi.ResultReader().Close())
+		a.count()
+	}
+	a.keep(a.tag, a.multi.Close())
+}
+
+// count takes note of one of several statements.
+func (a *Answer) count() {
+	if a.err == nil {
+		a.add(a.tag.String())
+	}
+}
+
+func (a *Answer) keep(tag pgconn.CommandTag, err error) {
+	a.tag = tag
+	if a.err == nil {
+		a.err = a.s.reason(a.ctx, err)
+	}
+}
+
+// Conclude closes the answer to st. Without an error there must have been a command tag in it, unless there was no
+// command.
+func (s *Session) Conclude(st *Statement, a *Answer) (pgconn.CommandTag, error) {
+	tag, err := a.Close()
+	if err == nil && tag.String() == "" && st.Form != Parse && !st.Class.Blank {
+		s.Die()
+		err = ErrProtocol
+	}
+	return tag, err
+}
+
+// Discard reads an answer to its end, for nobody.
+func (a *Answer) Discard() { _, _ = a.Close() }

@@ -1,0 +1,63 @@
+package wire
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
+)
+
+// A LastError keeps the server's latest error. Where the connection ends right after it, pgconn tells of the end alone.
+type LastError struct{ err *pgconn.PgError }
+
+// Watch has a connection that is made with cc keep its server's latest error.
+func Watch(cc *pgx.ConnConfig) *LastError {
+	last, handler := &LastError{}, cc.OnPgError
+	cc.OnPgError = func(pg *pgconn.PgConn, err *pgconn.PgError) bool {
+		last.err = err
+		return handler == nil || handler(pg, err)
+	}
+	return last
+}
+
+func (l *LastError) forget() {
+	if l != nil {
+		l.err = nil
+	}
+}
+
+// reason returns the error of a message that was sent, with what pgconn makes of it corrected: the server's own error is
+// bare, since ORMs look at the type of an error, and goes before that of a connection which has ended with it.
+func (s *Session) reason(ctx context.Context, err error) error {
+	if err == nil || pgerr.Answer(err) != nil {
+		return err
+	}
+	if prepareErr, ok := err.(*pgconn.PrepareError); ok { //nolint:errorlint // pgconn does not wrap it
+		if answer, ok := errors.AsType[*pgconn.PgError](prepareErr); ok {
+			return answer
+		}
+	}
+	if s.last != nil && s.last.err != nil && s.PG.IsClosed() {
+		return s.last.err
+	}
+	return wasSent(ctx, err)
+}
+
+// wasSent corrects what pgconn says of a statement that was sent: that it is safe to send it again; and its word for a
+// malformed error, io.EOF, which database/sql would take for the end of the rows.
+func wasSent(ctx context.Context, err error) error {
+	if err == io.EOF || pgconn.SafeToRetry(err) { //nolint:errorlint // pgconn does not wrap io.EOF
+		return cmp.Or(ctx.Err(), errAnswerLost)
+	}
+	return err
+}
+
+// errAnswerLost stands for a connection that broke before the answer was there: in the simple protocol pgconn hides the
+// cause.
+var errAnswerLost = fmt.Errorf("the connection was lost before the answer was there: %w", io.ErrUnexpectedEOF)

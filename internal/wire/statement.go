@@ -1,0 +1,112 @@
+package wire
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"unsafe"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb/internal/digest"
+	"github.com/reprise-go/cockroachdb/internal/sqltext"
+)
+
+// Form says how a statement goes over the wire.
+type Form uint8
+
+// The forms of a statement.
+const (
+	Named   Form = iota // Bind and Execute of a statement that is prepared under a name, with Parse the first time
+	Unnamed             // Parse, Bind and Execute in one go
+	Simple              // a Query message, which can hold several statements and can't be put into a pipeline
+	Parse               // Parse and Describe only: the application has prepared it
+)
+
+// Statement is a statement by value: its text and its encoded arguments, the same bytes however often it is sent.
+type Statement struct {
+	Form     Form
+	SQL      string
+	Template string    // the text as the application gave it, where arguments have been written into SQL; else ""
+	Prepared *Prepared // nil for a statement that was not described
+	Columns  *Columns  // where they are known before it runs; else nil
+	Class    sqltext.Class
+
+	Values        [][]byte
+	ParamOIDs     []uint32
+	ParamFormats  []int16
+	ResultFormats []int16
+}
+
+// Statement returns the statement without its arguments.
+func (p *Prepared) Statement(f Form) Statement {
+	return Statement{
+		Form: f, SQL: p.Desc.SQL, Prepared: p, Class: p.Class, ParamOIDs: p.Desc.ParamOIDs,
+		ResultFormats: p.resultFormats, Columns: p.Columns,
+	}
+}
+
+// ParamOID returns the type of a parameter, counted from 0, or 0 if it is not known.
+func (s *Statement) ParamOID(n int) uint32 {
+	if n < len(s.ParamOIDs) {
+		return s.ParamOIDs[n]
+	}
+	return 0
+}
+
+// ChooseFormats sets the result formats that the application asked for, by column or by type.
+func (s *Statement) ChooseFormats(formats pgx.QueryResultFormats, byOID pgx.QueryResultFormatsByOID) {
+	fields := s.Prepared.Desc.Fields
+	if byOID == nil {
+		s.ResultFormats = slices.Clone(formats) // the record is by value
+	} else {
+		s.ResultFormats = formatsFor(fields, byOID)
+	}
+	s.Columns = newColumns(fields, s.ResultFormats)
+}
+
+// Encode encodes the arguments of st. The result is valid until the next call. If an argument can't be encoded, n is its
+// number, counted from 0.
+func (s *Session) Encode(st *Statement, args []any) (n int, err error) {
+	var desc *pgconn.StatementDescription
+	if st.Prepared != nil {
+		desc = st.Prepared.Desc
+	}
+	if err := s.builder.Build(s.Pgx.TypeMap(), desc, args); err != nil {
+		return len(s.builder.ParamValues), errors.Unwrap(err) // it stops at the first that fails
+	}
+	st.Values, st.ParamFormats = s.builder.ParamValues, s.builder.ParamFormats
+	return 0, nil
+}
+
+// Text returns the statement without its arguments, for tracers.
+func (s *Statement) Text() string { return cmp.Or(s.Template, s.SQL) }
+
+// named reports whether the server is to run what it has prepared. What it doesn't have goes as text.
+func (s *Statement) named() bool {
+	return s.Form == Named && s.Prepared.onServer && !s.Prepared.gone && !s.Prepared.asText
+}
+
+// isFirst reports whether the server is to prepare the statement and to run it.
+func (s *Statement) isFirst() bool {
+	return s.Form == Named && !s.Prepared.onServer && !s.Prepared.gone && !s.Prepared.asText
+}
+
+// AsText makes the next run of a prepared statement independent of what the server has prepared, and of the columns that
+// were described: it goes as text, and asks for text, whatever the columns are now.
+func (s *Statement) AsText() { s.Form, s.ResultFormats = Unnamed, nil }
+
+// Size returns what it takes to keep the statement, in bytes: what it may come to, where that depends on the answer.
+func (s *Statement) Size() int {
+	n := len(s.SQL) + len(s.Template) + len(s.Values)*valueSize
+	for _, v := range s.Values {
+		n += len(v)
+	}
+	if s.Columns != nil && len(s.Columns.Fields) > 0 {
+		n += digest.MarksSize
+	}
+	return n
+}
+
+const valueSize = int(unsafe.Sizeof([]byte(nil))) // of each argument, besides its bytes

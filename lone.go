@@ -1,0 +1,80 @@
+package cockroachdb
+
+import (
+	"context"
+	"database/sql/driver"
+	"time"
+
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
+	"github.com/reprise-go/cockroachdb/internal/wire"
+)
+
+// A statement outside a transaction is a transaction of one statement: it is recorded, retried and verified as any
+// other, but nothing begins or commits it. The same tx and record serve one such statement of a connection after the
+// other.
+
+// newLone makes a statement outside a transaction a transaction of one statement. within is the sql.Tx that it was run
+// in, if that has ended on the server.
+func (c *conn) newLone(ctx context.Context, within *tx) (*tx, error) {
+	t := &c.lone
+	if t.rows != nil {
+		return nil, wire.ErrBusy
+	}
+	policy := c.pool.policy
+	if within != nil {
+		policy = within.policy
+	}
+	policy, err := retryPolicyFrom(ctx, policy)
+	if err != nil {
+		return nil, err
+	}
+	records := t.history.records[:0]
+	*t = tx{
+		c: c, pool: c.pool, ctx: ctx, policy: policy, within: within,
+		history: history{records: records}, attempt: attempt{number: 1, started: time.Now()},
+	}
+	// In a transaction that the application began as text a statement can't be run again.
+	t.history.passive = !policy.enabled() || c.session.Status() != wire.Idle
+	return t, nil
+}
+
+// recordAlone puts a statement outside a transaction on record.
+func (t *tx) recordAlone(s *wire.Statement) *record {
+	t.history.passive = t.history.passive || s.Class.Once
+	r := &t.c.loneRecord
+	*r = record{Statement: *s}
+	t.attempt.statements++
+	t.history.add(r)
+	return r
+}
+
+// reportAlone turns a fault that is not retried into what the application is told of a statement outside a transaction.
+func (t *tx) reportAlone(f fault) error {
+	t.leaveLane()
+	closed := t.session().Closed()
+	switch {
+	case f.err == nil:
+		return nil
+	case pgerr.IsConflict(f.err) && (f.partly || t.within != nil):
+		return &AmbiguousCommitError{err: errConflictAfterCommit}
+	case f.reach == wire.Unsent && (closed || t.ctx.Err() == nil) && !t.hasShown() && t.within == nil:
+		return driver.ErrBadConn // database/sql tries another connection
+	}
+	return f.err
+}
+
+// hasShown reports whether the application has seen something of the statement's answer.
+func (t *tx) hasShown() bool { return len(t.history.records) > 0 && t.history.records[0].shown }
+
+// endAlone ends a statement outside a transaction, of which the application is told err.
+func (t *tx) endAlone(ctx context.Context, err error) {
+	t.leaveLane()
+	if err == nil && t.attempt.conflict != nil {
+		t.pool.throttle.committed()
+	}
+	if err == nil {
+		t.announceEnd(ctx, OutcomeCommitted, nil)
+		return
+	}
+	t.announceEnd(ctx, outcomeOf(err), err)
+}

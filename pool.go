@@ -1,0 +1,109 @@
+package cockroachdb
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// pool is what the connections of a connector share.
+type pool struct {
+	policy       RetryPolicy
+	pingAfter    time.Duration // how long a connection may rest before it is pinged; 0 for ever
+	resetSession func(context.Context, *pgx.Conn) error
+	onRetry      func(context.Context, RetryEvent)
+	onSettled    func(context.Context, OutcomeEvent)
+
+	lane       *lane
+	throttle   *throttle
+	savepoints avoidance
+
+	all    *Metrics
+	counts atomic.Pointer[poolMetrics] // nil until the db_name is known, and where nothing is counted
+
+	mu     sync.Mutex
+	dbName string // under which the pool counts
+	conns  int    // how many connections are open
+	closed bool
+	unused func() // if set, called when the last connection has been closed
+}
+
+func newPool(cfg *Config) *pool {
+	return &pool{
+		policy: cfg.RetryPolicy, pingAfter: cfg.PingAfter, resetSession: cfg.ResetSession,
+		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled,
+		lane: newLane(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
+	}
+}
+
+// metrics returns the counts of the pool; nil, which counts nothing, where there are none.
+func (p *pool) metrics() *poolMetrics { return p.counts.Load() }
+
+// open makes the pool's series appear under a db_name, unless they are there already.
+func (p *pool) open(dbName string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.counts.Load() == nil && p.all != nil {
+		p.dbName = dbName
+		p.counts.Store(p.all.acquire(dbName))
+	}
+}
+
+// close gives the series up once no connection is open. Another sql.DB may go on using the connector.
+func (p *pool) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.dropUnused()
+}
+
+// dropUnused drops the series of a pool that is closed and has no connection. The caller holds mu.
+func (p *pool) dropUnused() {
+	if p.closed && p.conns == 0 && p.counts.Swap(nil) != nil {
+		p.all.release(p.dbName)
+	}
+}
+
+// acquired counts a connection.
+func (p *pool) acquired() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.conns++
+	p.closed = false // somebody uses it
+}
+
+// released counts a connection that has been closed.
+func (p *pool) released() {
+	p.mu.Lock()
+	p.conns--
+	p.dropUnused()
+	last := p.conns == 0
+	p.mu.Unlock()
+	if last && p.unused != nil {
+		p.unused()
+	}
+}
+
+// inUse reports whether a connection is open.
+func (p *pool) inUse() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.conns > 0
+}
+
+// avoidance is how long something is avoided that has just failed.
+type avoidance struct{ until atomic.Int64 }
+
+// savepointAvoided is for how long restarts do without the savepoint after the server could not go back to it. The
+// faults of CockroachDB that are known depend on what a node has cached, and pass.
+const savepointAvoided = time.Minute
+
+func (a *avoidance) avoid() { a.until.Store(time.Now().Add(savepointAvoided).UnixNano()) }
+
+func (a *avoidance) avoided() bool {
+	until := a.until.Load()
+	return until != 0 && time.Now().UnixNano() < until
+}

@@ -1,0 +1,11 @@
+//go:build unix
+
+package pooler_test
+
+import (
+	"testing"
+
+	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
+)
+
+func TestMain(m *testing.M) { enginetest.Main(m) }
