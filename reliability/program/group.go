@@ -67,7 +67,7 @@ func (g *Group) open(dsn string, metrics *cockroachdb.Metrics) error {
 			return err
 		}
 		cfg.Metrics, cfg.DBName, cfg.RetryPolicy = metrics, "soak", Default.policy()
-		cfg.OnRetried = g.retried
+		cfg.OnSettled = g.settled
 		connector, err := cockroachdb.NewConnector(cfg)
 		if err != nil {
 			return err
@@ -78,11 +78,11 @@ func (g *Group) open(dsn string, metrics *cockroachdb.Metrics) error {
 	return nil
 }
 
-// retried looks at what the driver has told an application whose transaction lost a conflict, and then the connection
-// while the driver was dealing with it: the conflict must be in it.
-func (g *Group) retried(_ context.Context, e cockroachdb.RetryEvent) {
+// settled looks at what the driver tells of a transaction that lost a conflict, and then the connection while the driver
+// was dealing with it: the conflict must be in the error.
+func (g *Group) settled(_ context.Context, e cockroachdb.OutcomeEvent) {
 	told := slices.ContainsFunc(lost, func(code string) bool { return finds(e.Err, code) })
-	if e.Attempt != 1 || e.Outcome != "connection_lost" || told {
+	if e.Attempts != 1 || e.Outcome != cockroachdb.OutcomeConnectionLost || told {
 		return
 	}
 	g.mu.Lock()

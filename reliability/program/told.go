@@ -75,7 +75,7 @@ func Named(err error) string {
 		return "retries exhausted: " + string(exhausted.Bound)
 	}
 	if not, ok := errors.AsType[*cockroachdb.NotReplayableError](err); ok {
-		return "not replayable: " + not.Cause
+		return "not replayable: " + string(not.Cause)
 	}
 	if _, ok := errors.AsType[*cockroachdb.ConnectionLostError](err); ok {
 		return "connection lost"

@@ -3,8 +3,6 @@ package program
 import (
 	"context"
 	"database/sql/driver"
-
-	"github.com/reprise-go/cockroachdb"
 )
 
 // A driver around this one that gives BeginTx its caller's context, and statements one without that context's values:
@@ -25,24 +23,35 @@ func (w wrapper) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wrapped{c.(*driverConn)}, nil
+	return wrapped{c.(inner)}, nil
 }
 
-// A driverConn is embedded under this name, since its method Conn would be hidden by a field of that name.
-type driverConn = cockroachdb.Conn
+// inner is what the wrapper needs of the driver's connection.
+type inner interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ConnPrepareContext
+	driver.ExecerContext
+	driver.QueryerContext
+	driver.NamedValueChecker
+	driver.Pinger
+	driver.SessionResetter
+	driver.Validator
+	pgxConn
+}
 
-type wrapped struct{ *driverConn }
+type wrapped struct{ inner }
 
 func (w wrapped) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	return w.driverConn.ExecContext(bare{ctx}, query, args)
+	return w.inner.ExecContext(bare{ctx}, query, args)
 }
 
 func (w wrapped) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	return w.driverConn.QueryContext(bare{ctx}, query, args)
+	return w.inner.QueryContext(bare{ctx}, query, args)
 }
 
 func (w wrapped) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	return w.driverConn.PrepareContext(bare{ctx}, query)
+	return w.inner.PrepareContext(bare{ctx}, query)
 }
 
 // bare is a context without its values.
