@@ -20,7 +20,7 @@ type Reach uint8
 // How far a message can get.
 const (
 	Unsent      Reach = iota // no byte of it has reached the server
-	InOpening                // one of the driver's own statements in front failed, and so nothing after it ran
+	InOpening                // the server answered one of the driver's own statements in front with an error, and so nothing after it ran
 	InStatement              // it may have been carried out
 )
 
@@ -85,18 +85,26 @@ func (rt *RoundTrip) Send() (Reach, error) {
 		return Unsent, rt.unable
 	}
 	if err := rt.sync(); err != nil {
-		reach := InStatement
 		if len(rt.opening) > 0 {
-			reach = InOpening
+			return reachInOpening(rt.fail(err))
 		}
-		return reach, rt.fail(err)
+		return InStatement, rt.fail(err)
 	}
 	for _, sql := range rt.opening {
 		if _, err := rt.NextControl(sql); err != nil {
-			return InOpening, rt.fail(err)
+			return reachInOpening(rt.fail(err))
 		}
 	}
 	return InStatement, nil
+}
+
+// reachInOpening returns how far a message has got whose opening came to err. Where the server's answer is missing, what
+// was sent along with the opening may have been carried out.
+func reachInOpening(err error) (Reach, error) {
+	if pgerr.Answer(err) == nil {
+		return InStatement, err
+	}
+	return InOpening, err
 }
 
 // NextControl reads the answer to a statement of the driver's own.
@@ -210,7 +218,7 @@ func (s *Session) sendSimple(ctx context.Context, opening []string, st *Statemen
 	}
 	if len(opening) > 0 {
 		if reach, err := s.Control(ctx, opening...); err != nil {
-			return Answer{}, reach, err
+			return Answer{}, min(reach, InOpening), err // st was not sent
 		}
 	}
 	multi := s.PG.Exec(ctx, st.SQL)
