@@ -279,10 +279,10 @@ func (t *tx) connectionLost(f fault) error {
 	switch {
 	case t.state == stateDetached && t.ending == endedByRelease:
 		return t.close(OutcomeCommitted, f.err)
-	case t.state == stateDetached:
-		return t.close(OutcomeOver, f.err)
 	case inStatement && f.class.Commit == sqltext.MayCommit, inStatement && f.class.Commits() && !pgerr.IsConflict(f.err):
 		return t.ambiguous(f.err)
+	case t.state == stateDetached:
+		return t.close(OutcomeOver, f.err)
 	case pgerr.IsCancellation(f.err):
 		return t.close(OutcomeCancelled, f.err) // the caller's own doing, and no network failure
 	}
