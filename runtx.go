@@ -183,6 +183,8 @@ func (r *runner) commit(ctx context.Context, stx *sql.Tx) error {
 		return nil
 	case obeyed, errors.Is(err, sql.ErrTxDone):
 		return err
+	case r.tx != nil && r.tx.endedInside():
+		return errEndedInside
 	}
 	err = stx.Commit()
 	if err == nil && r.tx != nil && !r.tx.isCommitted() {
@@ -205,6 +207,9 @@ func (r *runner) isLost() bool { return r.tx != nil && r.tx.outcome == OutcomeCo
 
 // isCommitted reports whether the transaction's commit was confirmed, or a schema change has left nothing to commit.
 func (t *tx) isCommitted() bool { return t.state == stateCommitted }
+
+// endedInside reports whether fn has ended the transaction as SQL text.
+func (t *tx) endedInside() bool { return t.state == stateDetached && t.ending != endedByDDL }
 
 var errEndedInside = errors.New("cockroachdb: the function given to RunTx ended the transaction by itself (Commit, Rollback, or as SQL text); it must leave that to RunTx")
 
@@ -229,7 +234,7 @@ func commitNow(ctx context.Context, t *tx) error {
 	switch {
 	case t.state == stateFailed:
 		return t.failure // fn has swallowed it
-	case t.state == stateDetached && t.ending != endedByDDL:
+	case t.endedInside():
 		return errEndedInside
 	}
 	if t.rows != nil {
