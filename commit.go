@@ -199,7 +199,7 @@ func (t *tx) commitDetached(ctx context.Context) error {
 	case t.ending == endedByRelease:
 		t.committed()
 		return nil
-	case !idle && reach != wire.Unsent && (pgerr.IsConflict(err) || t.session().Closed()):
+	case reach != wire.Unsent && (pgerr.IsConflict(err) || !idle && t.session().Closed()):
 		return t.ambiguous(err)
 	}
 	return err
