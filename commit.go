@@ -199,7 +199,8 @@ func (t *tx) commitDetached(ctx context.Context) error {
 	case t.ending == endedByRelease:
 		t.committed()
 		return nil
-	case reach != wire.Unsent && (pgerr.IsConflict(err) || !idle && t.session().Closed()):
+	case err == nil, reach == wire.Unsent:
+	case pgerr.IsConflict(err), !idle && commitIsUnknown(err, !t.c.crdb):
 		return t.ambiguous(err)
 	}
 	return err

@@ -112,7 +112,7 @@ func (g *generator) tail(p *Program) {
 	p.Tail = t
 	switch t.By {
 	case ShowTimestamp:
-		t.Back = g.oneIn(4)
+		t.Back = p.Form == Plain && g.oneIn(4)
 		return
 	case SchemaChange:
 		if g.oneIn(2) { // it is the first statement
@@ -121,7 +121,7 @@ func (g *generator) tail(p *Program) {
 	case HalfwayText:
 		t.Pair = [2]Statement{g.add(), g.add()}
 	case CommitText:
-		t.Back = g.oneIn(4)
+		t.Back = p.Form == Plain && g.oneIn(4)
 	}
 	for range g.IntN(3) {
 		s := g.single(writes.pick(g))

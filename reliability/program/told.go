@@ -54,6 +54,8 @@ func (p *Program) told(res Result, part int) Outcome {
 		return NotCommitted // the application has not come so far
 	case p.ends(part) && ran && call[part-1].Err == nil:
 		return Committed
+	case part == 1 && ran && call[0].failedHalfway(p.Tail):
+		return Unknown
 	case p.standsAlone(part):
 		if refusal(call[part-1].Err) {
 			return NotCommitted
@@ -63,6 +65,16 @@ func (p *Program) told(res Result, part int) Outcome {
 		return NotCommitted // a statement failed where the driver has nothing to say, and so it is rolled back
 	}
 	return p.Outcome(res.Err)
+}
+
+// failedHalfway reports whether the server has answered a text that commits in its middle with an error. Unless that is
+// a conflict, it does not say how far the text has come.
+func (p Part) failedHalfway(t *Tail) bool {
+	if t == nil || t.By != HalfwayText || len(p.Shown) == 0 {
+		return false
+	}
+	code := codeOf(p.Err)
+	return code != "" && !slices.Contains(lost, code) && strings.HasPrefix(p.Shown[len(p.Shown)-1], t.By.String()+": error ")
 }
 
 // Named is the name of an error that a transaction may end with; "" for one that it may not, such as a network error
