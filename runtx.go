@@ -134,6 +134,15 @@ func claim(ctx context.Context, t *tx) {
 	}
 }
 
+// withoutRunner returns the context for hooks that are called before RunTx's transaction is begun: the transactions that
+// they begin with it are their own.
+func withoutRunner(ctx context.Context) context.Context {
+	if ctx.Value(runnerKey{}) == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, runnerKey{}, nil)
+}
+
 // An order is what RunTx wants of the driver's transaction.
 type order struct {
 	tx     *tx
