@@ -47,12 +47,14 @@ type Instrument struct {
 	Flags   []string // of the tests' own
 	Env     []string // in addition to the environment
 	Says    []string // what must be in the output, all of it
+	SaysAny []string // one of these must be, if there are any
 }
 
 const (
 	driver   = "../.."
 	checks   = "../history"
 	programs = "../program"
+	kinds    = "../kinds"
 	scenario = "TestScenario"
 )
 
@@ -68,14 +70,14 @@ func ScenariosOn(server string, classes ...history.Class) Instrument {
 	return i
 }
 
-// Programs is a round of random programs, played up to so many times, and the kinds of anomaly that are found in it.
-func Programs(on program.Server, seed uint64, plays int, kinds ...string) Instrument {
+// Programs is up to so many rounds of random programs with a topic, until one of these kinds of anomaly is found.
+func Programs(on program.Server, topic string, rounds int, kinds ...string) Instrument {
 	i := Instrument{
 		Package: programs, Run: "TestRandomPrograms/^" + strings.ReplaceAll(on.String(), " ", "_") + "$",
-		Flags: []string{fmt.Sprint("-seed=", seed), "-rounds=1", fmt.Sprint("-times=", plays), "-shrink=0s"},
+		Flags: []string{"-topic=" + topic, fmt.Sprint("-rounds=", rounds), "-shrink=0s"},
 	}
 	for _, k := range kinds {
-		i.Says = append(i.Says, "anomaly: "+k+":")
+		i.SaysAny = append(i.SaysAny, "anomaly: "+k+":")
 	}
 	return i
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
+	"github.com/reprise-go/cockroachdb/reliability/program"
 )
 
 const patient = 4 * time.Minute // for one instrument; it takes seconds
@@ -90,6 +92,9 @@ func (i Instrument) found(output string, err error) error {
 			return fmt.Errorf("%s: the bug is planted and not called by its name, which is %q", i.name(), says)
 		}
 	}
+	if len(i.SaysAny) > 0 && !slices.ContainsFunc(i.SaysAny, func(says string) bool { return strings.Contains(output, says) }) {
+		return fmt.Errorf("%s: the bug is planted and called by none of its names, which are %q", i.name(), i.SaysAny)
+	}
 	return nil
 }
 
@@ -153,6 +158,9 @@ func TestAnInstrumentMustFind(t *testing.T) {
 	assert.ErrorContains(t, i.found("anomaly: lost update: and more, panic: no", failed), "a panic finds nothing")
 	assert.ErrorContains(t, i.found("anomaly: lost update: and more", nil), "a check is missing")
 	assert.ErrorContains(t, i.found("", exec.ErrNotFound), "a check is missing")
+	either := Programs(program.CockroachDB, "keys", 1, program.Twice, program.Lost)
+	assert.NoError(t, either.found("anomaly: lost commit:", failed))
+	assert.ErrorContains(t, either.found("anomaly: phantom commit:", failed), "called by none of its names")
 }
 
 // TestInstruments looks at what each kind runs.
@@ -160,7 +168,7 @@ func TestInstruments(t *testing.T) {
 	t.Parallel()
 	all := distinct([]Mutant{{Found: []Instrument{
 		Scenarios("lost update"), Scenarios("dirty read"), ScenariosOn("PostgreSQL", "dirty read"),
-		Programs(1, 7, 20, "committed twice"), Matrix("single write", "not as it was"), Test(driver, "TestParity"),
+		Programs(program.NewerCockroachDB, "endings", 20, "committed twice"), Matrix("single write", "not as it was"), Test(driver, "TestParity"),
 	}}})
 	var names []string
 	for _, i := range all {
@@ -168,8 +176,8 @@ func TestInstruments(t *testing.T) {
 	}
 	assert.Equal(t, []string{
 		"history TestScenario/CockroachDB", "history TestScenario/PostgreSQL",
-		"program TestRandomPrograms/^CockroachDB_v25.1$ -seed=7 -rounds=1 -times=20 -shrink=0s",
+		"program TestRandomPrograms/^CockroachDB_v25.1$ -topic=endings -rounds=20 -shrink=0s",
 		".. ^TestFaultMatrix$ FAULT_MATRIX= single write", ".. ^TestParity$",
 	}, names)
-	assert.Equal(t, []string{"anomaly: committed twice:"}, all[2].Says)
+	assert.Equal(t, []string{"anomaly: committed twice:"}, all[2].SaysAny)
 }

@@ -17,6 +17,7 @@ import (
 var (
 	seed   = flag.Uint64("seed", 1, "of the first round; the following ones count on")
 	rounds = flag.Int("rounds", 6, "how many")
+	about  = flag.String("topic", "", "of all rounds; if it is empty, each has one of its own")
 	times  = flag.Int("times", 1, "how often each is played, until something is found")
 	shrink = flag.Duration("shrink", 30*time.Second, "how long to look for a smaller round that shows the same")
 )
@@ -41,10 +42,13 @@ func TestRandomPrograms(t *testing.T) {
 	for _, server := range Servers {
 		t.Run(server.String(), func(t *testing.T) {
 			t.Parallel()
+			if !server.Has(*about) {
+				t.Skipf("%v has no topic %q", server, *about)
+			}
 			g := newGroup(t, size.Workers, server)
 			committed := 0
 			for i := range *rounds * *times {
-				r := NewRound(server, *seed+uint64(i / *times), size)
+				r := NewRoundAbout(*about, server, *seed+uint64(i / *times), size)
 				h, err := g.Play(t.Context(), r)
 				require.NoError(t, err)
 				committed += len(h.Commits)

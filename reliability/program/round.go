@@ -19,6 +19,7 @@ type Size struct {
 type Round struct {
 	Server  Server
 	Seed    uint64
+	Topic   string
 	Wrapped bool // the programs reach the driver through another one
 	Size    Size
 	Workers [][]*Program
@@ -27,9 +28,16 @@ type Round struct {
 
 // NewRound makes the round of that seed for a server.
 func NewRound(server Server, seed uint64, size Size) *Round {
+	return NewRoundAbout("", server, seed, size)
+}
+
+// NewRoundAbout makes a round whose programs have a certain topic, which the server must have ([Server.Has]); "" leaves
+// the choice to the seed.
+func NewRoundAbout(topic string, server Server, seed uint64, size Size) *Round {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	r := &Round{Server: server, Seed: seed, Size: size, Wrapped: rnd.IntN(6) == 0, Faults: newFaults(rnd, size)}
-	theme := newTheme(rnd, server, size.Keys)
+	theme := newTheme(rnd, topic, server, size.Keys)
+	r.Topic = theme.name
 	for w := range size.Workers {
 		var list []*Program
 		for i := range size.Programs {
@@ -86,7 +94,7 @@ func (r *Round) changesSchema() bool { return r.has(Retype, Remake, Create, Drop
 
 func (r *Round) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%v, keys 0 to %d\nfaults: %v\n", r.Server, r.Size.Keys-1, r.Faults)
+	fmt.Fprintf(&b, "%v, keys 0 to %d, topic: %s\nfaults: %v\n", r.Server, r.Size.Keys-1, r.Topic, r.Faults)
 	if r.Wrapped {
 		b.WriteString("through a driver around this one\n")
 	}

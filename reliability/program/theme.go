@@ -47,19 +47,25 @@ var topics = weighted[topic]{
 	{topic{name: "timeouts", kinds: append(hurries, sets...), own: 4, careless: 8, cancel: 30}, 2},
 }
 
-func newTheme(rnd *rand.Rand, server Server, keys int) theme {
+func newTheme(rnd *rand.Rand, about string, server Server, keys int) theme {
 	t := theme{server: server, keys: keys, hot: 1 + rnd.IntN(keys), column: Column(rnd.IntN(columns))}
-	g := &generator{Rand: rnd}
-	for t.topic = topics.pick(g); !t.has(server); {
-		t.topic = topics.pick(g)
-	}
+	t.topic = topicsOf(server, about).pick(&generator{Rand: rnd})
 	return t
 }
 
-// has reports whether a server has the topic.
-func (t topic) has(server Server) bool {
-	return t.servers == nil || slices.Contains(t.servers, server)
+// topicsOf are those of a server that have this name, or any if it is "".
+func topicsOf(server Server, about string) (some weighted[topic]) {
+	for _, t := range topics {
+		has := t.what.servers == nil || slices.Contains(t.what.servers, server)
+		if has && (about == "" || t.what.name == about) {
+			some = append(some, t)
+		}
+	}
+	return some
 }
+
+// Has reports whether rounds on the server can have a topic.
+func (s Server) Has(topic string) bool { return len(topicsOf(s, topic)) > 0 }
 
 // What topics are made of.
 var (
