@@ -17,7 +17,8 @@
 //   - [Matrix]: the fault matrix of the driver, by the name of a play. Its tests take a quarter of a minute to build.
 //   - [Test]: any other test, by its folder and its name, such as one of the parity suite.
 //
-// Each instrument is also run on the driver as it is, and must find nothing there. MUTANT=REGEXP go test . is for bugs
+// Each instrument but the random programs, which have tests of their own for that, is also run on the driver as it is,
+// and must find nothing there. MUTANT=REGEXP go test . is for bugs
 // of those names.
 package mutants
 

@@ -99,7 +99,7 @@ var liesOfParts = map[string]struct {
 	"a schema change that lost is called ambiguous": {func(_ *Round, h *History) {
 		h.Made = nil
 		ambiguous := &cockroachdb.AmbiguousCommitError{}
-		h.Results[2] = Result{Err: fmt.Errorf("after it had, or may have, committed: %w", ambiguous)}
+		h.Results[2] = Result{Err: fmt.Errorf("it %s: %w", conflictAfterCommit, ambiguous)}
 	}, Misleading, "there was nothing that it could have committed"},
 	"a timeout is called a divergence": {func(_ *Round, h *History) {
 		h.tell(6, fmt.Errorf("it answered SQLSTATE 55P03: %w", &cockroachdb.DivergenceError{}))

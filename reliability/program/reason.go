@@ -14,6 +14,9 @@ import (
 
 // What errors must say: the server's own reason can be found in whatever the application is told.
 
+// conflictAfterCommit is what the driver says of a conflict that it must not show.
+const conflictAfterCommit = "lost a conflict after something was, or may have been, committed"
+
 // reasons looks at what the applications were told.
 func (c *checker) reasons() {
 	for id, p := range c.programs {
@@ -25,7 +28,7 @@ func (c *checker) reasons() {
 		switch {
 		case p.Form == Closure && p.Tail != nil && p.Tail.By == SchemaChange && endedInside(err):
 			c.add(Misleading, p, "the schema change is done, and RunTx says: %v", err)
-		case p.onlySchema() && strings.Contains(fmt.Sprint(err), "after it had, or may have, committed"):
+		case p.onlySchema() && strings.Contains(fmt.Sprint(err), conflictAfterCommit):
 			c.add(Misleading, p, "it has lost, and there was nothing that it could have committed: %v", err)
 		}
 	}

@@ -67,10 +67,10 @@ func (p *Program) told(res Result, part int) Outcome {
 	return p.Outcome(res.Err)
 }
 
-// failedHalfway reports whether the server has answered a text that commits in its middle with an error. Unless that is
-// a conflict, it does not say how far the text has come.
+// failedHalfway reports whether the server has answered a text that commits in its middle, or DDL that commits what is
+// open before it, with an error. Unless that is a conflict, it does not say how far the statement has come.
 func (p Part) failedHalfway(t *Tail) bool {
-	if t == nil || t.By != HalfwayText || len(p.Shown) == 0 {
+	if t == nil || t.By != HalfwayText && t.By != SchemaChange || len(p.Shown) == 0 {
 		return false
 	}
 	code := codeOf(p.Err)
