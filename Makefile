@@ -139,6 +139,10 @@ fuzz: engine ## every fuzz target of every module in turn, each for FUZZ_TIME=30
 soak: engine ## random programs under random faults against a model, and a load, for as long as told (SOAK_FLAGS='-for 10m -seed 2')
 	cd reliability && go run ./soak $(SOAK_FLAGS)
 
+.PHONY: mutants
+mutants: engine ## every bug of reliability/mutants, planted and looked for (MUTANT='savepoint' for those of that name)
+	cd reliability && MUTANT='$(or $(MUTANT),.)' go test -count=1 -timeout=1h -run TestMutants -v ./mutants
+
 .PHONY: monitoring
 monitoring: engine prometheus ## the dashboard, rules and alerts, tested on a Prometheus that watches the demo, and their pictures
 	cd monitoring && go run ./dashboard >dashboard.json.new && mv dashboard.json.new dashboard.json

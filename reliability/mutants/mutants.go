@@ -8,18 +8,22 @@
 // # How to add a bug
 //
 // Append a [Mutant] to [All]. Old is a text that is in the file exactly once, and New is what stands there in its
-// place. Both have to compile with the rest. Found names the instruments that must find it, each by itself:
+// place. Both have to compile with the rest. Found names the instruments that must find it, each alone:
 //
 //   - [Scenarios]: the scripts of package history, by the class of the anomaly. The cheapest, and the first choice.
-//   - [Programs]: the random programs of package program, by the server, a seed, and the kind of the anomaly. The
-//     interleaving differs from run to run: take a seed by which the bug is found in each of ten tries, and give it
-//     more plays than it needs.
+//   - [Programs]: the random programs of package program, by the server, a topic, the number of rounds, and the kinds
+//     of anomaly of which one must be found. The interleaving differs from run to run: give it several times as many
+//     rounds as it needs.
 //   - [Matrix]: the fault matrix of the driver, by the name of a play. Its tests take a quarter of a minute to build.
-//   - [Test]: any other test, by its folder and its name, such as one of the parity suite.
+//   - [Test]: any other test, by its folder and its name, such as one of package kinds.
 //
 // Each instrument but the random programs, which have tests of their own for that, is also run on the driver as it is,
-// and must find nothing there. MUTANT=REGEXP go test . is for bugs
-// of those names.
+// and must find nothing there.
+//
+// # How to run them
+//
+// `go test .` looks for the place of every bug, and plants every fourth: all of them take too long for each day.
+// `make mutants` plants all. MUTANT=REGEXP go test . plants those of these names.
 package mutants
 
 import (

@@ -20,7 +20,10 @@ import (
 	"github.com/reprise-go/cockroachdb/reliability/program"
 )
 
-const patient = 4 * time.Minute // for one instrument; it takes seconds
+const (
+	patient = 4 * time.Minute // for one instrument; it takes seconds
+	sample  = 4               // of so many bugs, one is planted where none is named
+)
 
 func TestMain(m *testing.M) { enginetest.Main(m) }
 
@@ -55,18 +58,32 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// chosen are the bugs that MUTANT names; without it, all.
+// chosen are the bugs that MUTANT names; without it, a sample.
 func chosen(t *testing.T) (some []Mutant) {
 	t.Helper()
-	pattern, err := regexp.Compile(os.Getenv("MUTANT"))
+	pattern, named := os.LookupEnv("MUTANT")
+	name, err := regexp.Compile(pattern)
 	require.NoError(t, err)
-	for _, m := range All {
-		require.NotEmpty(t, m.Found, m.Name)
-		if pattern.MatchString(m.Name) {
+	for n, m := range All {
+		if named && name.MatchString(m.Name) || !named && n%sample == 0 {
 			some = append(some, m)
 		}
 	}
+	require.NotEmpty(t, some, "no bug is named like %q", pattern)
 	return some
+}
+
+// TestEveryMutantHasItsPlace also looks at those that are not planted today.
+func TestEveryMutantHasItsPlace(t *testing.T) {
+	t.Parallel()
+	names := make(map[string]bool)
+	for _, m := range All {
+		assert.False(t, names[m.Name], "two bugs are called %q", m.Name)
+		names[m.Name] = true
+		assert.NotEmpty(t, m.Found, m.Name)
+		_, err := m.overlay(t.TempDir(), driver)
+		assert.NoError(t, err)
+	}
 }
 
 // distinct are the instruments of these bugs, each once.

@@ -133,7 +133,7 @@ const (
 
 // Kinds of fault that have to do with more than one statement.
 const (
-	refusedAfterRestart = "first statement behind ROLLBACK TO refused"
+	refusedAfterRestart = "first statement after ROLLBACK TO refused"
 	statementsLost      = "all prepared statements lost"
 )
 
@@ -148,7 +148,7 @@ var farewells = []crdbsim.Error{
 
 var faultKinds = []faultKind{
 	{"conflict in place of the answer", 4, crdbsim.AtExecute, anywhere, conflict(crdbsim.Fail)},
-	{"conflict behind the answer", 4, crdbsim.AtExecute, dataInside, conflict(crdbsim.ExecuteFail)},
+	{"conflict after the statement has run", 4, crdbsim.AtExecute, dataInside, conflict(crdbsim.ExecuteFail)},
 	{"conflict in the middle of rows", 20, crdbsim.AtExecute, ofMany, conflict(crdbsim.ExecuteFail)},
 	{"conflict at the commit", 8, crdbsim.AtExecute, ofCommit, conflict(crdbsim.Fail)},
 	{"conflict at the commit before DDL", 8, crdbsim.AtAutocommit, cuttable, conflict(crdbsim.Fail)},
@@ -168,11 +168,11 @@ var faultKinds = []faultKind{
 	})},
 	{"another error", 0.3, crdbsim.AtExecute, anywhere, fail("XX001", "internal error")},
 	{"lock not available", 1, crdbsim.AtExecute, dataInside, fail(codeNoLock, timeoutText)},
-	{"timeout behind the answer", 0.5, crdbsim.AtExecute, dataInside, failAfter(codeCancelled, timeoutText)},
+	{"timeout after the statement has run", 0.5, crdbsim.AtExecute, dataInside, failAfter(codeCancelled, timeoutText)},
 	{"connection ended with a reason", 0.5, crdbsim.AtExecute, dataInside, func(rnd *rand.Rand) crdbsim.Action {
 		return crdbsim.Action{Then: crdbsim.Fail, Error: farewells[rnd.IntN(len(farewells))]}
 	}},
-	{"connection closed behind the ROLLBACK of one that lost", 8, crdbsim.AtExecute, ofLost, does(crdbsim.ExecuteCut)},
+	{"connection closed after the ROLLBACK of one that lost", 8, crdbsim.AtExecute, ofLost, does(crdbsim.ExecuteCut)},
 	{refusedAfterRestart, 6, crdbsim.AtExecute, restarted, func(rnd *rand.Rand) crdbsim.Action {
 		return fail(refusedCodes[rnd.IntN(len(refusedCodes))], "the transaction can't go on")(rnd)
 	}},
@@ -189,7 +189,7 @@ var faultKinds = []faultKind{
 	{"delay before", 6, crdbsim.AtExecute, cuttable, func(rnd *rand.Rand) crdbsim.Action {
 		return crdbsim.Action{Delay: upTo(rnd, maxDelay)}
 	}},
-	{"delay behind", 6, crdbsim.AtExecute, cuttable, func(rnd *rand.Rand) crdbsim.Action {
+	{"delay after", 6, crdbsim.AtExecute, cuttable, func(rnd *rand.Rand) crdbsim.Action {
 		return crdbsim.Action{DelayReply: upTo(rnd, maxDelay)}
 	}},
 }

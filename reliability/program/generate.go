@@ -70,7 +70,7 @@ func (g *generator) reader(p *Program) {
 		s.Lock = false
 		p.Steps = append(p.Steps, Step{Statement: s})
 	}
-	// Its number is nothing that a step behind it may depend on: it is not of the program's own making.
+	// Its number is nothing that a later step may depend on: it is not of the program's own making.
 	at := g.IntN(len(p.Steps) + 1)
 	p.Steps = slices.Insert(p.Steps, at, Step{Statement: Statement{Kind: ReadClock, Stop: -1}})
 }

@@ -230,7 +230,7 @@ func (g *Group) storm(ctx context.Context, done <-chan struct{}, r *Round, run *
 }
 
 // settle waits until nothing is under way any more: a statement of a client that has hung up may still be about to run.
-// It says what stays behind.
+// It returns what is left.
 func (g *Group) settle(ctx context.Context, db *sql.DB) (left []string) {
 	ctx, cancel := context.WithTimeout(ctx, safetyNet)
 	defer cancel()

@@ -116,7 +116,7 @@ func (c *checker) told() {
 		}
 	}
 	for e, n := range entries {
-		const text = "program %d, which there isn't, is in the table of commits %d times, part %d"
+		const text = "program %d, which does not exist, is in the table of commits %d times, part %d"
 		c.add(Phantom, nil, text, e.program, n, e.part)
 	}
 }
@@ -153,7 +153,7 @@ func (c *checker) made() map[int64]int {
 	return made
 }
 
-// toldOfSchema compares what a program was told of the table that it makes, by itself, with the tables there are.
+// toldOfSchema compares what a program was told of the table that it makes with the tables there are.
 func (c *checker) toldOfSchema(p *Program, n int, res Result) {
 	if p.Tail == nil || p.Tail.By != SchemaChange {
 		return

@@ -107,7 +107,7 @@ var lies = map[string]struct {
 	"it is committed and was not run": {func(h *History) { delete(h.Results, 2) }, Phantom, "was not run"},
 	"it is committed and there is none": {func(h *History) {
 		h.Commits, h.Clock = append(h.Commits, Commit{4, 9, 1, 1}), 4
-	}, Phantom, "program 9, which there isn't"},
+	}, Phantom, "program 9, which does not exist"},
 	"it is told that it is committed, and is not": {func(h *History) {
 		h.Commits, h.Clock = h.Commits[:2], 2
 	}, Lost, "program 3 was told that it is committed, and is in the table of commits 0 times"},

@@ -74,7 +74,7 @@ func (p Policy) policy() cockroachdb.RetryPolicy {
 
 // A Cancel ends a context while a step is under way, or the commit.
 type Cancel struct {
-	Step  int // the number of the step; behind the last one is the commit
+	Step  int // the number of the step; after the last one comes the commit
 	After time.Duration
 	Whole bool // the transaction's context, not only that of the step
 }
@@ -101,7 +101,7 @@ func (i If) holds(number any) bool {
 	return i == Always || (n%2 == 0) == (i == Even)
 }
 
-// A Block is what stands behind a savepoint. An error that an application may expect ends it, and it is rolled back.
+// A Block is what follows a savepoint. An error that an application may expect ends it, and it is rolled back.
 type Block struct {
 	Name  string
 	Steps []Step
@@ -120,7 +120,7 @@ const (
 
 func (p *Program) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "program %d, %s", p.ID, []string{"BeginTx", "RunTx", "read-only", "a statement by itself"}[p.Form])
+	fmt.Fprintf(&b, "program %d, %s", p.ID, []string{"BeginTx", "RunTx", "read-only", "a statement alone"}[p.Form])
 	b.WriteString([]string{"", ", a tight policy", ", no retries", ", long waits"}[p.Policy])
 	b.WriteString([]string{"", ", settings first", ", settings inside"}[p.Settings])
 	for _, m := range []struct {

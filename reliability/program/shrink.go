@@ -118,7 +118,7 @@ func (p *Program) smaller() (all []*Program) {
 		for i := range p.Steps {
 			c := *p
 			c.Steps = slices.Delete(slices.Clone(p.Steps), i, i+1)
-			c.Clock, c.Enter = behind(p.Clock, i), behind(p.Enter, i)
+			c.Clock, c.Enter = without(p.Clock, i), without(p.Enter, i)
 			all = append(all, &c)
 		}
 	}
@@ -163,8 +163,8 @@ func (p *Program) withSmallerTail() (all []*Program) {
 	return all
 }
 
-// behind is where something stands once step i is gone.
-func behind(at, i int) int {
+// without is where something stands once step i is gone.
+func without(at, i int) int {
 	if at > i {
 		return at - 1
 	}

@@ -100,7 +100,7 @@ func (p *player) read(r result, names bool, stop int) (text string, end bool, er
 	return b.String(), false, nil
 }
 
-// closed closes a result behind what was read of it. The error stays bare, since that is what an application looks at.
+// closed closes a result after what was read of it. The error stays bare, since that is what an application looks at.
 func (*player) closed(r result, deaf bool, text string, err error) (string, error) {
 	closeErr := r.close()
 	if err == nil && !deaf {

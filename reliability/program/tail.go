@@ -67,7 +67,7 @@ func (t *Tail) write(b *strings.Builder, steps int) {
 	}
 }
 
-// after plays a part behind the first.
+// after plays a part after the first.
 func (p *player) after(part int) error {
 	t := p.program.Tail
 	if p.program.standsAlone(part) {

@@ -11,7 +11,7 @@ import (
 // A Column of the table kv. All but the number are there for their types.
 type Column int
 
-// The columns of the table kv, in the order in which it has them behind its key.
+// The columns of the table kv, in the order in which they follow its key.
 const (
 	Number Column = iota
 	Text

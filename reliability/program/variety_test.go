@@ -19,6 +19,7 @@ func (v variety) round(r *Round) {
 		v.program(p)
 	}
 	v[fmt.Sprint("wrapped ", r.Wrapped)]++
+	v["topic "+r.Topic]++
 }
 
 func (v variety) statement(s *Statement) {
@@ -86,6 +87,9 @@ func TestVariety(t *testing.T) {
 		for _, v := range k.pool {
 			want = append(want, fmt.Sprint(k.name, " = ", show(v.shown)))
 		}
+	}
+	for _, t := range topics {
+		want = append(want, "topic "+t.what.name)
 	}
 	for _, k := range faultKinds {
 		want = append(want, k.name)
