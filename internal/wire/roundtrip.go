@@ -20,7 +20,7 @@ type Reach uint8
 // How far a message can get.
 const (
 	Unsent      Reach = iota // no byte of it has reached the server
-	InOpening                // the server answered one of the driver's own statements in front with an error, and so nothing after it ran
+	InOpening                // one of the driver's own statements in front failed, and so nothing after it ran
 	InStatement              // it may have been carried out
 )
 
@@ -85,26 +85,24 @@ func (rt *RoundTrip) Send() (Reach, error) {
 		return Unsent, rt.unable
 	}
 	if err := rt.sync(); err != nil {
-		if len(rt.opening) > 0 {
-			return reachInOpening(rt.fail(err))
-		}
 		return InStatement, rt.fail(err)
 	}
 	for _, sql := range rt.opening {
 		if _, err := rt.NextControl(sql); err != nil {
-			return reachInOpening(rt.fail(err))
+			err = rt.fail(err)
+			return rt.s.failedIn(err), err
 		}
 	}
 	return InStatement, nil
 }
 
-// reachInOpening returns how far a message has got whose opening came to err. Where the server's answer is missing, what
-// was sent along with the opening may have been carried out.
-func reachInOpening(err error) (Reach, error) {
-	if pgerr.Answer(err) == nil {
-		return InStatement, err
+// failedIn returns how far a message has got whose opening was answered with err. If the connection is lost with it, the server
+// may have carried everything out, and its answers are on their way no more.
+func (s *Session) failedIn(err error) Reach {
+	if pgerr.Answer(err) == nil || s.Closed() {
+		return InStatement
 	}
-	return InOpening, err
+	return InOpening
 }
 
 // NextControl reads the answer to a statement of the driver's own.
@@ -158,6 +156,21 @@ func (rt *RoundTrip) Last() (Answer, error) {
 	}
 	a.last = rt.sender
 	return a, nil
+}
+
+// RestCommits reads the answers to the n statements that are left, for nobody, and reports whether one of them has
+// committed.
+func (rt *RoundTrip) RestCommits(n int) bool {
+	commits := false
+	for range n {
+		a, err := rt.Next()
+		if err != nil {
+			break
+		}
+		tag, _ := a.Close()
+		commits = commits || tag.String() == "COMMIT"
+	}
+	return commits
 }
 
 // Finish reads what is left.
@@ -218,7 +231,7 @@ func (s *Session) sendSimple(ctx context.Context, opening []string, st *Statemen
 	}
 	if len(opening) > 0 {
 		if reach, err := s.Control(ctx, opening...); err != nil {
-			return Answer{}, min(reach, InOpening), err // st was not sent
+			return Answer{}, min(reach, InOpening), err
 		}
 	}
 	multi := s.PG.Exec(ctx, st.SQL)

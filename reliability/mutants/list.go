@@ -218,8 +218,8 @@ var All = []Mutant{
 	},
 	{
 		Name: "what was sent along with BEGIN is thought not to have run", File: "internal/wire/roundtrip.go",
-		Old:   "	if pgerr.Answer(err) == nil {\n		return InStatement, err\n	}\n	return InOpening",
-		New:   "	if pgerr.Answer(err) == nil {\n		return InOpening, err\n	}\n	return InOpening",
+		Old:   "	if pgerr.Answer(err) == nil || s.Closed() {\n		return InStatement\n",
+		New:   "	if pgerr.Answer(err) == nil || s.Closed() {\n		return InOpening\n",
 		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 100, program.Phantom, program.Rerun)},
 	},
 	{
@@ -240,7 +240,7 @@ var All = []Mutant{
 		Name: "statements of a failed transaction reach the server", File: "tx_state.go",
 		Old:   "	case t.state == stateFailed:\n		return errTxAborted\n",
 		New:   "",
-		Found: []Instrument{Programs(program.CockroachDB, "the pgx connection", 60, program.Phantom, program.Shown, program.Tables)},
+		Found: []Instrument{Programs(program.CockroachDB, "the pgx connection", 60, program.Phantom, program.Shown, program.Tables, program.Reasonless)},
 	},
 	{
 		Name: "an open transaction rests in the pool", File: "conn.go",
@@ -285,7 +285,7 @@ var All = []Mutant{
 	{
 		Name: "closed statements stay in a mode that promises to leave none", File: "stmt.go",
 		Old:   "	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:\n",
-		New:   "	case 0:\n",
+		New:   "	case -pgx.QueryExecModeExec:\n",
 		Found: []Instrument{Test(kinds, "TestModesWithoutPreparedStatements_LeaveNone")},
 	},
 
