@@ -26,6 +26,9 @@
 //   - "the pgx connection": statements and COPY on the connection that Raw hands over (raw.go), and applications that go
 //     on after any error.
 //
+// They run under five policies: the default, one that soon steps aside, none, one that waits for long, and one that does
+// not go on, on another connection, when one is lost.
+//
 // TestVariety fails if a word of this vocabulary does not come up in the rounds of a few seeds.
 //
 // # What they don't do

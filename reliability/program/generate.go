@@ -45,7 +45,7 @@ func (g *generator) newProgram(id int64) *Program {
 	default:
 		g.writer(p)
 	}
-	p.Policy = weighted[Policy]{{Default, 8}, {Tight, 2}, {Never, 1}}.pick(g)
+	p.Policy = weighted[Policy]{{Default, 8}, {Stay, 3}, {Tight, 2}, {Never, 1}}.pick(g)
 	if g.oneIn(g.slow) {
 		p.Policy = Slow
 	}

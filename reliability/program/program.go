@@ -55,6 +55,7 @@ const (
 	Tight          // soon steps aside
 	Never          // does not retry
 	Slow           // waits for so long that contexts end meanwhile
+	Stay           // does not go on, on another connection, when one is lost
 )
 
 func (p Policy) policy() cockroachdb.RetryPolicy {
@@ -66,6 +67,8 @@ func (p Policy) policy() cockroachdb.RetryPolicy {
 		policy.MaxAttempts, policy.MaxBytes, policy.LaneWait = 3, 1600, 20*time.Millisecond
 	case Never:
 		policy.MaxAttempts = 1
+	case Stay:
+		policy.MaxFailovers = 0
 	case Slow:
 		policy.InitialBackoff, policy.MaxBackoff = 4*maxCancel, 8*maxCancel
 	}
@@ -121,7 +124,7 @@ const (
 func (p *Program) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "program %d, %s", p.ID, []string{"BeginTx", "RunTx", "read-only", "a statement alone"}[p.Form])
-	b.WriteString([]string{"", ", a tight policy", ", no retries", ", long waits"}[p.Policy])
+	b.WriteString([]string{"", ", a tight policy", ", no retries", ", long waits", ", no other connection"}[p.Policy])
 	b.WriteString([]string{"", ", settings first", ", settings inside"}[p.Settings])
 	for _, m := range []struct {
 		is   bool

@@ -110,7 +110,7 @@ func TestVariety(t *testing.T) {
 	for by := CommitText; by <= SchemaChange; by++ {
 		want = append(want, fmt.Sprint("tail ", by, " by ", Plain), fmt.Sprint("tail ", by, " by ", Closure))
 	}
-	for what, n := range map[string]int{"how": 4, "form": 4, "policy": 4, "block": 3, "settings": 3} {
+	for what, n := range map[string]int{"how": 4, "form": 4, "policy": 5, "block": 3, "settings": 3} {
 		for i := range n {
 			want = append(want, fmt.Sprint(what, " ", i))
 		}
