@@ -136,10 +136,9 @@ func TestRestedConnection_IsPinged(t *testing.T) {
 	require.NoError(t, err)
 	db := sql.OpenDB(connector)
 	t.Cleanup(func() { _ = db.Close() })
-	require.NoError(t, db.PingContext(t.Context()))
+	exec(t, db, "CREATE TABLE t (v INT)")
 	sim.CloseConns()
-	_, err = db.ExecContext(t.Context(), "SELECT 1 WHERE $1", pgx.QueryExecModeExec, true)
-	require.NoError(t, err)
+	exec(t, db, "INSERT INTO t VALUES ($1)", 1) // nobody could tell whether it was carried out
 }
 
 // RunTx finds its transaction by the context of BeginTx. Hooks get that context too, and a transaction that they begin
@@ -174,4 +173,73 @@ func TestHooksOwnTransaction_IsNotRunTxs(t *testing.T) {
 		}))
 	}
 	assert.Equal(t, 2, asked)
+}
+
+// CockroachDB undoes no SET when a transaction is rolled back. What ran before it would be run again under it.
+func TestSetAfterOtherStatements_IsNotReplayed(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]string{
+		"SET": "SET app.x = 'after'", "set_config": "SELECT set_config('app.x', 'after', false)",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sim, dsn := enginetest.NewSim(t, crdbsim.Config{})
+			db := newPool(t, "cockroachdb", dsn)
+			db.SetMaxOpenConns(1)
+			exec(t, db, "CREATE TABLE t (v TEXT)")
+			exec(t, db, "SET app.x = 'before'")
+			tx, err := db.BeginTx(t.Context(), nil)
+			require.NoError(t, err)
+			exec(t, tx, "INSERT INTO t VALUES (current_setting('app.x'))")
+			exec(t, tx, set)
+			sim.Inject(crdbsim.On("^RELEASE", crdbsim.Action{
+				Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE"),
+			}))
+			var not *cockroachdb.NotReplayableError
+			require.ErrorAs(t, tx.Commit(), &not)
+			assert.Equal(t, cockroachdb.CauseSession, not.Cause)
+			assert.Zero(t, count(t, db, "SELECT count(*) FROM t WHERE v = 'after'"))
+		})
+	}
+}
+
+// A server, or a pooler, may lose what it has prepared. The statement is then prepared anew, once.
+func TestStatementLost_IsPreparedAnew(t *testing.T) {
+	t.Parallel()
+	db := newPool(t, "cockroachdb", enginetest.NewDirectDB(t))
+	conn, err := db.Conn(t.Context())
+	require.NoError(t, err)
+	defer conn.Close()
+	for range 3 {
+		exec(t, conn, "SELECT 1 WHERE $1", true)
+		require.NoError(t, conn.Raw(func(c any) error {
+			_, err := c.(cockroachdb.Conn).Conn().Exec(t.Context(), "DEALLOCATE ALL")
+			return err
+		}))
+	}
+	exec(t, conn, "SELECT 1 WHERE $1", true)
+}
+
+// SHOW COMMIT TIMESTAMP commits. It had failed, a savepoint forgave it, and in the replay it succeeds: then something is
+// committed that the application was never told of.
+func TestReplayThatCommits_IsAmbiguous(t *testing.T) {
+	t.Parallel()
+	sim, dsn := enginetest.NewSim(t, crdbsim.Config{Version: "CockroachDB crdbsim v24.3.5 (PostgreSQL underneath)"})
+	db := newPool(t, "cockroachdb", dsn)
+	exec(t, db, "CREATE TABLE t (v INT)")
+	tx, err := db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	exec(t, tx, "INSERT INTO t VALUES (1)")
+	exec(t, tx, "SAVEPOINT s")
+	sim.Inject(crdbsim.On("^SHOW COMMIT", crdbsim.Action{
+		Then: crdbsim.Fail, Error: crdbsim.Error{Code: "42601", Message: "injected"},
+	}))
+	_, err = tx.ExecContext(t.Context(), "SHOW COMMIT TIMESTAMP")
+	require.Error(t, err)
+	exec(t, tx, "ROLLBACK TO SAVEPOINT s")
+	sim.Inject(crdbsim.On("^RELEASE SAVEPOINT cockroach_restart", crdbsim.Action{
+		Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE"),
+	}))
+	var ambiguous *cockroachdb.AmbiguousCommitError
+	require.ErrorAs(t, tx.Commit(), &ambiguous)
 }

@@ -178,7 +178,7 @@ var All = []Mutant{
 		Name: "the tag COMMIT in a replay is ignored", File: "replay.go",
 		Old:   ", err == nil && t.explicit && tag.String() == sqlCommit:\n",
 		New:   ":\n",
-		Found: []Instrument{Test(driver, "TestReplayThatCommitsWhereItHadFailed")},
+		Found: []Instrument{Test(kinds, "TestReplayThatCommits_IsAmbiguous")},
 	},
 	{
 		Name: "a bare conflict comes out after something was committed", File: "tx_state.go",
@@ -254,13 +254,13 @@ var All = []Mutant{
 		Name: "a SET after other statements is replayed", File: "history.go",
 		Old:   "c.Session == sqltext.SessionSetMid || c.Session == sqltext.SessionSet && t.history.touched",
 		New:   "c.Session == sqltext.SessionSetMid",
-		Found: []Instrument{Programs(program.CockroachDB, "settings", 60, program.Shown, program.Tables)},
+		Found: []Instrument{Test(kinds, "TestSetAfterOtherStatements_IsNotReplayed")},
 	},
 	{
 		Name: "set_config is thought to change nothing", File: "internal/sqltext/session.go",
 		Old:   "			session = max(session, SessionSetMid)\n",
 		New:   "			session = max(session, SessionKept)\n",
-		Found: []Instrument{Programs(program.CockroachDB, "settings", 60, program.Shown, program.Tables)},
+		Found: []Instrument{Test(kinds, "TestSetAfterOtherStatements_IsNotReplayed")},
 	},
 
 	// Prepared statements, and what was learnt of them.
@@ -268,7 +268,7 @@ var All = []Mutant{
 		Name: "a statement that the server has lost stays lost", File: "prepare.go",
 		Old:   "		p.Lost()\n",
 		New:   "",
-		Found: []Instrument{Programs(program.CockroachDB, "types", 40, program.Stuck)},
+		Found: []Instrument{Test(kinds, "TestStatementLost_IsPreparedAnew")},
 	},
 	{
 		Name: "what was learnt of a statement is not unlearnt", File: "cursor.go",
