@@ -231,12 +231,6 @@ var All = []Mutant{
 
 	// A transaction that has failed.
 	{
-		Name: "Raw hands over the connection of a failed transaction", File: "tx.go",
-		Old:   "		if t.session().Status() != wire.Failed { // then the server refuses what comes\n			t.session().Die() // nothing of a transaction that has failed must be committed\n		}\n",
-		New:   "",
-		Found: []Instrument{Programs(program.CockroachDB, "the pgx connection", 60, program.Phantom, program.Tables, program.Shown)},
-	},
-	{
 		Name: "statements of a failed transaction reach the server", File: "tx_state.go",
 		Old:   "	case t.state == stateFailed:\n		return errTxAborted\n",
 		New:   "",
@@ -295,24 +289,6 @@ var All = []Mutant{
 		Old:   "code == lockNotAvailable || code == queryCanceled || code == internalError",
 		New:   "code == internalError",
 		Found: []Instrument{Programs(program.CockroachDB, "timeouts", 60, program.Misleading)},
-	},
-	{
-		Name: "why the server has ended the connection is forgotten", File: "internal/wire/lasterror.go",
-		Old:   "		return s.last.err\n",
-		New:   "		return wasSent(ctx, err)\n",
-		Found: []Instrument{Programs(program.CockroachDB, "keys", 60, program.Reasonless)},
-	},
-	{
-		Name: "the conflict that was being dealt with is forgotten", File: "errors.go",
-		Old:   "	return errors.Join(conflict, err)\n",
-		New:   "	return err\n",
-		Found: []Instrument{Programs(program.CockroachDB, "the pgx connection", 60, program.Reasonless)},
-	},
-	{
-		Name: "a savepoint restart that the server can't do is a divergence", File: "replay.go",
-		Old:   " || t.opening.atSavepoint && pgerr.IsOfSavepoint(err)\n",
-		New:   "\n",
-		Found: []Instrument{Programs(program.CockroachDB, "keys", 60, program.Misleading)},
 	},
 
 	// Pools, the network, the lane.
