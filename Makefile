@@ -143,6 +143,10 @@ soak: engine ## random programs under random faults against a model, and a load,
 rolling: engine ## node after node goes and comes back, under pgx and under this driver (ROLLING_FLAGS='-for 60s -mode drain|kill|silence -nodes 3 -workers 32')
 	cd reliability && go run ./rolling $(ROLLING_FLAGS)
 
+.PHONY: mutants
+mutants: engine ## every bug of reliability/mutants, planted and looked for (MUTANT='savepoint' for those of that name)
+	cd reliability && MUTANT='$(or $(MUTANT),.)' go test -count=1 -timeout=1h -run TestMutants -v ./mutants
+
 .PHONY: monitoring
 monitoring: engine prometheus ## the dashboard, rules and alerts, tested on a Prometheus that watches the demo, and their pictures
 	cd monitoring && go run ./dashboard >dashboard.json.new && mv dashboard.json.new dashboard.json
