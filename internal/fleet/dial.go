@@ -62,7 +62,6 @@ func (f *Fleet) expect(name string) *host {
 	defer f.mu.Unlock()
 	h := f.host(name)
 	h.dialing++
-	f.changed()
 	return h
 }
 
@@ -97,7 +96,7 @@ func (f *Fleet) admit(h *host, last, paid bool) admission {
 func (f *Fleet) hold(h *host, last bool, at instant) admission {
 	switch {
 	case !last:
-		f.uncount(h)
+		h.dialing--
 		f.counts.Dials.Skipped++
 		return admission{skip: h.whySkipped()}
 	case h.probe != nil:
@@ -158,7 +157,7 @@ func (f *Fleet) giveUp(h *host, paid bool) {
 		f.dials.giveBack()
 	}
 	f.counts.Dials.Cancelled++
-	f.uncount(h)
+	h.dialing--
 }
 
 // skipped ends the wait of one whose host another has just failed to reach.
@@ -166,13 +165,7 @@ func (f *Fleet) skipped(h *host) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.counts.Dials.Skipped++
-	f.uncount(h)
-}
-
-// uncount ends the count of one who wanted to dial. The caller holds mu.
-func (f *Fleet) uncount(h *host) {
 	h.dialing--
-	f.changed()
 }
 
 // Failed says that the dial came to nothing, and why; cause, which may be nil, is told to those who wait for this dial. The
@@ -186,10 +179,11 @@ func (d *Dial) Failed(reason Failure, cause error) {
 		}
 		h.doubt(reason, at)
 		h.cause, h.silent = cause, 0
-		h.probeFailed(at)
 		if d.probing() {
+			h.failed++
 			h.endProbe(h.failure())
 		}
+		h.pace(at)
 	})
 }
 
@@ -233,6 +227,6 @@ func (d *Dial) settle(outcome func(f *Fleet, h *host, at instant)) {
 		return
 	}
 	d.done = true
-	f.uncount(d.host)
+	d.host.dialing--
 	outcome(f, d.host, f.now())
 }

@@ -100,6 +100,37 @@ func TestDial_DueHost_OneProbesAndOthersGoElsewhere(t *testing.T) {
 	})
 }
 
+func TestDial_ProbeIsGivenUp_HostStaysInDoubt(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := New(Config{})
+		failOnce(t, f, "a")
+		time.Sleep(2 * believed)
+		probe, _, err := f.Dial(t.Context(), "a", false)
+		require.NoError(t, err)
+		probe.Cancelled()
+		assert.Equal(t, Doubted, f.Snapshot().Hosts[0].State, "else each new connection would run into a silent host first")
+	})
+}
+
+func TestDial_BegunBeforeTheDoubt_DoesNotEndTheProbe(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := New(Config{})
+		begun := make([]*Dial, 2)
+		for i := range begun {
+			begun[i], _, _ = f.Dial(t.Context(), "a", true)
+		}
+		failOnce(t, f, "a")
+		probe, _, err := f.Dial(t.Context(), "a", true)
+		require.NoError(t, err)
+		begun[0].Cancelled()
+		assert.Equal(t, Probing, f.Snapshot().Hosts[0].State)
+		begun[1].Failed(Unreachable, nil)
+		assert.Equal(t, Probing, f.Snapshot().Hosts[0].State)
+		probe.Cancelled()
+		assert.Equal(t, Doubted, f.Snapshot().Hosts[0].State)
+	})
+}
+
 func TestDial_HostHasJustFailed_OthersGoElsewhereAndHearWhy(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		f := New(Config{})
@@ -300,6 +331,44 @@ func TestDial_Budget_HostDiesMeanwhile_ThoseInLineDoNotDialIt(t *testing.T) {
 	})
 }
 
+func TestDial_Budget_SkippedDialsCostNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := New(Config{DialRate: 1})
+		first, _, _ := f.Dial(t.Context(), "a", false)
+		go func() {
+			time.Sleep(time.Second - time.Millisecond)
+			first.Failed(Unreachable, errDead)
+		}()
+		_, skip, err := f.Dial(t.Context(), "a", false)
+		require.True(t, skip, err)
+		began := time.Now()
+		d, _, err := f.Dial(t.Context(), "b", false)
+		require.NoError(t, err)
+		d.Cancelled()
+		assert.Zero(t, time.Since(began), "the budget that was waited for is there")
+	})
+}
+
+func TestDial_ManyFailAtOnce_TheFirstProbeFollowsSoon(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := New(Config{})
+		var begun []*Dial
+		for range 50 {
+			d, _, err := f.Dial(t.Context(), "a", true)
+			require.NoError(t, err)
+			begun = append(begun, d)
+		}
+		for _, d := range begun {
+			d.Failed(Unreachable, errDead)
+		}
+		began := time.Now()
+		d, _, err := f.Dial(t.Context(), "a", true)
+		require.NoError(t, err)
+		d.Cancelled()
+		assert.Less(t, time.Since(began), 2*firstGap)
+	})
+}
+
 func TestDial_GivenUp_SaysNothingOfTheHost(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		f := New(Config{})
@@ -308,6 +377,22 @@ func TestDial_GivenUp_SaysNothingOfTheHost(t *testing.T) {
 			require.NoError(t, err)
 			time.Sleep(5 * time.Millisecond)
 			d.Cancelled()
+		}
+		assert.Equal(t, Healthy, f.Snapshot().Hosts[0].State)
+	})
+}
+
+func TestDial_GivenUpWithLoginsInBetween_HostIsHealthy(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := New(Config{})
+		for range 10 {
+			d, _, err := f.Dial(t.Context(), "a", true)
+			require.NoError(t, err)
+			time.Sleep(silence * 6 / 10)
+			d.Cancelled()
+			d, _, err = f.Dial(t.Context(), "a", true)
+			require.NoError(t, err)
+			d.Opened(0).Closed()
 		}
 		assert.Equal(t, Healthy, f.Snapshot().Hosts[0].State)
 	})

@@ -29,7 +29,7 @@ const forgetAfter = 10 * time.Minute
 type Fleet struct {
 	cfg   Config
 	made  time.Time
-	quiet atomic.Int64 // the instant up to which there is nothing to retire but for a lifetime; see retire.go
+	quiet atomic.Int64 // the instant up to which Retire needn't look at more than the lifetime
 
 	mu      sync.Mutex
 	hosts   map[string]*host
@@ -113,7 +113,6 @@ func (f *Fleet) setPlanned(names []string, at instant) {
 			delete(f.hosts, name)
 		}
 	}
-	f.changed()
 }
 
 // host returns what is known of a host, which may be new.

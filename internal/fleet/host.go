@@ -89,10 +89,9 @@ func (h *host) endProbe(err error) {
 	h.probe = nil
 }
 
-// probeFailed takes note of a failure that somebody waited for, so that the next does not follow at once.
-func (h *host) probeFailed(at instant) {
+// pace puts off the next probe, the more the more probes have failed in a row.
+func (h *host) pace(at instant) {
 	h.next = at + jitter(min(firstGap<<min(h.failed, doublingsMost), longestGap), doubtJitter)
-	h.failed++
 }
 
 // lost takes note of the loss of a connection that was opened at born. It is old news if the host has been in doubt and

@@ -23,7 +23,6 @@ func (f *Fleet) join(h *host, id uint32, at instant) *Member {
 		m.node.open++
 	}
 	f.landed(m, at)
-	f.changed()
 	return m
 }
 
@@ -65,6 +64,5 @@ func (m *Member) part(at instant) bool {
 		m.node.seen = at
 	}
 	m.fleet.counts.Closed++
-	m.fleet.changed()
 	return true
 }

@@ -103,6 +103,11 @@ func TestPlan_DoubtIsOver_ProbedByANewConnectionButNotByAFailover(t *testing.T) 
 		require.Equal(t, Due, s.state(three[0]))
 		assert.Equal(t, three[0], s.fleet.Plan(three, "")[0])
 		assert.Equal(t, []string{three[2], three[1], three[0]}, s.fleet.Plan(three, three[1]))
+
+		probe, _, err := s.fleet.Dial(t.Context(), three[0], false)
+		require.NoError(t, err)
+		assert.Equal(t, three[0], s.fleet.Plan(three, "")[2], "the others needn't wait for the probe's end")
+		probe.Cancelled()
 	})
 }
 

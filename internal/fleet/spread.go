@@ -36,7 +36,6 @@ func (f *Fleet) survey(at instant) survey {
 	case !f.cfg.Balance:
 	case f.behindBalancer():
 		f.forgetNodes(at)
-		s.total = f.planned[0].dialing
 		for _, n := range f.nodes {
 			s.add(n.open, n.open > 0, true, at-n.seen)
 		}
