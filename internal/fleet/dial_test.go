@@ -141,9 +141,9 @@ func TestDial_HostHasJustFailed_OthersGoElsewhereAndHearWhy(t *testing.T) {
 	})
 }
 
-// waiters has n goroutines wait to dial the last host of their plans, and returns what they come to.
-func waiters(ctx context.Context, f *Fleet, host string, n int) (dials chan *Dial, skips chan error) {
-	dials, skips = make(chan *Dial, n), make(chan error, n)
+// waiters has n goroutines wait to dial the last host of their plans, and returns the dials and the errors that they come to.
+func waiters(ctx context.Context, f *Fleet, host string, n int) (chan *Dial, chan error) {
+	dials, skips := make(chan *Dial, n), make(chan error, n)
 	for range n {
 		go func() {
 			d, _, err := f.Dial(ctx, host, true)
@@ -390,11 +390,11 @@ func TestDial_GivenUpWithLoginsInBetween_HostIsHealthy(t *testing.T) {
 			require.NoError(t, err)
 			time.Sleep(silence * 6 / 10)
 			d.Cancelled()
+			assert.Equal(t, Healthy, f.Snapshot().Hosts[0].State)
 			d, _, err = f.Dial(t.Context(), "a", true)
 			require.NoError(t, err)
 			d.Opened(0).Closed()
 		}
-		assert.Equal(t, Healthy, f.Snapshot().Hosts[0].State)
 	})
 }
 
