@@ -33,7 +33,7 @@ func TestDial_TwoHundredLostAtOnce_OnlyHostDead_ProbesArePaced(t *testing.T) {
 		s.set(dead, three[0])
 		p.loseHost(three[0])
 		time.Sleep(30 * time.Second)
-		assert.LessOrEqual(t, s.dials(three[0]), 50, "30 a second apart, some at first, whatever the number of those who want to")
+		assert.LessOrEqual(t, s.dials(three[0]), 50, "one a second, and some at first")
 		assert.GreaterOrEqual(t, s.dials(three[0]), 25, "and it is tried all the time")
 
 		s.set(up, three[0])
@@ -141,7 +141,8 @@ func TestDial_HostHasJustFailed_OthersGoElsewhereAndHearWhy(t *testing.T) {
 	})
 }
 
-// waiters has n goroutines wait to dial the last host of their plans, and returns the dials and the errors that they come to.
+// waiters has n goroutines wait to dial the last host of their plans, and returns the dials and the errors that they
+// come to.
 func waiters(ctx context.Context, f *Fleet, host string, n int) (chan *Dial, chan error) {
 	dials, skips := make(chan *Dial, n), make(chan error, n)
 	for range n {
@@ -326,7 +327,7 @@ func TestDial_Budget_HostDiesMeanwhile_ThoseInLineDoNotDialIt(t *testing.T) {
 		}
 		time.Sleep(2 * believed)
 		synctest.Wait()
-		assert.LessOrEqual(t, dialled.Load(), int64(10+20), "the burst, and some probes; not the ninety that waited for the budget")
+		assert.LessOrEqual(t, dialled.Load(), int64(10+20), "the burst and some probes, not the other ninety")
 		checkCounts(t, f)
 	})
 }

@@ -7,10 +7,13 @@ type Failure uint8
 
 // The failures of a dial.
 const (
-	Unreachable Failure = iota // no connection, none in time, one that ended during the login, or not the kind of server wanted
-	Refused                    // the login was refused because the server is going away or coming up: 57P01, 57P03
-	Full                       // the server has as many connections as it takes: 53300
-	Rejected                   // the server is well, and does not want this login: a password, a database, a privilege
+	// Unreachable: no connection, none in time, one that ended during the login, or a server that is not of the kind
+	// that was asked for.
+	Unreachable Failure = iota
+
+	Refused  // the login was refused because the server is going away or coming up: 57P01, 57P03
+	Full     // the server has as many connections as it takes: 53300
+	Rejected // the server is well, and does not want this login: a password, a database, a privilege
 )
 
 const (

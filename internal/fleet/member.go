@@ -36,8 +36,8 @@ func (m *Member) Closed() {
 	m.part(m.fleet.now())
 }
 
-// Lost says that the connection has broken, and closes the member. Its host is in doubt for some seconds. After Closed it
-// does nothing.
+// Lost says that the connection has broken, and closes the member. Its host is in doubt for some seconds. After Closed
+// it does nothing.
 func (m *Member) Lost() {
 	if m == nil {
 		return

@@ -11,8 +11,9 @@ const (
 )
 
 // Retire reports whether the connection, which must be at rest, should be replaced now: its lifetime is over, its host
-// refuses logins while another is healthy, or its host has more than its share. Such connections leave one by one, at most
-// some a second, so one that is not retired now may be the next time. A connection that was told to leave should be closed.
+// refuses logins while another is healthy, or its host has more than its share. Such connections leave one by one, at
+// most some a second, so one that is not retired now may be the next time. A connection that was told to leave should
+// be closed.
 //
 // It is cheap enough to be asked before every transaction, and allocates nothing.
 func (m *Member) Retire(now time.Time) bool {

@@ -254,7 +254,7 @@ func TestRetire_Lifetime_JitteredFixedAtBirthAndSomeASecond(t *testing.T) {
 		earliest, latest := never, instant(0)
 		for _, m := range p.sessions {
 			earliest, latest = min(earliest, m.expires-m.born), max(latest, m.expires-m.born)
-			assert.False(t, m.Retire(time.Now().Add(m.expires-m.fleet.now()-1)), "not a moment before, however often it is asked")
+			assert.False(t, m.Retire(time.Now().Add(m.expires-m.fleet.now()-1)), "not a moment before")
 		}
 		assert.GreaterOrEqual(t, earliest, lifetime*9/10)
 		assert.LessOrEqual(t, latest, lifetime*11/10)

@@ -101,8 +101,8 @@ func (s *spreading) tryAbsent(count *uint64, away time.Duration, at instant) boo
 	return true
 }
 
-// landed takes note of where a balancer has sent a new connection. One that sends them where there are too many, again and
-// again, goes by rules of its own: then connections are moved ever more rarely.
+// landed takes note of where a balancer has sent a new connection. One that sends them where there are too many, again
+// and again, goes by rules of its own: then connections are moved ever more rarely.
 func (f *Fleet) landed(m *Member, at instant) {
 	if !f.behindBalancer() || m.node == nil {
 		return
