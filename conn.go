@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/reprise-go/cockroachdb/internal/fleet"
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
@@ -28,6 +30,8 @@ type Conn interface {
 type conn struct {
 	pool    *pool
 	session *wire.Session
+	host    string        // where the session leads to; "" if that is not known
+	member  *fleet.Member // the session's, in the pool's fleet
 	mode    pgx.QueryExecMode
 	trace   tracing
 
@@ -35,6 +39,8 @@ type conn struct {
 	textIsOneTx    bool // it runs a text of several statements as one transaction
 	forceSavepoint bool // its force_savepoint_restart may be on: every savepoint is a restart savepoint
 	forceByDefault bool // and that is how the session began
+
+	journal journal // what its session was told
 
 	rests time.Time // since when the connection rests
 
@@ -61,6 +67,28 @@ var (
 	_ driver.Validator          = (*conn)(nil)
 )
 
+func newConn(p *pool, l link) *conn {
+	cfg := l.Pgx.Config()
+	forced := forceSavepointRestart(cfg.RuntimeParams)
+	c := &conn{
+		pool: p, mode: cfg.DefaultQueryExecMode, trace: newTracing(cfg.Tracer), forceSavepoint: forced, forceByDefault: forced,
+	}
+	l.OnControl = c.ofControl()
+	c.use(l)
+	p.lane.ConnectedTo(c.crdb)
+	p.acquired()
+	return c
+}
+
+// use makes l's session that of the connection.
+func (c *conn) use(l link) {
+	c.session, c.host, c.member = l.Session, l.host, l.member
+	c.crdb, c.rests = isCockroachDB(l.Session), time.Time{}
+	c.textIsOneTx = runsTextAsOneTx(l.PG.ParameterStatus("crdb_version"))
+}
+
+func isCockroachDB(s *wire.Session) bool { return s.PG.ParameterStatus("crdb_version") != "" }
+
 // String says where the connection leads, and nothing of what goes over it.
 func (c *conn) String() string {
 	cc := c.session.Pgx.Config()
@@ -81,6 +109,7 @@ func (c *conn) Conn() *pgx.Conn {
 	if t := c.tx; t != nil {
 		t.handOver()
 	}
+	c.journal.pin() // nobody knows what will be done with it
 	return c.session.Pgx
 }
 
@@ -155,7 +184,7 @@ func (c *conn) ready(ctx context.Context) (*tx, error) {
 		return nil, t.ctx.Err() // it is about to be rolled back, and what is sent now would be with it
 	}
 	t.attempt.start()
-	if c.session.Closed() {
+	if c.session.Closed() && !t.canMove() {
 		return nil, t.connectionLost(fault{err: wire.ErrClosed})
 	}
 	return t, nil
@@ -220,15 +249,19 @@ func (c *conn) CheckNamedValue(*driver.NamedValue) error { return nil }
 
 // Ping asks the server for a sign of life.
 func (c *conn) Ping(ctx context.Context) error {
+	bad := driver.ErrBadConn
+	if c.tx != nil { // at ErrBadConn an sql.Conn would wait for the end of the transaction, which waits for it
+		bad = wire.ErrClosed
+	}
 	switch {
 	case c.session.Closed():
-		return driver.ErrBadConn
+		return bad
 	case c.lone.rows != nil, c.tx != nil && c.tx.rows != nil:
 		return wire.ErrBusy
 	}
 	if err := c.session.Pgx.Ping(ctx); err != nil {
 		c.session.Die()
-		return driver.ErrBadConn
+		return bad
 	}
 	return nil
 }
@@ -244,7 +277,10 @@ func (c *conn) ResetSession(ctx context.Context) error {
 			c.session.Die()
 			return driver.ErrBadConn
 		}
-	} else if c.session.Check(ctx) != nil {
+	} else if err := c.session.Check(ctx); err != nil {
+		if pgerr.EndsNode(err, true) {
+			c.member.Lost()
+		}
 		return driver.ErrBadConn
 	}
 	c.rests = time.Time{}
@@ -264,7 +300,14 @@ func (c *conn) hasRested() bool {
 // IsValid reports whether the connection may go back into the pool: no transaction may rest there with its locks.
 func (c *conn) IsValid() bool {
 	c.rests = time.Now()
-	return !c.session.Closed() && c.session.Status() == wire.Idle
+	if c.session.Closed() || c.session.Status() != wire.Idle {
+		return false
+	}
+	retires := c.member.Retire(c.rests)
+	if retires {
+		c.pool.metrics().retired()
+	}
+	return !retires
 }
 
 const closeTimeout = 5 * time.Second
@@ -276,6 +319,7 @@ func (c *conn) Close() error {
 	}
 	c.lone.leaveLane()
 	defer c.pool.released()
+	c.member.Closed()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	return c.session.Pgx.Close(ctx)

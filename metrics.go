@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/reprise-go/cockroachdb/internal/fleet"
 )
 
 // DefaultMetrics counts for every pool that is opened with nothing but a DSN. It is registered nowhere until you do it:
@@ -29,6 +31,11 @@ type Metrics struct {
 	divergences        *prometheus.CounterVec
 	notReplayable      *prometheus.CounterVec
 	ambiguousCommits   *prometheus.CounterVec
+	failovers          *prometheus.CounterVec
+	failoverDuration   *prometheus.HistogramVec
+	ghosts             *prometheus.CounterVec
+	dials              *prometheus.CounterVec
+	retirements        *prometheus.CounterVec
 	throttled          *prometheus.CounterVec
 	savepointsRefused  *prometheus.CounterVec
 	backoff            *prometheus.CounterVec
@@ -71,6 +78,16 @@ func NewMetrics() *Metrics {
 			"Number of transactions that the driver stopped recording, by the cause, whether or not they met a conflict.", "cause"),
 		ambiguousCommits: counterVec("ambiguous_commits_total",
 			"Number of commits of which it is not known whether they took effect."),
+		failovers: counterVec("failovers_total",
+			"Number of connections lost under a transaction or a read, by whether another connection took their place.", "outcome"),
+		failoverDuration: histogramVec("failover_duration_seconds",
+			"Time that it took to make a connection in the place of one that was lost, or to give that up.", seconds),
+		ghosts: counterVec("abandoned_sessions_total",
+			"Number of connections that fell silent under a transaction; their servers were asked to cancel what they may still be doing."),
+		dials: counterVec("dials_total",
+			"Number of attempts to connect to a host, by what came of them.", "outcome"),
+		retirements: counterVec("connections_retired_total",
+			"Number of connections that were closed at rest: for their age, for a node that is going away, or to even out the spread."),
 		throttled: counterVec("retries_throttled_total",
 			"Number of retries refused because the token bucket of RetryThrottle was empty."),
 		savepointsRefused: counterVec("savepoint_restarts_refused_total",
@@ -118,7 +135,7 @@ type vec interface {
 func (m *Metrics) vecs() []vec {
 	return []vec{
 		m.transactions, m.retries, m.attempts, m.duration, m.replayDuration, m.replayedStatements, m.divergences,
-		m.notReplayable, m.ambiguousCommits, m.throttled, m.savepointsRefused, m.backoff, m.laneWaiting, m.historyBytes,
+		m.notReplayable, m.ambiguousCommits, m.failovers, m.failoverDuration, m.ghosts, m.dials, m.retirements, m.throttled, m.savepointsRefused, m.backoff, m.laneWaiting, m.historyBytes,
 	}
 }
 
@@ -186,6 +203,11 @@ type poolMetrics struct {
 	divergences        map[DivergenceKind]prometheus.Counter
 	notReplayables     map[Cause]prometheus.Counter
 	ambiguousCommits   prometheus.Counter
+	failovers          map[failoverOutcome]prometheus.Counter
+	failoverDuration   prometheus.Observer
+	ghosts             prometheus.Counter
+	dials              map[dialOutcome]prometheus.Counter
+	retirements        prometheus.Counter
 	throttled          prometheus.Counter
 	savepointsRefused  prometheus.Counter
 	backoff, laneWait  prometheus.Counter
@@ -212,6 +234,11 @@ func newPoolMetrics(m *Metrics, db string) *poolMetrics {
 		divergences:        children(m.divergences, db, allDivergenceKinds),
 		notReplayables:     children(m.notReplayable, db, allCauses),
 		ambiguousCommits:   m.ambiguousCommits.WithLabelValues(db),
+		failovers:          children(m.failovers, db, allFailoverOutcomes),
+		failoverDuration:   m.failoverDuration.WithLabelValues(db),
+		ghosts:             m.ghosts.WithLabelValues(db),
+		dials:              children(m.dials, db, allDialOutcomes),
+		retirements:        m.retirements.WithLabelValues(db),
 		throttled:          m.throttled.WithLabelValues(db),
 		savepointsRefused:  m.savepointsRefused.WithLabelValues(db),
 		backoff:            m.backoff.WithLabelValues(db, waitBackoff),
@@ -282,6 +309,69 @@ func (p *poolMetrics) diverged(kind DivergenceKind) {
 func (p *poolMetrics) notReplayable(cause Cause) {
 	if p != nil {
 		increment(p.notReplayables[cause])
+	}
+}
+
+// failoverOutcome is what came of the loss of a connection under a transaction or a read. It is a label's value.
+type failoverOutcome string
+
+const (
+	failoverDone    failoverOutcome = "replaced"       // another connection took its place
+	failoverRefused failoverOutcome = "not_replayable" // the transaction, or its session, can't be made again elsewhere
+	failoverFailed  failoverOutcome = "unreachable"    // no other connection was to be had within the bounds
+)
+
+var allFailoverOutcomes = []failoverOutcome{failoverDone, failoverRefused, failoverFailed}
+
+// failedOver counts the loss of a connection, and the time d that it took to replace it.
+func (p *poolMetrics) failedOver(o failoverOutcome, d time.Duration) {
+	if p != nil {
+		increment(p.failovers[o])
+		if o != failoverRefused {
+			p.failoverDuration.Observe(d.Seconds())
+		}
+	}
+}
+
+// ghost counts a server that fell silent and was asked to cancel.
+func (p *poolMetrics) ghost() {
+	if p != nil {
+		p.ghosts.Inc()
+	}
+}
+
+// dialOutcome is what came of an attempt to connect to a host. It is a label's value.
+type dialOutcome string
+
+const (
+	dialOpened      dialOutcome = "opened"
+	dialUnreachable dialOutcome = "unreachable" // no connection, or none in time
+	dialRefused     dialOutcome = "refused"     // the server is going away or coming up
+	dialFull        dialOutcome = "full"        // it has as many connections as it takes
+	dialRejected    dialOutcome = "rejected"    // it does not want this login
+	dialCancelled   dialOutcome = "cancelled"   // the context was done
+	dialSkipped     dialOutcome = "skipped"     // not attempted: the host is in doubt, and another attempt is under way
+)
+
+var allDialOutcomes = []dialOutcome{
+	dialOpened, dialUnreachable, dialRefused, dialFull, dialRejected, dialCancelled, dialSkipped,
+}
+
+var dialOutcomes = map[fleet.Failure]dialOutcome{
+	fleet.Unreachable: dialUnreachable, fleet.Refused: dialRefused, fleet.Full: dialFull, fleet.Rejected: dialRejected,
+}
+
+// dialed counts an attempt to connect to a host.
+func (p *poolMetrics) dialed(o dialOutcome) {
+	if p != nil {
+		increment(p.dials[o])
+	}
+}
+
+// retired counts a connection that was closed at rest.
+func (p *poolMetrics) retired() {
+	if p != nil {
+		p.retirements.Inc()
 	}
 }
 

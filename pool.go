@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/reprise-go/cockroachdb/internal/fleet"
+	"github.com/reprise-go/cockroachdb/internal/lane"
 )
 
 // pool is what the connections of a connector share.
@@ -17,9 +20,12 @@ type pool struct {
 	onRetry      func(context.Context, RetryEvent)
 	onSettled    func(context.Context, OutcomeEvent)
 
-	lane       *lane
+	lane       *lane.Lane
 	throttle   *throttle
 	savepoints avoidance
+
+	fleet   *fleet.Fleet                                          // the servers
+	connect func(ctx context.Context, avoid string) (link, error) // makes a new session
 
 	all    *Metrics
 	counts atomic.Pointer[poolMetrics] // nil until the db_name is known, and where nothing is counted
@@ -35,7 +41,8 @@ func newPool(cfg *Config) *pool {
 	return &pool{
 		policy: cfg.RetryPolicy, pingAfter: cfg.PingAfter, resetSession: cfg.ResetSession,
 		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled,
-		lane: newLane(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
+		lane: lane.New(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
+		fleet: fleet.New(fleet.Config{Balance: cfg.BalanceHosts, Lifetime: cfg.ConnLifetime, DialRate: cfg.DialRate}),
 	}
 }
 
