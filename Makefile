@@ -35,6 +35,11 @@ prometheus:
 pgbouncer:
 	@{ command -v pgbouncer || command -v /usr/sbin/pgbouncer; } >/dev/null || test -x .cache/pgbouncer/pgbouncer || ./tools/install-pgbouncer || true
 
+.PHONY: haproxy
+test: haproxy
+haproxy:
+	@{ command -v haproxy || command -v /usr/sbin/haproxy; } >/dev/null || test -x .cache/haproxy/haproxy || ./tools/install-haproxy || true
+
 .PHONY: demo
 demo: engine ## the bank, through pgx and through this driver (DEMO_FLAGS='-duration 10s -workers 32 -metrics :2112')
 	cd examples && go run ./bank $(DEMO_FLAGS)
