@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/reprise-go/cockroachdb/internal/dsnurl"
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
@@ -117,7 +118,7 @@ func ParseConfig(dsn string) (*Config, error) {
 		return cfg, nil
 	}
 	var err error
-	if cfg.ConnConfig, err = parseConnConfig(dsn); err != nil {
+	if cfg.ConnConfig, err = dsnurl.Parse(dsn); err != nil {
 		return nil, err
 	}
 	if err := checkRepeated(dsn); err != nil {
@@ -264,7 +265,7 @@ func (c *Connector) newConn(s *wire.Session) *conn {
 		forceByDefault: forced,
 	}
 	s.OnControl = made.ofControl()
-	c.pool.lane.connectedTo(made.crdb)
+	c.pool.lane.ConnectedTo(made.crdb)
 	c.pool.acquired()
 	return made
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/reprise-go/cockroachdb/internal/lane"
 )
 
 // pool is what the connections of a connector share.
@@ -17,7 +19,7 @@ type pool struct {
 	onRetry      func(context.Context, RetryEvent)
 	onSettled    func(context.Context, OutcomeEvent)
 
-	lane       *lane
+	lane       *lane.Lane
 	throttle   *throttle
 	savepoints avoidance
 
@@ -35,7 +37,7 @@ func newPool(cfg *Config) *pool {
 	return &pool{
 		policy: cfg.RetryPolicy, pingAfter: cfg.PingAfter, resetSession: cfg.ResetSession,
 		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled,
-		lane: newLane(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
+		lane: lane.New(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
 	}
 }
 

@@ -1,6 +1,7 @@
 package cockroachdb
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -123,7 +124,7 @@ func (p RetryPolicy) backoff(n int, rnd func() float64) time.Duration {
 // sleep waits for d, or until one of the two contexts is done, and returns that context's error then. It looks at the
 // contexts first, whatever d is.
 func sleep(ctx, ctx2 context.Context, d time.Duration) error {
-	if err := firstErr(ctx, ctx2); err != nil || d <= 0 {
+	if err := cmp.Or(ctx.Err(), ctx2.Err()); err != nil || d <= 0 {
 		return err
 	}
 	timer := time.NewTimer(d)
@@ -136,12 +137,4 @@ func sleep(ctx, ctx2 context.Context, d time.Duration) error {
 	case <-ctx2.Done():
 		return ctx2.Err()
 	}
-}
-
-// firstErr returns the error of the first of the contexts that is done, or nil.
-func firstErr(ctx, ctx2 context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return ctx2.Err()
 }
