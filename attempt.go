@@ -18,6 +18,7 @@ type attempt struct {
 	statements int       // how many the application has run
 	replayed   int       // the number of the statement that a replay has come to
 	replaying  bool      // a replay is under way
+	losses     int       // how many connections were lost
 
 	why      error  // what made the latest attempt necessary: a conflict, or a statement that was out of date
 	conflict error  // the latest conflict
@@ -174,7 +175,12 @@ func (t *tx) giveUpLocks(ctx context.Context) error {
 	}
 	sent := time.Now()
 	if reach, err := t.session().Control(ctx, sqlRollback); err != nil {
-		return t.report(fault{err: err, reach: reach})
+		f := fault{err: err, reach: reach}
+		if t.hasLost(ctx, f) && t.canMove() {
+			t.session().Die() // the locks go with it, and the next message finds that out
+			return nil
+		}
+		return t.report(f)
 	}
 	t.pool.lane.TripTook(time.Since(sent))
 	return nil

@@ -191,8 +191,8 @@ func TestPeerCase37AmbiguousCommit(t *testing.T) {
 	})
 }
 
-// Case 38: connection cut before RELEASE → replay on a new connection, or a clean error. It is the error, until there is a
-// failover: a *ConnectionLostError, which promises that nothing was committed.
+// Case 38: connection cut before RELEASE → replay on a new connection, or a clean error. Where failovers are switched off it is
+// the error: a *ConnectionLostError, which promises that nothing was committed.
 func TestPeerCase38ConnectionCut(t *testing.T) {
 	t.Parallel()
 	clean := func(t *testing.T, err error) {
@@ -210,7 +210,7 @@ func TestPeerCase38ConnectionCut(t *testing.T) {
 			t.Parallel()
 			var m *cockroachdb.Metrics
 			srv := fakepg.Start(t, plays{last: once(fakepg.Reply{Cut: cut})}.handler())
-			db := poolOf(t, srv, counted(&m))
+			db := poolOf(t, srv, counted(&m), noFailover)
 			tx := wrote(t, db)
 			_, err := tx.ExecContext(t.Context(), last)
 			clean(t, err)
@@ -225,7 +225,7 @@ func TestPeerCase38ConnectionCut(t *testing.T) {
 	t.Run("between the statements and Commit", func(t *testing.T) {
 		t.Parallel()
 		srv := fakepg.Start(t, plays{}.handler())
-		db := poolOf(t, srv)
+		db := poolOf(t, srv, noFailover)
 		tx := wrote(t, db)
 		srv.Disconnect()
 		clean(t, tx.Commit())
@@ -238,7 +238,7 @@ func TestPeerCase38ConnectionCut(t *testing.T) {
 			sqlFree:   loses(1),
 			update(1): inTurn(fakepg.Reply{}, fakepg.Reply{Cut: fakepg.CutBefore}, fakepg.Reply{}),
 		}.handler())
-		db := poolOf(t, srv)
+		db := poolOf(t, srv, noFailover)
 		clean(t, wrote(t, db).Commit())
 		usable(t, db)
 	})
@@ -247,7 +247,7 @@ func TestPeerCase38ConnectionCut(t *testing.T) {
 		fatal := fakepg.Error("57P01", "server is shutting down")
 		fatal.Severity, fatal.SeverityUnlocalized = "FATAL", "FATAL"
 		srv := fakepg.Start(t, plays{last: once(fakepg.Reply{Err: fatal})}.handler())
-		db := poolOf(t, srv)
+		db := poolOf(t, srv, noFailover)
 		_, err := wrote(t, db).ExecContext(t.Context(), last)
 		clean(t, err)
 		unwraps(t, err, "57P01")
@@ -255,7 +255,7 @@ func TestPeerCase38ConnectionCut(t *testing.T) {
 	t.Run("Rollback of it is no error", func(t *testing.T) {
 		t.Parallel()
 		srv := fakepg.Start(t, plays{last: once(fakepg.Reply{Cut: fakepg.CutBefore})}.handler())
-		db := poolOf(t, srv)
+		db := poolOf(t, srv, noFailover)
 		tx := wrote(t, db)
 		_, err := tx.ExecContext(t.Context(), last)
 		clean(t, err)
@@ -265,7 +265,7 @@ func TestPeerCase38ConnectionCut(t *testing.T) {
 	t.Run("on the engine", func(t *testing.T) {
 		t.Parallel()
 		sim, dsn := enginetest.NewSim(t, crdbsim.Config{})
-		db := open(t, dsn)
+		db := open(t, withParams(dsn, "retry_max_failovers=0"))
 		db.SetMaxOpenConns(1)
 		newBank(t, db)
 		tx := begun(t, db)

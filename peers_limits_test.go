@@ -67,10 +67,14 @@ func TestPeerCase45AfterEveryFailure(t *testing.T) {
 		},
 		"ambiguous, cut":   {plays: plays{read: number(1), sqlFree: once(fakepg.Reply{Cut: fakepg.CutBefore})}, is: isErr[*cockroachdb.AmbiguousCommitError]},
 		"ambiguous, 40003": {plays: plays{read: number(1), sqlFree: failing("40003")}, is: isErr[*cockroachdb.AmbiguousCommitError]},
-		"connection lost":  {plays: plays{read: number(1), last: once(fakepg.Reply{Cut: fakepg.CutHalf})}, is: isErr[*cockroachdb.ConnectionLostError]},
+		"connection lost": {
+			plays: plays{read: number(1), last: once(fakepg.Reply{Cut: fakepg.CutHalf})}, is: isErr[*cockroachdb.ConnectionLostError],
+			policy: func(p *cockroachdb.RetryPolicy) { p.MaxFailovers = 0 },
+		},
 		"lost in a replay": {
-			plays: plays{read: number(1), last: inTurn(fakepg.Reply{}, fakepg.Reply{Cut: fakepg.CutUnsent}, fakepg.Reply{}), sqlFree: loses(1)},
-			is:    isErr[*cockroachdb.ConnectionLostError],
+			plays:  plays{read: number(1), last: inTurn(fakepg.Reply{}, fakepg.Reply{Cut: fakepg.CutUnsent}, fakepg.Reply{}), sqlFree: loses(1)},
+			is:     isErr[*cockroachdb.ConnectionLostError],
+			policy: func(p *cockroachdb.RetryPolicy) { p.MaxFailovers = 0 },
 		},
 		"a statement fails":     {plays: plays{read: number(1), last: failing("23505")}, is: isCode("23505")},
 		"a query fails":         {plays: plays{read: failing("42P01")}, is: isCode("42P01")},

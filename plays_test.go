@@ -69,6 +69,9 @@ func number(values ...int64) func(int) fakepg.Reply {
 }
 
 // poolOf opens a pool of one connection to a fake server, which may be in memory.
+// noFailover is an option of poolOf, and of newRig: a lost connection ends the transaction.
+func noFailover(cfg *cockroachdb.Config) { cfg.RetryPolicy.MaxFailovers = 0 }
+
 func poolOf(t testing.TB, srv *fakepg.Server, change ...func(*cockroachdb.Config)) *sql.DB {
 	t.Helper()
 	cfg, err := cockroachdb.ParseConfig(srv.DSN())

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/reprise-go/cockroachdb/internal/lane"
+	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
 // pool is what the connections of a connector share.
@@ -22,6 +23,9 @@ type pool struct {
 	lane       *lane.Lane
 	throttle   *throttle
 	savepoints avoidance
+
+	// connect makes a new session, within the bounds of its context.
+	connect func(context.Context) (*wire.Session, error)
 
 	all    *Metrics
 	counts atomic.Pointer[poolMetrics] // nil until the db_name is known, and where nothing is counted

@@ -40,6 +40,11 @@ type RetryPolicy struct {
 	// goes on, but is no longer retried. At least 1 each.
 	MaxStatements int
 	MaxBytes      int
+
+	// MaxFailovers bounds how many connections a transaction, or a statement outside one, may lose and still go on, on
+	// another one: what brings servers down must not be sent to all of them. Zero switches that off, and a lost
+	// connection then ends the transaction. Not below zero.
+	MaxFailovers int
 }
 
 // DefaultRetryPolicy returns the policy of a connector that was given none.
@@ -53,6 +58,7 @@ func DefaultRetryPolicy() RetryPolicy {
 		LaneWait:          5 * time.Second,
 		MaxStatements:     16384,
 		MaxBytes:          8 << 20,
+		MaxFailovers:      4,
 	}
 }
 
@@ -80,6 +86,8 @@ func (p RetryPolicy) Validate() error {
 		return invalid("MaxStatements", p.MaxStatements, "use 1 or more; to switch retries off set MaxAttempts to 1")
 	case p.MaxBytes < 1:
 		return invalid("MaxBytes", p.MaxBytes, "use 1 or more; to switch retries off set MaxAttempts to 1")
+	case p.MaxFailovers < 0:
+		return invalid("MaxFailovers", p.MaxFailovers, "use zero to end a transaction with its connection, or 1 or more")
 	}
 	return nil
 }

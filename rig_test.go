@@ -207,9 +207,9 @@ func (r *rig) begin(t testing.TB, ctx context.Context) *sql.Tx {
 	return tx
 }
 
-func execAll(tx *sql.Tx, texts ...string) error {
+func execAll(on executor, texts ...string) error {
 	for _, text := range texts {
-		if _, err := tx.Exec(text); err != nil {
+		if _, err := on.ExecContext(context.Background(), text); err != nil {
 			return err
 		}
 	}

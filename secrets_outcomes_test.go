@@ -172,10 +172,11 @@ func lossTellings() map[string]telling {
 		"ambiguous, a last word":  {script: script{releaseSQL: {last}}, do: committing, want: "AmbiguousCommitError"},
 		"ambiguous, cut":          {script: script{releaseSQL: {cutOff}}, do: committing, want: "AmbiguousCommitError"},
 		"ambiguous, in procedure": {script: script{"CALL p()": {cutOff}}, do: executing("CALL p()"), want: "AmbiguousCommitError"},
-		"lost, a last word":       {script: script{"UPDATE x": {last}}, do: executing("UPDATE x"), want: "ConnectionLostError"},
-		"lost, cut":               {script: script{"UPDATE x": {cutOff}}, do: executing("UPDATE x"), want: "ConnectionLostError"},
-		"lost in a replay":        {script: script{losing: {keyed, cutOff}}, do: executing(losing), want: "ConnectionLostError"},
+		"lost, a last word":       {option: noFailover, script: script{"UPDATE x": {last}}, do: executing("UPDATE x"), want: "ConnectionLostError"},
+		"lost, cut":               {option: noFailover, script: script{"UPDATE x": {cutOff}}, do: executing("UPDATE x"), want: "ConnectionLostError"},
+		"lost in a replay":        {option: noFailover, script: script{losing: {keyed, cutOff}}, do: executing(losing), want: "ConnectionLostError"},
 		"lost before": {
+			option: noFailover,
 			script: script{"UPDATE x": {cutOff}}, want: "ConnectionLostError",
 			do: func(t *testing.T, s scenery) error {
 				require.Error(t, execAll(s.tx, "UPDATE x"))
