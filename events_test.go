@@ -281,7 +281,7 @@ func accounts() map[string]account {
 		},
 		"outside, cut": {
 			script: script{"UPDATE a": {lost, cutOff}}, retries: once("statement 1"),
-			ended: []string{"2 serializable at statement 1: connection_lost *fmt.wrapError"}, do: func(t *testing.T, r *rig) {
+			ended: []string{"2 serializable at statement 1: ambiguous *cockroachdb.AmbiguousCommitError"}, do: func(t *testing.T, r *rig) {
 				_, err := r.db.Exec("UPDATE a")
 				require.Error(t, err)
 			},

@@ -120,6 +120,8 @@ func newRig(t *testing.T, s script, options ...any) *rig {
 	require.NoError(t, err)
 	r.cfg.ConnConfig.DialFunc, r.cfg.ConnConfig.LookupFunc = r.Dial, r.Lookup
 	r.cfg.Metrics = cockroachdb.NewMetrics()
+	r.cfg.ConnLifetime = 0 // virtual time goes on by hours
+	noFailover(r.cfg)      // these tests are of what the application is told
 	for _, o := range options {
 		if change, ok := o.(func(*cockroachdb.Config)); ok {
 			change(r.cfg)

@@ -333,7 +333,7 @@ func TestRunTxAmbiguousAndLost(t *testing.T) {
 			t.Parallel()
 			tc.plays[readKV] = number(1)
 			srv := fakepg.Start(t, tc.plays.handler())
-			db := poolOf(t, srv)
+			db := poolOf(t, srv, noFailover)
 			calls := 0
 			err := cockroachdb.RunTx(t.Context(), db, nil, readThenWrite(&calls))
 			require.True(t, tc.is(err), "%v", err)

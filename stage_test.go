@@ -100,7 +100,7 @@ func newMemoryStage(t testing.TB, p playbook, policy cockroachdb.RetryPolicy) st
 	cfg, err := cockroachdb.ParseConfig(srv.DSN())
 	require.NoError(t, err)
 	cfg.ConnConfig.DialFunc, cfg.ConnConfig.LookupFunc = srv.Dial, srv.Lookup
-	cfg.RetryPolicy = policy
+	cfg.RetryPolicy, cfg.ConnLifetime = policy, 0 // virtual time goes on by hours
 	connector, err := cockroachdb.NewConnector(cfg)
 	require.NoError(t, err)
 	db := sql.OpenDB(connector)
