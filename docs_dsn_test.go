@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb/internal/dsnurl"
 )
 
 var (
@@ -65,7 +67,7 @@ func checkShownHosts(t *testing.T, file, dsn string) {
 	}
 	want, complete := shownHosts(dsn)
 	if assert.True(t, complete, "%s: %s gives a host no port, and so leads to 5432 there", file, dsn) {
-		assert.Equal(t, want, cfg.hosts(), "%s: %s", file, dsn)
+		assert.Equal(t, want, strings.Join(hostsOf(cfg.ConnConfig), ","), "%s: %s", file, dsn)
 	}
 }
 
@@ -75,7 +77,7 @@ func shownHosts(dsn string) (hosts string, complete bool) {
 	byScheme, list, ports := "", "", ""
 	if scheme, rest, isURL := strings.Cut(dsn, "://"); isURL {
 		if !strings.HasPrefix(scheme, "postgres") {
-			byScheme = cockroachPort
+			byScheme = dsnurl.CockroachPort
 		}
 		authority, _, _ := strings.Cut(rest, "/")
 		authority, _, _ = strings.Cut(authority, "?")
