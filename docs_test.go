@@ -20,10 +20,21 @@ import (
 // The papers are held against the code here: a key, default, metric, label value, error or file that only one of them knows is a
 // failure.
 
-var papers = []string{
-	"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/design.md", "docs/ecosystem.md", "docs/events.md", "docs/metrics.md",
-	"docs/migrating.md", "docs/monitoring.md", "docs/reliability.md", "docs/semantics.md", "docs/tuning.md", "docs/performance.md", "docs/poolers.md", "docs/versioning.md",
+var papers = append([]string{
+	"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md",
+	"docs/README.md", "docs/architecture.md", "docs/ecosystem.md", "docs/events.md", "docs/metrics.md", "docs/migrating.md",
+	"docs/monitoring.md", "docs/performance.md", "docs/pgx.md", "docs/poolers.md", "docs/reliability.md", "docs/semantics.md",
+	"docs/tuning.md", "docs/versioning.md",
 	".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/divergence.yml", ".github/ISSUE_TEMPLATE/idea.yml", ".github/pull_request_template.md",
+}, decisions()...)
+
+// decisions returns the pages of docs/decisions.
+func decisions() []string {
+	names, _ := filepath.Glob("docs/decisions/*.md")
+	for i, name := range names {
+		names[i] = filepath.ToSlash(name)
+	}
+	return names
 }
 
 func paper(t *testing.T, name string) string {
@@ -70,7 +81,10 @@ func code(text string) []string {
 
 // defaults is what a DSN without keys of the driver's own makes.
 func defaults() Config {
-	return Config{RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle(), PingAfter: defaultPingAfter}
+	return Config{
+		RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle(), PingAfter: defaultPingAfter,
+		ConnLifetime: defaultConnLifetime, DialRate: defaultDialRate, BalanceHosts: true,
+	}
 }
 
 func TestReadmeSettings(t *testing.T) {
@@ -101,7 +115,7 @@ func TestReadmeSettings(t *testing.T) {
 // TestTuningDefaults holds the defaults in docs/tuning.md, which stand behind the keys, against the code.
 func TestTuningDefaults(t *testing.T) {
 	found := map[string]bool{}
-	for _, m := range regexp.MustCompile("\\*\\*`(retry_\\w+|ping_after)`\\*\\* \\(([^),]+)").FindAllStringSubmatch(paper(t, "docs/tuning.md"), -1) {
+	for _, m := range regexp.MustCompile("\\*\\*`([a-z_]+)`\\*\\* \\(([^),]+)").FindAllStringSubmatch(paper(t, "docs/tuning.md"), -1) {
 		s, ok := settingNamed(m[1])
 		require.True(t, ok, m[1])
 		byDefault := defaults()
@@ -229,13 +243,13 @@ func TestPapersNameWhatThereIs(t *testing.T) {
 	}
 }
 
-// TestDesignNamesEveryFile holds the table of files in docs/design.md against the folder.
-func TestDesignNamesEveryFile(t *testing.T) {
-	var inDesign []string
-	for _, row := range tableIn(t, paper(t, "docs/design.md"), "file") {
+// TestArchitectureNamesEveryFile holds the table of files in docs/architecture.md against the folder.
+func TestArchitectureNamesEveryFile(t *testing.T) {
+	var named []string
+	for _, row := range tableIn(t, paper(t, "docs/architecture.md"), "file") {
 		for _, name := range code(row[0]) {
 			if strings.HasSuffix(name, ".go") {
-				inDesign = append(inDesign, name)
+				named = append(named, name)
 			}
 		}
 	}
@@ -244,7 +258,7 @@ func TestDesignNamesEveryFile(t *testing.T) {
 	files = slices.DeleteFunc(files, func(name string) bool {
 		return strings.HasSuffix(name, "_test.go") || name == "doc.go"
 	})
-	assert.ElementsMatch(t, files, inDesign)
+	assert.ElementsMatch(t, files, named)
 }
 
 // exported gives the package's exported names, and whether they are types.
