@@ -17,7 +17,7 @@ func TestPgBouncer_Restart(t *testing.T) {
 			t.Parallel()
 			direct := enginetest.NewDirectDB(t)
 			b := pgbouncer.Start(t, direct, pgbouncer.Options{Servers: 4})
-			s := scene{dsn: b.DSN(), direct: direct, leave: func(t *testing.T, l *load) {
+			s := scene{dsn: b.DSN(), direct: direct, pending: noWaiting, leave: func(t *testing.T, l *load) {
 				for range 2 {
 					b.Restart(t)
 					l.goesOn(t)

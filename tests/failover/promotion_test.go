@@ -20,9 +20,10 @@ func TestPromotion(t *testing.T) {
 			t.Parallel()
 			p := newPair(t)
 			s := scene{
-				dsn:    p.dsn(),
-				direct: p.dsn(),
-				leave:  func(t *testing.T, _ *load) { p.failOver(t) },
+				dsn:     p.dsn(),
+				direct:  p.dsn(),
+				leave:   func(t *testing.T, _ *load) { p.failOver(t) },
+				pending: noWaiting,
 			}
 			s.play(t, way)
 		})
