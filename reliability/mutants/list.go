@@ -264,8 +264,8 @@ var All = []Mutant{
 	},
 	{
 		Name: "nothing is compared after the connection was lost", File: "replay.go",
-		Old: "	return wire.Answer{}, t.compareDone(ctx, n, r, a, err)\n",
-		New: "	if t.attempt.losses > 0 && err == nil {\n		_, err := a.Close()\n		return wire.Answer{}, err\n	}\n	return wire.Answer{}, t.compareDone(ctx, n, r, a, err)\n",
+		Old:   "	return wire.Answer{}, t.compareDone(ctx, n, r, a, err)\n",
+		New:   "	if t.attempt.losses > 0 && err == nil {\n		_, err := a.Close()\n		return wire.Answer{}, err\n	}\n	return wire.Answer{}, t.compareDone(ctx, n, r, a, err)\n",
 		Found: []Instrument{Test(kinds, "TestConnectionLost_RowHasChanged_Diverges")},
 	},
 	{

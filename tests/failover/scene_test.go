@@ -21,7 +21,8 @@ type scene struct {
 	// leave takes servers away while the load runs, brings them back if they come back, and returns when all is well.
 	leave func(t *testing.T, l *load)
 
-	planned bool // then this driver is expected to show no ambiguous commit either
+	// This driver is expected to show no errors but ambiguous commits, and none of those either where it is planned.
+	planned bool
 }
 
 // A through is a driver that a scene runs through, with what it needs in its DSN.
