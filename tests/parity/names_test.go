@@ -82,7 +82,7 @@ var likes = map[string]string{
 // TestEachTestOfPgxHasItsLike fails when pgx's stdlib has a test that nobody has looked at, as after an upgrade.
 func TestEachTestOfPgxHasItsLike(t *testing.T) {
 	t.Parallel()
-	theirs, ours := testsOfPgx(t), testsIn(t, "*_test.go")
+	theirs, ours := testsOfPgx(t), append(testsIn(t, "../../*_test.go"), testsIn(t, "../*/*_test.go")...)
 	var scenes []string
 	for _, sc := range slices.Concat(parityScenes, valueScenes()) {
 		scenes = append(scenes, sc.name)

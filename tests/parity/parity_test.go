@@ -166,7 +166,7 @@ func TestParityWithPgx(t *testing.T) {
 			}
 		})
 	}
-	readme, err := os.ReadFile("README.md")
+	readme, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
 	for _, d := range parityDifferences {
 		assert.True(t, d.seen, "not a difference any more: %s: %s: %s", d.where, d.ours, d.why)

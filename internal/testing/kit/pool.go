@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx, to compare with
 	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb"

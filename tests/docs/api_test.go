@@ -1,4 +1,4 @@
-package cockroachdb
+package docs_test
 
 import (
 	"go/ast"
@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,17 +15,19 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb/internal/testing/papers"
 )
 
 // documentation gives the package as go doc and pkg.go.dev show it, with its examples.
 func documentation(t *testing.T) *doc.Package {
 	t.Helper()
 	fset := token.NewFileSet()
-	names, err := fs.Glob(os.DirFS("."), "*.go")
+	names, err := fs.Glob(os.DirFS(papers.Root(t)), "*.go")
 	require.NoError(t, err)
 	var files []*ast.File
 	for _, name := range names {
-		file, err := parser.ParseFile(fset, name, nil, parser.ParseComments)
+		file, err := parser.ParseFile(fset, filepath.Join(papers.Root(t), name), nil, parser.ParseComments)
 		require.NoError(t, err)
 		if !strings.HasSuffix(name, "_test.go") || strings.HasSuffix(file.Name.Name, "_test") {
 			files = append(files, file)
@@ -101,10 +104,10 @@ func TestExamplesShowTheMainNames(t *testing.T) {
 	}
 	shown := map[string]bool{}
 	name := regexp.MustCompile(`\bcockroachdb\.([A-Z]\w*)`)
-	files, err := fs.Glob(os.DirFS("."), "example_*_test.go")
+	files, err := fs.Glob(os.DirFS(papers.Root(t)), "example_*_test.go")
 	require.NoError(t, err)
 	for _, file := range append(files, "example_test.go") {
-		for _, found := range name.FindAllStringSubmatch(paper(t, file), -1) {
+		for _, found := range name.FindAllStringSubmatch(papers.Text(t, file), -1) {
 			shown[found[1]] = true
 		}
 	}
@@ -154,21 +157,6 @@ func TestExamplesRun(t *testing.T) {
 		assert.NotEmpty(t, e.Doc, "Example%s", e.Name)
 		assert.NotEmpty(t, e.Output, "Example%s", e.Name)
 	}
-}
-
-// TestParseConfigNamesEveryKey: so that go doc is enough to write a DSN.
-func TestParseConfigNamesEveryKey(t *testing.T) {
-	for _, typ := range documentation(t).Types {
-		for _, f := range typ.Funcs {
-			if f.Name == "ParseConfig" {
-				for _, s := range settings {
-					assert.Regexp(t, `\b`+s.key+`\b`, f.Doc)
-				}
-				return
-			}
-		}
-	}
-	t.Error("go doc does not show ParseConfig")
 }
 
 // TestPackageDocLinks: what stands in brackets is a link, or else it is shown with them.
