@@ -22,52 +22,52 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/wirecut"
 )
 
-// A performance is a play, by which kind of application, and before what kind of server.
-type performance struct {
-	drama
-	manners
+// A variant is a transaction, by which kind of application, and on what kind of server.
+type variant struct {
+	transaction
+	dialect
 	sloppy bool
 	number int // among all, so that not each begins with the same turns
 }
 
-func (s *performance) String() string {
+func (s *variant) String() string {
 	application := "careful"
 	if s.sloppy {
 		application = "sloppy"
 	}
-	return fmt.Sprintf("%s, %s application: %s", s.manners, application, s.name)
+	return fmt.Sprintf("%s, %s application: %s", s.dialect, application, s.name)
 }
 
 // A result is what became of a case.
 type result struct {
-	err       error
-	shown     []string
-	failed    bool     // the application was shown an error that it should not have been, and went on
-	believed  []string // what the application believes to be in the table
-	contents  []string // what is
-	occasions []occasion
-	talk      wirecut.Talk
-	struck    []string
-	client    int // as in plot
-	server    int
+	err      error
+	shown    []string
+	failed   bool     // the application was shown an error that it should not have been, and went on
+	believed []string // what the application believes to be in the table
+	contents []string // what is
+	points   []point
+	talk     wirecut.Talk
+	struck   []string
+	client   int // as in injector
+	server   int
 }
 
-// A house is where dramas are played: a database, servers of both manners before it, and the wire to them.
-type house struct {
+// A bed is where transactions are run: a database, servers of both dialects before it, and the wire to them.
+type bed struct {
 	t     testing.TB
 	admin *pgx.Conn
 	wire  *wirecut.Wire
-	sims  map[manners]*crdbsim.Sim
-	dsns  map[manners]string
-	dbs   map[manners]*sql.DB
-	fresh map[manners]bool // the pool's connection has prepared nothing
+	sims  map[dialect]*crdbsim.Sim
+	dsns  map[dialect]string
+	dbs   map[dialect]*sql.DB
+	fresh map[dialect]bool // the pool's connection has prepared nothing
 	cases int
 	dirty bool // the schema may have been changed
 
 	taught bool // a pool may have learnt something from the latest case
 }
 
-func newHouse(t testing.TB) *house {
+func newBed(t testing.TB) *bed {
 	t.Helper()
 	dsn := enginetest.NewDirectDB(t)
 	admin, err := pgx.Connect(t.Context(), dsn)
@@ -75,11 +75,11 @@ func newHouse(t testing.TB) *house {
 	t.Cleanup(func() { _ = admin.Close(context.Background()) })
 	_, err = admin.Exec(t.Context(), "SET lock_timeout = '1min'")
 	require.NoError(t, err)
-	h := &house{
+	h := &bed{
 		t: t, admin: admin, wire: wirecut.New((&net.Dialer{}).DialContext), dirty: true,
-		sims: map[manners]*crdbsim.Sim{}, dsns: map[manners]string{}, dbs: map[manners]*sql.DB{}, fresh: map[manners]bool{},
+		sims: map[dialect]*crdbsim.Sim{}, dsns: map[dialect]string{}, dbs: map[dialect]*sql.DB{}, fresh: map[dialect]bool{},
 	}
-	for _, m := range []manners{ofCockroachDB, ofPostgreSQL} {
+	for _, m := range []dialect{ofCockroachDB, ofPostgreSQL} {
 		h.sims[m], err = enginetest.Get(t).NewSim(crdbsim.Config{PostgreSQL: m == ofPostgreSQL})
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = h.sims[m].Close() })
@@ -91,7 +91,7 @@ func newHouse(t testing.TB) *house {
 }
 
 // open opens a pool that has learnt nothing.
-func (h *house) open(m manners) error {
+func (h *bed) open(m dialect) error {
 	if db := h.dbs[m]; db != nil {
 		_ = db.Close()
 	}
@@ -109,37 +109,37 @@ func (h *house) open(m manners) error {
 	return nil
 }
 
-// put puts on a drama, with these faults.
-func (h *house) put(s *performance, blows ...blow) (*result, error) {
+// put runs a transaction, with these faults.
+func (h *bed) put(s *variant, strikes ...strike) (*result, error) {
 	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
 	defer cancel()
 	if h.taught { // that a restart by savepoint failed
-		if err := h.open(s.manners); err != nil {
+		if err := h.open(s.dialect); err != nil {
 			return nil, err
 		}
 	}
-	h.taught = slices.ContainsFunc(blows, func(b blow) bool { return b.name == "XX000" })
-	db := h.dbs[s.manners]
+	h.taught = slices.ContainsFunc(strikes, func(b strike) bool { return b.name == "XX000" })
+	db := h.dbs[s.dialect]
 	if err := h.prepare(ctx, s, db); err != nil {
 		return nil, err
 	}
 	own := newEnding(ctx)
-	p := &player{db: db, ctx: own, begin: own, sloppy: s.sloppy}
+	p := &runner{db: db, ctx: own, begin: own, sloppy: s.sloppy}
 	if s.sloppy {
 		p.begin = ctx
 	}
 	h.dirty = s.isDDL()
-	r := h.watch(s, p, own, blows)
+	r := h.watch(s, p, own, strikes)
 	made := h.wire.Made()
 	if err := h.look(ctx, db, r); err != nil {
 		return r, fmt.Errorf("after %v and %w: %w", r.struck, r.err, err)
 	}
-	h.fresh[s.manners] = h.wire.Made() > made
+	h.fresh[s.dialect] = h.wire.Made() > made
 	return r, nil
 }
 
 // prepare has all as it was in the beginning, and one connection that has been used for nothing: a second one like it would say the same.
-func (h *house) prepare(ctx context.Context, s *performance, db *sql.DB) error {
+func (h *bed) prepare(ctx context.Context, s *variant, db *sql.DB) error {
 	h.cases++
 	text := "DELETE FROM notes; INSERT INTO notes VALUES (0, 'zero')"
 	switch {
@@ -152,7 +152,7 @@ func (h *house) prepare(ctx context.Context, s *performance, db *sql.DB) error {
 		return err
 	}
 	for m, other := range h.dbs {
-		if m != s.manners || !h.fresh[m] {
+		if m != s.dialect || !h.fresh[m] {
 			other.SetMaxIdleConns(0) // closes what there is
 			other.SetMaxIdleConns(1)
 			h.fresh[m] = false
@@ -162,35 +162,35 @@ func (h *house) prepare(ctx context.Context, s *performance, db *sql.DB) error {
 	return err
 }
 
-// watch plays, and notes what happens.
-func (h *house) watch(s *performance, p *player, own *endingContext, blows []blow) *result {
-	script := &plot{t: h.t, wire: h.wire, player: p, end: own.end, blows: blows}
-	sim := h.sims[s.manners]
+// watch runs the transaction, and notes what happens.
+func (h *bed) watch(s *variant, p *runner, own *endingContext, strikes []strike) *result {
+	inj := &injector{t: h.t, wire: h.wire, runner: p, end: own.end, strikes: strikes}
+	sim := h.sims[s.dialect]
 	for _, stage := range []crdbsim.Stage{crdbsim.AtParse, crdbsim.AtBind, crdbsim.AtExecute} {
-		sim.Inject(&crdbsim.Fault{At: stage, Times: -1, Do: script.do})
+		sim.Inject(&crdbsim.Fault{At: stage, Times: -1, Do: inj.do})
 	}
 	defer sim.ClearFaults()
 	var cut *wirecut.Cut
-	var cutting blow
-	for _, b := range blows {
+	var cutting strike
+	for _, b := range strikes {
 		if b.side != "" {
 			cut, cutting = &wirecut.Cut{Side: b.side, At: b.at, How: b.how}, b
 		}
 	}
 	h.wire.Arm(cut)
 	r := &result{err: s.run(p)}
-	script.stop()
+	inj.stop()
 	talk, struck := h.wire.Disarm()
 	if struck {
-		script.struck = append(script.struck, cutting.String())
+		inj.struck = append(inj.struck, cutting.String())
 	}
 	r.shown, r.failed, r.believed, r.talk = p.shown, p.failed, p.table.lines(), talk
-	r.occasions, r.struck, r.client, r.server = script.occasions, script.struck, script.client, script.server
+	r.points, r.struck, r.client, r.server = inj.points, inj.struck, inj.client, inj.server
 	return r
 }
 
 // look finds out what is in the database, and that the pool can be used and nothing is left open.
-func (h *house) look(ctx context.Context, db *sql.DB, r *result) error {
+func (h *bed) look(ctx context.Context, db *sql.DB, r *result) error {
 	if _, err := db.ExecContext(ctx, "SELECT 1"); err != nil {
 		return fmt.Errorf("the pool can't be used: %w", err)
 	}
@@ -216,26 +216,26 @@ func (h *house) look(ctx context.Context, db *sql.DB, r *result) error {
 	return err
 }
 
-// A verdict is how a case has ended. Everything else is a mistake.
-type verdict int
+// An ending is how a case has ended. Everything else is a mistake.
+type ending int
 
 const (
-	doneOnce       verdict = iota // once, with the effects and answers of a run without faults
-	nothingDone                   // by an error with a name, and without any effect
-	ambiguousWhole                // called ambiguous, and all of it is there
-	ambiguousPart                 // the same, and a part is, of a text that commits in the middle
-	ambiguousNone                 // the same, and nothing is
-	verdicts
+	doneOnce       ending = iota // once, with the effects and answers of a run without faults
+	nothingDone                  // by an error with a name, and without any effect
+	ambiguousWhole               // called ambiguous, and all of it is there
+	ambiguousPart                // the same, and a part is, of a text that commits in the middle
+	ambiguousNone                // the same, and nothing is
+	endings
 )
 
-// judge gives the verdict on r, or says what is wrong; clean is a run without faults. "Whole" is what a run without faults writes. For an
+// judge returns the ending of r, or says what is wrong; clean is a run without faults. "Whole" is what a run without faults writes. For an
 // application that goes on after an error it is all that it was told of as done, and not rolled back since.
-func (s *performance) judge(r, clean *result) (verdict, error) {
+func (s *variant) judge(r, clean *result) (ending, error) {
 	none, whole := seeded.lines(), clean.believed
 	if s.sloppy {
 		whole = r.believed
 	}
-	wrong := func(format string, args ...any) (verdict, error) {
+	wrong := func(format string, args ...any) (ending, error) {
 		return 0, fmt.Errorf("%s; faults: %s; error: %s; shown: %q; the table: %q", fmt.Sprintf(format, args...), strings.Join(r.struck, ", "), fmt.Sprint(r.err), r.shown, r.contents)
 	}
 	ambiguous := isAmbiguous(r.err) || s.perhaps != nil && s.perhaps(r.err)

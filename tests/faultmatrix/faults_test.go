@@ -21,7 +21,7 @@ type fault struct {
 	act   crdbsim.Action
 	early bool
 	leave leave
-	lie   func(occasion, manners) bool // where no server would do it
+	lie   func(point, dialect) bool // where no server would do it
 
 	side wirecut.Side // of the message
 	how  wirecut.How
@@ -36,12 +36,12 @@ const (
 	ctxExpired
 )
 
-// manners are whose the server has.
-type manners string
+// A dialect is whose the server has.
+type dialect string
 
 const (
-	ofCockroachDB manners = "CockroachDB"
-	ofPostgreSQL  manners = "PostgreSQL"
+	ofCockroachDB dialect = "CockroachDB"
+	ofPostgreSQL  dialect = "PostgreSQL"
 )
 
 func answers(code string) crdbsim.Action {
@@ -69,12 +69,12 @@ var conflictFault = &fault{name: "40001", act: conflicts40001, early: true}
 // was done, other codes too.
 var matrixFaults = []*fault{
 	conflictFault,
-	{name: "40001 after", act: afterwards(conflicts40001), lie: occasion.commits},
+	{name: "40001 after", act: afterwards(conflicts40001), lie: point.commits},
 	{name: "XX000", act: answers("XX000"), early: true},
 	{name: "57P01", act: answers("57P01"), early: true},
 	{name: "40003", act: answers("40003"), early: true},
 	{name: "40003 after", act: afterwards(answers("40003"))},
-	{name: "57014 after", act: afterwards(answers("57014")), lie: func(o occasion, m manners) bool { return m == ofPostgreSQL && o.commits(m) }},
+	{name: "57014 after", act: afterwards(answers("57014")), lie: func(o point, m dialect) bool { return m == ofPostgreSQL && o.commits(m) }},
 	{name: "cancelled before", act: cutBefore, early: true, leave: ctxCancelled},
 	{name: "cancelled after", act: cutAfter, leave: ctxCancelled},
 	{name: "deadline before", act: cutBefore, early: true, leave: ctxExpired},
@@ -86,59 +86,59 @@ var matrixFaults = []*fault{
 	{name: "cut after the answer", side: wirecut.Server, how: wirecut.After},
 }
 
-// An occasion is a stage of a statement.
-type occasion struct {
+// A point is a stage of a statement.
+type point struct {
 	stage  crdbsim.Stage
 	sql    string
 	status byte
 }
 
 // commits says whether the statement, once it has been executed, has committed something.
-func (o occasion) commits(manners) bool {
+func (o point) commits(dialect) bool {
 	return strings.HasPrefix(o.sql, "RELEASE SAVEPOINT cockroach_restart") || strings.Contains(o.sql, "COMMIT") ||
 		o.status == 'I' && !strings.HasPrefix(o.sql, "BEGIN")
 }
 
 // strikesAt says whether f can happen there.
-func (f *fault) strikesAt(o occasion, m manners) bool {
+func (f *fault) strikesAt(o point, m dialect) bool {
 	if f.side != "" || o.stage != crdbsim.AtExecute && !f.early {
 		return false
 	}
 	return f.lie == nil || !f.lie(o, m)
 }
 
-// A blow is a fault at its place: the number of the occasion, or of the message among those of its side.
-type blow struct {
+// A strike is a fault at its place: the number of the point, or of the message among those of its side.
+type strike struct {
 	*fault
 	at int
 }
 
-func (b blow) String() string { return fmt.Sprintf("%s at %d", b.name, b.at) }
+func (b strike) String() string { return fmt.Sprintf("%s at %d", b.name, b.at) }
 
-// A plot has the server strike, and notes what there was to strike at. Occasions are counted over all attempts and connections.
-type plot struct {
+// An injector has the server strike, and notes what there was to strike at. Points are counted over all attempts and connections.
+type injector struct {
 	t      testing.TB
 	wire   *wirecut.Wire
-	player *player
+	runner *runner
 	end    func(leave)
 
-	mu        sync.Mutex
-	over      bool
-	blows     []blow
-	occasions []occasion
-	struck    []string
-	client    int // how many messages there were when the first blow fell: the client's with those that went along,
-	server    int // the server's without
+	mu      sync.Mutex
+	over    bool
+	strikes []strike
+	points  []point
+	struck  []string
+	client  int // how many messages there were when the first strike fell: the client's with those that went along,
+	server  int // the server's without
 }
 
-func (s *plot) do(p crdbsim.Point) crdbsim.Action {
+func (s *injector) do(p crdbsim.Point) crdbsim.Action {
 	b, ok := s.next(p)
 	switch {
 	case !ok:
 		return crdbsim.Action{}
 	case b.leave == stays:
 		return b.act
-	case s.player.deaf.Load():
+	case s.runner.deaf.Load():
 		return crdbsim.Action{} // the context's end is nothing to the driver here
 	}
 	leaves := func() {
@@ -159,16 +159,16 @@ func (s *plot) do(p crdbsim.Point) crdbsim.Action {
 	return act
 }
 
-// next counts the occasion, and gives the blow that falls there.
-func (s *plot) next(p crdbsim.Point) (blow, bool) {
+// next counts the point, and gives the strike that falls there.
+func (s *injector) next(p crdbsim.Point) (strike, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
-		return blow{}, false
+		return strike{}, false
 	}
-	n := len(s.occasions)
-	s.occasions = append(s.occasions, occasion{p.Stage, p.SQL, p.Status})
-	for _, b := range s.blows {
+	n := len(s.points)
+	s.points = append(s.points, point{p.Stage, p.SQL, p.Status})
+	for _, b := range s.strikes {
 		if b.side != "" || b.at != n {
 			continue
 		}
@@ -178,11 +178,11 @@ func (s *plot) next(p crdbsim.Point) (blow, bool) {
 		s.struck = append(s.struck, fmt.Sprintf("%s at %d %q", b.name, n, p.SQL))
 		return b, true
 	}
-	return blow{}, false
+	return strike{}, false
 }
 
-// stop ends the script: what follows is no part of the play.
-func (s *plot) stop() {
+// stop ends the injection: what follows is no part of the case.
+func (s *injector) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over = true

@@ -17,51 +17,52 @@ import (
 
 var updateGolden = flag.Bool("update", false, "write the golden file anew")
 
-// FAULT_MATRIX=full puts all faults everywhere, and in each replay all of them again, which takes hours. What follows it is a play's name.
-const settingFull = "full"
+// FAULT_MATRIX=full puts all faults everywhere, and in each replay all of them again, which takes hours. FAULT_MATRIX=sample tries a seventh. What follows is a transaction's name.
+const settingFull, settingSample = "full", "sample"
 
 const matrixGolden = "testdata/fault_matrix.golden"
 
-// A trial is one case of the matrix, under the name of the row in which it counts.
-type trial struct {
-	*performance
-	row   string
-	blows []blow
+// A matrixCase is one case of the matrix, under the name of the row in which it counts.
+type matrixCase struct {
+	*variant
+	row     string
+	strikes []strike
 }
 
 // A matrix is all the cases, and how they have ended.
 type matrix struct {
-	t    *testing.T
-	full bool
+	t      *testing.T
+	full   bool
+	sample bool
 
 	mu     sync.Mutex
-	clean  map[string]*result // of each performance
-	counts map[string]*[verdicts]int
-	next   []trial // what has turned out to be there to be tried
+	clean  map[string]*result // of each variant
+	counts map[string]*[endings]int
+	next   []matrixCase // what has turned out to be there to be tried
 }
 
-// TestFaultMatrix puts faults at every boundary of every drama. See CONTRIBUTING.md.
+// TestFaultMatrix puts faults at every boundary of every transaction. See CONTRIBUTING.md.
 func TestFaultMatrix(t *testing.T) {
 	t.Parallel()
 	setting, only, _ := strings.Cut(os.Getenv("FAULT_MATRIX"), " ")
-	require.Contains(t, []string{"", settingFull}, setting, "FAULT_MATRIX")
-	m := &matrix{t: t, full: setting == settingFull, clean: map[string]*result{}, counts: map[string]*[verdicts]int{}}
-	houses := make([]*house, 4)
-	for i := range houses {
-		houses[i] = newHouse(t)
+	require.Contains(t, []string{"", settingFull, settingSample}, setting, "FAULT_MATRIX")
+	m := &matrix{t: t, full: setting == settingFull, sample: setting == settingSample, clean: map[string]*result{}, counts: map[string]*[endings]int{}}
+	beds := make([]*bed, 4)
+	for i := range beds {
+		beds[i] = newBed(t)
 	}
-	var trials []trial
-	for _, s := range performances() {
+	var cases []matrixCase
+	for _, s := range variants() {
 		if strings.Contains(s.String(), only) {
-			trials = append(trials, trial{performance: s, row: "none"})
+			cases = append(cases, matrixCase{variant: s, row: "none"})
 		}
 	}
-	for len(trials) > 0 && !t.Failed() { // without faults; with one; with two
-		m.play(houses, trials)
-		trials, m.next = m.next, nil
+	for len(cases) > 0 && !t.Failed() { // without faults; with one; with two
+		m.run(beds, cases)
+		cases, m.next = m.next, nil
 	}
 	t.Log(m.totals())
-	if m.full || only != "" || testing.Short() || t.Failed() {
+	if m.full || m.sample || only != "" || t.Failed() {
 		return
 	}
 	if *updateGolden {
@@ -69,15 +70,15 @@ func TestFaultMatrix(t *testing.T) {
 	}
 	golden, err := os.ReadFile(matrixGolden)
 	require.NoError(t, err)
-	assert.Equal(t, string(golden), m.table(), "other outcomes than before: if that is meant, go test -run TestFaultMatrix -update .")
+	assert.Equal(t, string(golden), m.table(), "other outcomes than before: if that is meant, go test ./tests/faultmatrix -update")
 }
 
-func performances() (all []*performance) {
-	for _, m := range []manners{ofCockroachDB, ofPostgreSQL} {
+func variants() (all []*variant) {
+	for _, m := range []dialect{ofCockroachDB, ofPostgreSQL} {
 		for _, sloppy := range []bool{false, true} {
-			for _, p := range matrixPlays {
+			for _, p := range matrixTransactions {
 				if !p.careful || !sloppy {
-					all = append(all, &performance{p, m, sloppy, len(all)})
+					all = append(all, &variant{p, m, sloppy, len(all)})
 				}
 			}
 		}
@@ -85,19 +86,19 @@ func performances() (all []*performance) {
 	return all
 }
 
-// play has the houses share these trials.
-func (m *matrix) play(houses []*house, trials []trial) {
-	queue := make(chan trial)
+// run has the beds share these cases.
+func (m *matrix) run(beds []*bed, cases []matrixCase) {
+	queue := make(chan matrixCase)
 	var running sync.WaitGroup
-	for _, h := range houses {
+	for _, h := range beds {
 		running.Go(func() {
 			for tr := range queue {
 				m.try(h, tr)
 			}
 		})
 	}
-	for i, tr := range trials {
-		if testing.Short() && tr.blows != nil && i%7 != 0 {
+	for i, tr := range cases {
+		if m.sample && tr.strikes != nil && i%7 != 0 {
 			continue
 		}
 		queue <- tr
@@ -107,14 +108,14 @@ func (m *matrix) play(houses []*house, trials []trial) {
 }
 
 // try tries one case, and finds what there is to be tried next to it.
-func (m *matrix) try(h *house, tr trial) {
-	r, err := h.put(tr.performance, tr.blows...)
+func (m *matrix) try(h *bed, tr matrixCase) {
+	r, err := h.put(tr.variant, tr.strikes...)
 	if err != nil {
-		m.t.Errorf("%v %v: %v", tr.performance, tr.blows, err)
+		m.t.Errorf("%v %v: %v", tr.variant, tr.strikes, err)
 		return
 	}
 	clean := r
-	if tr.blows != nil {
+	if tr.strikes != nil {
 		m.mu.Lock()
 		clean = m.clean[tr.String()]
 		m.mu.Unlock()
@@ -122,57 +123,57 @@ func (m *matrix) try(h *house, tr trial) {
 	v, err := tr.judge(r, clean)
 	switch {
 	case err != nil:
-		m.t.Errorf("%v: %v", tr.performance, err)
+		m.t.Errorf("%v: %v", tr.variant, err)
 		return
-	case len(r.struck) != len(tr.blows), tr.blows == nil && v != doneOnce:
-		m.t.Errorf("%v: not as it was before: of %v there was %q; error: %v", tr.performance, tr.blows, r.struck, r.err)
+	case len(r.struck) != len(tr.strikes), tr.strikes == nil && v != doneOnce:
+		m.t.Errorf("%v: not as it was before: of %v there was %q; error: %v", tr.variant, tr.strikes, r.struck, r.err)
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.count(tr, v)
 	switch {
-	case tr.blows == nil:
+	case tr.strikes == nil:
 		m.clean[tr.String()] = r
-		m.next = append(m.next, m.firstFaults(tr.performance, r)...)
-	case len(tr.blows) == 1 && tr.blows[0].fault == conflictFault && r.occasions[tr.blows[0].at].stage == crdbsim.AtExecute:
+		m.next = append(m.next, m.firstFaults(tr.variant, r)...)
+	case len(tr.strikes) == 1 && tr.strikes[0].fault == conflictFault && r.points[tr.strikes[0].at].stage == crdbsim.AtExecute:
 		m.next = append(m.next, m.secondFaults(tr, r)...)
 	}
 }
 
-func (m *matrix) count(tr trial, v verdict) {
-	key := rowOf(tr.performance, tr.row)
+func (m *matrix) count(tr matrixCase, v ending) {
+	key := rowOf(tr.variant, tr.row)
 	if m.counts[key] == nil {
-		m.counts[key] = &[verdicts]int{}
+		m.counts[key] = &[endings]int{}
 	}
 	m.counts[key][v]++
 }
 
 // firstFaults puts faults at the boundaries of a conversation.
-func (m *matrix) firstFaults(s *performance, r *result) (trials []trial) {
+func (m *matrix) firstFaults(s *variant, r *result) (cases []matrixCase) {
 	turns := turns{all: m.full, every: 1, from: s.number}
 	if s.long || s.sloppy {
 		turns.every = 5
 	} else {
-		turns.most = s.manners == ofCockroachDB
+		turns.most = s.dialect == ofCockroachDB
 	}
 	turns.take(boundaries(s, r, 0, 0, 0), func(f *fault, at int) {
-		trials = append(trials, trial{s, f.name, []blow{{f, at}}})
+		cases = append(cases, matrixCase{s, f.name, []strike{{f, at}}})
 	})
-	return trials
+	return cases
 }
 
-// secondFaults puts each fault at each boundary behind the conflict of the trial, which has been played.
-func (m *matrix) secondFaults(first trial, r *result) (trials []trial) {
-	at := first.blows[0].at
+// secondFaults puts each fault at each boundary behind the conflict of the case, which has been run.
+func (m *matrix) secondFaults(first matrixCase, r *result) (cases []matrixCase) {
+	at := first.strikes[0].at
 	if first.sloppy && !m.full {
 		return nil
 	}
 	turns := turns{all: m.full, every: 23, from: at}
-	turns.take(boundaries(first.performance, r, at+1, r.client, r.server), func(f *fault, then int) {
-		trials = append(trials, trial{first.performance, "40001, then another", []blow{first.blows[0], {f, then}}})
+	turns.take(boundaries(first.variant, r, at+1, r.client, r.server), func(f *fault, then int) {
+		cases = append(cases, matrixCase{first.variant, "40001, then another", []strike{first.strikes[0], {f, then}}})
 	})
-	return trials
+	return cases
 }
 
 // turns are which faults are put at which boundaries: all at all; or most of them, which are all but those at Parse and Bind; and one, by
@@ -201,8 +202,8 @@ type boundary struct {
 	early  bool // at Parse or Bind
 }
 
-// boundaries are those of r from the given occasion and messages on.
-func boundaries(s *performance, r *result, occasion, client, server int) []boundary {
+// boundaries are those of r from the given point and messages on.
+func boundaries(s *variant, r *result, point, client, server int) []boundary {
 	var all []boundary
 	add := func(b boundary, happens func(*fault) bool) {
 		for _, f := range matrixFaults {
@@ -212,8 +213,8 @@ func boundaries(s *performance, r *result, occasion, client, server int) []bound
 		}
 		all = append(all, b)
 	}
-	for i := occasion; i < len(r.occasions); i++ {
-		add(boundary{at: i, early: r.occasions[i].stage != crdbsim.AtExecute}, func(f *fault) bool { return f.strikesAt(r.occasions[i], s.manners) })
+	for i := point; i < len(r.points); i++ {
+		add(boundary{at: i, early: r.points[i].stage != crdbsim.AtExecute}, func(f *fault) bool { return f.strikesAt(r.points[i], s.dialect) })
 	}
 	for i := client; i < len(r.talk.Client); i++ {
 		add(boundary{at: i}, func(f *fault) bool { return f.side == wirecut.Client })
@@ -237,7 +238,7 @@ func amidRows(types string, i int) bool {
 	return i%67 != 0
 }
 
-var verdictNames = [verdicts]string{"committed", "refused", "whole", "part", "none"}
+var endingNames = [endings]string{"committed", "refused", "whole", "part", "none"}
 
 // table is all that the golden file holds.
 func (m *matrix) table() string {
@@ -245,11 +246,11 @@ func (m *matrix) table() string {
 	b.WriteString("How the cases of TestFaultMatrix end; go test -run TestFaultMatrix -update . writes this file. Whole, part and none are what\n" +
 		"turns out to be committed where the outcome was called ambiguous.\n\n")
 	fmt.Fprintf(&b, "%-22s %9s", "", "cases")
-	for _, name := range verdictNames {
+	for _, name := range endingNames {
 		fmt.Fprintf(&b, " %9s", name)
 	}
 	b.WriteByte('\n')
-	for _, s := range performances() {
+	for _, s := range variants() {
 		fmt.Fprintf(&b, "\n%v\n", s)
 		for _, row := range rows() {
 			if c := m.counts[rowOf(s, row)]; c != nil {
@@ -261,9 +262,9 @@ func (m *matrix) table() string {
 	return b.String()
 }
 
-func rowOf(s *performance, row string) string { return s.String() + ": " + row }
+func rowOf(s *variant, row string) string { return s.String() + ": " + row }
 
-func line(row string, counts *[verdicts]int) string {
+func line(row string, counts *[endings]int) string {
 	text := fmt.Sprintf("%-22s", row)
 	for _, n := range append([]int{sum(counts[:])}, counts[:]...) {
 		if n == 0 {
@@ -291,8 +292,8 @@ func sum(counts []int) (n int) {
 }
 
 // all adds the rows up.
-func (m *matrix) all() *[verdicts]int {
-	all := &[verdicts]int{}
+func (m *matrix) all() *[endings]int {
+	all := &[endings]int{}
 	for _, counts := range m.counts {
 		for v, n := range counts {
 			all[v] += n
@@ -305,7 +306,7 @@ func (m *matrix) all() *[verdicts]int {
 func (m *matrix) totals() string {
 	all := m.all()
 	text := fmt.Sprintf("%d cases:", sum(all[:]))
-	for v, name := range verdictNames {
+	for v, name := range endingNames {
 		text += fmt.Sprintf(" %s %d", name, all[v])
 	}
 	return text

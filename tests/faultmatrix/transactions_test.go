@@ -14,13 +14,13 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// A drama is a transaction of the fault matrix.
-type drama struct {
+// A transaction is a row of the fault matrix.
+type transaction struct {
 	name string
-	run  func(*player) error
+	run  func(*runner) error
 	long bool // it has more boundaries than each fault can be put at each of them every time
 
-	// careful is for plays that make no sense for an application which goes on after an error.
+	// careful is for transactions that make no sense for an application which goes on after an error.
 	careful bool
 	// What the application has sent may have committed by itself, all or a part of it, though the answer was this error; docs/semantics.md
 	// says so. Then it is as good as called ambiguous.
@@ -30,7 +30,7 @@ type drama struct {
 	partly [][]string
 }
 
-// matrixTables are what the plays work on: notes, which they write and which has no key, so that a row written twice shows; and
+// matrixTables are what the transactions work on: notes, which they write and which has no key, so that a row written twice shows; and
 // things, which stay as they are.
 const matrixTables = `
 DROP TABLE IF EXISTS notes, things;
@@ -52,8 +52,8 @@ func (n notes) lines() []string {
 	return all
 }
 
-// A player runs a play, and keeps what the application was shown and what it believes to have done.
-type player struct {
+// A runner runs a transaction, and keeps what the application was shown and what it believes to have done.
+type runner struct {
 	db     *sql.DB
 	tx     *sql.Tx
 	begin  context.Context // of the transaction
@@ -69,17 +69,17 @@ type player struct {
 	saved  notes
 }
 
-func (p *player) start() { p.shown, p.failed, p.table, p.saved = nil, false, maps.Clone(seeded), nil }
+func (p *runner) start() { p.shown, p.failed, p.table, p.saved = nil, false, maps.Clone(seeded), nil }
 
-func (p *player) show(format string, args ...any) {
+func (p *runner) show(format string, args ...any) {
 	p.shown = append(p.shown, fmt.Sprintf(format, args...))
 }
 
-// A step is a part of a play.
-type step func(*player) error
+// A step is a part of a transaction.
+type step func(*runner) error
 
 // commit runs steps in a transaction and commits it.
-func (p *player) commit(opts *sql.TxOptions, steps ...step) error {
+func (p *runner) commit(opts *sql.TxOptions, steps ...step) error {
 	if err := p.open(opts, steps...); err != nil {
 		p.rollback()
 		return err
@@ -90,7 +90,7 @@ func (p *player) commit(opts *sql.TxOptions, steps ...step) error {
 	return p.tx.Commit()
 }
 
-func (p *player) open(opts *sql.TxOptions, steps ...step) error {
+func (p *runner) open(opts *sql.TxOptions, steps ...step) error {
 	p.start()
 	var err error
 	if p.tx, err = p.db.BeginTx(p.begin, opts); err != nil {
@@ -99,7 +99,7 @@ func (p *player) open(opts *sql.TxOptions, steps ...step) error {
 	return p.all(steps...)
 }
 
-func (p *player) rollback() {
+func (p *runner) rollback() {
 	p.deaf.Store(true)
 	if p.tx != nil {
 		_ = p.tx.Rollback()
@@ -107,7 +107,7 @@ func (p *player) rollback() {
 }
 
 // all runs steps up to the first error, or, sloppily, all of them.
-func (p *player) all(steps ...step) error {
+func (p *runner) all(steps ...step) error {
 	for _, do := range steps {
 		err := do(p)
 		if err != nil && !p.sloppy {
@@ -118,13 +118,13 @@ func (p *player) all(steps ...step) error {
 	return nil
 }
 
-func txOf(steps ...step) func(*player) error {
-	return func(p *player) error { return p.commit(nil, steps...) }
+func txOf(steps ...step) func(*runner) error {
+	return func(p *runner) error { return p.commit(nil, steps...) }
 }
 
 // exec runs a statement, shows how many rows it has affected, and notes its effect if it succeeds.
-func execStep(text string, effect func(*player), args ...any) step {
-	return func(p *player) error {
+func execStep(text string, effect func(*runner), args ...any) step {
+	return func(p *runner) error {
 		res, err := p.tx.ExecContext(p.ctx, text, args...)
 		if err != nil {
 			return err
@@ -144,8 +144,8 @@ func execStep(text string, effect func(*player), args ...any) step {
 func value(k int) string { return fmt.Sprintf("value %d", k) }
 
 // writes is the effect of having written these keys.
-func writes(keys ...int) func(*player) {
-	return func(p *player) {
+func writes(keys ...int) func(*runner) {
+	return func(p *runner) {
 		for _, k := range keys {
 			p.table[fmt.Sprint(k)] = value(k)
 		}
@@ -166,24 +166,24 @@ func inserts(format string, keys ...int) string {
 }
 
 // update changes a row such that having been done twice shows.
-func update0(p *player) error {
-	return execStep("UPDATE notes SET v = v || $1 WHERE k = 0", func(p *player) { p.table["0"] += "+" }, "+")(p)
+func update0(p *runner) error {
+	return execStep("UPDATE notes SET v = v || $1 WHERE k = 0", func(p *runner) { p.table["0"] += "+" }, "+")(p)
 }
 
-func savepoint(p *player) error {
+func savepoint(p *runner) error {
 	p.saved = maps.Clone(p.table) // though it be answered by an error, the savepoint may be there
 	return execStep("SAVEPOINT s", nil)(p)
 }
 
-func rollbackTo(p *player) error {
-	return execStep("ROLLBACK TO SAVEPOINT s", func(p *player) { p.table = maps.Clone(p.saved) })(p)
+func rollbackTo(p *runner) error {
+	return execStep("ROLLBACK TO SAVEPOINT s", func(p *runner) { p.table = maps.Clone(p.saved) })(p)
 }
 
 var release = execStep("RELEASE SAVEPOINT s", nil)
 
 // fails runs a statement that the server answers by an error with this code. A careful application looks whether it was that one.
 func fails(code, text string, args ...any) step {
-	return func(p *player) error {
+	return func(p *runner) error {
 		_, err := p.tx.ExecContext(p.ctx, text, args...)
 		p.show("error %s", kit.StateOf(err))
 		switch {
@@ -198,7 +198,7 @@ func fails(code, text string, args ...any) step {
 
 // survives has a statement fail behind a savepoint.
 func survives(code, text string, args ...any) step {
-	return func(p *player) error { return p.all(savepoint, fails(code, text, args...), rollbackTo) }
+	return func(p *runner) error { return p.all(savepoint, fails(code, text, args...), rollbackTo) }
 }
 
 // divide divides by zero when it runs; PostgreSQL evaluates what is constant when it is bound.
@@ -208,7 +208,7 @@ const readThings = "SELECT things.k, things.v, count(notes.k) FROM things LEFT J
 
 // read reads all rows of a query.
 func read(text string, args ...any) step {
-	return func(p *player) error {
+	return func(p *runner) error {
 		rows, err := p.tx.QueryContext(p.ctx, text, args...)
 		if err != nil {
 			return err
@@ -218,12 +218,12 @@ func read(text string, args ...any) step {
 }
 
 // scan shows up to n rows, and the end if it gets there, and closes them.
-func (p *player) scan(rows *sql.Rows, n int) error {
+func (p *runner) scan(rows *sql.Rows, n int) error {
 	err := p.scanSome(rows, n)
 	return errors.Join(err, rows.Close())
 }
 
-func (p *player) scanSome(rows *sql.Rows, n int) error {
+func (p *runner) scanSome(rows *sql.Rows, n int) error {
 	for i := 0; i != n; i++ {
 		if !rows.Next() {
 			p.show("end")
@@ -244,7 +244,7 @@ const streamRows = 300
 
 // stream reads the first n of many rows, or all; it leaves them open if they are not to be closed.
 func stream(n int, closes bool) step {
-	return func(p *player) error {
+	return func(p *runner) error {
 		rows, err := p.tx.QueryContext(p.ctx, "SELECT g, repeat('x', 50 + g % 7), count(notes.k) FROM generate_series(1, $1::INT) g LEFT JOIN notes ON true GROUP BY g ORDER BY g", streamRows)
 		if err != nil {
 			return err
@@ -257,7 +257,7 @@ func stream(n int, closes bool) step {
 }
 
 // prepared runs two prepared statements by turns.
-func prepared(p *player) error {
+func prepared(p *runner) error {
 	write, err := p.tx.PrepareContext(p.ctx, insertNote+" RETURNING k, v, k")
 	if err != nil {
 		return err
@@ -268,8 +268,8 @@ func prepared(p *player) error {
 		return err
 	}
 	defer look.Close()
-	query := func(st *sql.Stmt, effect func(*player), args ...any) step {
-		return func(p *player) error {
+	query := func(st *sql.Stmt, effect func(*runner), args ...any) step {
+		return func(p *runner) error {
 			rows, err := st.QueryContext(p.ctx, args...)
 			if err != nil {
 				return err
@@ -294,18 +294,18 @@ func batch() (steps []step) {
 }
 
 // addColumn changes the schema, which shows as a row.
-var addColumn = execStep("ALTER TABLE notes ADD COLUMN w INT", func(p *player) { p.table["column"] = "w" })
+var addColumn = execStep("ALTER TABLE notes ADD COLUMN w INT", func(p *runner) { p.table["column"] = "w" })
 
 // ownCommit is a transaction that ends by the application's own word.
-func ownCommit(steps ...step) func(*player) error {
-	return func(p *player) error {
+func ownCommit(steps ...step) func(*runner) error {
+	return func(p *runner) error {
 		defer p.rollback()
 		return p.open(nil, steps...)
 	}
 }
 
-func closure(steps ...step) func(*player) error {
-	return func(p *player) error {
+func closure(steps ...step) func(*runner) error {
+	return func(p *runner) error {
 		return cockroachdb.RunTx(p.begin, p.db, nil, func(tx *sql.Tx) error {
 			p.tx = tx
 			p.start()
@@ -318,7 +318,7 @@ func closure(steps ...step) func(*player) error {
 }
 
 // outside is one statement outside of a transaction.
-func outside(p *player) error {
+func outside(p *runner) error {
 	p.start()
 	res, err := p.db.ExecContext(p.ctx, insertNote, 1, value(1))
 	if err != nil {
@@ -331,7 +331,7 @@ func outside(p *player) error {
 }
 
 // givenUp is a transaction that the application rolls back.
-func givenUp(p *player) error {
+func givenUp(p *runner) error {
 	err := p.open(nil, insert(1), read(readThings), insert(2))
 	p.deaf.Store(true)
 	err = errors.Join(err, p.tx.Rollback())
@@ -339,7 +339,7 @@ func givenUp(p *player) error {
 	return err
 }
 
-var matrixPlays = []drama{
+var matrixTransactions = []transaction{
 	{name: "empty", run: txOf()},
 	{name: "single write", run: txOf(insert(1))},
 	{name: "read, then write", run: txOf(read(readThings), update0)},
@@ -354,7 +354,7 @@ var matrixPlays = []drama{
 	{name: "prepared, by turns", run: txOf(prepared)},
 	{name: "text of several", run: txOf(insert(1), execStep(inserts("%s; %s", 2, 3), writes(2, 3)), insert(4))},
 	{name: "batch of 100", run: txOf(batch()...), long: true},
-	{name: "read-only", run: func(p *player) error {
+	{name: "read-only", run: func(p *runner) error {
 		return p.commit(&sql.TxOptions{ReadOnly: true}, read(readThings), read("SELECT k, v, 0 FROM notes WHERE k < $1", 9))
 	}},
 	{name: "DDL", run: txOf(insert(1), addColumn, insert(2))},
@@ -370,4 +370,4 @@ var matrixPlays = []drama{
 	}},
 }
 
-func (d drama) isDDL() bool { return strings.Contains(d.name, "DDL") }
+func (d transaction) isDDL() bool { return strings.Contains(d.name, "DDL") }
