@@ -1,10 +1,12 @@
 package cockroachdb
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
 
+	"github.com/reprise-go/cockroachdb/internal/lane"
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
@@ -16,14 +18,15 @@ type attempt struct {
 	statements int       // how many the application has run
 	replayed   int       // the number of the statement that a replay has come to
 	replaying  bool      // a replay is under way
+	losses     int       // how many connections were lost
 
 	why      error  // what made the latest attempt necessary: a conflict, or a statement that was out of date
 	conflict error  // the latest conflict
 	reason   Reason // why the attempt before the latest came to nothing,
 	site     site   // and where
 
-	pass   *pass // its place in the retry lane
-	waits  int   // in the lane
+	pass   *lane.Pass // its place in the retry lane
+	waits  int        // in the lane
 	waited time.Duration
 }
 
@@ -68,7 +71,7 @@ func (t *tx) newAttempt(ctx context.Context, reason Reason, at site, wait time.D
 
 // takeTurn decides whether there is to be another attempt, waits if it must, and sets the opening.
 func (t *tx) takeTurn(ctx context.Context, conflict error, at site) error {
-	defer t.attempt.pass.lost() // after the wait: it belongs to what the conflict has cost
+	defer t.attempt.pass.Lost() // after the wait: it belongs to what the conflict has cost
 	t.attempt.conflict, t.attempt.reason, t.attempt.site = conflict, reasonOf(conflict), at
 	if cause := t.history.cause; cause != "" {
 		return &NotReplayableError{Cause: cause, err: conflict}
@@ -76,7 +79,7 @@ func (t *tx) takeTurn(ctx context.Context, conflict error, at site) error {
 	if bound := t.spent(); bound != "" {
 		return t.exhausted(bound)
 	}
-	if err := firstErr(ctx, t.ctx); err != nil {
+	if err := cmp.Or(ctx.Err(), t.ctx.Err()); err != nil {
 		return err
 	}
 	return t.queue(ctx)
@@ -115,10 +118,10 @@ func (t *tx) exhausted(bound Bound) error {
 // connector retry at a time, in the lane: retriers mostly fight each other. It never waits with locks held, nor for
 // longer than there is time for a new attempt.
 func (t *tx) queue(ctx context.Context) error {
-	if t.attempt.pass.holds() {
+	if t.attempt.pass.Holds() {
 		return t.backOff(ctx)
 	}
-	if t.attempt.pass = t.pool.lane.tryEnter(); t.attempt.pass != nil {
+	if t.attempt.pass = t.pool.lane.TryEnter(); t.attempt.pass != nil {
 		t.openAtOnce()
 		return nil
 	}
@@ -150,7 +153,7 @@ func (t *tx) waitForLane(ctx context.Context) error {
 	metrics, came := t.pool.metrics(), time.Now()
 	metrics.laneWaiting(1)
 	var err error
-	t.attempt.pass, err = t.pool.lane.enter(ctx, t.ctx, min(t.policy.LaneWait, t.timeLeft()))
+	t.attempt.pass, err = t.pool.lane.Enter(ctx, t.ctx, min(t.policy.LaneWait, t.timeLeft()))
 	metrics.laneWaiting(-1)
 	t.attempt.waited += time.Since(came)
 	metrics.waitedForLane(time.Since(came))
@@ -163,7 +166,7 @@ func (t *tx) waitForLane(ctx context.Context) error {
 
 // isUrgent reports whether the next attempt should have PRIORITY HIGH: the transaction is in the lane, and another one
 // has aborted it, as in a deadlock. To a transaction that lost otherwise it brings nothing, and it aborts others.
-func (t *tx) isUrgent() bool { return t.attempt.reason == ReasonAborted && t.attempt.pass.holds() }
+func (t *tx) isUrgent() bool { return t.attempt.reason == ReasonAborted && t.attempt.pass.Holds() }
 
 // giveUpLocks rolls back before a wait. An error is what the application is told.
 func (t *tx) giveUpLocks(ctx context.Context) error {
@@ -172,14 +175,19 @@ func (t *tx) giveUpLocks(ctx context.Context) error {
 	}
 	sent := time.Now()
 	if reach, err := t.session().Control(ctx, sqlRollback); err != nil {
-		return t.report(fault{err: err, reach: reach})
+		f := fault{err: err, reach: reach}
+		if t.hasLost(ctx, f) && t.canMove() {
+			t.session().Die() // the locks go with it, and the next message finds that out
+			return nil
+		}
+		return t.report(f)
 	}
-	t.pool.lane.tripTook(time.Since(sent))
+	t.pool.lane.TripTook(time.Since(sent))
 	return nil
 }
 
 func (t *tx) leaveLane() {
-	t.attempt.pass.leave()
+	t.attempt.pass.Leave()
 	t.attempt.pass = nil
 }
 

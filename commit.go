@@ -48,7 +48,13 @@ func (t *tx) commit(ctx context.Context) error {
 	}
 	switch t.phase() {
 	case phaseGone:
-		return t.connectionLost(fault{err: wire.ErrClosed})
+		if !t.canMove() {
+			return t.connectionLost(fault{err: wire.ErrClosed})
+		}
+		if len(t.history.records) == 0 { // nothing was done
+			t.committed()
+			return nil
+		}
 	case phaseEnded:
 		t.detach(endedByText, true)
 		return t.commitDetached(ctx)
@@ -252,6 +258,7 @@ func (t *tx) end() {
 	}
 	t.c.tx = nil
 	t.leaveLane()
+	t.keepSets()
 	t.c.keepForNext(t.history.records)
 	t.forget()
 	if t.outcome == OutcomeCommitted && t.opening.begun {

@@ -36,6 +36,8 @@ type conn struct {
 	forceSavepoint bool // its force_savepoint_restart may be on: every savepoint is a restart savepoint
 	forceByDefault bool // and that is how the session began
 
+	journal journal // what its session was told
+
 	rests time.Time // since when the connection rests
 
 	tx         *tx    // the application's transaction
@@ -61,6 +63,27 @@ var (
 	_ driver.Validator          = (*conn)(nil)
 )
 
+func newConn(p *pool, s *wire.Session) *conn {
+	cfg := s.Pgx.Config()
+	forced := forceSavepointRestart(cfg.RuntimeParams)
+	c := &conn{
+		pool: p, mode: cfg.DefaultQueryExecMode, trace: newTracing(cfg.Tracer), forceSavepoint: forced, forceByDefault: forced,
+	}
+	s.OnControl = c.ofControl()
+	c.use(s)
+	p.lane.ConnectedTo(c.crdb)
+	p.acquired()
+	return c
+}
+
+// use makes s the session of the connection.
+func (c *conn) use(s *wire.Session) {
+	c.session, c.crdb, c.rests = s, isCockroachDB(s), time.Time{}
+	c.textIsOneTx = runsTextAsOneTx(s.PG.ParameterStatus("crdb_version"))
+}
+
+func isCockroachDB(s *wire.Session) bool { return s.PG.ParameterStatus("crdb_version") != "" }
+
 // String says where the connection leads, and nothing of what goes over it.
 func (c *conn) String() string {
 	cc := c.session.Pgx.Config()
@@ -81,6 +104,7 @@ func (c *conn) Conn() *pgx.Conn {
 	if t := c.tx; t != nil {
 		t.handOver()
 	}
+	c.journal.pin() // nobody knows what will be done with it
 	return c.session.Pgx
 }
 
@@ -155,7 +179,7 @@ func (c *conn) ready(ctx context.Context) (*tx, error) {
 		return nil, t.ctx.Err() // it is about to be rolled back, and what is sent now would be with it
 	}
 	t.attempt.start()
-	if c.session.Closed() {
+	if c.session.Closed() && !t.canMove() {
 		return nil, t.connectionLost(fault{err: wire.ErrClosed})
 	}
 	return t, nil

@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/reprise-go/cockroachdb/internal/dsnurl"
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
@@ -94,7 +95,7 @@ type Config struct {
 // These keys are the driver's own and never reach the server:
 //
 //   - retry_max_attempts, retry_max_elapsed, retry_initial_backoff, retry_max_backoff, retry_backoff_multiplier, retry_lane_wait,
-//     retry_max_statements and retry_max_bytes set the field of that name of [RetryPolicy];
+//     retry_max_statements, retry_max_bytes and retry_max_failovers set the field of that name of [RetryPolicy];
 //   - retry_throttle_tokens and retry_throttle_tokens_per_commit set MaxTokens and TokensPerCommit of [RetryThrottle];
 //   - ping_after sets PingAfter.
 //
@@ -117,7 +118,7 @@ func ParseConfig(dsn string) (*Config, error) {
 		return cfg, nil
 	}
 	var err error
-	if cfg.ConnConfig, err = parseConnConfig(dsn); err != nil {
+	if cfg.ConnConfig, err = dsnurl.Parse(dsn); err != nil {
 		return nil, err
 	}
 	if err := checkRepeated(dsn); err != nil {
@@ -219,6 +220,7 @@ func NewConnector(cfg *Config) (*Connector, error) {
 		c.cfg.ConnConfig = cfg.ConnConfig.Copy()
 	}
 	c.pool = newPool(&c.cfg)
+	c.pool.connect = c.connect
 	if c.registered == nil || cfg.DBName != "" {
 		c.pool.open(c.cfg.dbName(c.cfg.ConnConfig))
 	}
@@ -235,6 +237,16 @@ func (c *Config) dbName(cc *pgx.ConnConfig) string {
 
 // Connect makes a connection, trying the hosts in turn. Its errors are pgx's, or those of the hooks as they are.
 func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
+	s, err := c.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.pool.open(c.cfg.dbName(s.Pgx.Config()))
+	return newConn(c.pool, s), nil
+}
+
+// connect makes a new session.
+func (c *Connector) connect(ctx context.Context) (*wire.Session, error) {
 	pc, last, err := c.dial(ctx)
 	if err != nil {
 		return nil, err
@@ -245,28 +257,7 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 			return nil, err
 		}
 	}
-	c.pool.open(c.cfg.dbName(pc.Config()))
-	return c.newConn(wire.NewSession(pc, last)), nil
-}
-
-func (c *Connector) newConn(s *wire.Session) *conn {
-	cfg := s.Pgx.Config()
-	version := s.PG.ParameterStatus("crdb_version")
-	forced := forceSavepointRestart(cfg.RuntimeParams)
-	made := &conn{
-		pool:           c.pool,
-		session:        s,
-		mode:           cfg.DefaultQueryExecMode,
-		trace:          newTracing(cfg.Tracer),
-		crdb:           version != "",
-		textIsOneTx:    runsTextAsOneTx(version),
-		forceSavepoint: forced,
-		forceByDefault: forced,
-	}
-	s.OnControl = made.ofControl()
-	c.pool.lane.connectedTo(made.crdb)
-	c.pool.acquired()
-	return made
+	return wire.NewSession(pc, last), nil
 }
 
 // dial makes the bare connection. Its server's latest error is kept in last, if that can be watched.

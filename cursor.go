@@ -153,6 +153,7 @@ func (cu *cursor) succeed(tag pgconn.CommandTag) {
 		t.session().Statements.Deallocated()
 	}
 	t.c.noteSwitch(t, cu.rec.Class.ForceSavepoint)
+	t.noteSession(&cu.rec.Statement, false)
 	t.noteTag(&cu.rec.Class, tag, &cu.ans.Several)
 	cu.end()
 }
@@ -178,6 +179,7 @@ func (cu *cursor) fail(err error, first fault) {
 	t := cu.t
 	cu.over, cu.err = true, err
 	cu.rec.settle()
+	t.noteSession(&cu.rec.Statement, true)
 	switch answer := pgerr.Answer(err); {
 	case first.reach == wire.Unsent && t.state == stateOpen:
 		t.unrecord(cu.rec)

@@ -158,24 +158,46 @@ func (e *NotReplayableError) Unwrap() error { return e.err }
 // AmbiguousCommitError says that the commit was sent and that its outcome is not known: the transaction is committed or it is
 // not. The application has to find out by reading, or make the transaction one that can be run twice. It must not be retried
 // blindly, and the driver never does. It unwraps to what went wrong: a network error, the context's error, or the server's.
-type AmbiguousCommitError struct{ err error }
+//
+// A statement outside a transaction, which is committed as it ends, has this error too where its answer was lost.
+type AmbiguousCommitError struct {
+	err   error
+	alone bool // it was a statement outside a transaction
+}
 
 // Error says what happened and what to do. It holds no value and no argument.
 func (e *AmbiguousCommitError) Error() string {
+	if e.alone {
+		return fmt.Sprintf("cockroachdb: the statement was sent and its outcome is unknown; look whether its effects are there before running it again: %s", brief(e.err))
+	}
 	return fmt.Sprintf("cockroachdb: the commit was sent and its outcome is unknown; look whether the transaction's effects are there before running it again: %s", brief(e.err))
 }
 
 // Unwrap gives what went wrong.
 func (e *AmbiguousCommitError) Unwrap() error { return e.err }
 
-// ConnectionLostError says that the connection was lost inside a transaction before the commit was sent: nothing was
-// committed, and the transaction can be run again. It unwraps to what went wrong; and before that to the conflict, if
-// the connection was lost while the driver dealt with one.
-type ConnectionLostError struct{ err error }
+// ConnectionLostError says that the connection was lost inside a transaction before the commit was sent, and that the
+// transaction could not go on, on another connection: nothing was committed, and the transaction can be run again. It
+// unwraps to what went wrong; and before that to the conflict, if the connection was lost while the driver dealt with one.
+type ConnectionLostError struct {
+	// Cause is why the transaction could not be run again on another connection; "" where it could have been, but none was
+	// to be had within the policy's bounds, or where retries are switched off.
+	Cause Cause
+
+	err     error
+	because error // what kept another connection from being made
+}
 
 // Error says what happened and what to do. It holds no value and no argument.
 func (e *ConnectionLostError) Error() string {
-	return fmt.Sprintf("cockroachdb: the connection was lost before the commit was sent; nothing was committed, run the transaction again: %s", brief(e.err))
+	why := ""
+	switch {
+	case e.Cause != "":
+		why = "; it could not go on, on another connection, because " + e.Cause.explain()
+	case e.because != nil:
+		why = "; another connection could not take its place: " + e.because.Error()
+	}
+	return fmt.Sprintf("cockroachdb: the connection was lost before the commit was sent%s; nothing was committed, run the transaction again: %s", why, brief(e.err))
 }
 
 // Unwrap returns what went wrong.

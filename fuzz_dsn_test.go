@@ -4,12 +4,15 @@ import (
 	"database/sql"
 	"fmt"
 	"maps"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb/internal/dsnurl"
 )
 
 // meaning is what a connection's configuration comes to, but for what can't be compared, such as functions.
@@ -74,9 +77,12 @@ func FuzzDSN(f *testing.F) {
 	})
 }
 
+// schemeOf matches the scheme of a DSN that is a URL.
+var schemeOf = regexp.MustCompile(`^\s*[A-Za-z][A-Za-z0-9+.-]*://`)
+
 func checkMeaning(t *testing.T, dsn string, cfg *Config) {
 	got, theirs := meaningOf(cfg.ConnConfig), dsn
-	scheme := urlScheme.FindString(dsn)
+	scheme := schemeOf.FindString(dsn)
 	if scheme != "" {
 		theirs = "postgresql://" + dsn[len(scheme):]
 	}
@@ -85,8 +91,8 @@ func checkMeaning(t *testing.T, dsn string, cfg *Config) {
 	want := meaningOf(cc)
 	if s := strings.ToLower(strings.TrimSpace(scheme)); s != "" && !strings.HasPrefix(s, "postgres") {
 		for i, place := range want.Places {
-			if strings.HasSuffix(place, " 5432") && strings.HasSuffix(got.Places[min(i, len(got.Places)-1)], " "+cockroachPort) {
-				want.Places[i] = strings.TrimSuffix(place, "5432") + cockroachPort
+			if strings.HasSuffix(place, " 5432") && strings.HasSuffix(got.Places[min(i, len(got.Places)-1)], " "+dsnurl.CockroachPort) {
+				want.Places[i] = strings.TrimSuffix(place, "5432") + dsnurl.CockroachPort
 			}
 		}
 	}

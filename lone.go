@@ -34,7 +34,8 @@ func (c *conn) newLone(ctx context.Context, within *tx) (*tx, error) {
 		history: history{records: records}, attempt: attempt{number: 1, started: time.Now()},
 	}
 	// In a transaction that the application began as text a statement can't be run again.
-	t.history.passive = !policy.enabled() || c.session.Status() != wire.Idle
+	t.inText = c.session.Status() != wire.Idle
+	t.history.passive = !policy.enabled() || t.inText
 	return t, nil
 }
 
@@ -57,10 +58,18 @@ func (t *tx) reportAlone(f fault) error {
 		return nil
 	case pgerr.IsConflict(f.err) && (f.partly || t.within != nil):
 		return &AmbiguousCommitError{err: errConflictAfterCommit}
+	case closed && t.mayHaveWritten(f):
+		return &AmbiguousCommitError{err: f.err, alone: true}
 	case f.reach == wire.Unsent && (closed || t.ctx.Err() == nil) && !t.hasShown() && t.within == nil:
 		return driver.ErrBadConn // database/sql tries another connection
 	}
 	return f.err
+}
+
+// mayHaveWritten reports whether f has left open what became of a statement that may write, and commit.
+func (t *tx) mayHaveWritten(f fault) bool {
+	lost := pgerr.Answer(f.err) == nil || pgerr.EndsNode(f.err, true)
+	return lost && f.reach == wire.InStatement && !f.class.Reads && !t.inText && !pgerr.IsCancellation(f.err)
 }
 
 // hasShown reports whether the application has seen something of the statement's answer.

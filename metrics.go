@@ -29,6 +29,9 @@ type Metrics struct {
 	divergences        *prometheus.CounterVec
 	notReplayable      *prometheus.CounterVec
 	ambiguousCommits   *prometheus.CounterVec
+	failovers          *prometheus.CounterVec
+	failoverDuration   *prometheus.HistogramVec
+	ghosts             *prometheus.CounterVec
 	throttled          *prometheus.CounterVec
 	savepointsRefused  *prometheus.CounterVec
 	backoff            *prometheus.CounterVec
@@ -71,6 +74,12 @@ func NewMetrics() *Metrics {
 			"Number of transactions that the driver stopped recording, by the cause, whether or not they met a conflict.", "cause"),
 		ambiguousCommits: counterVec("ambiguous_commits_total",
 			"Number of commits of which it is not known whether they took effect."),
+		failovers: counterVec("failovers_total",
+			"Number of connections lost under a transaction or a read, by whether another connection took their place.", "outcome"),
+		failoverDuration: histogramVec("failover_duration_seconds",
+			"Time that it took to make a connection in the place of one that was lost, or to give that up.", seconds),
+		ghosts: counterVec("abandoned_sessions_total",
+			"Number of servers that fell silent and were asked to cancel what they may still be doing."),
 		throttled: counterVec("retries_throttled_total",
 			"Number of retries refused because the token bucket of RetryThrottle was empty."),
 		savepointsRefused: counterVec("savepoint_restarts_refused_total",
@@ -118,7 +127,7 @@ type vec interface {
 func (m *Metrics) vecs() []vec {
 	return []vec{
 		m.transactions, m.retries, m.attempts, m.duration, m.replayDuration, m.replayedStatements, m.divergences,
-		m.notReplayable, m.ambiguousCommits, m.throttled, m.savepointsRefused, m.backoff, m.laneWaiting, m.historyBytes,
+		m.notReplayable, m.ambiguousCommits, m.failovers, m.failoverDuration, m.ghosts, m.throttled, m.savepointsRefused, m.backoff, m.laneWaiting, m.historyBytes,
 	}
 }
 
@@ -186,6 +195,9 @@ type poolMetrics struct {
 	divergences        map[DivergenceKind]prometheus.Counter
 	notReplayables     map[Cause]prometheus.Counter
 	ambiguousCommits   prometheus.Counter
+	failovers          map[failoverOutcome]prometheus.Counter
+	failoverDuration   prometheus.Observer
+	ghosts             prometheus.Counter
 	throttled          prometheus.Counter
 	savepointsRefused  prometheus.Counter
 	backoff, laneWait  prometheus.Counter
@@ -212,6 +224,9 @@ func newPoolMetrics(m *Metrics, db string) *poolMetrics {
 		divergences:        children(m.divergences, db, allDivergenceKinds),
 		notReplayables:     children(m.notReplayable, db, allCauses),
 		ambiguousCommits:   m.ambiguousCommits.WithLabelValues(db),
+		failovers:          children(m.failovers, db, allFailoverOutcomes),
+		failoverDuration:   m.failoverDuration.WithLabelValues(db),
+		ghosts:             m.ghosts.WithLabelValues(db),
 		throttled:          m.throttled.WithLabelValues(db),
 		savepointsRefused:  m.savepointsRefused.WithLabelValues(db),
 		backoff:            m.backoff.WithLabelValues(db, waitBackoff),
@@ -282,6 +297,34 @@ func (p *poolMetrics) diverged(kind DivergenceKind) {
 func (p *poolMetrics) notReplayable(cause Cause) {
 	if p != nil {
 		increment(p.notReplayables[cause])
+	}
+}
+
+// failoverOutcome is what came of the loss of a connection under a transaction or a read. It is a label's value.
+type failoverOutcome string
+
+const (
+	failoverDone    failoverOutcome = "replaced"       // another connection took its place
+	failoverRefused failoverOutcome = "not_replayable" // the transaction, or its session, can't be made again elsewhere
+	failoverFailed  failoverOutcome = "unreachable"    // no other connection was to be had within the bounds
+)
+
+var allFailoverOutcomes = []failoverOutcome{failoverDone, failoverRefused, failoverFailed}
+
+// failedOver counts the loss of a connection, and the time d that it took to replace it.
+func (p *poolMetrics) failedOver(o failoverOutcome, d time.Duration) {
+	if p != nil {
+		increment(p.failovers[o])
+		if o != failoverRefused {
+			p.failoverDuration.Observe(d.Seconds())
+		}
+	}
+}
+
+// ghost counts a server that fell silent and was asked to cancel.
+func (p *poolMetrics) ghost() {
+	if p != nil {
+		p.ghosts.Inc()
 	}
 }
 

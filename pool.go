@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/reprise-go/cockroachdb/internal/lane"
+	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
 // pool is what the connections of a connector share.
@@ -17,9 +20,12 @@ type pool struct {
 	onRetry      func(context.Context, RetryEvent)
 	onSettled    func(context.Context, OutcomeEvent)
 
-	lane       *lane
+	lane       *lane.Lane
 	throttle   *throttle
 	savepoints avoidance
+
+	// connect makes a new session, within the bounds of its context.
+	connect func(context.Context) (*wire.Session, error)
 
 	all    *Metrics
 	counts atomic.Pointer[poolMetrics] // nil until the db_name is known, and where nothing is counted
@@ -35,7 +41,7 @@ func newPool(cfg *Config) *pool {
 	return &pool{
 		policy: cfg.RetryPolicy, pingAfter: cfg.PingAfter, resetSession: cfg.ResetSession,
 		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled,
-		lane: newLane(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
+		lane: lane.New(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
 	}
 }
 

@@ -20,14 +20,14 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	if c.session.Classify(query).Copies {
 		return nil, errCopy
 	}
-	p, _, err := c.pinned(ctx, t, query)
+	p, isNew, err := c.pinned(ctx, t, query)
 	if !t.explicit {
 		t.endAlone(ctx, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &stmt{c: c, p: p}, nil
+	return &stmt{c: c, p: p, found: !isNew}, nil
 }
 
 // Prepare prepares a statement.

@@ -103,6 +103,9 @@ func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live 
 	for i, r := range segment[:last] {
 		a, err := rt.Next()
 		if _, err = t.compare(ctx, n+i, r, nil, a, err); err != nil {
+			if differs, ok := err.(*DivergenceError); ok && rt.RestCommits(last-i) { //nolint:errorlint // made by compare
+				differs.committed = true
+			}
 			return wire.Answer{}, faultIn(r, live, rt.Fail(err), wire.InStatement)
 		}
 	}

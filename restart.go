@@ -45,6 +45,10 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 		return t.ambiguous(f.err), true
 	case f.err == errStaleInReplay: //nolint:errorlint // made by the replay
 		t.openAtOnce()
+	case t.hasLost(ctx, f):
+		if told := t.failOver(ctx, f, t.siteOf(s, f)); told != nil || t.state > stateRestarting {
+			return told, true
+		}
 	case pgerr.IsStalePlan(f.err) && s.renew(f):
 		t.restarts()
 		t.newAttempt(ctx, ReasonStalePlan, s.site(), 0, f.err)

@@ -1,6 +1,7 @@
 package cockroachdb
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -39,6 +40,11 @@ type RetryPolicy struct {
 	// goes on, but is no longer retried. At least 1 each.
 	MaxStatements int
 	MaxBytes      int
+
+	// MaxFailovers bounds how many connections a transaction, or a statement outside one, may lose and still go on, on
+	// another one: what brings servers down must not be sent to all of them. Zero switches that off, and a lost
+	// connection then ends the transaction. Not below zero.
+	MaxFailovers int
 }
 
 // DefaultRetryPolicy returns the policy of a connector that was given none.
@@ -52,6 +58,7 @@ func DefaultRetryPolicy() RetryPolicy {
 		LaneWait:          5 * time.Second,
 		MaxStatements:     16384,
 		MaxBytes:          8 << 20,
+		MaxFailovers:      4,
 	}
 }
 
@@ -79,6 +86,8 @@ func (p RetryPolicy) Validate() error {
 		return invalid("MaxStatements", p.MaxStatements, "use 1 or more; to switch retries off set MaxAttempts to 1")
 	case p.MaxBytes < 1:
 		return invalid("MaxBytes", p.MaxBytes, "use 1 or more; to switch retries off set MaxAttempts to 1")
+	case p.MaxFailovers < 0:
+		return invalid("MaxFailovers", p.MaxFailovers, "use zero to end a transaction with its connection, or 1 or more")
 	}
 	return nil
 }
@@ -123,7 +132,7 @@ func (p RetryPolicy) backoff(n int, rnd func() float64) time.Duration {
 // sleep waits for d, or until one of the two contexts is done, and returns that context's error then. It looks at the
 // contexts first, whatever d is.
 func sleep(ctx, ctx2 context.Context, d time.Duration) error {
-	if err := firstErr(ctx, ctx2); err != nil || d <= 0 {
+	if err := cmp.Or(ctx.Err(), ctx2.Err()); err != nil || d <= 0 {
 		return err
 	}
 	timer := time.NewTimer(d)
@@ -136,12 +145,4 @@ func sleep(ctx, ctx2 context.Context, d time.Duration) error {
 	case <-ctx2.Done():
 		return ctx2.Err()
 	}
-}
-
-// firstErr returns the error of the first of the contexts that is done, or nil.
-func firstErr(ctx, ctx2 context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return ctx2.Err()
 }

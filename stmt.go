@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
@@ -14,6 +15,7 @@ import (
 type stmt struct {
 	c      *conn
 	p      *wire.Prepared
+	found  bool // the server had prepared it before, for a statement that is closed, and it has not run since
 	closed bool
 }
 
@@ -26,12 +28,29 @@ var (
 
 // ExecContext runs the statement.
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	return s.c.exec(ctx, s.p.Desc.SQL, s, args)
+	res, err := s.c.exec(ctx, s.p.Desc.SQL, s, args)
+	if s.wasStale(err) {
+		return s.c.exec(ctx, s.p.Desc.SQL, s, args)
+	}
+	return res, err
 }
 
 // QueryContext runs the statement and returns its rows.
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	return s.c.query(ctx, s.p.Desc.SQL, s, args)
+	rows, err := s.c.query(ctx, s.p.Desc.SQL, s, args)
+	if s.wasStale(err) {
+		return s.c.query(ctx, s.p.Desc.SQL, s, args)
+	}
+	return rows, err
+}
+
+// wasStale reports whether the first run of a statement that the server had prepared before has failed, perhaps because it
+// had been prepared before: the application, which has prepared it anew, can't know of that. The next run prepares it anew.
+// In a transaction it is too late, since that has failed.
+func (s *stmt) wasStale(err error) bool {
+	found := s.found
+	s.found = false
+	return found && err != nil && s.c.tx == nil && pgerr.MayBeStale(err) && s.p.Gone() && !s.p.Class.Once
 }
 
 // current returns what the server has prepared, anew where it has lost or outgrown it.

@@ -16,13 +16,16 @@ type tx struct {
 	explicit bool            // the application began it; else it is a statement outside a transaction
 	policy   RetryPolicy
 
-	verdict         // what became of it: tx_state.go
-	opening opening // how its attempts begin: opening.go
-	history history // what it ran, and what the application was shown: history.go
-	attempt attempt // where it stands in its attempts: attempt.go
-	rows    *rows   // those that the application still reads
-	runner  *runner // RunTx's, if that began it
-	within  *tx     // for a statement outside a transaction: the sql.Tx that it was run in, which has ended on the server
+	verdict          // what became of it: tx_state.go
+	opening opening  // how its attempts begin: opening.go
+	history history  // what it ran, and what the application was shown: history.go
+	attempt attempt  // where it stands in its attempts: attempt.go
+	rows    *rows    // those that the application still reads
+	runner  *runner  // RunTx's, if that began it
+	sets    []string // what it has set on the session: journal.go
+	nested  bool     // the application has made a savepoint
+	inText  bool     // for a statement outside a transaction: the application has begun one as text
+	within  *tx      // for a statement outside a transaction: the sql.Tx that it was run in, which has ended on the server
 
 	committing commitStep // the Commit that is under way
 }

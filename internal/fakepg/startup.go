@@ -1,6 +1,7 @@
 package fakepg
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -19,7 +20,7 @@ func (c *Conn) startUp() bool {
 		if err != nil {
 			c.ended(err)
 		}
-		switch m.(type) {
+		switch m := m.(type) {
 		case *pgproto3.SSLRequest:
 			if c.srv.opts.tls == nil {
 				c.reply('N')
@@ -33,9 +34,9 @@ func (c *Conn) startUp() bool {
 			c.countPlain()
 			c.srv.cancels.Add(1)
 			return false
-		default:
+		case *pgproto3.StartupMessage:
 			c.countPlain()
-			c.welcome()
+			c.welcome(cmp.Or(m.Parameters["TimeZone"], "UTC"))
 			return true
 		}
 	}
@@ -63,8 +64,8 @@ func (c *Conn) encrypt(config *tls.Config) {
 	c.nc, c.be = encrypted, pgproto3.NewBackend(encrypted, nil)
 }
 
-// welcome sends what a real CockroachDB says of itself (crdb-traces/connect.trace).
-func (c *Conn) welcome() {
+// welcome sends what a real CockroachDB says of itself (crdb-traces/connect.trace), to a client that asked for a time zone.
+func (c *Conn) welcome(timeZone string) {
 	c.id = int(c.srv.connections.Add(1))
 	c.Send(&pgproto3.AuthenticationOk{})
 	for _, p := range [][2]string{
@@ -73,7 +74,7 @@ func (c *Conn) welcome() {
 		{"client_encoding", "UTF8"},
 		{"DateStyle", "ISO, MDY"},
 		{"IntervalStyle", "postgres"},
-		{"TimeZone", "UTC"},
+		{"TimeZone", timeZone},
 		{"integer_datetimes", "on"},
 		{"standard_conforming_strings", "on"},
 		{"crdb_version", c.srv.opts.version},

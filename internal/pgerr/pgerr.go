@@ -27,6 +27,7 @@ const (
 	internalError      = "XX000"
 	schemaChangeFailed = "XXA00"
 	lockNotAvailable   = "55P03"
+	idleSessionTimeout = "57P05"
 	queryCanceled      = "57014"
 
 	classConnection            = "08"
@@ -129,6 +130,28 @@ func IsOfSavepoint(err error) bool {
 func IsPassing(err error) bool {
 	code := Code(err)
 	return code == lockNotAvailable || code == queryCanceled || code == internalError || hasAnyPrefix(code, "53", "58", "57P", "25P03", "25P04")
+}
+
+// EndsNode reports whether an answer of the server's means that its node goes away, or has, in the midst of other work; and
+// not that somebody wanted this session to end. closed says that the connection is closed.
+func EndsNode(err error, closed bool) bool {
+	code := Code(err)
+	switch {
+	case code == "", code == idleSessionTimeout:
+		return false
+	case !closed:
+		return hasAnyPrefix(code, "57P01", "57P02", "57P03", classCockroachDBConnection)
+	}
+	return IsOfConnection(code) && code != ProtocolViolation || hasAnyPrefix(code, "58") || isConflictCode(code)
+}
+
+// MayLetInLater reports whether a login that was refused with this code may succeed later, or elsewhere.
+func MayLetInLater(code string) bool { return IsOfConnection(code) || hasAnyPrefix(code, "53", "58") }
+
+// IsTimeout reports whether a connection was given up because nothing came any more.
+func IsTimeout(err error) bool {
+	network, ok := errors.AsType[net.Error](err)
+	return ok && network.Timeout() && !IsCancellation(err)
 }
 
 // IsRefusal reports whether the server has refused to run a statement at all: for its syntax, for something that is not

@@ -43,6 +43,10 @@ type Class struct {
 	// Session says how the text changes the session for later transactions.
 	Session Session
 
+	// Pins says that the text may leave something on the session that can't be made again on another one: a temporary table, a
+	// prepared statement, a lock or a cursor that outlives its transaction; or that nobody knows what it leaves there.
+	Pins bool
+
 	// Deallocates says that the text deallocates all that is prepared on the server.
 	Deallocates bool
 
@@ -117,7 +121,7 @@ func Classify(sql string) Class {
 
 // Worst is the class of a text of which nothing is known.
 var Worst = Class{
-	Several: true, Blank: true, Commit: MayCommit, Partly: true, Once: true, Session: SessionLasts,
+	Several: true, Blank: true, Commit: MayCommit, Partly: true, Once: true, Session: SessionLasts, Pins: true,
 }
 
 // classifySeveral is Classify for a text that may hold several statements.
@@ -145,6 +149,7 @@ func (c *Class) add(one *Class) {
 	}
 	c.SetsOnly = c.SetsOnly && one.SetsOnly
 	c.RowsOnly = c.RowsOnly && one.RowsOnly
+	c.Pins = c.Pins || one.Pins
 	c.DDL = c.DDL || one.DDL
 	c.Copies = c.Copies || one.Copies
 	c.Deallocates = c.Deallocates || one.Deallocates
@@ -160,7 +165,7 @@ func classifyOne(at *scanner) Class {
 	s := *at
 	word := s.firstWord()
 	if s.odd { // one of the servers takes a comment for ended, and there may be anything after it
-		return Class{Commit: MayCommit, Partly: true, Once: true, Session: SessionLasts}
+		return Class{Commit: MayCommit, Partly: true, Once: true, Session: SessionLasts, Pins: true}
 	}
 	for _, e := range byFirstWord[min(len(word), len(byFirstWord)-1)] {
 		if isKeyword(word, e.word) {
@@ -176,6 +181,7 @@ func classifyOne(at *scanner) Class {
 // ofRows is the class of a statement that reads or writes rows, or of something unknown.
 func ofRows(at *scanner) Class {
 	c := Class{RowsOnly: true, Session: sessionOf(at)}
+	c.Pins = c.Session == SessionLasts || c.Session == SessionSetMid || intoTemp(at)
 	c.Reads = c.Session == SessionKept && onlyReads(*at)
 	s := *at
 	c.Blank = !s.toStatement()
@@ -192,14 +198,15 @@ type entry struct {
 var (
 	ddl   = Class{Commit: MayCommit, DDL: true}
 	once  = Class{Commit: MayCommit, Once: true}
-	part  = Class{Commit: MayCommit, Once: true, Partly: true}
+	part  = Class{Commit: MayCommit, Once: true, Partly: true, Pins: true}
+	pins  = Class{RowsOnly: true, Pins: true}
 	holds = Class{Commit: MayCommit} // it may hold DDL, or be DDL to CockroachDB though it looks like none
 )
 
 // byFirstWord has the entries by the length of their words.
 var byFirstWord = func() (table [12][]entry) {
 	for _, e := range []entry{
-		{word: "create", class: ddl},
+		{word: "create", class: ddl, look: lookCreate},
 		{word: "alter", class: ddl},
 		{word: "drop", class: ddl},
 		{word: "truncate", class: ddl},
@@ -231,7 +238,10 @@ var byFirstWord = func() (table [12][]entry) {
 		{word: "release", look: lookRelease},
 
 		{word: "prepare", class: once, look: lookPrepare},
-		{word: "deallocate", class: Class{Commit: MayCommit, Once: true, Session: SessionLasts}, look: lookDeallocate},
+		{word: "deallocate", class: Class{Commit: MayCommit, Once: true, Session: SessionLasts, Pins: true}, look: lookDeallocate},
+		{word: "listen", class: pins},
+		{word: "load", class: pins},
+		{word: "declare", class: Class{RowsOnly: true}, look: lookDeclare},
 		{word: "set", look: lookSet},
 		{word: "reset", look: lookReset},
 		{word: "use", class: Class{Session: SessionSet, SetsOnly: true}},
@@ -244,7 +254,7 @@ var byFirstWord = func() (table [12][]entry) {
 }()
 
 func lookDiscard(c Class, s scanner) Class {
-	c.Session = SessionLasts
+	c.Session, c.Pins = SessionLasts, true
 	if isKeyword(s.word(), "all") {
 		c.ForceSavepoint, c.Deallocates = SwitchDefault, true
 	}
@@ -333,7 +343,7 @@ func lookRelease(c Class, s scanner) Class {
 // lookPrepare tells PREPARE TRANSACTION from PREPARE of a statement.
 func lookPrepare(c Class, s scanner) Class {
 	if !isKeyword(s.word(), "transaction") {
-		c.Session = SessionLasts
+		c.Session, c.Pins = SessionLasts, true
 	}
 	return c
 }

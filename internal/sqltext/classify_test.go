@@ -357,3 +357,21 @@ func BenchmarkClassify(b *testing.B) {
 		})
 	}
 }
+
+func TestClassify_Pins(t *testing.T) {
+	for sql, want := range map[string]bool{
+		"CREATE TEMP TABLE t (v INT)": true, "create local temporary table t (v int)": true, "CREATE TABLE pg_temp.t (v INT)": true,
+		"SELECT 1 AS v INTO TEMP t": true, "SELECT 1 INTO pg_temp.t": true, "WITH a AS (SELECT 1) SELECT * INTO TEMPORARY t FROM a": true,
+		"LISTEN jobs": true, "LOAD 'auto_explain'": true, "DECLARE c CURSOR WITH HOLD FOR SELECT 1": true,
+		"PREPARE p AS SELECT 1": true, "DEALLOCATE p": true, "DISCARD TEMP": true, "EXECUTE p": true, "DO $$ BEGIN END $$": true,
+		"CALL p()": true, "SELECT pg_advisory_lock(1)": true, "SELECT set_config('a.b', '1', false)": true,
+		"SELECT 1; DO $$ BEGIN END $$": true,
+
+		"CREATE TABLE t (v INT)": false, "DECLARE c CURSOR FOR SELECT 1": false, "SELECT temp FROM readings": false,
+		"INSERT INTO temperatures VALUES (1)": false, "SET search_path = a": false, "SELECT set_config('a.b', '1', true)": false,
+		"SELECT pg_advisory_xact_lock(1)": false, "SELECT 1; SELECT 2": false, "NOTIFY jobs": false, "PREPARE TRANSACTION 'a'": false,
+		"INSERT INTO temp VALUES (1)": true, // a table of that name: nobody can tell
+	} {
+		assert.Equal(t, want, Classify(sql).Pins, sql)
+	}
+}

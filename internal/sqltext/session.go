@@ -58,3 +58,35 @@ func (s scanner) restSetsLocally() bool {
 		}
 	}
 }
+
+// lookCreate tells whether what is created lasts no longer than the session.
+func lookCreate(c Class, s scanner) Class {
+	word := s.word()
+	if isOneOf(word, "local", "global") {
+		word = s.word()
+	}
+	c.Pins = isOneOf(word, "temp", "temporary") || contains(s.sql, "pg_temp")
+	return c
+}
+
+// lookDeclare tells whether a cursor outlives its transaction.
+func lookDeclare(c Class, s scanner) Class {
+	c.Pins = contains(s.sql, "hold")
+	return c
+}
+
+// intoTemp reports whether a query may make a temporary table of its rows.
+func intoTemp(at *scanner) bool {
+	if !contains(at.sql, "temp") {
+		return false
+	}
+	s, into := *at, false
+	for token := s.next(); token != tokenEnd && token != tokenSemicolon; token = s.next() {
+		here := s.text()
+		if into && token == tokenWord && isOneOf(here, "temp", "temporary", "local", "global") || contains(here, "pg_temp") {
+			return true
+		}
+		into = token == tokenWord && isKeyword(here, "into")
+	}
+	return s.odd
+}

@@ -85,18 +85,24 @@ func (rt *RoundTrip) Send() (Reach, error) {
 		return Unsent, rt.unable
 	}
 	if err := rt.sync(); err != nil {
-		reach := InStatement
-		if len(rt.opening) > 0 {
-			reach = InOpening
-		}
-		return reach, rt.fail(err)
+		return InStatement, rt.fail(err)
 	}
 	for _, sql := range rt.opening {
 		if _, err := rt.NextControl(sql); err != nil {
-			return InOpening, rt.fail(err)
+			err = rt.fail(err)
+			return rt.s.failedIn(err), err
 		}
 	}
 	return InStatement, nil
+}
+
+// failedIn returns how far a message has got whose opening was answered with err. If the connection is lost with it, the server
+// may have carried everything out, and its answers are on their way no more.
+func (s *Session) failedIn(err error) Reach {
+	if pgerr.Answer(err) == nil || s.Closed() {
+		return InStatement
+	}
+	return InOpening
 }
 
 // NextControl reads the answer to a statement of the driver's own.
@@ -150,6 +156,21 @@ func (rt *RoundTrip) Last() (Answer, error) {
 	}
 	a.last = rt.sender
 	return a, nil
+}
+
+// RestCommits reads the answers to the n statements that are left, for nobody, and reports whether one of them has
+// committed.
+func (rt *RoundTrip) RestCommits(n int) bool {
+	commits := false
+	for range n {
+		a, err := rt.Next()
+		if err != nil {
+			break
+		}
+		tag, _ := a.Close()
+		commits = commits || tag.String() == "COMMIT"
+	}
+	return commits
 }
 
 // Finish reads what is left.
@@ -210,7 +231,7 @@ func (s *Session) sendSimple(ctx context.Context, opening []string, st *Statemen
 	}
 	if len(opening) > 0 {
 		if reach, err := s.Control(ctx, opening...); err != nil {
-			return Answer{}, reach, err
+			return Answer{}, min(reach, InOpening), err
 		}
 	}
 	multi := s.PG.Exec(ctx, st.SQL)

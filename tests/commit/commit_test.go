@@ -187,8 +187,8 @@ func TestPeerCase37AmbiguousCommit(t *testing.T) {
 	})
 }
 
-// Case 38: connection cut before RELEASE → replay on a new connection, or a clean error. It is the error, until there is a
-// failover: a *ConnectionLostError, which promises that nothing was committed.
+// Case 38: connection cut before RELEASE → replay on a new connection, or a clean error. Where failovers are switched off it is
+// the error: a *ConnectionLostError, which promises that nothing was committed.
 func TestPeerCase38ConnectionCut(t *testing.T) {
 	t.Parallel()
 	clean := func(t *testing.T, err error) {
@@ -206,7 +206,7 @@ func TestPeerCase38ConnectionCut(t *testing.T) {
 			t.Parallel()
 			var m *cockroachdb.Metrics
 			srv := fakepg.Start(t, kit.Script{last: {fakepg.Reply{Cut: cut}, kit.OK}}.Handler())
-			db := kit.Pool(t, srv, kit.Counted(&m))
+			db := kit.Pool(t, srv, kit.Counted(&m), kit.NoFailover)
 			tx := wrote(t, db)
 			_, err := tx.ExecContext(t.Context(), last)
 			clean(t, err)
@@ -221,7 +221,7 @@ func TestPeerCase38ConnectionCut(t *testing.T) {
 	t.Run("between the statements and Commit", func(t *testing.T) {
 		t.Parallel()
 		srv := fakepg.Start(t, kit.Script{}.Handler())
-		db := kit.Pool(t, srv)
+		db := kit.Pool(t, srv, kit.NoFailover)
 		tx := wrote(t, db)
 		srv.Disconnect()
 		clean(t, tx.Commit())
@@ -234,7 +234,7 @@ func TestPeerCase38ConnectionCut(t *testing.T) {
 			kit.Release:   kit.ConflictOn(1),
 			kit.Update(1): {fakepg.Reply{}, fakepg.Reply{Cut: fakepg.CutBefore}, fakepg.Reply{}},
 		}.Handler())
-		db := kit.Pool(t, srv)
+		db := kit.Pool(t, srv, kit.NoFailover)
 		clean(t, wrote(t, db).Commit())
 		kit.WantUsable(t, db)
 	})
@@ -243,7 +243,7 @@ func TestPeerCase38ConnectionCut(t *testing.T) {
 		fatal := fakepg.Error("57P01", "server is shutting down")
 		fatal.Severity, fatal.SeverityUnlocalized = "FATAL", "FATAL"
 		srv := fakepg.Start(t, kit.Script{last: {fakepg.Reply{Err: fatal}, kit.OK}}.Handler())
-		db := kit.Pool(t, srv)
+		db := kit.Pool(t, srv, kit.NoFailover)
 		_, err := wrote(t, db).ExecContext(t.Context(), last)
 		clean(t, err)
 		kit.WantCodeWithin(t, err, "57P01")
@@ -251,7 +251,7 @@ func TestPeerCase38ConnectionCut(t *testing.T) {
 	t.Run("Rollback of it is no error", func(t *testing.T) {
 		t.Parallel()
 		srv := fakepg.Start(t, kit.Script{last: {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}}.Handler())
-		db := kit.Pool(t, srv)
+		db := kit.Pool(t, srv, kit.NoFailover)
 		tx := wrote(t, db)
 		_, err := tx.ExecContext(t.Context(), last)
 		clean(t, err)
@@ -261,7 +261,7 @@ func TestPeerCase38ConnectionCut(t *testing.T) {
 	t.Run("on the engine", func(t *testing.T) {
 		t.Parallel()
 		sim, dsn := enginetest.NewSim(t, crdbsim.Config{})
-		db := kit.Open(t, dsn)
+		db := kit.Open(t, kit.WithParams(dsn, "retry_max_failovers=0"))
 		db.SetMaxOpenConns(1)
 		kit.NewBank(t, db)
 		tx := kit.Begin(t, db)

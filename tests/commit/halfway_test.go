@@ -43,7 +43,7 @@ func halfwayPool(t testing.TB, srv *fakepg.Server) (*sql.DB, *atomic.Int64) {
 	t.Helper()
 	var left atomic.Int64
 	left.Store(-1)
-	return kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
+	return kit.Pool(t, srv, kit.NoFailover, func(cfg *cockroachdb.Config) {
 		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := srv.Dial(ctx, network, addr)
 			return breakingConn{conn, &left}, err

@@ -58,10 +58,14 @@ func TestPeerCase45AfterEveryFailure(t *testing.T) {
 		},
 		"ambiguous, cut":   {script: kit.Script{read: kit.IntOfEachRun(1), kit.Release: {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}}, is: kit.IsA[*cockroachdb.AmbiguousCommitError]},
 		"ambiguous, 40003": {script: kit.Script{read: kit.IntOfEachRun(1), kit.Release: failing("40003")}, is: kit.IsA[*cockroachdb.AmbiguousCommitError]},
-		"connection lost":  {script: kit.Script{read: kit.IntOfEachRun(1), last: {fakepg.Reply{Cut: fakepg.CutHalf}, kit.OK}}, is: kit.IsA[*cockroachdb.ConnectionLostError]},
+		"connection lost": {
+			script: kit.Script{read: kit.IntOfEachRun(1), last: {{Cut: fakepg.CutHalf}}}, is: kit.IsA[*cockroachdb.ConnectionLostError],
+			policy: func(p *cockroachdb.RetryPolicy) { p.MaxFailovers = 0 },
+		},
 		"lost in a replay": {
-			script: kit.Script{read: kit.IntOfEachRun(1), last: {fakepg.Reply{}, fakepg.Reply{Cut: fakepg.CutUnsent}, fakepg.Reply{}}, kit.Release: kit.ConflictOn(1)},
+			script: kit.Script{read: kit.IntOfEachRun(1), last: {kit.OK, kit.CutOff}, kit.Release: kit.ConflictOn(1)},
 			is:     kit.IsA[*cockroachdb.ConnectionLostError],
+			policy: func(p *cockroachdb.RetryPolicy) { p.MaxFailovers = 0 },
 		},
 		"a statement fails":     {script: kit.Script{read: kit.IntOfEachRun(1), last: failing("23505")}, is: kit.IsCode("23505")},
 		"a query fails":         {script: kit.Script{read: failing("42P01")}, is: kit.IsCode("42P01")},

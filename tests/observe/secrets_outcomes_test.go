@@ -181,10 +181,11 @@ func lossTellings() map[string]telling {
 		"ambiguous, a last word":  {script: kit.Script{kit.Release: {last}}, do: committing, want: "AmbiguousCommitError"},
 		"ambiguous, cut":          {script: kit.Script{kit.Release: {kit.CutOff}}, do: committing, want: "AmbiguousCommitError"},
 		"ambiguous, in procedure": {script: kit.Script{"CALL p()": {kit.CutOff}}, do: executing("CALL p()"), want: "AmbiguousCommitError"},
-		"lost, a last word":       {script: kit.Script{"UPDATE x": {last}}, do: executing("UPDATE x"), want: "ConnectionLostError"},
-		"lost, cut":               {script: kit.Script{"UPDATE x": {kit.CutOff}}, do: executing("UPDATE x"), want: "ConnectionLostError"},
-		"lost in a replay":        {script: kit.Script{losing: {keyed, kit.CutOff}}, do: executing(losing), want: "ConnectionLostError"},
+		"lost, a last word":       {option: kit.NoFailover, script: kit.Script{"UPDATE x": {last}}, do: executing("UPDATE x"), want: "ConnectionLostError"},
+		"lost, cut":               {option: kit.NoFailover, script: kit.Script{"UPDATE x": {kit.CutOff}}, do: executing("UPDATE x"), want: "ConnectionLostError"},
+		"lost in a replay":        {option: kit.NoFailover, script: kit.Script{losing: {keyed, kit.CutOff}}, do: executing(losing), want: "ConnectionLostError"},
 		"lost before": {
+			option: kit.NoFailover,
 			script: kit.Script{"UPDATE x": {kit.CutOff}}, want: "ConnectionLostError",
 			do: func(t *testing.T, s scenery) error {
 				require.Error(t, kit.ExecAll(s.tx, "UPDATE x"))

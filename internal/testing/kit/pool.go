@@ -81,6 +81,9 @@ func Attempts(n int) func(*cockroachdb.Config) {
 	return Policy(func(p *cockroachdb.RetryPolicy) { p.MaxAttempts, p.InitialBackoff = n, 0 })
 }
 
+// NoFailover has a lost connection end the transaction.
+func NoFailover(cfg *cockroachdb.Config) { cfg.RetryPolicy.MaxFailovers = 0 }
+
 // Patient never gives up, and waits for years before it tries again in the lane: the jitter won't make that a second.
 var Patient = Policy(func(p *cockroachdb.RetryPolicy) {
 	p.InitialBackoff, p.MaxBackoff, p.MaxElapsed = 1e6*time.Hour, 1e6*time.Hour, 2e6*time.Hour
@@ -119,9 +122,9 @@ func Exec(t testing.TB, db Querier, query string, args ...any) {
 }
 
 // ExecAll runs statements until one fails.
-func ExecAll(tx *sql.Tx, texts ...string) error {
+func ExecAll(on Querier, texts ...string) error {
 	for _, text := range texts {
-		if _, err := tx.Exec(text); err != nil {
+		if _, err := on.ExecContext(context.Background(), text); err != nil {
 			return err
 		}
 	}

@@ -1,4 +1,4 @@
-package cockroachdb
+package lane
 
 import (
 	"math/rand/v2"
@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func newWidth() laneWidth { return postgresLane().width }
+func newWidth() width { return postgresLane().width }
 
 // A crowd always waits for a place; in turn, each of wins attempts wins in a millisecond, and one loses in cost.
-func crowd(w *laneWidth, rounds, wins int, cost time.Duration) {
+func crowd(w *width, rounds, wins int, cost time.Duration) {
 	for range rounds {
 		for range wins {
 			w.win(time.Millisecond, true)
@@ -25,12 +25,12 @@ func crowd(w *laneWidth, rounds, wins int, cost time.Duration) {
 	}
 }
 
-func TestLaneWidthAtFirst(t *testing.T) {
+func TestWidthAtFirst(t *testing.T) {
 	w := newWidth()
 	assert.Equal(t, 1, w.places())
 }
 
-func TestLaneWidthFollowsTheTime(t *testing.T) {
+func TestWidthFollowsTheTime(t *testing.T) {
 	for name, c := range map[string]struct {
 		wins     int
 		cost     time.Duration
@@ -53,7 +53,7 @@ func TestLaneWidthFollowsTheTime(t *testing.T) {
 	}
 }
 
-func TestLaneWidthDoesNotGrowWhileNobodyWaits(t *testing.T) {
+func TestWidthDoesNotGrowWhileNobodyWaits(t *testing.T) {
 	w := newWidth()
 	for range 1000 {
 		w.win(time.Millisecond, false)
@@ -68,7 +68,7 @@ func TestLaneWidthDoesNotGrowWhileNobodyWaits(t *testing.T) {
 }
 
 // After a fight the lane is narrow for as long as the fight has cost, and no longer than mostDebt.
-func TestLaneWidthPaysForAFight(t *testing.T) {
+func TestWidthPaysForAFight(t *testing.T) {
 	w := newWidth()
 	crowd(&w, 40, 1, 0)
 	assert.Equal(t, widest, w.places())
@@ -86,7 +86,7 @@ func TestLaneWidthPaysForAFight(t *testing.T) {
 }
 
 // An attempt may take an hour because the application does: that does not decide for all that come after it.
-func TestLaneWidthOfALongAttempt(t *testing.T) {
+func TestWidthOfALongAttempt(t *testing.T) {
 	w := newWidth()
 	w.lose(time.Hour)
 	assert.Equal(t, -mostDebt, w.account)
@@ -98,7 +98,7 @@ func TestLaneWidthOfALongAttempt(t *testing.T) {
 }
 
 // A clock that does not move is no reason to divide by zero.
-func TestLaneWidthOfNoTime(t *testing.T) {
+func TestWidthOfNoTime(t *testing.T) {
 	w := newWidth()
 	for range 100 {
 		w.win(0, true)
@@ -111,43 +111,43 @@ func TestLaneWidthOfNoTime(t *testing.T) {
 func TestLaneWidensForTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := postgresLane()
-		var passes []*pass
+		var passes []*Pass
 		for range 4 {
 			passes = append(passes, l.join())
 		}
 		time.Sleep(time.Millisecond)
-		passes[0].leave()
-		assert.True(t, passes[1].holds())
+		passes[0].Leave()
+		assert.True(t, passes[1].Holds())
 		time.Sleep(time.Millisecond)
-		passes[1].leave()
+		passes[1].Leave()
 		l.width.account = l.width.typical
 		passes = append(passes, l.join())
-		assert.True(t, passes[2].holds())
-		assert.True(t, passes[3].holds())
-		assert.False(t, passes[4].holds())
+		assert.True(t, passes[2].Holds())
+		assert.True(t, passes[3].Holds())
+		assert.False(t, passes[4].Holds())
 
 		time.Sleep(time.Second)
-		passes[3].lost() // a thousand times as long as those before
+		passes[3].Lost() // a thousand times as long as those before
 		assert.Equal(t, 1, l.width.places())
-		assert.True(t, passes[3].holds(), "nobody is put out")
-		passes[3].leave()
-		assert.False(t, passes[4].holds(), "there is a place for one only, and it is taken")
-		passes[2].leave()
-		assert.True(t, passes[4].holds())
+		assert.True(t, passes[3].Holds(), "nobody is put out")
+		passes[3].Leave()
+		assert.False(t, passes[4].Holds(), "there is a place for one only, and it is taken")
+		passes[2].Leave()
+		assert.True(t, passes[4].Holds())
 	})
 }
 
 func TestLaneLostWithoutAPlace(t *testing.T) {
 	l := narrowLane()
-	var none *pass
-	none.lost()
-	assert.False(t, none.holds())
+	var none *Pass
+	none.Lost()
+	assert.False(t, none.Holds())
 	held, waiter := l.join(), l.join()
-	waiter.lost()
-	held.leave()
-	held.lost()
+	waiter.Lost()
+	held.Leave()
+	held.Lost()
 	assert.Equal(t, 1, l.width.places())
-	assert.True(t, waiter.holds())
+	assert.True(t, waiter.Holds())
 }
 
 // However often the lane changes its width, there are never more in it than it was ever wide, and it is empty in the end.
@@ -165,14 +165,14 @@ func TestLaneOfAnyWidth(t *testing.T) {
 	for range 24 {
 		wg.Go(func() {
 			for range 300 {
-				p, err := l.enter(t.Context(), t.Context(), time.Hour)
+				p, err := l.Enter(t.Context(), t.Context(), time.Hour)
 				assert.NoError(t, err)
 				count(1)
 				if rand.IntN(3) == 0 {
-					p.lost()
+					p.Lost()
 				}
 				count(-1)
-				p.leave()
+				p.Leave()
 			}
 		})
 	}
@@ -183,7 +183,7 @@ func TestLaneOfAnyWidth(t *testing.T) {
 }
 
 // There is a place for each millisecond of the network's, and what the account has comes on top.
-func TestLaneWidthFollowsTheNetwork(t *testing.T) {
+func TestWidthFollowsTheNetwork(t *testing.T) {
 	for trip, places := range map[time.Duration]int{
 		0: 1, 300 * time.Microsecond: 1, 1900 * time.Microsecond: 1, 2400 * time.Microsecond: 2, 11 * time.Millisecond: 11, time.Second: widest,
 	} {
@@ -198,7 +198,7 @@ func TestLaneWidthFollowsTheNetwork(t *testing.T) {
 }
 
 // Messages that wait behind others say nothing about the network, however many they are.
-func TestLaneWidth_OverloadedServer_StaysNarrow(t *testing.T) {
+func TestWidth_OverloadedServer_StaysNarrow(t *testing.T) {
 	w := newWidth()
 	w.tripTook(300 * time.Microsecond)
 	for n := range 100 {
@@ -209,7 +209,7 @@ func TestLaneWidth_OverloadedServer_StaysNarrow(t *testing.T) {
 }
 
 // The same where no quick answer was ever seen, so that the server is taken for a slow network.
-func TestLaneWidth_EveryAttemptLoses_ClosesTheNetworksPlaces(t *testing.T) {
+func TestWidth_EveryAttemptLoses_ClosesTheNetworksPlaces(t *testing.T) {
 	w := newWidth()
 	w.tripTook(25 * time.Millisecond)
 	assert.Equal(t, widest, w.places())
@@ -226,7 +226,7 @@ func TestLaneWidth_EveryAttemptLoses_ClosesTheNetworksPlaces(t *testing.T) {
 }
 
 // Conflicts are dear on a slow network too, and it is still best to retry side by side: see docs/tuning-measurements.md.
-func TestLaneWidth_SlowNetworkWithConflicts_StaysWide(t *testing.T) {
+func TestWidth_SlowNetworkWithConflicts_StaysWide(t *testing.T) {
 	for lost, places := range map[time.Duration]int{
 		3 * time.Millisecond:  11,
 		7 * time.Millisecond:  11,
@@ -240,7 +240,7 @@ func TestLaneWidth_SlowNetworkWithConflicts_StaysWide(t *testing.T) {
 	}
 }
 
-func TestLaneWidth_BadTimesAreForgotten(t *testing.T) {
+func TestWidth_BadTimesAreForgotten(t *testing.T) {
 	w := newWidth()
 	w.tripTook(11 * time.Millisecond)
 	crowd(&w, 1, 1, 0)
@@ -292,37 +292,37 @@ func TestQuickest_NothingNotedForLong_IsBelieved(t *testing.T) {
 func TestLaneWidensWhenTheNetworkIsKnown(t *testing.T) {
 	l := postgresLane()
 	holder, waiter, last := l.join(), l.join(), l.join()
-	l.tripTook(2 * time.Millisecond)
-	assert.True(t, holder.holds())
-	assert.True(t, waiter.holds())
-	assert.False(t, last.holds())
+	l.TripTook(2 * time.Millisecond)
+	assert.True(t, holder.Holds())
+	assert.True(t, waiter.Holds())
+	assert.False(t, last.Holds())
 }
 
 // The lane is for one, however slow the network is and however well it goes, until the server is known, and on CockroachDB.
 func TestLaneIsForOneOnCockroachDB(t *testing.T) {
-	for name, l := range map[string]*lane{"not known": newLane(), "CockroachDB": narrowLane()} {
-		l.tripTook(20 * time.Millisecond)
+	for name, l := range map[string]*Lane{"not known": New(), "CockroachDB": narrowLane()} {
+		l.TripTook(20 * time.Millisecond)
 		crowd(&l.width, 100, 1, 0)
 		assert.Equal(t, 1, l.width.places(), name)
-		assert.NotNil(t, l.tryEnter(), name)
-		assert.Nil(t, l.tryEnter(), name)
+		assert.NotNil(t, l.TryEnter(), name)
+		assert.Nil(t, l.TryEnter(), name)
 	}
 }
 
 // Who waits need not wait any longer when it turns out that the server is PostgreSQL, and who is in the lane stays there when it is CockroachDB
 // after all.
 func TestLaneWhenTheServerIsKnown(t *testing.T) {
-	l := newLane()
-	l.tripTook(2 * time.Millisecond)
-	passes := []*pass{l.join(), l.join(), l.join()}
-	assert.False(t, passes[1].holds())
-	l.connectedTo(false)
-	assert.True(t, passes[1].holds())
-	l.connectedTo(true)
-	assert.True(t, passes[0].holds())
-	assert.True(t, passes[1].holds())
-	passes[0].leave()
-	assert.False(t, passes[2].holds())
-	passes[1].leave()
-	assert.True(t, passes[2].holds())
+	l := New()
+	l.TripTook(2 * time.Millisecond)
+	passes := []*Pass{l.join(), l.join(), l.join()}
+	assert.False(t, passes[1].Holds())
+	l.ConnectedTo(false)
+	assert.True(t, passes[1].Holds())
+	l.ConnectedTo(true)
+	assert.True(t, passes[0].Holds())
+	assert.True(t, passes[1].Holds())
+	passes[0].Leave()
+	assert.False(t, passes[2].Holds())
+	passes[1].Leave()
+	assert.True(t, passes[2].Holds())
 }

@@ -1,41 +1,43 @@
-package cockroachdb
+// Package lane lets the transactions of a connector that have lost a conflict try again one after the other.
+package lane
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
 	"time"
 )
 
-// A lane is the retry lane of a connector: of the transactions that have lost a conflict, only one at a time tries again in
-// it, or on PostgreSQL a few, each until it ends; see [laneWidth]. The others wait their turn, first come, first served.
+// A Lane is the retry lane of a connector: of the transactions that have lost a conflict, only one at a time tries again in
+// it, or on PostgreSQL a few, each until it ends; see [width]. The others wait their turn, first come, first served.
 //
 // It exists for throughput, not for correctness. A transaction that has waited long enough runs without the lane, so
-// nobody waits for ever, whatever the holders do; see [lane.enter].
+// nobody waits for ever, whatever the holders do; see [Lane.Enter].
 //
-// A lane may be used by any number of goroutines.
-type lane struct {
+// A Lane may be used by any number of goroutines.
+type Lane struct {
 	mu      sync.Mutex
-	width   laneWidth
-	holders []*pass // those that retry, the first to enter at the front
-	queue   []*pass // those that wait, the first to come at the front; empty while there is a place
+	width   width
+	holders []*Pass // those that retry, the first to enter at the front
+	queue   []*Pass // those that wait, the first to come at the front; empty while there is a place
 }
 
-// A pass is one transaction's place in the lane or in its queue, from the call that made it to leave. The nil pass is
+// A Pass is one transaction's place in the lane or in its queue, from the call that made it to leave. The nil pass is
 // that of a transaction that goes without.
-type pass struct {
-	lane  *lane
+type Pass struct {
+	lane  *Lane
 	since time.Time     // when it got its place in the lane
 	mark  time.Time     // and when its latest attempt there began
 	turn  chan struct{} // closed when it gets its place; nil if it did not have to wait
 }
 
-// newLane makes a lane that is for one, until it is known that the server is PostgreSQL; see [lane.connectedTo].
-func newLane() *lane { return &lane{width: laneWidth{most: 1}} }
+// New makes a lane that is for one, until it is known that the server is PostgreSQL; see [Lane.ConnectedTo].
+func New() *Lane { return &Lane{width: width{most: 1}} }
 
-// connectedTo says what kind of server a new connection of the connector has come to. All of them should be of one kind; if they
+// ConnectedTo says what kind of server a new connection of the connector has come to. All of them should be of one kind; if they
 // are not, the latest counts.
-func (l *lane) connectedTo(cockroachDB bool) {
+func (l *Lane) ConnectedTo(cockroachDB bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.width.most = widest
@@ -45,19 +47,19 @@ func (l *lane) connectedTo(cockroachDB bool) {
 	l.advance()
 }
 
-// tryEnter enters the lane if there is a place, and returns nil if there is none.
-func (l *lane) tryEnter() *pass {
+// TryEnter enters the lane if there is a place, and returns nil if there is none.
+func (l *Lane) TryEnter() *Pass {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.holders) >= l.width.places() {
 		return nil
 	}
-	p := &pass{lane: l}
+	p := &Pass{lane: l}
 	l.give(p)
 	return p
 }
 
-// enter waits for its turn in the lane. It returns
+// Enter waits for its turn in the lane. It returns
 //   - the pass, once there is a place and all that came before have had theirs;
 //   - a context's error, once ctx or ctx2 is done;
 //   - nil and no error once it has waited for bound: go without. A bound of zero or less does not wait at all.
@@ -67,12 +69,12 @@ func (l *lane) tryEnter() *pass {
 // lane for at least as long, takes its place, and the old pass is void. That waiter would run now in any case, so the
 // takeover makes nothing run that would not have run without it; what it changes is that those behind it wait for a
 // transaction that ends instead of each paying the full bound.
-func (l *lane) enter(ctx, ctx2 context.Context, bound time.Duration) (*pass, error) {
-	if err := firstErr(ctx, ctx2); err != nil {
+func (l *Lane) Enter(ctx, ctx2 context.Context, bound time.Duration) (*Pass, error) {
+	if err := cmp.Or(ctx.Err(), ctx2.Err()); err != nil {
 		return nil, err
 	}
 	if bound <= 0 {
-		return l.tryEnter(), nil
+		return l.TryEnter(), nil
 	}
 	p := l.join()
 	timer := time.NewTimer(bound)
@@ -86,17 +88,17 @@ func (l *lane) enter(ctx, ctx2 context.Context, bound time.Duration) (*pass, err
 		}
 		return nil, nil
 	case <-ctx.Done():
-		p.leave()
+		p.Leave()
 		return nil, ctx.Err()
 	case <-ctx2.Done():
-		p.leave()
+		p.Leave()
 		return nil, ctx2.Err()
 	}
 }
 
-// leave gives the pass up: its place goes to the first in the queue, or it leaves the queue if it was still in it. It may be
+// Leave gives the pass up: its place goes to the first in the queue, or it leaves the queue if it was still in it. It may be
 // called more than once, on a void pass and on nil, and does nothing then.
-func (p *pass) leave() {
+func (p *Pass) Leave() {
 	if p == nil {
 		return
 	}
@@ -112,9 +114,9 @@ func (p *pass) leave() {
 	l.drop(p)
 }
 
-// lost says that the holder has lost the attempt that it has made since it entered or since it lost the one before, if it has
+// Lost says that the holder has lost the attempt that it has made since it entered or since it lost the one before, if it has
 // made one there. What follows is the next.
-func (p *pass) lost() {
+func (p *Pass) Lost() {
 	if p == nil {
 		return
 	}
@@ -127,8 +129,8 @@ func (p *pass) lost() {
 	}
 }
 
-// holds reports whether the pass has a place in the lane: false for nil, after leave, and once another has taken it over.
-func (p *pass) holds() bool {
+// Holds reports whether the pass has a place in the lane: false for nil, after leave, and once another has taken it over.
+func (p *Pass) Holds() bool {
 	if p == nil {
 		return false
 	}
@@ -137,8 +139,8 @@ func (p *pass) holds() bool {
 	return slices.Contains(p.lane.holders, p)
 }
 
-// tripTook says how long the server took to answer a message that gave it next to nothing to do.
-func (l *lane) tripTook(took time.Duration) {
+// TripTook says how long the server took to answer a message that gave it next to nothing to do.
+func (l *Lane) TripTook(took time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.width.tripTook(took)
@@ -146,8 +148,8 @@ func (l *lane) tripTook(took time.Duration) {
 }
 
 // join returns a pass that either has a place in the lane, if there was one, or is the last in the queue.
-func (l *lane) join() *pass {
-	p := &pass{lane: l, turn: make(chan struct{})}
+func (l *Lane) join() *Pass {
+	p := &Pass{lane: l, turn: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queue = append(l.queue, p)
@@ -157,7 +159,7 @@ func (l *lane) join() *pass {
 
 // timeUp ends the wait of p, which has lasted for bound, and reports whether p has a place: because its turn came at
 // the same moment, or because it takes the oldest one over.
-func (l *lane) timeUp(p *pass, bound time.Duration) bool {
+func (l *Lane) timeUp(p *Pass, bound time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.queue) > 0 && l.queue[0] == p && time.Since(l.holders[0].since) >= bound {
@@ -169,7 +171,7 @@ func (l *lane) timeUp(p *pass, bound time.Duration) bool {
 }
 
 // give gives p a place. The caller holds mu.
-func (l *lane) give(p *pass) {
+func (l *Lane) give(p *Pass) {
 	p.since = time.Now()
 	p.mark = p.since
 	l.holders = append(l.holders, p)
@@ -179,7 +181,7 @@ func (l *lane) give(p *pass) {
 }
 
 // advance gives the places that there are to the first in the queue. The caller holds mu.
-func (l *lane) advance() {
+func (l *Lane) advance() {
 	for len(l.queue) > 0 && len(l.holders) < l.width.places() {
 		first := l.queue[0]
 		l.drop(first)
@@ -188,7 +190,7 @@ func (l *lane) advance() {
 }
 
 // drop takes p out of the queue, if it is in it. The caller holds mu.
-func (l *lane) drop(p *pass) {
+func (l *Lane) drop(p *Pass) {
 	if i := slices.Index(l.queue, p); i >= 0 {
 		l.queue = slices.Delete(l.queue, i, i+1)
 	}

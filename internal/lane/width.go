@@ -1,4 +1,4 @@
-package cockroachdb
+package lane
 
 import (
 	"cmp"
@@ -8,7 +8,7 @@ import (
 // widest is how many transactions of a connector retry at a time at most, on PostgreSQL.
 const widest = 16
 
-// laneWidth decides how many transactions may retry at a time: as many as do not get in each other's way.
+// width decides how many transactions may retry at a time: as many as do not get in each other's way.
 //
 // On CockroachDB that is one, whatever the network is like. A transaction keeps its locks there after it has lost, and a deadlock
 // takes 100 ms and more to be found, so that those who retry side by side mostly wait for each other. It is one, too, as long as
@@ -28,7 +28,7 @@ const widest = 16
 // if somebody waits; that of the latter is taken from it. There is one more place for each attempt's worth of time that is on the
 // account. So no more than about half of the time is lost for these places, and after a fight there are none for as long as the
 // fight has cost.
-type laneWidth struct {
+type width struct {
 	most    int
 	trips   quickest
 	closed  float64 // how many of the network's places are closed
@@ -44,7 +44,7 @@ const (
 )
 
 // places says how many may be in the lane.
-func (w *laneWidth) places() int {
+func (w *width) places() int {
 	network := min(w.most, int(w.trips.least()/time.Millisecond))
 	places := max(1, network-int(w.closed))
 	if w.account > 0 {
@@ -54,10 +54,10 @@ func (w *laneWidth) places() int {
 }
 
 // tripTook notes how long the server took to answer what is next to no work.
-func (w *laneWidth) tripTook(took time.Duration) { w.trips.note(took) }
+func (w *width) tripTook(took time.Duration) { w.trips.note(took) }
 
 // win notes an attempt that has ended without losing. wanted says whether somebody waits for a place; without that, time only pays a debt.
-func (w *laneWidth) win(took time.Duration, wanted bool) {
+func (w *width) win(took time.Duration, wanted bool) {
 	took = max(1, min(took, longAttempt))
 	if w.typical == 0 {
 		w.typical = took
@@ -70,7 +70,7 @@ func (w *laneWidth) win(took time.Duration, wanted bool) {
 }
 
 // lose notes an attempt that has lost, and the wait after it. As long as none has won, the first closes all of the network's places.
-func (w *laneWidth) lose(took time.Duration) {
+func (w *width) lose(took time.Duration) {
 	took = min(took, longAttempt)
 	w.account = max(w.account-took, -mostDebt)
 	w.closed = min(float64(w.most), w.closed+float64(took)/float64(tolerance*max(1, w.typical)))

@@ -1,4 +1,4 @@
-package cockroachdb
+package lane
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 )
 
 // waiting returns the length of the queue.
-func (l *lane) waiting() int {
+func (l *Lane) waiting() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.queue)
@@ -24,96 +24,96 @@ func (l *lane) waiting() int {
 const laneBound = 5 * time.Second
 
 // narrowLane is a lane for one, and stays so.
-func narrowLane() *lane {
-	l := newLane()
-	l.connectedTo(true)
+func narrowLane() *Lane {
+	l := New()
+	l.ConnectedTo(true)
 	return l
 }
 
 // postgresLane is a lane that finds its width by itself.
-func postgresLane() *lane {
-	l := newLane()
-	l.connectedTo(false)
+func postgresLane() *Lane {
+	l := New()
+	l.ConnectedTo(false)
 	return l
 }
 
 func TestLaneHoldsOne(t *testing.T) {
 	l := narrowLane()
-	p := l.tryEnter()
+	p := l.TryEnter()
 	require.NotNil(t, p)
-	assert.True(t, p.holds())
-	assert.Nil(t, l.tryEnter(), "taken")
+	assert.True(t, p.Holds())
+	assert.Nil(t, l.TryEnter(), "taken")
 
-	p.leave()
-	assert.False(t, p.holds())
-	q := l.tryEnter()
+	p.Leave()
+	assert.False(t, p.Holds())
+	q := l.TryEnter()
 	require.NotNil(t, q, "free again")
 
-	p.leave() // once more: must not take the lane from q
-	assert.True(t, q.holds())
-	q.leave()
+	p.Leave() // once more: must not take the lane from q
+	assert.True(t, q.Holds())
+	q.Leave()
 	assert.Zero(t, l.waiting())
 }
 
 func TestLaneNilPass(t *testing.T) {
-	var p *pass
-	p.leave()
-	assert.False(t, p.holds())
+	var p *Pass
+	p.Leave()
+	assert.False(t, p.Holds())
 }
 
 func TestLaneTryEnterAllocatesThePassOnly(t *testing.T) {
 	l := narrowLane()
-	assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { l.tryEnter().leave() }), 1.0)
-	p := l.tryEnter()
-	defer p.leave()
-	assert.Zero(t, testing.AllocsPerRun(100, func() { l.tryEnter() }))
+	assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { l.TryEnter().Leave() }), 1.0)
+	p := l.TryEnter()
+	defer p.Leave()
+	assert.Zero(t, testing.AllocsPerRun(100, func() { l.TryEnter() }))
 }
 
 func TestLaneServesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ctx := narrowLane(), t.Context()
-		held := l.tryEnter()
+		held := l.TryEnter()
 		var order []int
 		for i := range 64 {
 			go func() {
-				p, err := l.enter(ctx, ctx, laneBound)
+				p, err := l.Enter(ctx, ctx, laneBound)
 				assert.NoError(t, err)
-				assert.True(t, p.holds())
+				assert.True(t, p.Holds())
 				order = append(order, i) // the lane is the lock: -race would tell
 				time.Sleep(time.Millisecond)
-				p.leave()
+				p.Leave()
 			}()
 			synctest.Wait()
 			require.Equal(t, i+1, l.waiting())
 		}
-		held.leave()
+		held.Leave()
 		time.Sleep(time.Second)
 		synctest.Wait()
 		for i := range 64 {
 			require.Equal(t, i, order[i])
 		}
 		assert.Len(t, order, 64)
-		assert.NotNil(t, l.tryEnter(), "free in the end")
+		assert.NotNil(t, l.TryEnter(), "free in the end")
 	})
 }
 
 func TestLaneEnterWhenFree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		p, err := narrowLane().enter(t.Context(), t.Context(), laneBound)
+		p, err := narrowLane().Enter(t.Context(), t.Context(), laneBound)
 		require.NoError(t, err)
-		assert.True(t, p.holds())
+		assert.True(t, p.Holds())
 		assert.Zero(t, time.Since(start))
 	})
 }
 
 func TestLaneWithoutWait(t *testing.T) {
 	l := narrowLane()
-	p, err := l.enter(t.Context(), t.Context(), 0)
+	p, err := l.Enter(t.Context(), t.Context(), 0)
 	require.NoError(t, err)
-	require.True(t, p.holds())
+	require.True(t, p.Holds())
 
-	q, err := l.enter(t.Context(), t.Context(), 0)
+	q, err := l.Enter(t.Context(), t.Context(), 0)
 	require.NoError(t, err)
 	assert.Nil(t, q)
 	assert.Zero(t, l.waiting())
@@ -121,30 +121,30 @@ func TestLaneWithoutWait(t *testing.T) {
 
 func TestLaneTryEnterDoesNotBarge(t *testing.T) {
 	l := narrowLane()
-	held := l.tryEnter()
+	held := l.TryEnter()
 	waiter := l.join()
-	held.leave()
-	assert.Nil(t, l.tryEnter(), "it is the waiter's, though the waiter has not woken up yet")
-	assert.True(t, waiter.holds())
+	held.Leave()
+	assert.Nil(t, l.TryEnter(), "it is the waiter's, though the waiter has not woken up yet")
+	assert.True(t, waiter.Holds())
 }
 
 // A live lane, in which the holder changes, is not taken over: who has waited enough goes without.
 func TestLaneBoundElapses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ctx := narrowLane(), t.Context()
-		first := l.tryEnter()
-		var second *pass
-		go func() { second, _ = l.enter(ctx, ctx, laneBound) }()
+		first := l.TryEnter()
+		var second *Pass
+		go func() { second, _ = l.Enter(ctx, ctx, laneBound) }()
 		synctest.Wait()
-		time.AfterFunc(laneBound/2, first.leave)
+		time.AfterFunc(laneBound/2, first.Leave)
 
 		start := time.Now()
-		p, err := l.enter(ctx, ctx, laneBound)
+		p, err := l.Enter(ctx, ctx, laneBound)
 		require.NoError(t, err)
 		assert.Nil(t, p)
 		assert.Equal(t, laneBound, time.Since(start))
 		synctest.Wait()
-		assert.True(t, second.holds())
+		assert.True(t, second.Holds())
 		assert.Zero(t, l.waiting())
 	})
 }
@@ -153,18 +153,18 @@ func TestLaneBoundElapses(t *testing.T) {
 func TestLaneNestedTransactions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ctx := narrowLane(), t.Context()
-		outer := l.tryEnter()
+		outer := l.TryEnter()
 		start := time.Now()
-		inner, err := l.enter(ctx, ctx, laneBound)
+		inner, err := l.Enter(ctx, ctx, laneBound)
 		require.NoError(t, err)
 		assert.Equal(t, laneBound, time.Since(start))
-		assert.True(t, inner.holds())
-		assert.False(t, outer.holds(), "void")
+		assert.True(t, inner.Holds())
+		assert.False(t, outer.Holds(), "void")
 
-		outer.leave()
-		assert.True(t, inner.holds(), "a void pass frees nothing")
-		inner.leave()
-		assert.NotNil(t, l.tryEnter())
+		outer.Leave()
+		assert.True(t, inner.Holds(), "a void pass frees nothing")
+		inner.Leave()
+		assert.NotNil(t, l.TryEnter())
 	})
 }
 
@@ -172,18 +172,18 @@ func TestLaneNestedTransactions(t *testing.T) {
 func TestLaneLeakedHolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ctx := narrowLane(), t.Context()
-		require.NotNil(t, l.tryEnter())
+		require.NotNil(t, l.TryEnter())
 		var waited [8]time.Duration
 		for i := range waited {
 			time.Sleep(10 * time.Millisecond)
 			go func() {
 				begin := time.Now()
-				p, err := l.enter(ctx, ctx, laneBound)
+				p, err := l.Enter(ctx, ctx, laneBound)
 				assert.NoError(t, err)
-				assert.True(t, p.holds())
+				assert.True(t, p.Holds())
 				waited[i] = time.Since(begin)
 				time.Sleep(time.Millisecond)
-				p.leave()
+				p.Leave()
 			}()
 		}
 		time.Sleep(time.Minute)
@@ -192,9 +192,9 @@ func TestLaneLeakedHolder(t *testing.T) {
 			assert.LessOrEqual(t, waited[i], laneBound)
 		}
 		start := time.Now()
-		p, err := l.enter(ctx, ctx, laneBound)
+		p, err := l.Enter(ctx, ctx, laneBound)
 		require.NoError(t, err)
-		assert.True(t, p.holds())
+		assert.True(t, p.Holds())
 		assert.Zero(t, time.Since(start), "those who come later do not wait at all")
 	})
 }
@@ -203,18 +203,18 @@ func TestLaneLeakedHolder(t *testing.T) {
 func TestLaneTakeoverIsTheFirstWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ctx := narrowLane(), t.Context()
-		held := l.tryEnter()
-		var first *pass
-		go func() { first, _ = l.enter(ctx, ctx, laneBound) }()
+		held := l.TryEnter()
+		var first *Pass
+		go func() { first, _ = l.Enter(ctx, ctx, laneBound) }()
 		synctest.Wait()
 
-		p, err := l.enter(ctx, ctx, time.Millisecond)
+		p, err := l.Enter(ctx, ctx, time.Millisecond)
 		require.NoError(t, err)
 		assert.Nil(t, p)
-		assert.True(t, held.holds())
-		held.leave()
+		assert.True(t, held.Holds())
+		held.Leave()
 		synctest.Wait()
-		assert.True(t, first.holds())
+		assert.True(t, first.Holds())
 	})
 }
 
@@ -222,22 +222,22 @@ func TestLaneTakeoverIsTheFirstWaiters(t *testing.T) {
 func TestLaneTakenOverBeforeWakingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := narrowLane()
-		held, slow, next := l.tryEnter(), l.join(), l.join()
-		held.leave()
+		held, slow, next := l.TryEnter(), l.join(), l.join()
+		held.Leave()
 		time.Sleep(laneBound)
 		assert.True(t, l.timeUp(next, laneBound))
 		assert.False(t, l.timeUp(slow, laneBound))
-		assert.True(t, next.holds())
-		next.leave()
+		assert.True(t, next.Holds())
+		next.Leave()
 		assert.False(t, l.timeUp(slow, laneBound))
-		assert.NotNil(t, l.tryEnter())
+		assert.NotNil(t, l.TryEnter())
 	})
 }
 
 func TestLaneTimeUpAtItsTurn(t *testing.T) {
 	l := narrowLane()
-	held, waiter := l.tryEnter(), l.join()
-	held.leave()
+	held, waiter := l.TryEnter(), l.join()
+	held.Leave()
 	assert.True(t, l.timeUp(waiter, time.Hour), "its turn came just before")
 }
 
@@ -251,25 +251,25 @@ func TestLaneContextDone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := narrowLane()
 			ctx, ctx2 := contexts(done)
-			p, err := l.enter(ctx, ctx2, laneBound)
+			p, err := l.Enter(ctx, ctx2, laneBound)
 			assert.Equal(t, context.Canceled, err)
 			assert.Nil(t, p)
-			assert.NotNil(t, l.tryEnter(), "not entered")
+			assert.NotNil(t, l.TryEnter(), "not entered")
 		})
 		t.Run(name+" while waiting", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := narrowLane()
-				held := l.tryEnter()
+				held := l.TryEnter()
 				soon, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()
 				ctx, ctx2 := contexts(soon)
 				start := time.Now()
-				p, err := l.enter(ctx, ctx2, laneBound)
+				p, err := l.Enter(ctx, ctx2, laneBound)
 				assert.Equal(t, context.DeadlineExceeded, err)
 				assert.Nil(t, p)
 				assert.Equal(t, time.Second, time.Since(start))
 				assert.Zero(t, l.waiting())
-				assert.True(t, held.holds())
+				assert.True(t, held.Holds())
 			})
 		})
 	}
@@ -279,25 +279,25 @@ func TestLaneContextDone(t *testing.T) {
 func TestLaneCancelledAtItsTurn(t *testing.T) {
 	for range 500 {
 		l := narrowLane()
-		held := l.tryEnter()
+		held := l.TryEnter()
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			p, err := l.enter(ctx, t.Context(), time.Hour)
+			p, err := l.Enter(ctx, t.Context(), time.Hour)
 			assert.Equal(t, err == nil, p != nil)
-			p.leave()
+			p.Leave()
 		})
 		for l.waiting() < 1 {
 			time.Sleep(time.Microsecond)
 		}
 		next := l.join()
-		wg.Go(held.leave)
+		wg.Go(held.Leave)
 		wg.Go(cancel)
 		wg.Wait()
 		<-next.turn
-		require.True(t, next.holds())
-		next.leave()
-		require.NotNil(t, l.tryEnter())
+		require.True(t, next.Holds())
+		next.Leave()
+		require.NotNil(t, l.TryEnter())
 	}
 }
 
@@ -310,7 +310,7 @@ func TestLaneManyGoroutines(t *testing.T) {
 		wg.Go(func() {
 			for range 200 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(200))*time.Microsecond)
-				p, err := l.enter(ctx, t.Context(), time.Hour)
+				p, err := l.Enter(ctx, t.Context(), time.Hour)
 				if err == nil {
 					entered.Add(1)
 					assert.EqualValues(t, 1, inside.Add(1))
@@ -318,7 +318,7 @@ func TestLaneManyGoroutines(t *testing.T) {
 				} else {
 					assert.True(t, errors.Is(err, context.DeadlineExceeded))
 				}
-				p.leave()
+				p.Leave()
 				cancel()
 			}
 		})
@@ -326,7 +326,7 @@ func TestLaneManyGoroutines(t *testing.T) {
 	wg.Wait()
 	assert.Positive(t, entered.Load())
 	assert.Zero(t, l.waiting())
-	assert.NotNil(t, l.tryEnter())
+	assert.NotNil(t, l.TryEnter())
 }
 
 // With bounds that elapse all the time, and passes that are never given back, somebody still gets through.
@@ -336,17 +336,17 @@ func TestLaneManyTakeovers(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 300 {
-				p, err := l.enter(t.Context(), t.Context(), time.Duration(1+rand.IntN(50))*time.Microsecond)
+				p, err := l.Enter(t.Context(), t.Context(), time.Duration(1+rand.IntN(50))*time.Microsecond)
 				assert.NoError(t, err)
 				if rand.IntN(4) > 0 {
-					p.leave()
+					p.Leave()
 				}
 			}
 		})
 	}
 	wg.Wait()
 	assert.Zero(t, l.waiting())
-	p, err := l.enter(t.Context(), t.Context(), time.Millisecond)
+	p, err := l.Enter(t.Context(), t.Context(), time.Millisecond)
 	require.NoError(t, err)
-	assert.True(t, p.holds())
+	assert.True(t, p.Holds())
 }

@@ -1,0 +1,200 @@
+package cockroachdb
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
+	"github.com/reprise-go/cockroachdb/internal/sqltext"
+	"github.com/reprise-go/cockroachdb/internal/wire"
+)
+
+// A failover is a restart on another connection: the session behind the conn is replaced by a new one, preferably to
+// another node, which is told what the application has set; the record is replayed and compared as ever.
+
+// hasLost reports whether f means that the connection is lost, and that nobody wanted that.
+func (t *tx) hasLost(ctx context.Context, f fault) bool {
+	switch {
+	case ctx.Err() != nil, t.ctx.Err() != nil, pgerr.IsCancellation(f.err), errors.Is(f.err, wire.ErrProtocol):
+		return false
+	case pgerr.Answer(f.err) == nil:
+		return t.session().Closed() || f.reach != wire.Unsent
+	}
+	return pgerr.EndsNode(f.err, t.session().Closed())
+}
+
+// mayMove reports whether a transaction that has lost its connection with f may go on, on another one; and why not, where
+// that is its own doing.
+func (t *tx) mayMove(f fault) (bool, Cause) {
+	switch {
+	case t.state > stateRestarting, t.history.passive, t.within != nil, t.policy.MaxFailovers == 0:
+		return false, ""
+	case f.reach == wire.InStatement && f.class.Commit != sqltext.NoCommit:
+		return false, "" // it may be committed
+	case !t.explicit && (f.reach != wire.InStatement || !f.class.Reads):
+		return false, ""
+	case t.history.cause != "":
+		return false, t.history.cause
+	case t.c.journal.pinned:
+		return false, CauseSession
+	}
+	return true, ""
+}
+
+// canMove reports whether t may go on, on another connection, although its own is closed. Nothing is under way.
+func (t *tx) canMove() bool {
+	may, _ := t.mayMove(fault{})
+	return may && t.explicit
+}
+
+// failOver replaces the connection and sets the opening. It returns what the application is told if it can't.
+func (t *tx) failOver(ctx context.Context, f fault, at site) error {
+	t.session().Die()
+	may, cause := t.mayMove(f)
+	switch {
+	case !may && cause == "":
+		return t.report(f)
+	case !may:
+		t.pool.metrics().failedOver(failoverRefused, 0)
+		return t.stranded(f, cause, nil)
+	}
+	t.restarts()
+	t.attempt.losses++
+	began := time.Now()
+	if err := t.reconnect(ctx, f); err != nil {
+		if err := cmp.Or(ctx.Err(), t.ctx.Err()); err != nil {
+			return t.report(fault{err: err, reach: wire.Unsent})
+		}
+		t.pool.metrics().failedOver(failoverFailed, time.Since(began))
+		return t.stranded(f, "", err)
+	}
+	t.pool.metrics().failedOver(failoverDone, time.Since(began))
+	t.attempt.waited += time.Since(began)
+	t.newAttempt(ctx, ReasonConnection, at, time.Since(began), f.err)
+	t.openFresh(false)
+	return nil
+}
+
+// reconnect replaces the session, within the bounds of the policy.
+func (t *tx) reconnect(ctx context.Context, f fault) error {
+	switch {
+	case t.attempt.losses > t.policy.MaxFailovers:
+		return fmt.Errorf("it has lost %d connections, and RetryPolicy.MaxFailovers is %d", t.attempt.losses, t.policy.MaxFailovers)
+	}
+	if bound := t.spent(); bound != "" {
+		return fmt.Errorf("the bound %q of its policy is reached", bound)
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.timeLeft())
+	defer cancel()
+	defer context.AfterFunc(t.ctx, cancel)()
+	t.c.exorcise(f.err)
+	return t.c.replace(ctx, t.policy)
+}
+
+// stranded ends a transaction whose connection is lost and that can't go on, on another one, because of cause or of err.
+func (t *tx) stranded(f fault, cause Cause, err error) error {
+	if !t.explicit {
+		return t.reportAlone(f)
+	}
+	lost := &ConnectionLostError{Cause: cause, err: lostAfter(t.unsolved(), f.err)}
+	if err != nil {
+		lost.err, lost.because = errors.Join(lost.err, err), err
+	}
+	return t.close(OutcomeConnectionLost, lost)
+}
+
+// replace replaces the session by a new one that is told what the application had set. It tries until ctx is done, unless
+// that is hopeless.
+func (c *conn) replace(ctx context.Context, policy RetryPolicy) error {
+	for n := 1; ; n++ {
+		s, err := c.pool.connect(ctx)
+		if err == nil {
+			if err = c.restore(ctx, s); err == nil {
+				s.Inherit(c.session)
+				c.use(s)
+				return nil
+			}
+			hangUp(ctx, s.Pgx)
+		}
+		if isHopeless(err) || sleep(ctx, ctx, max(redialPause, policy.backoff(n, rand.Float64))) != nil {
+			return err
+		}
+	}
+}
+
+// redialPause is the least time between two dials for one session.
+const redialPause = 10 * time.Millisecond
+
+// isHopeless reports whether it would be in vain to dial again after err: the server is there and does not want us, or the
+// session is not the same.
+func isHopeless(err error) bool {
+	if _, ok := errors.AsType[*otherSessionError](err); ok {
+		return true
+	}
+	answer, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && !pgerr.MayLetInLater(answer.Code)
+}
+
+// otherSessionError says that a new session is not as the lost one was.
+type otherSessionError struct {
+	parameter string
+	err       error
+}
+
+func (e *otherSessionError) Error() string {
+	if e.err != nil {
+		return fmt.Sprintf("the new session could not be given the settings of the lost one: %v", e.err)
+	}
+	return fmt.Sprintf("the new session has another %s than the lost one", e.parameter)
+}
+
+func (e *otherSessionError) Unwrap() error { return e.err }
+
+// restore makes the new session s like the lost one.
+func (c *conn) restore(ctx context.Context, s *wire.Session) error {
+	if reset := c.pool.resetSession; reset != nil {
+		if err := reset(ctx, s.Pgx); err != nil {
+			return err
+		}
+	}
+	if len(c.journal.sets) > 0 {
+		if err := s.PG.Exec(ctx, strings.Join(c.journal.sets, "\n;\n")).Close(); err != nil {
+			if pgerr.IsConnectionLost(err) {
+				return err
+			}
+			return &otherSessionError{err: err}
+		}
+	}
+	if name := otherParameter(c.session, s); name != "" {
+		return &otherSessionError{parameter: name}
+	}
+	if isCockroachDB(s) != c.crdb {
+		return &otherSessionError{parameter: "crdb_version"}
+	}
+	return nil
+}
+
+// exorciseTimeout bounds the cancel request to a server that may be out of reach.
+const exorciseTimeout = 5 * time.Second
+
+// exorcise has the server cancel what may be left of the transaction, where the connection did not end but fell silent: it
+// may live on there, with its locks. Nobody waits for that.
+func (c *conn) exorcise(lost error) {
+	if !pgerr.IsTimeout(lost) {
+		return
+	}
+	old := c.session.PG
+	c.pool.metrics().ghost()
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), exorciseTimeout)
+		defer cancel()
+		_ = old.CancelRequest(ctx)
+	}()
+}

@@ -1,0 +1,76 @@
+package cockroachdb
+
+import (
+	"github.com/reprise-go/cockroachdb/internal/sqltext"
+	"github.com/reprise-go/cockroachdb/internal/wire"
+)
+
+// journal is what the application has set on a connection's session, and what another session must be told before it can
+// take its place.
+type journal struct {
+	sets   []string // in order, each of one statement
+	pinned bool     // the session has something that can't be made again elsewhere, or nobody knows what it has
+}
+
+// mostSets bounds the journal.
+const mostSets = 64
+
+// add notes a SET, RESET or USE that will stay.
+func (j *journal) add(sql string) {
+	if len(j.sets) >= mostSets {
+		j.pin()
+	}
+	if !j.pinned {
+		j.sets = append(j.sets, sql)
+	}
+}
+
+// pin notes that the session can't be replaced any more.
+func (j *journal) pin() { j.sets, j.pinned = nil, true }
+
+// noteSession takes note of what a statement may have changed on the session. failed says that it came to an error.
+func (t *tx) noteSession(s *wire.Statement, failed bool) {
+	class := &s.Class
+	switch {
+	case class.Pins, class.Several && !class.RowsOnly:
+		t.c.journal.pin() // a part of a text may have been carried out although it failed
+	case failed, class.Session == sqltext.SessionKept:
+	case class.Session != sqltext.SessionSet, len(s.Values) > 0, t.inText:
+		t.c.journal.pin()
+	case t.explicit:
+		t.sets = append(t.sets, s.SQL)
+	default:
+		t.c.journal.add(s.SQL)
+	}
+}
+
+// keepSets puts what the transaction has set into the journal, once it has ended. PostgreSQL undoes a SET when the
+// transaction, or the savepoint before it, is rolled back; CockroachDB does not.
+func (t *tx) keepSets() {
+	switch {
+	case len(t.sets) == 0:
+	case t.c.crdb, t.outcome == OutcomeCommitted && !t.nested:
+		for _, sql := range t.sets {
+			t.c.journal.add(sql)
+		}
+	case t.nested || t.outcome == OutcomeOver || t.outcome == OutcomeAmbiguous:
+		t.c.journal.pin()
+	}
+	t.sets = nil
+}
+
+// comparedParameters are those that a server reports and by which it may answer the same statement otherwise.
+var comparedParameters = []string{
+	"search_path", "TimeZone", "DateStyle", "IntervalStyle", "application_name", "client_encoding", "server_encoding",
+	"standard_conforming_strings", "integer_datetimes", "session_authorization", "is_superuser", "default_transaction_read_only",
+}
+
+// otherParameter returns the name of a parameter by which the sessions differ, or "".
+func otherParameter(a, b *wire.Session) string {
+	for _, name := range comparedParameters {
+		if a.PG.ParameterStatus(name) != b.PG.ParameterStatus(name) {
+			return name
+		}
+	}
+	return ""
+}
