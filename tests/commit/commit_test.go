@@ -31,8 +31,8 @@ func wrote(t testing.TB, db *sql.DB) *sql.Tx {
 	return tx
 }
 
-// Case 37: the answer to RELEASE is lost, or is 40003 → ambiguous error, no replay.
-func TestPeerCase37AmbiguousCommit(t *testing.T) {
+// The answer to RELEASE is lost, or is 40003 → ambiguous error, no replay.
+func TestCommit_AnswerToReleaseLost_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	ambiguous := func(t *testing.T, srv *fakepg.Server, db *sql.DB, err error) {
 		t.Helper()
@@ -187,9 +187,9 @@ func TestPeerCase37AmbiguousCommit(t *testing.T) {
 	})
 }
 
-// Case 38: connection cut before RELEASE → replay on a new connection, or a clean error. Where failovers are switched off it is
+// Connection cut before RELEASE → replay on a new connection, or a clean error. Where failovers are switched off it is
 // the error: a *ConnectionLostError, which promises that nothing was committed.
-func TestPeerCase38ConnectionCut(t *testing.T) {
+func TestCommit_ConnectionCutBefore_IsLost(t *testing.T) {
 	t.Parallel()
 	clean := func(t *testing.T, err error) {
 		t.Helper()
@@ -273,8 +273,8 @@ func TestPeerCase38ConnectionCut(t *testing.T) {
 	})
 }
 
-// Case 39: RELEASE went through, COMMIT's answer is lost → success.
-func TestPeerCase39ReleaseIsTheCommit(t *testing.T) {
+// RELEASE went through, COMMIT's answer is lost → success.
+func TestCommit_OnlyTheAnswerToCommitLost_IsCommitted(t *testing.T) {
 	t.Parallel()
 	for name, reply := range map[string]fakepg.Reply{
 		"lost":       {Cut: fakepg.CutBefore},
@@ -324,8 +324,8 @@ func TestPeerCase39ReleaseIsTheCommit(t *testing.T) {
 	})
 }
 
-// Case 25: the caller's cancellation is never taken for a network failure: it comes back as the context's error, without a replay.
-func TestPeerCase25CancellationIsNoNetworkFailure(t *testing.T) {
+// The caller's cancellation is never taken for a network failure: it comes back as the context's error, without a replay.
+func TestCommit_CallerCancelled_IsNoNetworkFailure(t *testing.T) {
 	t.Parallel()
 	const slow = "UPDATE kv SET slow = true"
 	for name, tc := range map[string]struct {

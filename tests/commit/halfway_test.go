@@ -56,7 +56,7 @@ const commitBytes = 2*len("P....\x00..\x00B....\x00\x00\x00\x00\x00\x00\x00\x00D
 
 // However little of the commit was written, it is ambiguous: the kernel may have had more than it says. Nothing is run again, and
 // only where the server has RELEASE in full is there anything to find.
-func TestCommitThatIsWrittenHalfway(t *testing.T) {
+func TestCommit_WrittenHalfway_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	var released atomic.Int64
 	answer := func(s fakepg.Statement) fakepg.Reply {
@@ -85,7 +85,7 @@ func TestCommitThatIsWrittenHalfway(t *testing.T) {
 
 // Any other write that breaks halfway has committed nothing, and says so; outside of a transaction nobody can know, and it is not
 // sent again.
-func TestStatementThatIsWrittenHalfway(t *testing.T) {
+func TestCommit_StatementWrittenHalfway_IsLost(t *testing.T) {
 	t.Parallel()
 	const update = "UPDATE kv SET v = v + 1"
 	for n := range len(update) {

@@ -21,7 +21,7 @@ func execOn(t testing.TB, c driver.ExecerContext, sql string) error {
 
 // A transaction on a sql.Conn whose context ends is rolled back by a goroutine of database/sql, whenever that gets round to it, and
 // Rollback says ErrTxDone meanwhile: the application may have begun the next one.
-func TestLateRollbackOfTheTransactionBefore(t *testing.T) {
+func TestTurns_LateRollbackOfTheTransactionBefore_EndsNothing(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string][]string{"which sent nothing": nil, "which sent something": {"UPDATE a"}} {
 		for server, options := range map[string][]fakepg.Option{"CockroachDB": nil, "PostgreSQL": {fakepg.PlainPostgreSQL()}} {
@@ -58,7 +58,7 @@ func TestLateRollbackOfTheTransactionBefore(t *testing.T) {
 }
 
 // What is sent between the end of the transaction's context and its rollback would be rolled back with it.
-func TestNothingIsSentInATransactionWhoseContextHasEnded(t *testing.T) {
+func TestTurns_ContextEnded_SendsNothing(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, kit.Script{}.Handler())
 	c := kit.DriverConn(t, srv)
@@ -79,7 +79,7 @@ func TestNothingIsSentInATransactionWhoseContextHasEnded(t *testing.T) {
 }
 
 // One connection can't be in two transactions.
-func TestBeginInATransaction(t *testing.T) {
+func TestTurns_BeginInATransaction_IsAnError(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, kit.Script{}.Handler())
 	c := kit.DriverConn(t, srv)
@@ -97,7 +97,7 @@ func TestBeginInATransaction(t *testing.T) {
 }
 
 // The same through database/sql: what was committed is there, however late the rollback of the transaction before.
-func TestTransactionsInTurnOnOneConnection(t *testing.T) {
+func TestTurns_TransactionsOneAfterTheOther(t *testing.T) {
 	t.Parallel()
 	db := kit.Open(t, kit.WithParams(enginetest.NewDB(t), "statement_timeout=30s"))
 	kit.Exec(t, db, "CREATE TABLE turns (i INT PRIMARY KEY)")

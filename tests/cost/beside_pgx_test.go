@@ -121,7 +121,7 @@ func TestRoundTripsBesidePgx(t *testing.T) {
 	}
 }
 
-func TestColdTransactionPreparesBehindBegin(t *testing.T) {
+func TestRoundTrips_ColdTransaction_PreparesBehindBegin(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"SELECT a": {kit.Texts("x")}})
 	tx := st.Begin(t)
@@ -140,7 +140,7 @@ func TestColdTransactionPreparesBehindBegin(t *testing.T) {
 }
 
 // A failed BEGIN must not let the statement run on its own.
-func TestFailedBeginRunsNothing(t *testing.T) {
+func TestRestart_BeginFails_RunsNothing(t *testing.T) {
 	t.Parallel()
 	for _, mode := range kit.QueryModes {
 		st := kit.New(t, kit.Script{"BEGIN": {kit.Fails("53300", "refused"), kit.OK}}, "default_query_exec_mode="+mode)
@@ -164,7 +164,7 @@ func TestFailedBeginRunsNothing(t *testing.T) {
 }
 
 // pgconn would close the connection over it.
-func TestTooManyArguments(t *testing.T) {
+func TestArguments_TooMany_TouchNoConnection(t *testing.T) {
 	t.Parallel()
 	args := make([]any, 1<<16)
 	for i := range args {

@@ -15,8 +15,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// Case 45: MaxOpenConns(1) and goleak after every failure. It is not parallel, since it looks at the goroutines of the process.
-func TestPeerCase45AfterEveryFailure(t *testing.T) {
+// MaxOpenConns(1) and goleak after every failure. It is not parallel, since it looks at the goroutines of the process.
+func TestErrors_AfterEachOfThem_TheConnectionIsUsable(t *testing.T) {
 	const read, last = "SELECT v FROM kv", "UPDATE kv SET last = $1"
 	run := func(ctx context.Context, tx *sql.Tx) error {
 		var v int64

@@ -237,7 +237,7 @@ func (c *mangledConn) foreign(arg byte) []byte {
 
 // deliver gives the driver a message, but for a ReadyForQuery in the middle of a result. There the connection ends: pgconn overlooks
 // that message, reads on for the end of the result, and where it finds another ReadyForQuery instead it panics in the simple
-// protocol ("BUG: cannot unlock unlocked connection"). See TestPgconnReadsPastReadyForQuery.
+// protocol ("BUG: cannot unlock unlocked connection"). See TestPgconn_ReadsPastReadyForQuery.
 func (c *mangledConn) deliver(message []byte) {
 	switch message[0] {
 	case 'T', 'D':

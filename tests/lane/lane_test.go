@@ -150,7 +150,7 @@ func (attemptCounter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx
 
 func (attemptCounter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-func TestNobodyStarves(t *testing.T) {
+func TestLane_Nobody_Starves(t *testing.T) {
 	t.Parallel()
 	const workers, each = 32, 8
 	cfg, err := cockroachdb.ParseConfig(enginetest.NewDB(t))

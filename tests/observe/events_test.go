@@ -58,7 +58,7 @@ func saidOf(attempt int, reason cockroachdb.Reason, at cockroachdb.Place, statem
 // OnRetry is called as often as a retry is counted; OnSettled once for each transaction that lost, with the outcome that is counted.
 func TestEventsFitTheMetrics(t *testing.T) {
 	t.Parallel()
-	for name, s := range stories() {
+	for name, s := range metricsCases() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := &kit.Listener{}

@@ -47,20 +47,20 @@ func retries(at string, n int) series {
 	return series{"transaction_retries_total " + at + " serializable": float64(n)}
 }
 
-// A story is one transaction, with what it moves. Its time is virtual: none, unless it says otherwise.
-type story struct {
+// A metricsCase is one transaction, with what it moves. Its time is virtual: none, unless it says otherwise.
+type metricsCase struct {
 	script kit.Script
 	option any
 	run    func(t *testing.T, r *kit.Rig)
 	want   series
 }
 
-// ofTx is a story of a transaction that its caller ends.
-func ofTx(s kit.Script, want series, run func(t *testing.T, tx *sql.Tx)) story {
-	return story{script: s, want: want, run: func(t *testing.T, r *kit.Rig) { run(t, r.Begin(t)) }}
+// ofTx is a metricsCase of a transaction that its caller ends.
+func ofTx(s kit.Script, want series, run func(t *testing.T, tx *sql.Tx)) metricsCase {
+	return metricsCase{script: s, want: want, run: func(t *testing.T, r *kit.Rig) { run(t, r.Begin(t)) }}
 }
 
-func (s story) with(option any) story {
+func (s metricsCase) with(option any) metricsCase {
 	s.option = option
 	return s
 }
@@ -80,10 +80,10 @@ func reads(t *testing.T, tx *sql.Tx) {
 	require.NoError(t, tx.QueryRow("SELECT v").Scan(new(int)))
 }
 
-func stories() map[string]story {
+func metricsCases() map[string]metricsCase {
 	const release = "RELEASE SAVEPOINT cockroach_restart"
 	readThenCommit := func(t *testing.T, tx *sql.Tx) { reads(t, tx); require.NoError(t, tx.Commit()) }
-	return map[string]story{
+	return map[string]metricsCase{
 		"nothing done":   ofTx(nil, series{}, func(t *testing.T, tx *sql.Tx) { require.NoError(t, tx.Commit()) }),
 		"nothing undone": ofTx(nil, series{}, func(t *testing.T, tx *sql.Tx) { require.NoError(t, tx.Rollback()) }),
 		"committed":      ofTx(nil, transaction("committed", 1), commits),
@@ -289,7 +289,7 @@ var four = kit.Policy(func(p *cockroachdb.RetryPolicy) { p.MaxAttempts, p.Initia
 
 func TestMetricsOfEachOutcome(t *testing.T) {
 	t.Parallel()
-	for name, s := range stories() {
+	for name, s := range metricsCases() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			kit.InBubble(t, s.script, func(t *testing.T, r *kit.Rig) {

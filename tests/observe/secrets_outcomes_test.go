@@ -29,18 +29,18 @@ func secretRow(values ...string) fakepg.Reply {
 	return r
 }
 
-// A telling is an outcome that could give away a secret.
-type telling struct {
+// An outcomeCase is an outcome that could give away a secret.
+type outcomeCase struct {
 	script kit.Script // beside the secrets
-	option any        // of newRig
+	option any        // of kit.InBubble
 	modes  []pgx.QueryExecMode
 	alone  bool // without a transaction that has given its secrets away
-	do     func(t *testing.T, s scenery) error
+	do     func(t *testing.T, s outcomeRun) error
 	want   string // the outcome, as nameOf names it
 }
 
-// A scenery is what an outcome is brought about with.
-type scenery struct {
+// An outcomeRun is what an outcome is brought about with.
+type outcomeRun struct {
 	context.Context
 	db   *sql.DB
 	conn *sql.Conn
@@ -48,7 +48,7 @@ type scenery struct {
 	mode pgx.QueryExecMode
 }
 
-func (o telling) withSecrets() kit.Script {
+func (o outcomeCase) withSecrets() kit.Script {
 	s := kit.Script{
 		selectSecret: {secretRow(planted)}, selectSecretSimple: {secretRow(planted)},
 		losing: {keyed},
@@ -58,11 +58,11 @@ func (o telling) withSecrets() kit.Script {
 }
 
 // executing is an outcome of a statement without arguments.
-func executing(text string) func(*testing.T, scenery) error {
-	return func(_ *testing.T, s scenery) error { return kit.ExecAll(s.tx, text) }
+func executing(text string) func(*testing.T, outcomeRun) error {
+	return func(_ *testing.T, s outcomeRun) error { return kit.ExecAll(s.tx, text) }
 }
 
-func committing(_ *testing.T, s scenery) error { return s.tx.Commit() }
+func committing(_ *testing.T, s outcomeRun) error { return s.tx.Commit() }
 
 // sayingSecrets is the server's error with a secret wherever it may quote one.
 func sayingSecrets(code string) fakepg.Reply {
@@ -71,27 +71,27 @@ func sayingSecrets(code string) fakepg.Reply {
 	return r
 }
 
-func tellings() map[string]telling {
-	all := map[string]telling{}
-	for _, some := range []map[string]telling{divergenceTellings(), conflictTellings(), lossTellings(), argumentTellings(), runTxTellings()} {
+func outcomeCases() map[string]outcomeCase {
+	all := map[string]outcomeCase{}
+	for _, some := range []map[string]outcomeCase{divergenceCases(), conflictCases(), lossCases(), argumentCases(), runTxCases()} {
 		maps.Copy(all, some)
 	}
 	return all
 }
 
-func divergenceTellings() map[string]telling {
+func divergenceCases() map[string]outcomeCase {
 	answers := func(second fakepg.Reply) kit.Script {
 		both := []fakepg.Reply{secretRow(planted), second}
 		return kit.Script{selectSecret: both, selectSecretSimple: both}
 	}
-	return map[string]telling{
+	return map[string]outcomeCase{
 		"a row":              {script: answers(secretRow(planted + " 2")), do: executing(losing), want: "DivergenceError row"},
 		"the end of rows":    {script: answers(secretRow()), do: executing(losing), want: "DivergenceError end_of_rows"},
 		"an error in place":  {script: answers(sayingSecrets("22012")), do: executing(losing), want: "DivergenceError sqlstate"},
 		"an error at UPDATE": {script: kit.Script{"UPDATE x": {kit.OK, sayingSecrets("23505")}}, do: losingAfter("UPDATE x"), want: "DivergenceError sqlstate"},
 		"another error": {
 			script: kit.Script{"UPDATE x": {kit.Fails("23505", "another"), sayingSecrets("23505")}}, want: "DivergenceError error",
-			do: func(t *testing.T, s scenery) error {
+			do: func(t *testing.T, s outcomeRun) error {
 				require.NoError(t, kit.ExecAll(s.tx, "SAVEPOINT s"))
 				require.Error(t, kit.ExecAll(s.tx, "UPDATE x"))
 				require.NoError(t, kit.ExecAll(s.tx, "ROLLBACK TO SAVEPOINT s"))
@@ -100,7 +100,7 @@ func divergenceTellings() map[string]telling {
 		},
 		"the columns": {
 			script: kit.Script{"SELECT other": {secretRow(planted), kit.Ints(1)}},
-			do: func(t *testing.T, s scenery) error {
+			do: func(t *testing.T, s outcomeRun) error {
 				// A prepared statement is not described again: there the server says that its plan is stale.
 				require.NoError(t, s.tx.QueryRowContext(s, "SELECT other", pgx.QueryExecModeExec).Scan(new(string)))
 				return kit.ExecAll(s.tx, losing)
@@ -114,8 +114,8 @@ func divergenceTellings() map[string]telling {
 }
 
 // losingAfter asks how many rows text affects, and then loses.
-func losingAfter(text string) func(*testing.T, scenery) error {
-	return func(t *testing.T, s scenery) error {
+func losingAfter(text string) func(*testing.T, outcomeRun) error {
+	return func(t *testing.T, s outcomeRun) error {
 		res, err := s.tx.ExecContext(s, text)
 		require.NoError(t, err)
 		_, err = res.RowsAffected()
@@ -124,9 +124,9 @@ func losingAfter(text string) func(*testing.T, scenery) error {
 	}
 }
 
-func conflictTellings() map[string]telling {
+func conflictCases() map[string]outcomeCase {
 	forever := kit.Script{losing: kit.Always(keyed)}
-	return map[string]telling{
+	return map[string]outcomeCase{
 		"attempts": {script: forever, option: kit.Attempts(3), do: executing(losing), want: "RetriesExhaustedError attempts"},
 		"elapsed": {
 			script: kit.Script{losing: {{Err: keyed.Err, Delay: 2 * time.Minute}}}, do: executing(losing), want: "RetriesExhaustedError elapsed",
@@ -137,7 +137,7 @@ func conflictTellings() map[string]telling {
 		"at the commit": {script: kit.Script{kit.Release: kit.Always(keyed)}, option: kit.Attempts(3), do: committing, want: "RetriesExhaustedError attempts"},
 		"swallowed": {
 			script: forever, option: kit.Attempts(3), want: "fmt.wrapErrors",
-			do: func(t *testing.T, s scenery) error {
+			do: func(t *testing.T, s outcomeRun) error {
 				require.Error(t, kit.ExecAll(s.tx, losing))
 				return s.tx.Commit()
 			},
@@ -150,7 +150,7 @@ func conflictTellings() map[string]telling {
 		},
 		"raw": {
 			want: "NotReplayableError raw",
-			do: func(t *testing.T, s scenery) error {
+			do: func(t *testing.T, s outcomeRun) error {
 				require.NoError(t, s.conn.Raw(func(dc any) error {
 					_, err := dc.(cockroachdb.Conn).Conn().Exec(s, "UPDATE raw SET v = $1", pgx.QueryExecModeExec, planted)
 					return err
@@ -160,23 +160,23 @@ func conflictTellings() map[string]telling {
 		},
 		"a session changed": {
 			want: "NotReplayableError session",
-			do: func(_ *testing.T, s scenery) error {
+			do: func(_ *testing.T, s outcomeRun) error {
 				return kit.ExecAll(s.tx, "UPDATE a", "SET app.tenant = 7", losing)
 			},
 		},
 		"the past": {
 			want: "NotReplayableError as_of_system_time",
-			do: func(_ *testing.T, s scenery) error {
+			do: func(_ *testing.T, s outcomeRun) error {
 				return kit.ExecAll(s.tx, "SET TRANSACTION AS OF SYSTEM TIME '-1s'", losing)
 			},
 		},
 	}
 }
 
-func lossTellings() map[string]telling {
+func lossCases() map[string]outcomeCase {
 	last := sayingSecrets("57P01")
 	last.Err.Severity, last.Err.SeverityUnlocalized = "FATAL", "FATAL"
-	return map[string]telling{
+	return map[string]outcomeCase{
 		"ambiguous, an error":     {script: kit.Script{kit.Release: {sayingSecrets("40003")}}, do: committing, want: "AmbiguousCommitError"},
 		"ambiguous, a last word":  {script: kit.Script{kit.Release: {last}}, do: committing, want: "AmbiguousCommitError"},
 		"ambiguous, cut":          {script: kit.Script{kit.Release: {kit.CutOff}}, do: committing, want: "AmbiguousCommitError"},
@@ -187,7 +187,7 @@ func lossTellings() map[string]telling {
 		"lost before": {
 			option: kit.NoFailover,
 			script: kit.Script{"UPDATE x": {kit.CutOff}}, want: "ConnectionLostError",
-			do: func(t *testing.T, s scenery) error {
+			do: func(t *testing.T, s outcomeRun) error {
 				require.Error(t, kit.ExecAll(s.tx, "UPDATE x"))
 				_, err := s.tx.ExecContext(s, "UPDATE people SET a = $1", s.mode, planted)
 				return err
@@ -195,7 +195,7 @@ func lossTellings() map[string]telling {
 		},
 		"cancelled": {
 			script: kit.Script{losing: {keyed, kit.Slow}}, want: "errors.errorString", // context.Canceled
-			do: func(t *testing.T, s scenery) error {
+			do: func(t *testing.T, s outcomeRun) error {
 				_, err := s.tx.ExecContext(kit.CancelledSoon(t), losing)
 				assert.ErrorIs(t, err, context.Canceled)
 				return err
@@ -203,7 +203,7 @@ func lossTellings() map[string]telling {
 		},
 		"not sent": {
 			want: "errors.errorString",
-			do: func(_ *testing.T, s scenery) error {
+			do: func(_ *testing.T, s outcomeRun) error {
 				ctx, cancel := context.WithCancel(s)
 				cancel()
 				_, err := s.tx.ExecContext(ctx, "UPDATE people SET a = $1", s.mode, planted)
@@ -214,16 +214,16 @@ func lossTellings() map[string]telling {
 	}
 }
 
-// argumentTellings are statements that don't get as far as the server, and rows that don't get as far as the application.
-func argumentTellings() map[string]telling {
+// argumentCases are statements that don't get as far as the server, and rows that don't get as far as the application.
+func argumentCases() map[string]outcomeCase {
 	simple := []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol}
-	with := func(text string, args ...any) func(*testing.T, scenery) error {
-		return func(_ *testing.T, s scenery) error {
+	with := func(text string, args ...any) func(*testing.T, outcomeRun) error {
+		return func(_ *testing.T, s outcomeRun) error {
 			_, err := s.tx.ExecContext(s, text, append([]any{s.mode}, args...)...)
 			return err
 		}
 	}
-	return map[string]telling{
+	return map[string]outcomeCase{
 		"no encoding":      {do: with("UPDATE a SET v = $1", map[string]string{planted: planted}), want: "quietError"},
 		"a struct":         {do: with("UPDATE a SET v = $1", struct{ A, B string }{planted, planted}), want: "quietError"},
 		"a failing Valuer": {do: with("UPDATE a SET v = $1", failingValuer{planted}), want: "quietError"},
@@ -240,7 +240,7 @@ func argumentTellings() map[string]telling {
 		"a failed rewriter": {do: with("UPDATE a SET v = @v", pgx.StrictNamedArgs{"w": planted}), want: "fmt.wrapError"},
 		"rows still open": {
 			script: kit.Script{"SELECT many": {secretRow(planted, planted)}}, want: "errors.errorString",
-			do: func(t *testing.T, s scenery) error {
+			do: func(t *testing.T, s outcomeRun) error {
 				rows, err := s.tx.QueryContext(s, "SELECT many")
 				require.NoError(t, err)
 				defer rows.Close()
@@ -250,7 +250,7 @@ func argumentTellings() map[string]telling {
 		},
 		"a row that is none": {
 			script: kit.Script{"SELECT odd": {{Columns: []fakepg.Column{{Name: "v", OID: pgtype.Int8OID}}, Rows: [][][]byte{{[]byte(planted)}}}}},
-			do: func(_ *testing.T, s scenery) error {
+			do: func(_ *testing.T, s outcomeRun) error {
 				err := s.tx.QueryRowContext(s, "SELECT odd", s.mode).Scan(new(int64))
 				for err != nil && !strings.HasPrefix(reflect.TypeOf(err).String(), "*cockroachdb.") {
 					err = errors.Unwrap(err) // under Go 1.27 database/sql wraps it
@@ -262,39 +262,39 @@ func argumentTellings() map[string]telling {
 	}
 }
 
-func runTxTellings() map[string]telling {
-	running := func(f func(t *testing.T, s scenery, tx *sql.Tx) error) func(*testing.T, scenery) error {
-		return func(t *testing.T, s scenery) error {
+func runTxCases() map[string]outcomeCase {
+	running := func(f func(t *testing.T, s outcomeRun, tx *sql.Tx) error) func(*testing.T, outcomeRun) error {
+		return func(t *testing.T, s outcomeRun) error {
 			return cockroachdb.RunTx(s, s.db, nil, func(tx *sql.Tx) error {
 				giveAway(t, s, tx, s.mode)
 				return f(t, s, tx)
 			})
 		}
 	}
-	return map[string]telling{
+	return map[string]outcomeCase{
 		"RunTx": {
 			alone: true, script: kit.Script{losing: kit.Always(keyed)}, option: kit.Attempts(3), want: "RetriesExhaustedError attempts",
-			do: running(func(_ *testing.T, _ scenery, tx *sql.Tx) error { return kit.ExecAll(tx, losing) }),
+			do: running(func(_ *testing.T, _ outcomeRun, tx *sql.Tx) error { return kit.ExecAll(tx, losing) }),
 		},
 		"RunTx, ended inside": {
 			alone: true, want: "errors.errorString",
-			do: running(func(_ *testing.T, _ scenery, tx *sql.Tx) error { return tx.Commit() }),
+			do: running(func(_ *testing.T, _ outcomeRun, tx *sql.Tx) error { return tx.Commit() }),
 		},
 		"RunTx, ambiguous": {
 			alone: true, script: kit.Script{kit.Release: {sayingSecrets("40003")}}, want: "AmbiguousCommitError",
-			do: running(func(*testing.T, scenery, *sql.Tx) error { return nil }),
+			do: running(func(*testing.T, outcomeRun, *sql.Tx) error { return nil }),
 		},
 		"RunTx, a panic": {
 			alone: true, want: "errors.errorString",
-			do: func(t *testing.T, s scenery) (err error) {
+			do: func(t *testing.T, s outcomeRun) (err error) {
 				defer func() { err = errors.New(fmt.Sprint(recover())) }()
-				return running(func(*testing.T, scenery, *sql.Tx) error { panic("of the application") })(t, s)
+				return running(func(*testing.T, outcomeRun, *sql.Tx) error { panic("of the application") })(t, s)
 			},
 		},
 		"outside": {
 			alone: true, script: kit.Script{"UPDATE people SET a = $1": {keyed, keyed, keyed}, "UPDATE people SET a =  '" + planted + "'": {keyed, keyed, keyed}},
 			option: kit.Attempts(3), want: "RetriesExhaustedError attempts",
-			do: func(_ *testing.T, s scenery) error {
+			do: func(_ *testing.T, s outcomeRun) error {
 				_, err := s.db.ExecContext(s, "UPDATE people SET a = $1", s.mode, planted)
 				return err
 			},

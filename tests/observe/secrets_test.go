@@ -154,7 +154,7 @@ func giveAway(t testing.TB, ctx context.Context, tx *sql.Tx, mode pgx.QueryExecM
 // comes out.
 func TestSecretsStayIn(t *testing.T) {
 	t.Parallel()
-	for name, o := range tellings() {
+	for name, o := range outcomeCases() {
 		for _, mode := range []pgx.QueryExecMode{
 			pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec,
 			pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
@@ -189,7 +189,7 @@ func TestSecretsStayIn(t *testing.T) {
 }
 
 // tell brings about one outcome.
-func tell(t *testing.T, o telling, r *kit.Rig, mode pgx.QueryExecMode) {
+func tell(t *testing.T, o outcomeCase, r *kit.Rig, mode pgx.QueryExecMode) {
 	t.Helper()
 	conn, err := r.DB.Conn(t.Context())
 	require.NoError(t, err)
@@ -197,7 +197,7 @@ func tell(t *testing.T, o telling, r *kit.Rig, mode pgx.QueryExecMode) {
 	require.NoError(t, conn.Raw(func(dc any) error { own = dc.(cockroachdb.Conn); return nil }))
 	if o.alone {
 		require.NoError(t, conn.Close())
-		err = o.do(t, scenery{Context: t.Context(), db: r.DB, mode: mode})
+		err = o.do(t, outcomeRun{Context: t.Context(), db: r.DB, mode: mode})
 	} else {
 		defer conn.Close()
 		tx, beginErr := conn.BeginTx(t.Context(), nil)
@@ -205,7 +205,7 @@ func tell(t *testing.T, o telling, r *kit.Rig, mode pgx.QueryExecMode) {
 		defer tx.Rollback() //nolint:errcheck // after the outcome, for the connection to be closed
 		giveAway(t, t.Context(), tx, mode)
 		prints(t, own)
-		err = o.do(t, scenery{Context: t.Context(), db: r.DB, conn: conn, tx: tx, mode: mode})
+		err = o.do(t, outcomeRun{Context: t.Context(), db: r.DB, conn: conn, tx: tx, mode: mode})
 	}
 	require.Error(t, err)
 	assert.Equal(t, o.want, nameOf(err), "%v", err)
@@ -233,11 +233,11 @@ func nameOf(err error) string {
 	}
 }
 
-// A new outcome needs a telling: each error type of this package, and each kind, bound and cause.
+// A new outcome needs an outcomeCase: each error type of this package, and each kind, bound and cause.
 func TestSecretsOfEveryOutcome(t *testing.T) {
 	t.Parallel()
 	told := map[string]bool{}
-	for _, o := range tellings() {
+	for _, o := range outcomeCases() {
 		told[o.want] = true
 		name, _, _ := strings.Cut(o.want, " ")
 		told[name] = true

@@ -52,8 +52,8 @@ func partsOf(t *testing.T, d driver.Driver, connector driver.Connector) map[stri
 	return map[string]any{"driver": d, "connector": connector, "conn": c, "stmt": stmt, "tx": tx, "result": res, "rows": rows}
 }
 
-// TestEveryInterfaceThatPgxHas looks at what is really handed to database/sql, under whichever Go runs the test.
-func TestEveryInterfaceThatPgxHas(t *testing.T) {
+// TestParity_EveryInterfaceThatPgxHas looks at what is really handed to database/sql, under whichever Go runs the test.
+func TestParity_EveryInterfaceThatPgxHas(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, kit.Script{"SELECT v": {kit.Texts("a")}}.Handler())
 	cfg, err := cockroachdb.ParseConfig(srv.DSN())

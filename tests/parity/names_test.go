@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// likes says, of each test of pgx's stdlib, what stands for it here: one of our tests, or a scene that both drivers play; or, behind
+// likes says, of each test of pgx's stdlib, what stands for it here: one of our tests, or a parityCase that both drivers play; or, behind
 // "none: ", why there is nothing.
 var likes = map[string]string{
 	"TestSQLOpen":                                   "TestSQLOpenFailsEarly",
@@ -79,16 +79,16 @@ var likes = map[string]string{
 	"TestScanNativeByteSlices":                      "value '\\x00ff'::bytea",
 }
 
-// TestEachTestOfPgxHasItsLike fails when pgx's stdlib has a test that nobody has looked at, as after an upgrade.
-func TestEachTestOfPgxHasItsLike(t *testing.T) {
+// TestParity_EachTestOfPgx_HasItsLike fails when pgx's stdlib has a test that nobody has looked at, as after an upgrade.
+func TestParity_EachTestOfPgx_HasItsLike(t *testing.T) {
 	t.Parallel()
 	theirs, ours := testsOfPgx(t), append(testsIn(t, "../../*_test.go"), testsIn(t, "../*/*_test.go")...)
-	var scenes []string
-	for _, sc := range slices.Concat(parityScenes, valueScenes()) {
-		scenes = append(scenes, sc.name)
+	var cases []string
+	for _, sc := range slices.Concat(parityCases, valueCases()) {
+		cases = append(cases, sc.name)
 	}
-	for _, sc := range poolScenes {
-		scenes = append(scenes, sc.name)
+	for _, sc := range poolCases {
+		cases = append(cases, sc.name)
 	}
 	for _, name := range theirs {
 		assert.Contains(t, likes, name, "a test of pgx's stdlib that has no like here")
@@ -96,7 +96,7 @@ func TestEachTestOfPgxHasItsLike(t *testing.T) {
 	for name, like := range likes {
 		assert.Contains(t, theirs, name, "pgx's stdlib has no such test any more")
 		if !strings.HasPrefix(like, "none: ") {
-			assert.True(t, slices.Contains(ours, like) || slices.Contains(scenes, like), "%s: there is no %q", name, like)
+			assert.True(t, slices.Contains(ours, like) || slices.Contains(cases, like), "%s: there is no %q", name, like)
 		}
 	}
 }

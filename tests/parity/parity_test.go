@@ -19,14 +19,14 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// A scene does something with a driver and says what came of it, one line at a time.
-type scene struct {
+// A parityCase does something with a driver and says what came of it, one line at a time.
+type parityCase struct {
 	name string
 	play func(ctx context.Context, q kit.Querier, say func(format string, args ...any))
 }
 
 // playSafely is play for drivers that panic.
-func (sc scene) playSafely(ctx context.Context, q kit.Querier, say func(string, ...any)) {
+func (sc parityCase) playSafely(ctx context.Context, q kit.Querier, say func(string, ...any)) {
 	defer func() {
 		if p := recover(); p != nil {
 			say("panic: %v", p)
@@ -37,7 +37,7 @@ func (sc scene) playSafely(ctx context.Context, q kit.Querier, say func(string, 
 
 // A difference from pgx's stdlib that is meant to be. The patterns match the whole line.
 type difference struct {
-	where      string // matches "scene, mode, outside" or "scene, mode, inside"
+	where      string // matches "parityCase, mode, outside" or "parityCase, mode, inside"
 	pgx, ours  string
 	why        string
 	readme     string // how README.md has it
@@ -145,7 +145,7 @@ func TestParityWithPgx(t *testing.T) {
 	kit.Exec(t, admin, "CREATE DOMAIN small AS INT CHECK (VALUE < 10)")
 	kit.Exec(t, admin, "CREATE TYPE pair AS (a INT, b TEXT)")
 	kit.Exec(t, admin, "CREATE TABLE parity (id INT PRIMARY KEY, name VARCHAR(20) NOT NULL, amount NUMERIC(10, 2))")
-	scenes := slices.Concat(parityScenes, valueScenes())
+	cases := slices.Concat(parityCases, valueCases())
 	for _, mode := range kit.QueryModes {
 		t.Run(mode, func(t *testing.T) { // one after the other: they share a table
 			drivers := map[string]*sql.DB{}
@@ -156,7 +156,7 @@ func TestParityWithPgx(t *testing.T) {
 				db.SetMaxOpenConns(1)
 				drivers[name] = db
 			}
-			for _, sc := range scenes {
+			for _, sc := range cases {
 				for _, inside := range []bool{false, true} {
 					where := fmt.Sprintf("%s, %s, %s", sc.name, mode, map[bool]string{false: "outside", true: "inside"}[inside])
 					theirs := performInPeace(t, admin, drivers["pgx"], sc, inside)
@@ -191,9 +191,9 @@ func lineAt(lines []string, i int) string {
 	return "(nothing)"
 }
 
-// performInPeace plays a scene again if it was disturbed: by a connection that an earlier scene has given up, and whose transaction
+// performInPeace plays a parityCase again if it was disturbed: by a connection that an earlier parityCase has given up, and whose transaction
 // the server has not.
-func performInPeace(t *testing.T, admin, db *sql.DB, sc scene, inside bool) []string {
+func performInPeace(t *testing.T, admin, db *sql.DB, sc parityCase, inside bool) []string {
 	t.Helper()
 	for {
 		kit.Exec(t, admin, "DELETE FROM parity")
@@ -206,8 +206,8 @@ func performInPeace(t *testing.T, admin, db *sql.DB, sc scene, inside bool) []st
 	}
 }
 
-// perform plays a scene, and looks what it has left of the transaction and of the connection.
-func perform(t *testing.T, db *sql.DB, sc scene, inside bool) (transcript []string) {
+// perform plays a parityCase, and looks what it has left of the transaction and of the connection.
+func perform(t *testing.T, db *sql.DB, sc parityCase, inside bool) (transcript []string) {
 	t.Helper()
 	before := parityConn(t, db)
 	say := transcribe(&transcript)
@@ -303,15 +303,15 @@ func sayExec(ctx context.Context, q kit.Querier, say func(string, ...any), query
 	say("last insert id %d %s", id, kit.Describe(err))
 }
 
-// execScene and queryScene are scenes of one statement.
-func execScene(name, query string, args ...any) scene {
-	return scene{name, func(ctx context.Context, q kit.Querier, say func(string, ...any)) {
+// execCase and queryCase are cases of one statement.
+func execCase(name, query string, args ...any) parityCase {
+	return parityCase{name, func(ctx context.Context, q kit.Querier, say func(string, ...any)) {
 		sayExec(ctx, q, say, query, args...)
 	}}
 }
 
-func queryScene(name, query string, args ...any) scene {
-	return scene{name, func(ctx context.Context, q kit.Querier, say func(string, ...any)) {
+func queryCase(name, query string, args ...any) parityCase {
+	return parityCase{name, func(ctx context.Context, q kit.Querier, say func(string, ...any)) {
 		sayRows(ctx, q, say, query, args...)
 	}}
 }

@@ -16,13 +16,13 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// A poolScene is a scene of a whole pool: transactions, statements that outlive them, connections that come and go.
-type poolScene struct {
+// A poolCase is a parityCase of a whole pool: transactions, statements that outlive them, connections that come and go.
+type poolCase struct {
 	name string
 	play func(t *testing.T, ctx context.Context, db *sql.DB, say func(format string, args ...any))
 }
 
-var poolScenes = []poolScene{
+var poolCases = []poolCase{
 	{"isolation and access", func(t *testing.T, ctx context.Context, db *sql.DB, say func(string, ...any)) {
 		for level := sql.LevelDefault; level <= sql.LevelLinearizable; level++ {
 			for _, readOnly := range []bool{false, true} {
@@ -215,7 +215,7 @@ func TestPoolParityWithPgx(t *testing.T) {
 	kit.Exec(t, admin, "CREATE TABLE parity (id INT PRIMARY KEY, name VARCHAR(20) NOT NULL, amount NUMERIC(10, 2))")
 	for _, mode := range kit.QueryModes {
 		t.Run(mode, func(t *testing.T) {
-			for _, sc := range poolScenes {
+			for _, sc := range poolCases {
 				var transcripts [2][]string
 				for i, name := range []string{"pgx", "cockroachdb"} {
 					kit.Exec(t, admin, "DELETE FROM parity")

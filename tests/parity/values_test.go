@@ -108,19 +108,19 @@ func shown(dest any) string {
 	return fmt.Sprintf("%#v", v.Interface())
 }
 
-func valueScenes() []scene {
-	var scenes []scene
+func valueCases() []parityCase {
+	var cases []parityCase
 	for _, value := range parityValues {
-		scenes = append(scenes, scene{"value " + value, func(ctx context.Context, q kit.Querier, say func(string, ...any)) {
+		cases = append(cases, parityCase{"value " + value, func(ctx context.Context, q kit.Querier, say func(string, ...any)) {
 			sayValue(ctx, q, say, "SELECT "+value+" AS v")
 		}})
 	}
 	for _, c := range parityArguments() {
 		name := fmt.Sprintf("argument %T for %s", c.arg, c.expr)
-		scenes = append(scenes, queryScene(name, "SELECT "+c.expr, c.arg), execScene(name+" in exec", "SELECT "+c.expr, c.arg))
+		cases = append(cases, queryCase(name, "SELECT "+c.expr, c.arg), execCase(name+" in exec", "SELECT "+c.expr, c.arg))
 	}
 	nul := "a\x00b"
-	return append(scenes, queryScene("NUL", "SELECT $1::text", nul), execScene("NUL in exec", "SELECT $1::text", nul))
+	return append(cases, queryCase("NUL", "SELECT $1::text", nul), execCase("NUL in exec", "SELECT $1::text", nul))
 }
 
 func sayValue(ctx context.Context, q kit.Querier, say func(string, ...any), query string) {

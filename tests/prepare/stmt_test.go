@@ -15,8 +15,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// Case 28: two prepared statements interleaved → replayed in the order they ran.
-func TestPeerCase28PreparedInterleaved(t *testing.T) {
+// Two prepared statements interleaved → replayed in the order they ran.
+func TestStmt_TwoInterleaved_ReplayedInTheirOrder(t *testing.T) {
 	t.Parallel()
 	const a, b = "UPDATE a SET v = $1", "UPDATE b SET v = $1"
 	oid := []fakepg.Reply{{ParamOIDs: []uint32{pgtype.Int8OID}}}
@@ -40,9 +40,9 @@ func TestPeerCase28PreparedInterleaved(t *testing.T) {
 	kit.WantUsable(t, db)
 }
 
-// Case 48: a statement prepared on the DB and used through tx.Stmt across a retry; and the same when the server has forgotten the
+// A statement prepared on the DB and used through tx.Stmt across a retry; and the same when the server has forgotten the
 // statement in between, or the cache has.
-func TestPeerCase48PreparedOnTheDB(t *testing.T) {
+func TestStmt_OfTheDBUsedThroughTx_SurvivesARetry(t *testing.T) {
 	t.Parallel()
 	const a, b = "UPDATE a SET v = $1", "UPDATE b SET v = $1"
 	oid := []fakepg.Reply{{ParamOIDs: []uint32{pgtype.Int8OID}}}

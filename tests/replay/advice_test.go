@@ -108,7 +108,7 @@ func diseases() map[string]disease {
 					},
 					then: func(t *testing.T, w ward, _ *sql.Tx) { assert.Equal(t, 20, w.Value(t, 2)) },
 				},
-				// That the rival can't change the row, see TestCureForUpdate.
+				// That the rival can't change the row, see TestAdvice_ForUpdate_CuresTheDivergence.
 				"read FOR UPDATE": reading("SELECT v FROM kv WHERE k = 1 FOR UPDATE"),
 				"move the read behind the conflict": {rival: []string{changesRow1}, then: func(t *testing.T, _ ward, tx *sql.Tx) {
 					assert.Equal(t, []string{"11"}, kit.Query(t, tx, "SELECT v FROM kv WHERE k = 1").MustRest())
@@ -189,7 +189,7 @@ func diseases() map[string]disease {
 	}
 }
 
-func TestDiagnosis(t *testing.T) {
+func TestAdvice_OnData_NamesTheLikelyCause(t *testing.T) {
 	t.Parallel()
 	for name, d := range diseases() {
 		t.Run(name, func(t *testing.T) {
@@ -243,7 +243,7 @@ func requireLedTo(t testing.TB, err error, kind cockroachdb.DivergenceKind, says
 }
 
 // Rows without ORDER BY come as they lie, and PostgreSQL puts a row that was updated elsewhere.
-func TestDiagnosisOfRowsWithoutOrder(t *testing.T) {
+func TestAdvice_RowsWithoutOrder(t *testing.T) {
 	t.Parallel()
 	if enginetest.Get(t).IsCockroach() {
 		t.Skip("CockroachDB reads a small table by its key, whatever was updated: there is no second order to be had")
@@ -259,7 +259,7 @@ func TestDiagnosisOfRowsWithoutOrder(t *testing.T) {
 
 // What FOR UPDATE is for: the rival can't change the row that was read, so that there is no conflict about it. That CockroachDB keeps the
 // lock over ROLLBACK TO, the stand-in can't play; but a replay takes it anew, and the rival is kept out again.
-func TestCureForUpdate(t *testing.T) {
+func TestAdvice_ForUpdate_CuresTheDivergence(t *testing.T) {
 	t.Parallel()
 	keptOut := func(t *testing.T, w ward) {
 		t.Helper()
@@ -284,7 +284,7 @@ func TestCureForUpdate(t *testing.T) {
 }
 
 // A table is altered while the transaction waits, without locks, for its turn: the lane is another's, and is not waited for.
-func TestDiagnosisOfColumns(t *testing.T) {
+func TestAdvice_Columns(t *testing.T) {
 	t.Parallel()
 	run := func(t *testing.T, text string) error {
 		w := newWard(t)

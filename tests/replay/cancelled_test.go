@@ -16,8 +16,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// Case 46: BeginTx's context cancelled during a replay → database/sql's rollback, without a race.
-func TestPeerCase46CancelledDuringAReplay(t *testing.T) {
+// BeginTx's context cancelled during a replay → database/sql's rollback, without a race.
+func TestReplay_CancelledDuringIt_RollsBack(t *testing.T) {
 	t.Parallel()
 	for name, atCommit := range map[string]bool{"at a statement": false, "at the commit": true} {
 		t.Run("the statement has it too, "+name, func(t *testing.T) {

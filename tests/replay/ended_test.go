@@ -30,7 +30,7 @@ func (f endTracer) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQu
 
 // A replay that takes several round trips is left in the middle: the server has half of the record, and the connection is good. Nothing
 // of that may be committed.
-func TestReplayThatIsCancelledBetweenItsRoundTrips(t *testing.T) {
+func TestReplay_CancelledBetweenItsRoundTrips_Ends(t *testing.T) {
 	t.Parallel()
 	for _, commit := range []bool{false, true} {
 		srv := fakepg.Start(t, kit.Script{"UPDATE c": {kit.Conflict, kit.OK}}.Handler())
@@ -62,7 +62,7 @@ func TestReplayThatIsCancelledBetweenItsRoundTrips(t *testing.T) {
 }
 
 // With autocommit_before_ddl, DDL commits what is open. What it does in a replay it does for good, too.
-func TestNoReplayAfterOneThatHasCommitted(t *testing.T) {
+func TestReplay_HasCommitted_IsNotRepeated(t *testing.T) {
 	t.Parallel()
 	const ddl = "CREATE TABLE x ()"
 	for name, end := range map[string]func(*fakepg.Conn){
@@ -118,7 +118,7 @@ func TestPriorityIsNotLoweredAfterACommit(t *testing.T) {
 }
 
 // A text with a COMMIT in it failed before it came to that, and a savepoint forgave it. In the replay it gets there.
-func TestReplayThatCommitsWhereItHadFailed(t *testing.T) {
+func TestReplay_CommitsWhereItHadFailed_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	const text = "UPDATE b; COMMIT; BEGIN; UPDATE d"
 	for name, d := range map[string][]fakepg.Reply{"and succeeds": {kit.OK}, "and loses": {kit.Conflict, kit.OK}} {
@@ -153,7 +153,7 @@ func TestConnectionLostBehindTheApplicationsCommit(t *testing.T) {
 }
 
 // There was a transaction before BeginTx: PostgreSQL only warns. A replay would not have what ran in it.
-func TestNoReplayInATransactionBegunAsText(t *testing.T) {
+func TestReplay_TransactionBegunAsText_IsNotReplayed(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, kit.Script{"UPDATE b": {kit.Conflict, kit.OK}}.Handler(), fakepg.PlainPostgreSQL())
 	db := kit.Pool(t, srv)

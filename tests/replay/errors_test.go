@@ -13,7 +13,7 @@ import (
 
 // An application tells by the constraint's name whether it is the user's name or the address that is taken, and by the message what a
 // function of its own has raised. A replay in which the other one is taken would have shown it something else.
-func TestWhatAnErrorSaysIsObserved(t *testing.T) {
+func TestReplay_ErrorSaysSomethingElse_Diverges(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		change   func(*pgproto3.ErrorResponse)
@@ -69,7 +69,7 @@ func TestWhatAnErrorSaysIsObserved(t *testing.T) {
 }
 
 // With data: the name that was taken is free now, and the address is not.
-func TestAnotherConstraintOnData(t *testing.T) {
+func TestReplay_AnotherConstraintViolatedOnData_Diverges(t *testing.T) {
 	t.Parallel()
 	a := kit.NewKV(t)
 	kit.Exec(t, a.Rival, "CREATE TABLE users (name TEXT UNIQUE, address TEXT UNIQUE)")

@@ -16,8 +16,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// Case 47: the record's bound exceeded → pass-through; a later 40001 surfaces with the reason.
-func TestPeerCase47BoundOfTheRecord(t *testing.T) {
+// The record's bound exceeded → pass-through; a later 40001 surfaces with the reason.
+func TestHistory_BoundExceeded_LaterConflictIsNotReplayable(t *testing.T) {
 	t.Parallel()
 	const insert = "INSERT INTO docs VALUES ($1)"
 	big := strings.Repeat("b", 2000)
@@ -103,7 +103,7 @@ func (panicking) Value() (driver.Value, error) { panic("in the middle of an enco
 
 // A panic in the application's code while a statement is made leaves no half of it on record, and the connection good: who recovers
 // goes on, and a replay runs what ran.
-func TestPanicLeavesTheRecordWhole(t *testing.T) {
+func TestHistory_PanicInAValuer_LeavesTheRecordWhole(t *testing.T) {
 	t.Parallel()
 	for _, mode := range kit.QueryModes {
 		t.Run(mode, func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestPanicLeavesTheRecordWhole(t *testing.T) {
 
 // An application may raise 40001 itself, in a function of its own, and go on doing so: it is a conflict like any other, within the
 // bounds, and nothing is committed.
-func TestConflictThatTheApplicationRaises(t *testing.T) {
+func TestHistory_ConflictThatTheApplicationRaises(t *testing.T) {
 	t.Parallel()
 	a := kit.NewKV(t)
 	kit.Exec(t, a.Rival, `CREATE FUNCTION again() RETURNS INT LANGUAGE plpgsql AS $$
@@ -148,7 +148,7 @@ func TestConflictThatTheApplicationRaises(t *testing.T) {
 }
 
 // What a rollback does not undo, PREPARE for instance, can't be replayed. Nothing is committed.
-func TestSessionStateThatOutlivesARollback(t *testing.T) {
+func TestHistory_SessionStateThatOutlivesARollback(t *testing.T) {
 	t.Parallel()
 	a := kit.NewKV(t)
 	tx := a.Begin(t)
@@ -159,7 +159,7 @@ func TestSessionStateThatOutlivesARollback(t *testing.T) {
 }
 
 // What it does undo is made again: cursors, temporary tables, session variables.
-func TestSessionStateIsMadeAgain(t *testing.T) {
+func TestHistory_SessionState_IsMadeAgain(t *testing.T) {
 	t.Parallel()
 	a := kit.NewKV(t)
 	tx := a.Begin(t)
@@ -178,7 +178,7 @@ func TestSessionStateIsMadeAgain(t *testing.T) {
 }
 
 // The context of BeginTx ends while the commit is under way: its outcome is the server's word, or ambiguous.
-func TestContextEndsInTheCommit(t *testing.T) {
+func TestHistory_ContextEndsInTheCommit(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

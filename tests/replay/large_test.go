@@ -18,7 +18,7 @@ import (
 
 // A replay whose statements fill the buffers on their way out, while the answers to its first ones fill those on their way back: who
 // only wrote before reading would wait for ever.
-func TestReplayLargerThanAllBuffers(t *testing.T) {
+func TestReplay_LargerThanAllBuffers(t *testing.T) {
 	t.Parallel()
 	const statements = 10_000
 	row := [][]byte{bytes.Repeat([]byte("a"), 2_000)}
@@ -45,7 +45,7 @@ func TestReplayLargerThanAllBuffers(t *testing.T) {
 }
 
 // Of a replay not more is under way at a time than may be held in memory. Each portion is compared like the whole, and a conflict in any of them starts from the top.
-func TestReplayInPortions(t *testing.T) {
+func TestReplay_ManyBytes_IsSentInPortions(t *testing.T) {
 	t.Parallel()
 	const statements = 300
 	same := kit.Texts(strings.Repeat("a", 35<<10)) // so that there are three portions

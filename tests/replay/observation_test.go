@@ -17,10 +17,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// Here: what the application has seen of statements other than their rows, and what becomes of it when they are run again.
-
-// Case 4: a row count that was read differs on replay → divergence; the connection is usable afterwards.
-func TestPeerCase04_CountThatWasReadDiffers(t *testing.T) {
+// A row count that was read differs on replay → divergence; the connection is usable afterwards.
+func TestReplay_CountReadThenChanged_Diverges(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{kit.Update(9), kit.Release} {
 		t.Run(at, func(t *testing.T) {
@@ -41,8 +39,8 @@ func TestPeerCase04_CountThatWasReadDiffers(t *testing.T) {
 	}
 }
 
-// Case 4, of every statement that affects rows, to the simple protocol's several statements in one text.
-func TestPeerCase04_CountThatWasReadDiffersInAnyForm(t *testing.T) {
+// Of every statement that affects rows, to the simple protocol's several statements in one text.
+func TestReplay_CountReadThenChangedInAnyForm_Diverges(t *testing.T) {
 	t.Parallel()
 	for sql, replies := range map[string][]fakepg.Reply{
 		"UPDATE kv SET v = 1 WHERE k = $1":               {kit.Tag("UPDATE 1"), kit.Tag("UPDATE 0")},
@@ -69,8 +67,7 @@ func TestPeerCase04_CountThatWasReadDiffersInAnyForm(t *testing.T) {
 	})
 }
 
-// Case 4 with data.
-func TestPeerCase04_CountThatWasReadDiffersOnData(t *testing.T) {
+func TestReplay_CountReadThenChangedOnData_Diverges(t *testing.T) {
 	t.Parallel()
 	a := kit.NewKV(t)
 	tx := a.Begin(t)
@@ -81,8 +78,8 @@ func TestPeerCase04_CountThatWasReadDiffersOnData(t *testing.T) {
 	assert.Equal(t, 10, a.Value(t, 1))
 }
 
-// Case 4 with data: the count stays the same, so the new attempt is as good, whatever rows it found.
-func TestPeerCase04_CountStaysTheSameOnData(t *testing.T) {
+// The count stays the same, so the new attempt is as good, whatever rows it found.
+func TestReplay_CountUnchangedOnData_GoesOn(t *testing.T) {
 	t.Parallel()
 	a := kit.NewKV(t)
 	tx := a.Begin(t)
@@ -92,8 +89,8 @@ func TestPeerCase04_CountStaysTheSameOnData(t *testing.T) {
 	assert.Equal(t, 11, a.Value(t, 1))
 }
 
-// Case 4: once the transaction has diverged it is failed to the application as one that the server has failed, until it rolls back.
-func TestPeerCase04_AfterADivergence(t *testing.T) {
+// Once the transaction has diverged it is failed to the application as one that the server has failed, until it rolls back.
+func TestReplay_Diverged_RefusesAllButRollback(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{kit.Update(1): {kit.Tag("UPDATE 1"), kit.Tag("UPDATE 2")}, kit.Update(2): {kit.Conflict, kit.OK}})
 	tx := st.Begin(t)
@@ -112,22 +109,22 @@ func TestPeerCase04_AfterADivergence(t *testing.T) {
 	st.WantEnded(t, tx)
 }
 
-// Cases 5 to 7: success becomes an error on replay, an error becomes success with 0 rows, or another SQLSTATE → divergence.
-func TestPeerCase05To07_OutcomeChanges(t *testing.T) {
+// Success becomes an error on replay, an error becomes success with 0 rows, or another SQLSTATE → divergence.
+func TestReplay_OutcomeChanges_Diverges(t *testing.T) {
 	t.Parallel()
 	for name, replies := range map[string][]fakepg.Reply{
-		"case 5: success becomes an error":                    {kit.OK, kit.Fails("23505", "refused")},
-		"case 5: success becomes an error, of a query":        {kit.Texts("a"), kit.Fails("23505", "refused")},
-		"case 5: success becomes an error, behind the rows":   {kit.Texts("a"), {Columns: kit.Texts().Columns, Values: kit.Texts("a").Values, Err: fakepg.Error("22012", kit.Secret), ErrAfterRows: 1}},
-		"case 5: success without rows becomes an error":       {kit.Texts(), kit.Fails("22012", "refused")},
-		"case 6: an error becomes success with 0 rows":        {kit.Fails("22012", "refused"), kit.Texts()},
-		"case 6: an error becomes success with rows":          {kit.Fails("22012", "refused"), kit.Texts(kit.Secret)},
-		"case 6: an error becomes success, of no query":       {kit.Fails("23505", "refused"), kit.OK},
-		"case 7: an error becomes another SQLSTATE":           {kit.Fails("23505", "refused"), kit.Fails("23503", "refused")},
-		"case 7: another SQLSTATE of the same class":          {kit.Fails("42P01", "refused"), kit.Fails("42P02", "refused")},
-		"case 7: a conflict in between is not an outcome":     {kit.Fails("23505", "refused"), kit.Conflict, kit.Fails("23503", "refused")},
-		"case 5: a conflict in between, then success ends":    {kit.OK, kit.Conflict, kit.Fails("23503", "refused")},
-		"case 7: an error that a missing statement may cause": {kit.Fails("23505", "refused"), kit.Fails("26000", "refused"), kit.Fails("26000", "refused")}, // it is sent as text then, too
+		"success becomes an error":                    {kit.OK, kit.Fails("23505", "refused")},
+		"success becomes an error, of a query":        {kit.Texts("a"), kit.Fails("23505", "refused")},
+		"success becomes an error, behind the rows":   {kit.Texts("a"), {Columns: kit.Texts().Columns, Values: kit.Texts("a").Values, Err: fakepg.Error("22012", kit.Secret), ErrAfterRows: 1}},
+		"success without rows becomes an error":       {kit.Texts(), kit.Fails("22012", "refused")},
+		"an error becomes success with 0 rows":        {kit.Fails("22012", "refused"), kit.Texts()},
+		"an error becomes success with rows":          {kit.Fails("22012", "refused"), kit.Texts(kit.Secret)},
+		"an error becomes success, of no query":       {kit.Fails("23505", "refused"), kit.OK},
+		"an error becomes another SQLSTATE":           {kit.Fails("23505", "refused"), kit.Fails("23503", "refused")},
+		"another SQLSTATE of the same class":          {kit.Fails("42P01", "refused"), kit.Fails("42P02", "refused")},
+		"a conflict in between is not an outcome":     {kit.Fails("23505", "refused"), kit.Conflict, kit.Fails("23503", "refused")},
+		"a conflict in between, then success ends":    {kit.OK, kit.Conflict, kit.Fails("23503", "refused")},
+		"an error that a missing statement may cause": {kit.Fails("23505", "refused"), kit.Fails("26000", "refused"), kit.Fails("26000", "refused")}, // it is sent as text then, too
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -154,8 +151,8 @@ func TestPeerCase05To07_OutcomeChanges(t *testing.T) {
 	}
 }
 
-// Case 5 with data: success becomes an error on replay → divergence.
-func TestPeerCase05_SuccessBecomesAnErrorOnData(t *testing.T) {
+// Success becomes an error on replay → divergence.
+func TestReplay_SuccessBecomesAnErrorOnData_Diverges(t *testing.T) {
 	t.Parallel()
 	a := kit.NewKV(t)
 	tx := a.Begin(t)
@@ -166,8 +163,8 @@ func TestPeerCase05_SuccessBecomesAnErrorOnData(t *testing.T) {
 	a.WantEnded(t, tx)
 }
 
-// Case 5: a transaction that wrote what is there in the meantime must not be told that it succeeded.
-func TestPeerCase05_InsertBecomesADuplicateOnData(t *testing.T) {
+// A transaction that wrote what is there in the meantime must not be told that it succeeded.
+func TestReplay_InsertBecomesADuplicateOnData_Diverges(t *testing.T) {
 	t.Parallel()
 	a, sim := kit.NewKVSim(t)
 	tx := a.Begin(t)
@@ -182,8 +179,8 @@ func TestPeerCase05_InsertBecomesADuplicateOnData(t *testing.T) {
 	assert.Equal(t, 51, a.Value(t, 5))
 }
 
-// Case 6 with data: an error becomes success with 0 rows → divergence.
-func TestPeerCase06_ErrorBecomesSuccessOnData(t *testing.T) {
+// An error becomes success with 0 rows → divergence.
+func TestReplay_ErrorBecomesSuccessOnData_Diverges(t *testing.T) {
 	t.Parallel()
 	a := kit.NewKV(t)
 	kit.Exec(t, a.Rival, "UPDATE kv SET v = 0 WHERE k = 1")
@@ -197,8 +194,8 @@ func TestPeerCase06_ErrorBecomesSuccessOnData(t *testing.T) {
 	a.WantEnded(t, tx)
 }
 
-// Case 7 with data: an error becomes another SQLSTATE → divergence.
-func TestPeerCase07_ErrorBecomesAnotherOnData(t *testing.T) {
+// An error becomes another SQLSTATE → divergence.
+func TestReplay_ErrorBecomesAnotherOnData_Diverges(t *testing.T) {
 	t.Parallel()
 	a := kit.NewKV(t)
 	kit.Exec(t, a.Rival, "UPDATE kv SET v = 0 WHERE k = 1")
@@ -213,8 +210,8 @@ func TestPeerCase07_ErrorBecomesAnotherOnData(t *testing.T) {
 	a.WantEnded(t, tx)
 }
 
-// Case 7: an error of Parse, too, is held against the replay.
-func TestPeerCase07_ErrorOfParse(t *testing.T) {
+// An error of Parse, too, is held against the replay.
+func TestReplay_ErrorOfParse_IsVerified(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		after    func(asked int) fakepg.Reply
@@ -265,8 +262,8 @@ func parseError(code string) fakepg.Reply {
 	return fakepg.Reply{Err: fakepg.Error(code, "refused"), ErrAt: fakepg.AtParse}
 }
 
-// Case 8: the same error, inside an application savepoint → goes on. An error ends a pipeline: one round trip more for each.
-func TestPeerCase08_SameErrorInASavepoint(t *testing.T) {
+// The same error, inside an application savepoint → goes on. An error ends a pipeline: one round trip more for each.
+func TestReplay_SameErrorInASavepoint_GoesOn(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"DUPLICATE": kit.Always(kit.Fails("23505", "refused")), "DIVIDE": kit.Always(kit.Fails("22012", "refused")), kit.Update(3): {kit.Conflict, kit.OK}, kit.Release: {kit.Conflict, kit.OK}})
 	tx := st.Begin(t)
@@ -293,8 +290,8 @@ func TestPeerCase08_SameErrorInASavepoint(t *testing.T) {
 	st.WantKept(t)
 }
 
-// Case 8, where the conflict strikes between an error and the ROLLBACK TO that answers it, or at that.
-func TestPeerCase08_ConflictRightAfterAnError(t *testing.T) {
+// Where the conflict strikes between an error and the ROLLBACK TO that answers it, or at that.
+func TestReplay_ConflictRightAfterAnError_GoesOn(t *testing.T) {
 	t.Parallel()
 	const back = "ROLLBACK TO SAVEPOINT app"
 	st := kit.New(t, kit.Script{"DUPLICATE": kit.Always(kit.Fails("23505", "refused")), back: {kit.Conflict, kit.Conflict, kit.OK}})
@@ -309,8 +306,8 @@ func TestPeerCase08_ConflictRightAfterAnError(t *testing.T) {
 	st.WantKept(t)
 }
 
-// Case 8: a failed transaction in which nobody goes back to a savepoint stays failed, and its COMMIT says so.
-func TestPeerCase08_WithoutASavepoint(t *testing.T) {
+// A failed transaction in which nobody goes back to a savepoint stays failed, and its COMMIT says so.
+func TestReplay_ErrorWithoutASavepoint_CommitFails(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"DUPLICATE": kit.Always(kit.Fails("23505", "refused"))})
 	tx := st.Begin(t)
@@ -324,8 +321,8 @@ func TestPeerCase08_WithoutASavepoint(t *testing.T) {
 	st.WantEnded(t, tx)
 }
 
-// Case 8 with data, twice, with prepared statements.
-func TestPeerCase08_SameErrorInASavepointOnData(t *testing.T) {
+// Twice, with prepared statements.
+func TestReplay_SameErrorInASavepointOnData_GoesOn(t *testing.T) {
 	t.Parallel()
 	a := kit.NewKV(t)
 	tx := a.Begin(t)
@@ -342,8 +339,8 @@ func TestPeerCase08_SameErrorInASavepointOnData(t *testing.T) {
 	assert.Equal(t, []int{13, 20}, []int{a.Value(t, 1), a.Value(t, 2)})
 }
 
-// Case 9: empty result stays empty → fine.
-func TestPeerCase09_EmptyStaysEmpty(t *testing.T) {
+// Empty result stays empty → fine.
+func TestReplay_NoRowsAgain_GoesOn(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"QUERY": {kit.Texts()}, kit.Update(1): {kit.Conflict, kit.OK}, kit.Release: {kit.Conflict, kit.OK}})
 	tx := st.Begin(t)
@@ -360,8 +357,8 @@ func TestPeerCase09_EmptyStaysEmpty(t *testing.T) {
 	a.MustCommit(t, tx)
 }
 
-// Case 10: empty result gains a column → divergence. So does one whose column is renamed, or is of another type.
-func TestPeerCase10_ColumnsChange(t *testing.T) {
+// Empty result gains a column → divergence. So does one whose column is renamed, or is of another type.
+func TestReplay_ColumnsChange_Diverges(t *testing.T) {
 	t.Parallel()
 	column := func(name string, oid uint32) fakepg.Column { return fakepg.Column{Name: name, OID: oid} }
 	k, v := column("k", pgtype.Int8OID), column("v", pgtype.TextOID)
@@ -388,8 +385,8 @@ func TestPeerCase10_ColumnsChange(t *testing.T) {
 	}
 }
 
-// Case 10, where nobody has seen the columns: an Exec of a query shows none.
-func TestPeerCase10_ColumnsThatWereNotShownChange(t *testing.T) {
+// Where nobody has seen the columns: an Exec of a query shows none.
+func TestReplay_ColumnsNotShownChange_GoesOn(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"SELECT": {kit.Texts(), {Columns: []fakepg.Column{{Name: "w"}, {Name: "x"}}}}, kit.Release: {kit.Conflict, kit.OK}}, "default_query_exec_mode=exec")
 	tx := st.Begin(t)
@@ -397,8 +394,8 @@ func TestPeerCase10_ColumnsThatWereNotShownChange(t *testing.T) {
 	require.NoError(t, tx.Commit())
 }
 
-// Case 10 with data, on a prepared statement: the server refuses to run the plan it has. In every mode.
-func TestPeerCase10_ColumnsChangeOnData(t *testing.T) {
+// On a prepared statement: the server refuses to run the plan it has. In every mode.
+func TestReplay_ColumnsChangeOnData_Diverges(t *testing.T) {
 	t.Parallel()
 	for _, mode := range kit.QueryModes {
 		t.Run(mode, func(t *testing.T) {

@@ -15,10 +15,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// Here: rows that were read, not read, or read in part, and those that break off.
-
-// Cases 11 to 13, and 16: a query of two rows, so many calls of Next, and what a replay finds in their place.
-func TestPeerCase11To13_RowsOnReplay(t *testing.T) {
+// A query of two rows, so many calls of Next, and what a replay finds in their place.
+func TestReplay_Rows_AreVerifiedAsFarAsRead(t *testing.T) {
 	t.Parallel()
 	diverged := func(kind cockroachdb.DivergenceKind, row int64) *cockroachdb.DivergenceError {
 		return &cockroachdb.DivergenceError{Statement: 2, Kind: kind, Row: row, Attempts: 2}
@@ -29,10 +27,10 @@ func TestPeerCase11To13_RowsOnReplay(t *testing.T) {
 		want   [4]*cockroachdb.DivergenceError // by calls of Next
 	}{
 		"the same":            {[]any{"a", "b"}, [4]*cockroachdb.DivergenceError{}},
-		"case 11: one more":   {[]any{"a", "b", "c"}, [4]*cockroachdb.DivergenceError{3: diverged(end, 3)}},
-		"case 12: many more":  {[]any{"a", "b", "c", "d", "e"}, [4]*cockroachdb.DivergenceError{3: diverged(end, 3)}},
-		"case 13: one fewer":  {[]any{"a"}, [4]*cockroachdb.DivergenceError{2: diverged(end, 2), 3: diverged(end, 2)}},
-		"case 13: none":       {[]any{}, [4]*cockroachdb.DivergenceError{1: diverged(end, 1), 2: diverged(end, 1), 3: diverged(end, 1)}},
+		"one more":            {[]any{"a", "b", "c"}, [4]*cockroachdb.DivergenceError{3: diverged(end, 3)}},
+		"many more":           {[]any{"a", "b", "c", "d", "e"}, [4]*cockroachdb.DivergenceError{3: diverged(end, 3)}},
+		"one fewer":           {[]any{"a"}, [4]*cockroachdb.DivergenceError{2: diverged(end, 2), 3: diverged(end, 2)}},
+		"none":                {[]any{}, [4]*cockroachdb.DivergenceError{1: diverged(end, 1), 2: diverged(end, 1), 3: diverged(end, 1)}},
 		"the first changed":   {[]any{kit.Secret, "b"}, [4]*cockroachdb.DivergenceError{1: diverged(row, 1), 2: diverged(row, 1), 3: diverged(row, 1)}},
 		"the second changed":  {[]any{"a", kit.Secret}, [4]*cockroachdb.DivergenceError{2: diverged(row, 2), 3: diverged(row, 2)}},
 		"another order":       {[]any{"b", "a"}, [4]*cockroachdb.DivergenceError{1: diverged(row, 1), 2: diverged(row, 1), 3: diverged(row, 1)}},
@@ -66,8 +64,8 @@ func TestPeerCase11To13_RowsOnReplay(t *testing.T) {
 	}
 }
 
-// Case 13: NULL and the empty string are different things to have read.
-func TestPeerCase13_NullAndEmpty(t *testing.T) {
+// NULL and the empty string are different things to have read.
+func TestReplay_NullBecomesEmpty_Diverges(t *testing.T) {
 	t.Parallel()
 	for name, values := range map[string][2]any{"NULL, then ''": {nil, ""}, "'', then NULL": {"", nil}} {
 		t.Run(name, func(t *testing.T) {
@@ -81,8 +79,8 @@ func TestPeerCase13_NullAndEmpty(t *testing.T) {
 	}
 }
 
-// Case 13, beyond the rows by which a divergence is told exactly: it is found all the same.
-func TestPeerCase13_LateRowChanges(t *testing.T) {
+// Beyond the rows by which a divergence is told exactly: it is found all the same.
+func TestReplay_LateRowChanged_Diverges(t *testing.T) {
 	t.Parallel()
 	many := make([]any, 100)
 	for i := range many {
@@ -99,8 +97,8 @@ func TestPeerCase13_LateRowChanges(t *testing.T) {
 	st.WantEnded(t, tx)
 }
 
-// Case 13: rows that came before an error were read too, and so was it that no more came.
-func TestPeerCase13_RowsBeforeAnError(t *testing.T) {
+// Rows that came before an error were read too, and so was it that no more came.
+func TestReplay_RowsBeforeAnErrorChanged_Diverges(t *testing.T) {
 	t.Parallel()
 	broken := func(values ...any) fakepg.Reply {
 		r := kit.Texts(values...)
@@ -146,8 +144,8 @@ func breakingOffWith(r fakepg.Reply, code string) fakepg.Reply {
 	return r
 }
 
-// Cases 11, 12, 13 and 16 with data: 0 to 3 calls of Next, then a concurrent insert, update or delete.
-func TestPeerCase16_CallsOfNextOnData(t *testing.T) {
+// On data: 0 to 3 calls of Next, then a concurrent insert, update or delete.
+func TestReplay_RowsOnData_AreVerifiedAsFarAsRead(t *testing.T) {
 	t.Parallel()
 	type outcomes [4]any // by calls of Next: nil, or kind and row
 	const row, end = cockroachdb.DivergedRow, cockroachdb.DivergedEndOfRows
@@ -184,8 +182,8 @@ func TestPeerCase16_CallsOfNextOnData(t *testing.T) {
 	}
 }
 
-// Case 16, by QueryRow: it sees one row or the end, and never what comes after the first row.
-func TestPeerCase16_QueryRow(t *testing.T) {
+// By QueryRow: it sees one row or the end, and never what comes after the first row.
+func TestReplay_QueryRow_VerifiesItsRowAlone(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		first, replay []any
@@ -219,8 +217,8 @@ func TestPeerCase16_QueryRow(t *testing.T) {
 	}
 }
 
-// Case 14: 40001 in mid-stream, rows already read changed → divergence, from Rows.Err.
-func TestPeerCase14_MidStreamRowsReadChanged(t *testing.T) {
+// 40001 in mid-stream, rows already read changed → divergence, from Rows.Err.
+func TestReplay_RowAlreadyReadChanged_Diverges(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		replay fakepg.Reply
@@ -247,8 +245,8 @@ func TestPeerCase14_MidStreamRowsReadChanged(t *testing.T) {
 	}
 }
 
-// Case 14, where it is not the query but a statement before it that would be answered otherwise.
-func TestPeerCase14_MidStreamAnEarlierStatementDiverges(t *testing.T) {
+// Where it is not the query but a statement before it that would be answered otherwise.
+func TestReplay_MidStreamEarlierStatementChanged_Diverges(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{kit.Update(1): {kit.Tag("UPDATE 1"), kit.Tag("UPDATE 2")}, "SELECT": {kit.BreakOff(kit.Texts("a", "b"), 2), kit.Texts("a", "b")}})
 	tx := st.Begin(t)
@@ -260,8 +258,7 @@ func TestPeerCase14_MidStreamAnEarlierStatementDiverges(t *testing.T) {
 	st.WantEnded(t, tx)
 }
 
-// Case 14 outside of a transaction.
-func TestPeerCase14_OutsideOfATransaction(t *testing.T) {
+func TestReplay_RowAlreadyReadChangedOutside_Diverges(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"SELECT": {kit.BreakOff(kit.Texts("a", "b"), 2), kit.Texts("a", kit.Secret)}})
 	rows := kit.Query(t, st, "SELECT")
@@ -271,9 +268,9 @@ func TestPeerCase14_OutsideOfATransaction(t *testing.T) {
 	assert.Equal(t, 1, st.Server.Connections())
 }
 
-// Case 15: 40001 in mid-stream, only unread rows changed → the new rows are delivered. Twice, the second time behind a row that only
+// 40001 in mid-stream, only unread rows changed → the new rows are delivered. Twice, the second time behind a row that only
 // the second attempt has delivered.
-func TestPeerCase15_MidStreamUnreadRowsChanged(t *testing.T) {
+func TestReplay_UnreadRowsChanged_GoesOn(t *testing.T) {
 	t.Parallel()
 	old := []any{"a", "b", "c"}
 	for read := range old {
@@ -303,8 +300,8 @@ func TestPeerCase15_MidStreamUnreadRowsChanged(t *testing.T) {
 	}
 }
 
-// Case 15: the row that only the second attempt has delivered counts as read in the third.
-func TestPeerCase15_RowsOfTheSecondAttemptAreVerified(t *testing.T) {
+// The row that only the second attempt has delivered counts as read in the third.
+func TestReplay_RowsOfTheSecondAttemptChanged_Diverges(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"SELECT": {kit.BreakOff(kit.Texts("a", "b"), 1), kit.BreakOff(kit.Texts("a", "x"), 2), kit.Texts("a", kit.Secret)}})
 	tx := st.Begin(t)
@@ -315,8 +312,8 @@ func TestPeerCase15_RowsOfTheSecondAttemptAreVerified(t *testing.T) {
 	st.WantEnded(t, tx)
 }
 
-// Case 15 outside of a transaction: the statement goes on from where it broke off.
-func TestPeerCase15_OutsideOfATransaction(t *testing.T) {
+// The statement goes on from where it broke off.
+func TestReplay_UnreadRowsChangedOutside_GoesOn(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"SELECT": {kit.BreakOff(kit.Texts("a", "b", "c"), 2), kit.Texts("a", "b", "x", "y")}})
 	assert.Equal(t, []string{"a", "b", "x", "y"}, kit.Query(t, st, "SELECT").MustRest())
@@ -325,8 +322,8 @@ func TestPeerCase15_OutsideOfATransaction(t *testing.T) {
 	assert.Equal(t, 1, st.Server.Connections())
 }
 
-// Cases 14 and 15 with data: the conflict strikes behind the second row, and the rival has changed one row.
-func TestPeerCase14And15_MidStreamOnData(t *testing.T) {
+// On data: the conflict strikes behind the second row, and the rival has changed one row.
+func TestReplay_MidStreamOnData_VerifiesWhatWasRead(t *testing.T) {
 	t.Parallel()
 	for rival, want := range map[string]any{
 		"UPDATE kv SET v = 11 WHERE k = 1":              int64(1),
@@ -362,8 +359,8 @@ func TestPeerCase14And15_MidStreamOnData(t *testing.T) {
 	}
 }
 
-// Case 17: 40001 that surfaces in Rows.Close or while QueryRow drains → retried.
-func TestPeerCase17_ConflictInClose(t *testing.T) {
+// 40001 that surfaces in Rows.Close or while QueryRow drains → retried.
+func TestReplay_ConflictInClose_IsAbsorbed(t *testing.T) {
 	t.Parallel()
 	for name, read := range map[string]func(*testing.T, *sql.Tx){
 		"Close": func(t *testing.T, tx *sql.Tx) {
@@ -397,9 +394,9 @@ func TestPeerCase17_ConflictInClose(t *testing.T) {
 	}
 }
 
-// Case 17: if the caller ignores Close's error the next statement must not get 25P02, which no retry loop knows: it gets the
+// If the caller ignores Close's error the next statement must not get 25P02, which no retry loop knows: it gets the
 // error that Close gave, and so does Commit.
-func TestPeerCase17_CloseErrorIgnored(t *testing.T) {
+func TestReplay_CloseErrorIgnored_CommitFails(t *testing.T) {
 	t.Parallel()
 	want := cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedRow, Row: 1, Attempts: 2}
 	for how, read := range map[string]func(*testing.T, *sql.Tx){
@@ -438,8 +435,8 @@ func TestPeerCase17_CloseErrorIgnored(t *testing.T) {
 	}
 }
 
-// Case 17: rows that are still open at the commit are closed by database/sql, which drops their error.
-func TestPeerCase17_RowsLeftOpenAtCommit(t *testing.T) {
+// Rows that are still open at the commit are closed by database/sql, which drops their error.
+func TestReplay_RowsLeftOpenAtCommit_AreVerified(t *testing.T) {
 	t.Parallel()
 	for name, replay := range map[string]fakepg.Reply{"absorbed": kit.Texts("a", "x"), "diverged": kit.Texts(kit.Secret)} {
 		t.Run(name, func(t *testing.T) {

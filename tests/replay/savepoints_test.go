@@ -18,8 +18,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// Case 29: SAVEPOINT, ROLLBACK TO it, then 40001 → the writes before the savepoint are replayed.
-func TestPeerCase29WritesBeforeASavepoint(t *testing.T) {
+// SAVEPOINT, ROLLBACK TO it, then 40001 → the writes before the savepoint are replayed.
+func TestSavepoint_WritesBeforeIt_AreReplayed(t *testing.T) {
 	t.Parallel()
 	for name, at := range map[string]string{"at the commit": "^release savepoint cockroach", "at a statement": "WHERE k = 2$"} {
 		t.Run("on the engine, "+name, func(t *testing.T) {
@@ -70,8 +70,8 @@ func TestPeerCase29WritesBeforeASavepoint(t *testing.T) {
 	})
 }
 
-// Case 30: ROLLBACK TO an application savepoint answers 40001 → full replay.
-func TestPeerCase30RollbackToLoses(t *testing.T) {
+// ROLLBACK TO an application savepoint answers 40001 → full replay.
+func TestSavepoint_RollbackToLoses_IsAbsorbed(t *testing.T) {
 	t.Parallel()
 	const back = "ROLLBACK TO SAVEPOINT a"
 	t.Run("injected", func(t *testing.T) {
@@ -123,8 +123,8 @@ func TestPeerCase30RollbackToLoses(t *testing.T) {
 	})
 }
 
-// Case 31: the same savepoint name used twice.
-func TestPeerCase31SavepointTwice(t *testing.T) {
+// The same savepoint name used twice.
+func TestSavepoint_OfTheSameNameTwice_IsReplayed(t *testing.T) {
 	t.Parallel()
 	sim, db := kit.NewSimTable(t)
 	for _, at := range []string{"^insert into kv values .5", "^release savepoint cockroach"} {
@@ -188,8 +188,8 @@ func executeTx(ctx context.Context, db *sql.DB, name string, fn func(*sql.Tx) er
 	return err
 }
 
-// Case 32: crdb.ExecuteTx on top → the driver stands aside; any name with the prefix, and force_savepoint_restart=on.
-func TestPeerCase32ExecuteTx(t *testing.T) {
+// cockroach-go's crdb.ExecuteTx on top → the driver stands aside; any name with the prefix, and force_savepoint_restart=on.
+func TestSavepoint_OfCockroachGosExecuteTx_StandsAside(t *testing.T) {
 	t.Parallel()
 	const force = "force_savepoint_restart"
 	for name, tc := range map[string]struct{ savepoint, param string }{

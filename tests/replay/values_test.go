@@ -18,9 +18,9 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// Case 40: RowsAffected asked after a replay, or after Commit → the final attempt's; a count that changed but was never asked for
+// RowsAffected asked after a replay, or after Commit → the final attempt's; a count that changed but was never asked for
 // → no divergence.
-func TestPeerCase40RowsAffected(t *testing.T) {
+func TestReplay_RowsAffected_AreTheLastAttempts(t *testing.T) {
 	t.Parallel()
 	const changing, other = "UPDATE kv SET v = 0", "UPDATE kv SET v = 1"
 	counts := []fakepg.Reply{kit.Tag("UPDATE 1"), kit.Tag("UPDATE 2"), kit.Tag("UPDATE 3")}
@@ -101,8 +101,8 @@ func TestPeerCase40RowsAffected(t *testing.T) {
 	})
 }
 
-// Case 41: NULL↔FALSE, ""↔NULL, shifted array and row boundaries → divergence.
-func TestPeerCase41NoBlindSpots(t *testing.T) {
+// NULL↔FALSE, ""↔NULL, shifted array and row boundaries → divergence.
+func TestReplay_AnyByteChanged_Diverges(t *testing.T) {
 	t.Parallel()
 	const read = "SELECT v FROM kv"
 	one := func(v []byte) [][][]byte { return [][][]byte{{v}} }
@@ -213,9 +213,9 @@ func TestPeerCase41NoBlindSpots(t *testing.T) {
 	}
 }
 
-// Case 42: INSERT … RETURNING a generated id → the documented outcome: a divergence where the id was read, since the replay has to
+// INSERT … RETURNING a generated id → the documented outcome: a divergence where the id was read, since the replay has to
 // generate another one, and a transparent replay where it was not.
-func TestPeerCase42GeneratedID(t *testing.T) {
+func TestReplay_GeneratedID_DivergesOnlyIfRead(t *testing.T) {
 	t.Parallel()
 	const insert = "INSERT INTO things (name) VALUES ('x') RETURNING id"
 	open1 := func(t *testing.T) (*crdbsim.Sim, *sql.DB) {
@@ -273,8 +273,8 @@ func TestPeerCase42GeneratedID(t *testing.T) {
 	})
 }
 
-// Case 44: a result of 100,000 rows, replayed in O(1) memory. It is not parallel, since it looks at the heap of the process.
-func TestPeerCase44ManyRows(t *testing.T) {
+// A result of 100,000 rows, replayed in O(1) memory. It is not parallel, since it looks at the heap of the process.
+func TestReplay_ManyRows_TakeConstantMemory(t *testing.T) {
 	const read, write = "SELECT v FROM big", "UPDATE kv SET v = 1"
 	const count, width = 100_000, 200 // 20 MB
 	const allowed = count * width / 2 // of the whole process's heap, which other tests have a share in

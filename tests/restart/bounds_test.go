@@ -27,8 +27,8 @@ func requireExhausted(t testing.TB, err error, attempts int, bound cockroachdb.B
 	return exhausted
 }
 
-// Case 21: attempts used up → typed error that unwraps to the 40001; the connection is usable.
-func TestPeerCase21_AttemptsUsedUp(t *testing.T) {
+// Attempts used up → typed error that unwraps to the 40001; the connection is usable.
+func TestRestart_AttemptsUsedUp_Exhausted(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{kit.Update(1), kit.Update(2), kit.Release} {
 		t.Run(at, func(t *testing.T) {
@@ -57,8 +57,8 @@ func TestPeerCase21_AttemptsUsedUp(t *testing.T) {
 	}
 }
 
-// Case 21, in the middle of rows, and in the Close of those.
-func TestPeerCase21_AttemptsUsedUpInMidStream(t *testing.T) {
+// In the middle of rows, and in the Close of those.
+func TestRestart_AttemptsUsedUpInMidStream_Exhausted(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"SELECT": kit.Always(kit.BreakOff(kit.Texts("a", "b"), 1))}, "retry_max_attempts=3")
 	tx := st.Begin(t)
@@ -77,8 +77,7 @@ func TestPeerCase21_AttemptsUsedUpInMidStream(t *testing.T) {
 	st.WantEnded(t, tx)
 }
 
-// Case 21 outside of a transaction.
-func TestPeerCase21_OutsideOfATransaction(t *testing.T) {
+func TestRestart_AttemptsUsedUpOutside_Exhausted(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{kit.Update(1): kit.Always(kit.Conflict)}, "retry_max_attempts=3")
 	_, err := st.ExecContext(t.Context(), kit.Update(1))
@@ -88,8 +87,8 @@ func TestPeerCase21_OutsideOfATransaction(t *testing.T) {
 	assert.Equal(t, 1, st.Server.Connections())
 }
 
-// Case 21: MaxAttempts counts the first try, so 1 switches retries off; the error is then the server's own, as through pgx.
-func TestPeerCase21_RetriesOff(t *testing.T) {
+// MaxAttempts counts the first try, so 1 switches retries off; the error is then the server's own, as through pgx.
+func TestRestart_RetriesOff_ErrorIsTheServers(t *testing.T) {
 	t.Parallel()
 	for name, begin := range map[string]func(*testing.T, *kit.Rig) (*sql.Tx, error){
 		"by DSN": func(t *testing.T, st *kit.Rig) (*sql.Tx, error) { return st.BeginTx(t.Context(), nil) },
@@ -114,8 +113,8 @@ func TestPeerCase21_RetriesOff(t *testing.T) {
 	}
 }
 
-// Case 21: when the connector's tokens are used up, nobody retries until something commits.
-func TestPeerCase21_TokensUsedUp(t *testing.T) {
+// When the connector's tokens are used up, nobody retries until something commits.
+func TestRestart_TokensUsedUp_Exhausted(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{kit.Update(1): kit.Always(kit.Conflict), kit.Update(2): {kit.Conflict, kit.OK}}, "retry_throttle_tokens=2&retry_throttle_tokens_per_commit=1")
 	tx := st.Begin(t)
@@ -131,9 +130,9 @@ func TestPeerCase21_TokensUsedUp(t *testing.T) {
 	require.NoError(t, tx.Commit())
 }
 
-// Case 21: a transaction that has given up leaves the retry lane, with its rollback at the latest: the next one to lose restarts at once,
+// A transaction that has given up leaves the retry lane, with its rollback at the latest: the next one to lose restarts at once,
 // by savepoint, without a wait.
-func TestPeerCase21_TheLaneIsLeft(t *testing.T) {
+func TestRestart_Exhausted_LeavesTheLane(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{kit.Update(1): kit.Always(kit.Conflict), kit.Update(2): {kit.Conflict, kit.OK}}, "retry_max_attempts=3&retry_lane_wait=1h")
 	tx := st.Begin(t)
@@ -147,8 +146,7 @@ func TestPeerCase21_TheLaneIsLeft(t *testing.T) {
 	assert.Equal(t, []string{"BEGIN", kit.Savepoint, kit.Update(2), kit.RollbackTo, kit.Update(2), kit.Release, "COMMIT"}, st.Sent())
 }
 
-// Case 21 with data.
-func TestPeerCase21_AttemptsUsedUpOnData(t *testing.T) {
+func TestRestart_AttemptsUsedUpOnData_Exhausted(t *testing.T) {
 	t.Parallel()
 	a, sim := kit.NewKVSim(t)
 	release := crdbsim.On("^release", crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")})
@@ -188,8 +186,8 @@ func policyOf(change func(*cockroachdb.RetryPolicy)) cockroachdb.RetryPolicy {
 	return p
 }
 
-// Case 22: MaxElapsed spans all attempts: those of one restart, and those of all restarts of the transaction together.
-func TestPeerCase22_MaxElapsed(t *testing.T) {
+// MaxElapsed spans all attempts: those of one restart, and those of all restarts of the transaction together.
+func TestRestart_MaxElapsed_BoundsAllAttempts(t *testing.T) {
 	t.Parallel()
 	policy := policyOf(func(p *cockroachdb.RetryPolicy) { p.MaxElapsed = 10 * time.Second })
 	const s = time.Second
@@ -228,8 +226,8 @@ func TestPeerCase22_MaxElapsed(t *testing.T) {
 	}
 }
 
-// Case 22: no attempt begins after MaxElapsed because of a wait: not a long backoff,
-func TestPeerCase22_BackoffEndsAtMaxElapsed(t *testing.T) {
+// No attempt begins after MaxElapsed because of a wait: not a long backoff,
+func TestRestart_Backoff_EndsAtMaxElapsed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		st := newMemoryRig(t, kit.Script{kit.Update(1): kit.Always(kit.Conflict)}, policyOf(func(p *cockroachdb.RetryPolicy) {
@@ -246,7 +244,7 @@ func TestPeerCase22_BackoffEndsAtMaxElapsed(t *testing.T) {
 }
 
 // nor one for the lane.
-func TestPeerCase22_LaneWaitEndsAtMaxElapsed(t *testing.T) {
+func TestRestart_LaneWait_EndsAtMaxElapsed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		st := newMemoryRig(t, kit.Script{kit.Update(1): {kit.Conflict, kit.OK}, kit.Update(2): kit.Always(kit.Conflict)}, policyOf(func(p *cockroachdb.RetryPolicy) {

@@ -37,8 +37,8 @@ func longWaits(p *cockroachdb.RetryPolicy) {
 	p.MaxElapsed, p.LaneWait, p.InitialBackoff, p.MaxBackoff = 100000*time.Hour, 10000*time.Hour, 10000*time.Hour, 10000*time.Hour
 }
 
-// Case 23: cancelled during backoff, or while it waits for the lane → the context's error, rolled back.
-func TestPeerCase23_CancelledWhileWaiting(t *testing.T) {
+// Cancelled during backoff, or while it waits for the lane → the context's error, rolled back.
+func TestRestart_CancelledWhileWaiting_ReturnsAtOnce(t *testing.T) {
 	t.Parallel()
 	for wait, book := range waits {
 		for _, whose := range []string{"statement's", "BeginTx's", "commit's"} {
@@ -87,8 +87,8 @@ func TestPeerCase23_CancelledWhileWaiting(t *testing.T) {
 	}
 }
 
-// Case 23: who is cancelled in the queue leaves it, and who holds the lane leaves it.
-func TestPeerCase23_CancelledLeavesTheLane(t *testing.T) {
+// Who is cancelled in the queue leaves it, and who holds the lane leaves it.
+func TestRestart_Cancelled_LeavesTheLane(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		st := newMemoryRig(t, kit.Script{kit.Update(1): {kit.Conflict, kit.Conflict, kit.OK}, kit.Update(2): {kit.Conflict, kit.OK}}, policyOf(longWaits))
@@ -106,8 +106,8 @@ func TestPeerCase23_CancelledLeavesTheLane(t *testing.T) {
 	})
 }
 
-// Case 23: a context that is done already when the conflict comes.
-func TestPeerCase23_CancelledBeforeTheRetry(t *testing.T) {
+// A context that is done already when the conflict comes.
+func TestRestart_CancelledBeforeTheRetry_DoesNotRetry(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	st := kit.Answering(t, func(s fakepg.Statement) fakepg.Reply {
@@ -130,8 +130,8 @@ func TestPeerCase23_CancelledBeforeTheRetry(t *testing.T) {
 	kit.Exec(t, st, kit.Update(2))
 }
 
-// Case 23: BeginTx's context ends while a statement with a context of its own is under way, and that then meets a conflict.
-func TestPeerCase23_BeginsContextEndsDuringAStatement(t *testing.T) {
+// BeginTx's context ends while a statement with a context of its own is under way, and that then meets a conflict.
+func TestRestart_BeginsContextEndsDuringAStatement_DoesNotRetry(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	st := kit.Answering(t, func(s fakepg.Statement) fakepg.Reply {
@@ -150,8 +150,8 @@ func TestPeerCase23_BeginsContextEndsDuringAStatement(t *testing.T) {
 	assert.Equal(t, 1, st.Server.Connections())
 }
 
-// Case 24: the context of an *earlier* statement is already cancelled → replay works.
-func TestPeerCase24_EarlierContextsAreDone(t *testing.T) {
+// The context of an *earlier* statement is already cancelled → replay works.
+func TestRestart_EarlierContextsDone_ReplaysAllTheSame(t *testing.T) {
 	t.Parallel()
 	for _, mode := range kit.QueryModes {
 		t.Run(mode, func(t *testing.T) {
@@ -181,8 +181,8 @@ func TestPeerCase24_EarlierContextsAreDone(t *testing.T) {
 	}
 }
 
-// Case 24 with deadlines: that of an earlier statement passes while the replay runs.
-func TestPeerCase24_EarlierDeadlinePasses(t *testing.T) {
+// With deadlines: that of an earlier statement passes while the replay runs.
+func TestRestart_EarlierDeadlinePassed_ReplaysAllTheSame(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		st := newMemoryRig(t, kit.Script{kit.Update(1): kit.Always(slowly(3*time.Second, kit.OK)...), kit.Update(2): kit.Always(slowly(3*time.Second, kit.Conflict, kit.OK)...)}, policyOf(func(*cockroachdb.RetryPolicy) {}))

@@ -15,11 +15,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// The tests named TestPeerCase… pass the cases on which this driver's peers were seen to fail, by their numbers. Here: how a
-// transaction is run again.
-
-// Case 1: 40001 at RELEASE → replay, RELEASE again; one BEGIN on the wire.
-func TestPeerCase01_ConflictAtRelease(t *testing.T) {
+// 40001 at RELEASE → replay, RELEASE again; one BEGIN on the wire.
+func TestRestart_ConflictAtRelease_StatementsRunAgain(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{kit.Release: {kit.Conflict, kit.OK}})
 	tx := st.Begin(t)
@@ -36,8 +33,8 @@ func TestPeerCase01_ConflictAtRelease(t *testing.T) {
 	st.WantKept(t)
 }
 
-// Case 1 with data: what is committed is there once.
-func TestPeerCase01_ConflictAtReleaseOnData(t *testing.T) {
+// What is committed is there once.
+func TestRestart_ConflictAtReleaseOnData_Commits(t *testing.T) {
 	t.Parallel()
 	a, sim := kit.NewKVSim(t)
 	release := crdbsim.On("^release", crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")})
@@ -51,8 +48,8 @@ func TestPeerCase01_ConflictAtReleaseOnData(t *testing.T) {
 	assert.Equal(t, 11, a.Value(t, 1))
 }
 
-// Case 1, on a transaction that only began: there is nothing to commit, and nothing is sent.
-func TestPeerCase01_NothingToCommit(t *testing.T) {
+// On a transaction that only began: there is nothing to commit, and nothing is sent.
+func TestRestart_NothingRan_CommitSendsNothing(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{})
 	require.NoError(t, st.Begin(t).Commit())
@@ -60,8 +57,8 @@ func TestPeerCase01_NothingToCommit(t *testing.T) {
 	assert.Zero(t, st.Server.RoundTrips())
 }
 
-// Case 2: 40001 on the first Exec → right count, sent twice.
-func TestPeerCase02_ConflictOnTheFirstExec(t *testing.T) {
+// 40001 on the first Exec → right count, sent twice.
+func TestRestart_FirstExecLoses_IsAbsorbed(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{kit.Update(1): {kit.Conflict, kit.Tag("UPDATE 7")}})
 	tx := st.Begin(t)
@@ -75,8 +72,8 @@ func TestPeerCase02_ConflictOnTheFirstExec(t *testing.T) {
 	st.WantKept(t)
 }
 
-// Case 2, in each query mode, with an argument and a cold statement cache.
-func TestPeerCase02_ConflictOnTheFirstExecWithAnArgument(t *testing.T) {
+// In each query mode, with an argument and a cold statement cache.
+func TestRestart_FirstExecWithAnArgumentLoses_IsAbsorbed(t *testing.T) {
 	t.Parallel()
 	const sql = "UPDATE kv SET v = $1 + 0"
 	for _, mode := range kit.QueryModes {
@@ -96,8 +93,8 @@ func TestPeerCase02_ConflictOnTheFirstExecWithAnArgument(t *testing.T) {
 	}
 }
 
-// Case 2 outside of a transaction: the statement is run again by itself.
-func TestPeerCase02_ConflictOutsideOfATransaction(t *testing.T) {
+// The statement is run again by itself.
+func TestRestart_OutsideOfATransaction_RunsTheStatementAgain(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{kit.Update(1): {kit.Conflict, kit.Conflict, kit.Tag("UPDATE 7")}})
 	assert.Equal(t, 7, kit.Affected(t, st, kit.Update(1)))
@@ -106,8 +103,8 @@ func TestPeerCase02_ConflictOutsideOfATransaction(t *testing.T) {
 	assert.Equal(t, 1, st.Server.Connections())
 }
 
-// Case 3: 40001 on the second Exec → both run again.
-func TestPeerCase03_ConflictOnTheSecondExec(t *testing.T) {
+// 40001 on the second Exec → both run again.
+func TestRestart_SecondExecLoses_BothRunAgain(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{kit.Update(2): {kit.Conflict, kit.Tag("UPDATE 7")}})
 	tx := st.Begin(t)
@@ -123,8 +120,8 @@ func TestPeerCase03_ConflictOnTheSecondExec(t *testing.T) {
 	st.WantKept(t)
 }
 
-// Case 3 with data, and a conflict that is the server's own.
-func TestPeerCase03_ConflictOnTheSecondExecOnData(t *testing.T) {
+// And a conflict that is the server's own.
+func TestRestart_SecondExecLosesOnData_BothRunAgain(t *testing.T) {
 	t.Parallel()
 	a := kit.NewKV(t)
 	tx := a.Begin(t)
@@ -134,9 +131,9 @@ func TestPeerCase03_ConflictOnTheSecondExecOnData(t *testing.T) {
 	assert.Equal(t, 11, a.Value(t, 1))
 }
 
-// Case 3: a statement that had not been answered may answer with an error in the new attempt. That is no divergence: it is the
+// A statement that had not been answered may answer with an error in the new attempt. That is no divergence: it is the
 // statement's own error, and the transaction goes on from it like from any other.
-func TestPeerCase03_TheNewAttemptFails(t *testing.T) {
+func TestRestart_NewAttemptFails_ErrorIsTheStatements(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{kit.Update(2): kit.Always(kit.Conflict, kit.Fails("23505", "refused")), kit.Release: {kit.Conflict, kit.OK}})
 	tx := st.Begin(t)
@@ -151,9 +148,9 @@ func TestPeerCase03_TheNewAttemptFails(t *testing.T) {
 	st.WantKept(t)
 }
 
-// Case 3 on Prepare: a conflict while a statement is parsed is absorbed like any other, be it the first thing in the transaction
+// A conflict while a statement is parsed is absorbed like any other, be it the first thing in the transaction
 // or not, and whether the application prepares or the driver does.
-func TestPeerCase03_ConflictOnPrepare(t *testing.T) {
+func TestRestart_PrepareLoses_IsAbsorbed(t *testing.T) {
 	t.Parallel()
 	const prepared = "UPDATE kv SET v = $1"
 	for name, tc := range map[string]struct {
@@ -196,8 +193,8 @@ func TestPeerCase03_ConflictOnPrepare(t *testing.T) {
 	}
 }
 
-// Case 3 in the simple protocol: several statements in one text are run again together.
-func TestPeerCase03_SeveralStatementsInOneText(t *testing.T) {
+// Several statements in one text are run again together.
+func TestRestart_TextOfSeveralStatementsLoses_IsAbsorbed(t *testing.T) {
 	t.Parallel()
 	texts := kit.Update(1) + "; " + kit.Update(2)
 	for _, at := range []string{kit.Update(1), kit.Update(2), kit.Update(3), kit.Release} {
@@ -223,8 +220,8 @@ func at2(at, sql string, reply fakepg.Reply) []fakepg.Reply {
 	return []fakepg.Reply{reply}
 }
 
-// Case 18: 40001 during a replay → from the top; each statement once in the final attempt.
-func TestPeerCase18_ConflictDuringAReplay(t *testing.T) {
+// 40001 during a replay → from the top; each statement once in the final attempt.
+func TestRestart_ReplayLoses_ReplaysAgain(t *testing.T) {
 	t.Parallel()
 	all := []string{kit.Update(1), kit.Update(2), kit.Update(3), kit.Update(4)}
 	for i, again := range all {
@@ -261,8 +258,8 @@ func TestPeerCase18_ConflictDuringAReplay(t *testing.T) {
 	}
 }
 
-// Case 18 with data: in the attempt that commits each statement has run once.
-func TestPeerCase18_ConflictDuringAReplayOnData(t *testing.T) {
+// In the attempt that commits each statement has run once.
+func TestRestart_ReplayLosesOnData_ReplaysAgain(t *testing.T) {
 	t.Parallel()
 	a, sim := kit.NewKVSim(t)
 	tx := a.Begin(t)
@@ -281,8 +278,8 @@ func TestPeerCase18_ConflictDuringAReplayOnData(t *testing.T) {
 	assert.Equal(t, []int{21, 41, 61}, []int{a.Value(t, 1), a.Value(t, 2), a.Value(t, 3)})
 }
 
-// Case 18, where the conflict meets ROLLBACK TO, BEGIN or SAVEPOINT of the new attempt.
-func TestPeerCase18_ConflictInTheOpening(t *testing.T) {
+// Where the conflict meets ROLLBACK TO, BEGIN or SAVEPOINT of the new attempt.
+func TestRestart_OpeningOfTheReplayLoses_ReplaysAgain(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{kit.RollbackTo, "BEGIN", kit.Savepoint} {
 		t.Run(at, func(t *testing.T) {
@@ -302,8 +299,8 @@ func TestPeerCase18_ConflictInTheOpening(t *testing.T) {
 	}
 }
 
-// Case 18, where the restart savepoint can't be gone back to: ROLLBACK and BEGIN in its place, at no attempt's cost.
-func TestPeerCase18_NoWayBackToTheSavepoint(t *testing.T) {
+// Where the restart savepoint can't be gone back to: ROLLBACK and BEGIN in its place, at no attempt's cost.
+func TestRestart_RollbackToSavepointFails_BeginsAnew(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{kit.Update(2): {kit.Conflict, kit.OK}, kit.RollbackTo: kit.Always(kit.Fails("0A000", "refused"))}, "retry_max_attempts=2")
 	tx := st.Begin(t)
@@ -320,8 +317,8 @@ func TestPeerCase18_NoWayBackToTheSavepoint(t *testing.T) {
 	st.WantKept(t)
 }
 
-// Case 19: two successive replays → the second is verified too.
-func TestPeerCase19_TheSecondReplayIsVerified(t *testing.T) {
+// Two successive replays → the second is verified too.
+func TestRestart_SecondReplayDiffers_Diverges(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		first []fakepg.Reply // the first statement, in each attempt
@@ -362,8 +359,8 @@ func TestPeerCase19_TheSecondReplayIsVerified(t *testing.T) {
 	}
 }
 
-// Case 19: what is asked for between two replays is what the first of them gave, and the second is held to that.
-func TestPeerCase19_AskedBetweenTwoReplays(t *testing.T) {
+// What is asked for between two replays is what the first of them gave, and the second is held to that.
+func TestRestart_CountReadBetweenReplays_IsVerifiedByTheNext(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"UPDATE first": {kit.Tag("UPDATE 1"), kit.Tag("UPDATE 2"), kit.Tag("UPDATE 1")}, kit.Update(2): {kit.Conflict, kit.OK}, kit.Release: {kit.Conflict, kit.OK}})
 	tx := st.Begin(t)
@@ -377,8 +374,8 @@ func TestPeerCase19_AskedBetweenTwoReplays(t *testing.T) {
 	st.WantEnded(t, tx)
 }
 
-// Case 19 with data: the second of two conflicts brings rows that the application has not seen.
-func TestPeerCase19_TheSecondReplayIsVerifiedOnData(t *testing.T) {
+// The second of two conflicts brings rows that the application has not seen.
+func TestRestart_SecondReplayDiffersOnData_Diverges(t *testing.T) {
 	t.Parallel()
 	a := kit.NewKV(t)
 	kit.Exec(t, a.Rival, "INSERT INTO kv VALUES (101, 0)")
@@ -398,8 +395,8 @@ func TestPeerCase19_TheSecondReplayIsVerifiedOnData(t *testing.T) {
 	a.WantEnded(t, tx)
 }
 
-// Case 20: conflict, replay, conflict, then divergence → divergence.
-func TestPeerCase20_DivergenceAfterAReplayThatLost(t *testing.T) {
+// Conflict, replay, conflict, then divergence → divergence.
+func TestRestart_ReplayLosesThenDiffers_Diverges(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{
 		"UPDATE first": {kit.Tag("UPDATE 1"), kit.Tag("UPDATE 1"), kit.Tag("UPDATE 2")},

@@ -11,7 +11,7 @@ import (
 )
 
 // No server is known to do so; but nothing has run, and so there is nothing to be told about.
-func TestBeginThatLoses(t *testing.T) {
+func TestRestart_BeginLoses_IsAbsorbed(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]func(*kit.Rig, *testing.T) error{
 		"exec":  func(st *kit.Rig, t *testing.T) error { return kit.ExecAll(st.Begin(t), "UPDATE a") },

@@ -18,9 +18,9 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// Case 43: 25–50 % random conflicts, invariants hold (bank, write skew, counters). The conflicts strike before a statement, after it
+// 25–50 % random conflicts, invariants hold (bank, write skew, counters). The conflicts strike before a statement, after it
 // and at the commit, besides those that the workers cause each other.
-func TestPeerCase43RandomConflicts(t *testing.T) {
+func TestRestart_RandomConflicts_LoseNoWrite(t *testing.T) {
 	t.Parallel()
 	const workers, each = 4, 15
 	ctx := t.Context()

@@ -16,8 +16,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// Case 26: []byte, map or pointer argument changed after Exec → the original bytes are replayed.
-func TestPeerCase26ArgumentsByValue(t *testing.T) {
+// []byte, map or pointer argument changed after Exec → the original bytes are replayed.
+func TestArguments_ChangedAfterExec_OldBytesAreReplayed(t *testing.T) {
 	t.Parallel()
 	const insert = "INSERT INTO docs VALUES ($1)"
 	type document struct{ A int }
@@ -93,8 +93,8 @@ func (c *counter) Value() (driver.Value, error) {
 	return fmt.Sprint("call ", c.calls), nil
 }
 
-// Case 27: a Valuer is called once.
-func TestPeerCase27ValuerOnce(t *testing.T) {
+// A Valuer is called once.
+func TestArguments_Valuer_IsAskedOnce(t *testing.T) {
 	t.Parallel()
 	const insert = "INSERT INTO docs VALUES ($1)"
 	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {

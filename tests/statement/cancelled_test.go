@@ -28,7 +28,7 @@ const (
 // Contexts end wherever a transaction happens to be: in a statement, between two, in a replay, in the lane, in Commit, while another
 // goroutine runs a statement of it. Then database/sql rolls back in a goroutine of its own. What was called committed is there, what
 // was called ambiguous may be, and of all else there is nothing.
-func TestCancelledAnywhere(t *testing.T) {
+func TestStatement_CancelledAnywhere_LeavesAUsableConnection(t *testing.T) {
 	t.Parallel()
 	db := kit.Open(t, kit.WithParams(enginetest.NewDB(t), kit.NoWaits+"&statement_timeout=30s"))
 	const workers, turns = 6, 40

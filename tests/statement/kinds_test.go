@@ -18,8 +18,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// Case 33: SET and SET LOCAL inside the transaction → applied again.
-func TestPeerCase33Set(t *testing.T) {
+// SET and SET LOCAL inside the transaction → applied again.
+func TestStatement_Set_IsReplayed(t *testing.T) {
 	t.Parallel()
 	t.Run("on the engine", func(t *testing.T) {
 		t.Parallel()
@@ -66,8 +66,8 @@ func TestPeerCase33Set(t *testing.T) {
 	})
 }
 
-// Case 34: an AS OF SYSTEM TIME transaction → not restarted.
-func TestPeerCase34AsOfSystemTime(t *testing.T) {
+// An AS OF SYSTEM TIME transaction → not restarted.
+func TestStatement_AsOfSystemTime_IsNotRestarted(t *testing.T) {
 	t.Parallel()
 	const past, read = "SET TRANSACTION AS OF SYSTEM TIME '-1s'", "SELECT v FROM kv"
 	t.Run("SET TRANSACTION", func(t *testing.T) {
@@ -120,9 +120,9 @@ func TestPeerCase34AsOfSystemTime(t *testing.T) {
 	})
 }
 
-// Case 35: DDL in a PRIORITY HIGH transaction → the original error surfaces. That is the application's own priority: the driver's
+// DDL in a PRIORITY HIGH transaction → the original error surfaces. That is the application's own priority: the driver's
 // own, which it chose for a restart after a wait in the lane, is the driver's to take back, and nobody hears of it.
-func TestPeerCase35DDLInPriorityHigh(t *testing.T) {
+func TestStatement_DDLInPriorityHigh_IsTheApplicationsError(t *testing.T) {
 	t.Parallel()
 	const ddl, high = "CREATE TABLE t (v INT)", "BEGIN PRIORITY HIGH"
 	refused := fakepg.Reply{Err: fakepg.Error("0A000", "unimplemented: cannot run DDL in a HIGH PRIORITY transaction")}
@@ -199,8 +199,8 @@ func TestPeerCase35DDLInPriorityHigh(t *testing.T) {
 	})
 }
 
-// Case 36: tx.Exec("COMMIT"), and several statements in one string with BEGIN/COMMIT in it → the record ends where TxStatus says so.
-func TestPeerCase36TheApplicationEndsIt(t *testing.T) {
+// Tx.Exec("COMMIT"), and several statements in one string with BEGIN/COMMIT in it → the record ends where TxStatus says so.
+func TestStatement_CommitOrRollbackAsText_EndsTheTransaction(t *testing.T) {
 	t.Parallel()
 	type step = func(context.Context, *sql.Tx) error
 	exec := func(q string) step {

@@ -74,7 +74,7 @@ func TestArgumentsOfEarlierStatementsStay(t *testing.T) {
 
 // An argument that can't be encoded, and the wrong number of them, run nothing. What was known of the statement may be out
 // of date, and so the server is asked by the next use.
-func TestBadArguments_RunNothing(t *testing.T) {
+func TestArguments_Bad_RunNothing(t *testing.T) {
 	t.Parallel()
 	for _, mode := range kit.QueryModes {
 		st := kit.New(t, kit.Script{}, "default_query_exec_mode="+mode)
