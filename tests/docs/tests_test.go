@@ -51,7 +51,7 @@ func TestTestsReadme_SaysWhereEachFileIsTested(t *testing.T) {
 // TestTestsReadme_DatabaseOrNone: a folder where nothing needs a database asks for none.
 func TestTestsReadme_DatabaseOrNone(t *testing.T) {
 	t.Parallel()
-	asks := []string{"enginetest.New", "enginetest.Get", "kit.NewKV", "kit.NewSimTable", "kit.OpenDirect"}
+	asks := []string{"enginetest.New", "enginetest.Get", "kit.NewKV", "kit.NewSimTable"}
 	for _, row := range papers.Table(t, papers.Text(t, "tests/README.md"), "promise") {
 		folder := papers.Code(row[1])[0]
 		files, err := filepath.Glob(filepath.Join("..", folder, "*_test.go"))

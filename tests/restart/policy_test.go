@@ -31,7 +31,7 @@ func TestPolicyOfOneAttempt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 				tx := r.BeginIn(t, tc.ctx(t.Context()))
-				kit.WantBareConflict(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b"))
+				kit.WantCode(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b"), "40001")
 				assert.Equal(t, "25P02", kit.StateOf(kit.ExecAll(tx, "UPDATE c")))
 				require.ErrorIs(t, tx.Commit(), pgx.ErrTxCommitRollback)
 				assert.Equal(t, []string{"BEGIN; UPDATE a", "UPDATE b", "UPDATE c", "ROLLBACK"}, r.Trips(first))
@@ -39,30 +39,30 @@ func TestPolicyOfOneAttempt(t *testing.T) {
 			kit.InBubble(t, kit.Script{"COMMIT": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 				tx := r.BeginIn(t, tc.ctx(t.Context()))
 				require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
-				kit.WantBareConflict(t, tx.Commit())
+				kit.WantCode(t, tx.Commit(), "40001")
 				assert.Equal(t, []string{"BEGIN; UPDATE a", "COMMIT"}, r.Trips(first))
 			}, tc.option)
 			kit.InBubble(t, kit.Script{"UPDATE a": {kit.Conflict, kit.Conflict}, "SELECT v": {kit.BreakOff(kit.Ints(1, 2), 1)}}, func(t *testing.T, r *kit.Rig) {
 				ctx := tc.ctx(t.Context())
 				_, err := r.DB.ExecContext(ctx, "UPDATE a")
-				kit.WantBareConflict(t, err)
+				kit.WantCode(t, err, "40001")
 				rows, err := r.DB.QueryContext(ctx, "SELECT v")
 				require.NoError(t, err)
 				assert.True(t, rows.Next())
 				assert.False(t, rows.Next())
-				kit.WantBareConflict(t, rows.Err())
+				kit.WantCode(t, rows.Err(), "40001")
 				require.NoError(t, rows.Close())
-				kit.WantBareConflict(t, r.DB.QueryRowContext(ctx, "UPDATE a").Err())
+				kit.WantCode(t, r.DB.QueryRowContext(ctx, "UPDATE a").Err(), "40001")
 			}, tc.option)
 		})
 	}
 	t.Run("RunTx", func(t *testing.T) {
 		kit.InBubble(t, kit.Script{"UPDATE a": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 			calls := 0
-			kit.WantBareConflict(t, cockroachdb.RunTx(cockroachdb.WithoutRetries(t.Context()), r.DB, nil, func(tx *sql.Tx) error {
+			kit.WantCode(t, cockroachdb.RunTx(cockroachdb.WithoutRetries(t.Context()), r.DB, nil, func(tx *sql.Tx) error {
 				calls++
 				return kit.ExecAll(tx, "UPDATE a")
-			}))
+			}), "40001")
 			assert.Equal(t, 1, calls)
 			r.WantUsable(t)
 		})

@@ -1,6 +1,7 @@
 package statement_test
 
 import (
+	"database/sql"
 	"database/sql/driver"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
@@ -102,7 +104,7 @@ func TestSimpleProtocolNeedsItsSettings(t *testing.T) {
 	t.Parallel()
 	for _, change := range []string{"SET standard_conforming_strings = off", "SET client_encoding = 'LATIN1'"} {
 		for _, name := range []string{"pgx", "cockroachdb"} {
-			db := kit.OpenDirect(t, name)
+			db := openDirect(t, name)
 			db.SetMaxOpenConns(1)
 			kit.Exec(t, db, change)
 			_, err := db.ExecContext(t.Context(), "SELECT $1::text", pgx.QueryExecModeSimpleProtocol, `\`)
@@ -135,4 +137,13 @@ func TestResultFormatsAreTakenByValue(t *testing.T) {
 	require.NoError(t, kit.ExecAll(tx, "UPDATE c"))
 	require.NoError(t, tx.Commit())
 	assert.Equal(t, [][]int16{{1}, {1}}, asked)
+}
+
+// openDirect opens a pool of any driver on an empty PostgreSQL, with nothing between.
+func openDirect(t testing.TB, driver string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open(driver, enginetest.NewDirectDB(t))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = db.Close() })
+	return db
 }

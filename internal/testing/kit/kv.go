@@ -138,12 +138,3 @@ func BankBalance(t testing.TB, db *sql.DB) int {
 	t.Helper()
 	return Scan[int](t, db, "SELECT sum(balance) FROM accounts")
 }
-
-// OpenDirect opens a pool of any driver on an empty PostgreSQL, with nothing between.
-func OpenDirect(t testing.TB, driver string) *sql.DB {
-	t.Helper()
-	db, err := sql.Open(driver, enginetest.NewDirectDB(t))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = db.Close() })
-	return db
-}

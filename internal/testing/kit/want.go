@@ -25,12 +25,6 @@ func WantConflict(t testing.TB, err error) {
 	WantNoneOf(t, err, Secret)
 }
 
-// WantBareConflict asserts that err is the server's own, not wrapped by anything.
-func WantBareConflict(t testing.TB, err error) {
-	t.Helper()
-	WantCode(t, err, "40001")
-}
-
 // WantDivergence asserts that err is that divergence, and a conflict to loops.
 func WantDivergence(t testing.TB, err error, want cockroachdb.DivergenceError) {
 	t.Helper()
