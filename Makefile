@@ -144,6 +144,10 @@ fuzz: engine ## every fuzz target of every module in turn, each for FUZZ_TIME=30
 soak: engine ## random programs under random faults against a model, and a load, for as long as told (SOAK_FLAGS='-for 10m -seed 2')
 	cd reliability && go run ./soak $(SOAK_FLAGS)
 
+.PHONY: rolling
+rolling: engine ## node after node goes and comes back, under pgx and under this driver (ROLLING_FLAGS='-for 60s -mode drain|kill|silence -nodes 3 -workers 32')
+	cd reliability && go run ./rolling $(ROLLING_FLAGS)
+
 .PHONY: monitoring
 monitoring: engine prometheus ## the dashboard, rules and alerts, tested on a Prometheus that watches the demo, and their pictures
 	cd monitoring && go run ./dashboard >dashboard.json.new && mv dashboard.json.new dashboard.json

@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/reprise-go/cockroachdb/internal/fleet"
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
@@ -28,6 +30,8 @@ type Conn interface {
 type conn struct {
 	pool    *pool
 	session *wire.Session
+	host    string        // where the session leads to; "" if that is not known
+	member  *fleet.Member // the session's, in the pool's fleet
 	mode    pgx.QueryExecMode
 	trace   tracing
 
@@ -63,23 +67,24 @@ var (
 	_ driver.Validator          = (*conn)(nil)
 )
 
-func newConn(p *pool, s *wire.Session) *conn {
-	cfg := s.Pgx.Config()
+func newConn(p *pool, l link) *conn {
+	cfg := l.Pgx.Config()
 	forced := forceSavepointRestart(cfg.RuntimeParams)
 	c := &conn{
 		pool: p, mode: cfg.DefaultQueryExecMode, trace: newTracing(cfg.Tracer), forceSavepoint: forced, forceByDefault: forced,
 	}
-	s.OnControl = c.ofControl()
-	c.use(s)
+	l.OnControl = c.ofControl()
+	c.use(l)
 	p.lane.ConnectedTo(c.crdb)
 	p.acquired()
 	return c
 }
 
-// use makes s the session of the connection.
-func (c *conn) use(s *wire.Session) {
-	c.session, c.crdb, c.rests = s, isCockroachDB(s), time.Time{}
-	c.textIsOneTx = runsTextAsOneTx(s.PG.ParameterStatus("crdb_version"))
+// use makes l's session that of the connection.
+func (c *conn) use(l link) {
+	c.session, c.host, c.member = l.Session, l.host, l.member
+	c.crdb, c.rests = isCockroachDB(l.Session), time.Time{}
+	c.textIsOneTx = runsTextAsOneTx(l.PG.ParameterStatus("crdb_version"))
 }
 
 func isCockroachDB(s *wire.Session) bool { return s.PG.ParameterStatus("crdb_version") != "" }
@@ -244,15 +249,19 @@ func (c *conn) CheckNamedValue(*driver.NamedValue) error { return nil }
 
 // Ping asks the server for a sign of life.
 func (c *conn) Ping(ctx context.Context) error {
+	bad := driver.ErrBadConn
+	if c.tx != nil { // at ErrBadConn an sql.Conn would wait for the end of the transaction, which waits for it
+		bad = wire.ErrClosed
+	}
 	switch {
 	case c.session.Closed():
-		return driver.ErrBadConn
+		return bad
 	case c.lone.rows != nil, c.tx != nil && c.tx.rows != nil:
 		return wire.ErrBusy
 	}
 	if err := c.session.Pgx.Ping(ctx); err != nil {
 		c.session.Die()
-		return driver.ErrBadConn
+		return bad
 	}
 	return nil
 }
@@ -268,7 +277,10 @@ func (c *conn) ResetSession(ctx context.Context) error {
 			c.session.Die()
 			return driver.ErrBadConn
 		}
-	} else if c.session.Check(ctx) != nil {
+	} else if err := c.session.Check(ctx); err != nil {
+		if pgerr.EndsNode(err, true) {
+			c.member.Lost()
+		}
 		return driver.ErrBadConn
 	}
 	c.rests = time.Time{}
@@ -288,7 +300,14 @@ func (c *conn) hasRested() bool {
 // IsValid reports whether the connection may go back into the pool: no transaction may rest there with its locks.
 func (c *conn) IsValid() bool {
 	c.rests = time.Now()
-	return !c.session.Closed() && c.session.Status() == wire.Idle
+	if c.session.Closed() || c.session.Status() != wire.Idle {
+		return false
+	}
+	retires := c.member.Retire(c.rests)
+	if retires {
+		c.pool.metrics().retired()
+	}
+	return !retires
 }
 
 const closeTimeout = 5 * time.Second
@@ -300,6 +319,7 @@ func (c *conn) Close() error {
 	}
 	c.lone.leaveLane()
 	defer c.pool.released()
+	c.member.Closed()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	return c.session.Pgx.Close(ctx)

@@ -19,8 +19,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/reprise-go/cockroachdb/internal/dialer"
 	"github.com/reprise-go/cockroachdb/internal/dsnurl"
-	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
 // Config says how to connect and how to retry. [ParseConfig] makes one; a Config made by hand needs a ConnConfig made by
@@ -62,6 +62,20 @@ type Config struct {
 	// server has forgotten the connection. ParseConfig sets one second, as pgx has it; zero switches pings off.
 	PingAfter time.Duration
 
+	// BalanceHosts spreads connections over the hosts: a new one goes to the host with the fewest of this connector's, ties
+	// at random, and connections at rest on a host that has more than its share are replaced, a few each second. Where
+	// there is one host, a balancer's, that is done by the nodes of CockroachDB that are found behind it. Without it hosts are
+	// tried in the order given. ParseConfig sets it unless the DSN has target_session_attrs.
+	BalanceHosts bool
+
+	// ConnLifetime is how long a connection lives, give or take ten percent, drawn when it is made: a connection that is older
+	// and at rest is closed instead of being used again. ParseConfig sets 30 minutes; zero means no limit.
+	ConnLifetime time.Duration
+
+	// DialRate is how many dials a second the connector begins on average, and how many at once, over all hosts: when a
+	// node is lost, its connections are not all made anew in the same moment. ParseConfig sets 100; zero means no bound.
+	DialRate int
+
 	// OnRetry, if set, is called before each new attempt of a transaction, or of a statement outside of one, once all that it had to
 	// wait for is over: exactly as often as the metric cockroachdb_transaction_retries_total counts. The context is the
 	// one of the statement, as the tracer has made it, if there is one; in Commit it is BeginTx's.
@@ -97,7 +111,10 @@ type Config struct {
 //   - retry_max_attempts, retry_max_elapsed, retry_initial_backoff, retry_max_backoff, retry_backoff_multiplier, retry_lane_wait,
 //     retry_max_statements, retry_max_bytes and retry_max_failovers set the field of that name of [RetryPolicy];
 //   - retry_throttle_tokens and retry_throttle_tokens_per_commit set MaxTokens and TokensPerCommit of [RetryThrottle];
-//   - ping_after sets PingAfter.
+//   - ping_after sets PingAfter; connection_lifetime and dials_per_second set ConnLifetime and DialRate; load_balance_hosts, which
+//     may be random or disable, sets BalanceHosts;
+//   - dead_peer_timeout, a duration, is after how much silence of the network a connection that waits for an answer, or to be
+//     used, is given up: the ConnConfig gets a DialFunc for it. The default is 30 seconds; zero leaves that to the system.
 //
 // Durations are written as Go's: "500ms". A key that looks like a slip for one of them is an error. The defaults, and what else
 // they mean, are in the [README].
@@ -112,6 +129,8 @@ func ParseConfig(dsn string) (*Config, error) {
 		RetryThrottle: DefaultRetryThrottle(),
 		Metrics:       DefaultMetrics,
 		PingAfter:     defaultPingAfter,
+		ConnLifetime:  defaultConnLifetime,
+		DialRate:      defaultDialRate,
 	}
 	if registeredName.MatchString(dsn) {
 		cfg.registered = dsn
@@ -124,14 +143,27 @@ func ParseConfig(dsn string) (*Config, error) {
 	if err := checkRepeated(dsn); err != nil {
 		return nil, err
 	}
+	cfg.BalanceHosts = cfg.ConnConfig.ValidateConnect == nil // which target_session_attrs sets
+	cfg.setDeadPeerTimeout(defaultDeadPeerTimeout)
 	if err := takeSettings(cfg, cfg.ConnConfig.RuntimeParams); err != nil {
 		return nil, err
 	}
 	return cfg, nil
 }
 
-// defaultPingAfter is pgx's.
-const defaultPingAfter = time.Second
+const (
+	defaultPingAfter       = time.Second // pgx's
+	defaultConnLifetime    = 30 * time.Minute
+	defaultDialRate        = 100
+	defaultDeadPeerTimeout = 30 * time.Second
+)
+
+// setDeadPeerTimeout makes sockets notice a peer that has fallen silent.
+func (c *Config) setDeadPeerTimeout(d time.Duration) {
+	if c.ConnConfig != nil {
+		c.ConnConfig.DialFunc = dialer.New(c.ConnConfig.ConnectTimeout, d)
+	}
+}
 
 // validate returns an error that names the first field of each kind that can't be used, or nil.
 func (c *Config) validate() error {
@@ -139,19 +171,13 @@ func (c *Config) validate() error {
 	if c.PingAfter < 0 {
 		err = errors.Join(err, fmt.Errorf("cockroachdb: Config.PingAfter is %v: use zero for no pings, or a duration above zero", c.PingAfter))
 	}
-	return err
-}
-
-// hosts lists where connections go to, each place once, in the order of trying.
-func (c Config) hosts() string {
-	cc := c.ConnConfig
-	list := []string{hostPort(cc.Host, cc.Port)}
-	for _, f := range cc.Fallbacks {
-		if h := hostPort(f.Host, f.Port); !slices.Contains(list, h) {
-			list = append(list, h)
-		}
+	if c.ConnLifetime < 0 {
+		err = errors.Join(err, fmt.Errorf("cockroachdb: Config.ConnLifetime is %v: use zero for no limit, or a duration above zero", c.ConnLifetime))
 	}
-	return strings.Join(list, ",")
+	if c.DialRate < 0 {
+		err = errors.Join(err, fmt.Errorf("cockroachdb: Config.DialRate is %d: use zero for no bound, or a number above zero", c.DialRate))
+	}
+	return err
 }
 
 func hostPort(host string, port uint16) string {
@@ -162,7 +188,7 @@ func hostPort(host string, port uint16) string {
 func (c Config) LogValue() slog.Value {
 	var attrs []slog.Attr
 	if cc := c.ConnConfig; cc != nil {
-		attrs = append(attrs, slog.String("hosts", c.hosts()), slog.String("database", cc.Database), slog.String("user", cc.User))
+		attrs = append(attrs, slog.String("hosts", strings.Join(hostsOf(cc), ",")), slog.String("database", cc.Database), slog.String("user", cc.User))
 	} else if c.registered != "" {
 		attrs = append(attrs, slog.String("registered", c.registered))
 	}
@@ -237,47 +263,12 @@ func (c *Config) dbName(cc *pgx.ConnConfig) string {
 
 // Connect makes a connection, trying the hosts in turn. Its errors are pgx's, or those of the hooks as they are.
 func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
-	s, err := c.connect(ctx)
+	l, err := c.connect(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	c.pool.open(c.cfg.dbName(s.Pgx.Config()))
-	return newConn(c.pool, s), nil
-}
-
-// connect makes a new session.
-func (c *Connector) connect(ctx context.Context) (*wire.Session, error) {
-	pc, last, err := c.dial(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if c.cfg.AfterConnect != nil {
-		if err := c.cfg.AfterConnect(ctx, pc); err != nil {
-			hangUp(ctx, pc)
-			return nil, err
-		}
-	}
-	return wire.NewSession(pc, last), nil
-}
-
-// dial makes the bare connection. Its server's latest error is kept in last, if that can be watched.
-func (c *Connector) dial(ctx context.Context) (pc *pgx.Conn, last *wire.LastError, err error) {
-	if c.registered != nil {
-		pc, err = dialRegistered(ctx, c.registered, c.cfg.registered)
-		return pc, nil, err
-	}
-	cc, err := c.connConfig()
-	if err != nil {
-		return nil, nil, err
-	}
-	if c.cfg.BeforeConnect != nil {
-		if err := c.cfg.BeforeConnect(ctx, cc); err != nil {
-			return nil, nil, err
-		}
-	}
-	last = wire.Watch(cc)
-	pc, err = pgx.ConnectConfig(ctx, cc)
-	return pc, last, err
+	c.pool.open(c.cfg.dbName(l.Pgx.Config()))
+	return newConn(c.pool, l), nil
 }
 
 // connConfig returns the configuration of the next connection. A DSN is read for each of them, so that rotated

@@ -49,6 +49,10 @@ var settings = []setting{
 	wholeNumber("retry_throttle_tokens", func(c *Config) *int { return &c.RetryThrottle.MaxTokens }),
 	number("retry_throttle_tokens_per_commit", func(c *Config) *float64 { return &c.RetryThrottle.TokensPerCommit }),
 	duration("ping_after", func(c *Config) *time.Duration { return &c.PingAfter }),
+	duration("connection_lifetime", func(c *Config) *time.Duration { return &c.ConnLifetime }),
+	wholeNumber("dials_per_second", func(c *Config) *int { return &c.DialRate }),
+	{"load_balance_hosts", "random or disable", (*Config).setBalanceHosts},
+	{"dead_peer_timeout", durationKind, (*Config).parseDeadPeerTimeout},
 }
 
 func settingNamed(key string) (setting, bool) {
@@ -79,8 +83,31 @@ func number(key string, field func(*Config) *float64) setting {
 	}}
 }
 
+func (c *Config) setBalanceHosts(text string) error {
+	c.BalanceHosts = text == "random"
+	if !c.BalanceHosts && text != "disable" {
+		return errors.New("the value is neither")
+	}
+	return nil
+}
+
+func (c *Config) parseDeadPeerTimeout(text string) error {
+	var d time.Duration
+	scratch := Config{}
+	err := duration("", func(*Config) *time.Duration { return &d }).set(&scratch, text)
+	if err == nil && d < 0 {
+		err = errors.New("the value is below zero")
+	}
+	if err == nil {
+		c.setDeadPeerTimeout(d)
+	}
+	return err
+}
+
+const durationKind = `a duration such as "500ms"`
+
 func duration(key string, field func(*Config) *time.Duration) setting {
-	return setting{key, `a duration such as "500ms"`, func(c *Config, text string) error {
+	return setting{key, durationKind, func(c *Config, text string) error {
 		d, err := time.ParseDuration(text)
 		if _, notNumber := strconv.ParseFloat(text, 64); err != nil && notNumber == nil {
 			return errors.New("the value has no unit")

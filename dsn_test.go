@@ -84,7 +84,7 @@ func TestDSNForms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			clearEnv(t)
 			cfg := mustParse(t, tc.dsn)
-			assert.Equal(t, tc.hosts, cfg.hosts())
+			assert.Equal(t, tc.hosts, strings.Join(hostsOf(cfg.ConnConfig), ","))
 			assert.Equal(t, "app", cfg.ConnConfig.User)
 			assert.Equal(t, "pw", cfg.ConnConfig.Password)
 			assert.Equal(t, "bank", cfg.ConnConfig.Database)
@@ -118,11 +118,11 @@ func TestDSNFromTheEnvironment(t *testing.T) {
 			continue
 		}
 		require.NoError(t, err, dsn)
-		assert.Equal(t, hosts, cfg.hosts(), dsn)
+		assert.Equal(t, hosts, strings.Join(hostsOf(cfg.ConnConfig), ","), dsn)
 	}
 	t.Setenv("PGPORT", "1,2")
-	assert.Equal(t, "a:1,b:2", mustParse(t, "cockroachdb://a,b").hosts())
-	assert.Equal(t, "a:9,b:26257", mustParse(t, "cockroachdb://a:9,b").hosts())
+	assert.Equal(t, "a:1,b:2", strings.Join(hostsOf(mustParse(t, "cockroachdb://a,b").ConnConfig), ","))
+	assert.Equal(t, "a:9,b:26257", strings.Join(hostsOf(mustParse(t, "cockroachdb://a:9,b").ConnConfig), ","))
 	t.Setenv("PGPORT", "1 &password=x")
 	_, err := ParseConfig("cockroachdb://a")
 	assert.ErrorContains(t, err, "port")
@@ -139,7 +139,7 @@ func TestDSNFromAServiceFile(t *testing.T) {
 		"cockroachdb://a,b?service=bank": "a:26257,b:26257",
 	} {
 		cfg := mustParse(t, dsn)
-		assert.Equal(t, hosts, cfg.hosts(), dsn)
+		assert.Equal(t, hosts, strings.Join(hostsOf(cfg.ConnConfig), ","), dsn)
 		assert.Equal(t, 4, cfg.RetryPolicy.MaxAttempts, "settings may be in the service file: %s", dsn)
 	}
 	assert.Equal(t, 5, mustParse(t, "service=bank retry_max_attempts=5").RetryPolicy.MaxAttempts, "the DSN goes before it")
@@ -173,6 +173,7 @@ func TestSettings(t *testing.T) {
 		"retry_max_attempts": "7", "retry_max_elapsed": "45s", "retry_initial_backoff": "7ms", "retry_max_backoff": "700ms",
 		"retry_backoff_multiplier": "1.7", "retry_lane_wait": "1m", "retry_max_statements": "77", "retry_max_bytes": "7777",
 		"retry_throttle_tokens": "17", "retry_throttle_tokens_per_commit": "0.7", "ping_after": "3s",
+		"retry_max_failovers": "5", "connection_lifetime": "9m", "dials_per_second": "12", "load_balance_hosts": "disable", "dead_peer_timeout": "4s",
 	}
 	require.Len(t, settings, len(values))
 	var pairs []string
@@ -183,14 +184,20 @@ func TestSettings(t *testing.T) {
 		cfg := mustParse(t, dsn)
 		assert.Equal(t, RetryPolicy{
 			MaxAttempts: 7, MaxElapsed: 45 * time.Second, InitialBackoff: 7 * time.Millisecond, MaxBackoff: 700 * time.Millisecond,
-			BackoffMultiplier: 1.7, LaneWait: time.Minute, MaxStatements: 77, MaxBytes: 7777,
+			BackoffMultiplier: 1.7, LaneWait: time.Minute, MaxStatements: 77, MaxBytes: 7777, MaxFailovers: 5,
 		}, cfg.RetryPolicy)
 		assert.Equal(t, RetryThrottle{MaxTokens: 17, TokensPerCommit: 0.7}, cfg.RetryThrottle)
 		assert.Empty(t, cfg.ConnConfig.RuntimeParams)
+		assert.Equal(t, 9*time.Minute, cfg.ConnLifetime)
+		assert.Equal(t, 12, cfg.DialRate)
+		assert.False(t, cfg.BalanceHosts)
 	}
+	assert.False(t, mustParse(t, "cockroachdb://db/bank?target_session_attrs=read-write").BalanceHosts, "the order may matter")
+	assert.True(t, mustParse(t, "cockroachdb://db/bank?target_session_attrs=read-write&load_balance_hosts=random").BalanceHosts)
 	cfg := mustParse(t, "cockroachdb://db/bank")
 	assert.Equal(t, DefaultRetryPolicy(), cfg.RetryPolicy)
 	assert.Equal(t, DefaultRetryThrottle(), cfg.RetryThrottle)
+	assert.True(t, cfg.BalanceHosts)
 }
 
 func TestSettingErrors(t *testing.T) {

@@ -57,6 +57,10 @@ func (t *tx) canMove() bool {
 // failOver replaces the connection and sets the opening. It returns what the application is told if it can't.
 func (t *tx) failOver(ctx context.Context, f fault, at site) error {
 	t.session().Die()
+	t.c.member.Lost()
+	if pgerr.IsTimeout(f.err) { // pgconn has asked it to cancel what it may still be doing, with its locks held
+		t.pool.metrics().ghost()
+	}
 	may, cause := t.mayMove(f)
 	switch {
 	case !may && cause == "":
@@ -94,7 +98,6 @@ func (t *tx) reconnect(ctx context.Context, f fault) error {
 	ctx, cancel := context.WithTimeout(ctx, t.timeLeft())
 	defer cancel()
 	defer context.AfterFunc(t.ctx, cancel)()
-	t.c.exorcise(f.err)
 	return t.c.replace(ctx, t.policy)
 }
 
@@ -113,16 +116,21 @@ func (t *tx) stranded(f fault, cause Cause, err error) error {
 // replace replaces the session by a new one that is told what the application had set. It tries until ctx is done, unless
 // that is hopeless.
 func (c *conn) replace(ctx context.Context, policy RetryPolicy) error {
+	var latest error
 	for n := 1; ; n++ {
-		s, err := c.pool.connect(ctx)
+		l, err := c.pool.connect(ctx, c.host)
 		if err == nil {
-			if err = c.restore(ctx, s); err == nil {
-				s.Inherit(c.session)
-				c.use(s)
+			if err = c.restore(ctx, l.Session); err == nil {
+				l.Inherit(c.session)
+				c.use(l)
 				return nil
 			}
-			hangUp(ctx, s.Pgx)
+			l.hangUp(ctx)
 		}
+		if latest != nil && ctx.Err() != nil {
+			return latest
+		}
+		latest = err
 		if isHopeless(err) || sleep(ctx, ctx, max(redialPause, policy.backoff(n, rand.Float64))) != nil {
 			return err
 		}
@@ -179,22 +187,4 @@ func (c *conn) restore(ctx context.Context, s *wire.Session) error {
 		return &otherSessionError{parameter: "crdb_version"}
 	}
 	return nil
-}
-
-// exorciseTimeout bounds the cancel request to a server that may be out of reach.
-const exorciseTimeout = 5 * time.Second
-
-// exorcise has the server cancel what may be left of the transaction, where the connection did not end but fell silent: it
-// may live on there, with its locks. Nobody waits for that.
-func (c *conn) exorcise(lost error) {
-	if !pgerr.IsTimeout(lost) {
-		return
-	}
-	old := c.session.PG
-	c.pool.metrics().ghost()
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), exorciseTimeout)
-		defer cancel()
-		_ = old.CancelRequest(ctx)
-	}()
 }

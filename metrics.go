@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/reprise-go/cockroachdb/internal/fleet"
 )
 
 // DefaultMetrics counts for every pool that is opened with nothing but a DSN. It is registered nowhere until you do it:
@@ -32,6 +34,8 @@ type Metrics struct {
 	failovers          *prometheus.CounterVec
 	failoverDuration   *prometheus.HistogramVec
 	ghosts             *prometheus.CounterVec
+	dials              *prometheus.CounterVec
+	retirements        *prometheus.CounterVec
 	throttled          *prometheus.CounterVec
 	savepointsRefused  *prometheus.CounterVec
 	backoff            *prometheus.CounterVec
@@ -79,7 +83,11 @@ func NewMetrics() *Metrics {
 		failoverDuration: histogramVec("failover_duration_seconds",
 			"Time that it took to make a connection in the place of one that was lost, or to give that up.", seconds),
 		ghosts: counterVec("abandoned_sessions_total",
-			"Number of servers that fell silent and were asked to cancel what they may still be doing."),
+			"Number of connections that fell silent under a transaction; their servers were asked to cancel what they may still be doing."),
+		dials: counterVec("dials_total",
+			"Number of attempts to connect to a host, by what came of them.", "outcome"),
+		retirements: counterVec("connections_retired_total",
+			"Number of connections that were closed at rest: for their age, for a node that is going away, or to even out the spread."),
 		throttled: counterVec("retries_throttled_total",
 			"Number of retries refused because the token bucket of RetryThrottle was empty."),
 		savepointsRefused: counterVec("savepoint_restarts_refused_total",
@@ -127,7 +135,7 @@ type vec interface {
 func (m *Metrics) vecs() []vec {
 	return []vec{
 		m.transactions, m.retries, m.attempts, m.duration, m.replayDuration, m.replayedStatements, m.divergences,
-		m.notReplayable, m.ambiguousCommits, m.failovers, m.failoverDuration, m.ghosts, m.throttled, m.savepointsRefused, m.backoff, m.laneWaiting, m.historyBytes,
+		m.notReplayable, m.ambiguousCommits, m.failovers, m.failoverDuration, m.ghosts, m.dials, m.retirements, m.throttled, m.savepointsRefused, m.backoff, m.laneWaiting, m.historyBytes,
 	}
 }
 
@@ -198,6 +206,8 @@ type poolMetrics struct {
 	failovers          map[failoverOutcome]prometheus.Counter
 	failoverDuration   prometheus.Observer
 	ghosts             prometheus.Counter
+	dials              map[dialOutcome]prometheus.Counter
+	retirements        prometheus.Counter
 	throttled          prometheus.Counter
 	savepointsRefused  prometheus.Counter
 	backoff, laneWait  prometheus.Counter
@@ -227,6 +237,8 @@ func newPoolMetrics(m *Metrics, db string) *poolMetrics {
 		failovers:          children(m.failovers, db, allFailoverOutcomes),
 		failoverDuration:   m.failoverDuration.WithLabelValues(db),
 		ghosts:             m.ghosts.WithLabelValues(db),
+		dials:              children(m.dials, db, allDialOutcomes),
+		retirements:        m.retirements.WithLabelValues(db),
 		throttled:          m.throttled.WithLabelValues(db),
 		savepointsRefused:  m.savepointsRefused.WithLabelValues(db),
 		backoff:            m.backoff.WithLabelValues(db, waitBackoff),
@@ -325,6 +337,41 @@ func (p *poolMetrics) failedOver(o failoverOutcome, d time.Duration) {
 func (p *poolMetrics) ghost() {
 	if p != nil {
 		p.ghosts.Inc()
+	}
+}
+
+// dialOutcome is what came of an attempt to connect to a host. It is a label's value.
+type dialOutcome string
+
+const (
+	dialOpened      dialOutcome = "opened"
+	dialUnreachable dialOutcome = "unreachable" // no connection, or none in time
+	dialRefused     dialOutcome = "refused"     // the server is going away or coming up
+	dialFull        dialOutcome = "full"        // it has as many connections as it takes
+	dialRejected    dialOutcome = "rejected"    // it does not want this login
+	dialCancelled   dialOutcome = "cancelled"   // the context was done
+	dialSkipped     dialOutcome = "skipped"     // not attempted: the host is in doubt, and another attempt is under way
+)
+
+var allDialOutcomes = []dialOutcome{
+	dialOpened, dialUnreachable, dialRefused, dialFull, dialRejected, dialCancelled, dialSkipped,
+}
+
+var dialOutcomes = map[fleet.Failure]dialOutcome{
+	fleet.Unreachable: dialUnreachable, fleet.Refused: dialRefused, fleet.Full: dialFull, fleet.Rejected: dialRejected,
+}
+
+// dialed counts an attempt to connect to a host.
+func (p *poolMetrics) dialed(o dialOutcome) {
+	if p != nil {
+		increment(p.dials[o])
+	}
+}
+
+// retired counts a connection that was closed at rest.
+func (p *poolMetrics) retired() {
+	if p != nil {
+		p.retirements.Inc()
 	}
 }
 

@@ -83,6 +83,8 @@ func TestMetricsNames(t *testing.T) {
 		"cockroachdb_transaction_duration_seconds", "cockroachdb_replay_duration_seconds", "cockroachdb_replayed_statements_total",
 		"cockroachdb_replay_divergences_total", "cockroachdb_not_replayable_total", "cockroachdb_ambiguous_commits_total", "cockroachdb_retries_throttled_total",
 		"cockroachdb_backoff_seconds_total", "cockroachdb_retry_lane_waiting", "cockroachdb_history_bytes", "cockroachdb_savepoint_restarts_refused_total",
+		"cockroachdb_failovers_total", "cockroachdb_failover_duration_seconds", "cockroachdb_abandoned_sessions_total", "cockroachdb_dials_total",
+		"cockroachdb_connections_retired_total",
 	}, names)
 }
 
@@ -97,6 +99,8 @@ func TestMetricsAllLabelValuesArePresentAtZero(t *testing.T) {
 		"cockroachdb_replay_divergences_total":     len(allDivergenceKinds),
 		"cockroachdb_not_replayable_total":         len(allCauses),
 		"cockroachdb_backoff_seconds_total":        2,
+		"cockroachdb_failovers_total":              len(allFailoverOutcomes),
+		"cockroachdb_dials_total":                  len(allDialOutcomes),
 	}
 	for name, family := range got {
 		want := 1

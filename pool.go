@@ -8,8 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/reprise-go/cockroachdb/internal/fleet"
 	"github.com/reprise-go/cockroachdb/internal/lane"
-	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
 // pool is what the connections of a connector share.
@@ -24,8 +24,8 @@ type pool struct {
 	throttle   *throttle
 	savepoints avoidance
 
-	// connect makes a new session, within the bounds of its context.
-	connect func(context.Context) (*wire.Session, error)
+	fleet   *fleet.Fleet                                          // the servers
+	connect func(ctx context.Context, avoid string) (link, error) // makes a new session
 
 	all    *Metrics
 	counts atomic.Pointer[poolMetrics] // nil until the db_name is known, and where nothing is counted
@@ -42,6 +42,7 @@ func newPool(cfg *Config) *pool {
 		policy: cfg.RetryPolicy, pingAfter: cfg.PingAfter, resetSession: cfg.ResetSession,
 		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled,
 		lane: lane.New(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
+		fleet: fleet.New(fleet.Config{Balance: cfg.BalanceHosts, Lifetime: cfg.ConnLifetime, DialRate: cfg.DialRate}),
 	}
 }
 

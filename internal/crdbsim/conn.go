@@ -40,8 +40,10 @@ type conn struct {
 	portals  map[string]*portal
 
 	pid  atomic.Uint32
+	rest atomic.Bool // it is outside a transaction, and waits for a message
 	busy atomic.Bool // PostgreSQL is at work for us
 	gone atomic.Bool // the client has hung up
+	over atomic.Bool // the session in PostgreSQL was ended by expire
 	done chan struct{}
 
 	terminating sync.Once
@@ -204,7 +206,11 @@ func (c *conn) handleNext() error {
 	if err != nil {
 		return err
 	}
+	if c.over.Load() {
+		return errCut
+	}
 	c.asked = true
+	c.rest.Store(false)
 	c.count(f)
 	switch {
 	case c.skipping && f.typ == 'H': // PostgreSQL ignores it too, but has sent the error at once
@@ -277,6 +283,7 @@ func (c *conn) ready() error {
 		return err
 	}
 	c.asked = false
+	c.rest.Store(c.status == 'I')
 	return c.depart()
 }
 

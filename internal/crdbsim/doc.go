@@ -25,7 +25,9 @@
 //     RELEASE or SET TRANSACTION outside a transaction is a warning.
 //   - The node of a connection in its process id ([Config.NodeID]), and how a node goes down and comes back
 //     ([Sim.Enter]): unready, refusing, closing, ended, and as nobody plans it, silent or dead. A bound on its clients
-//     ([Sim.LimitConns]).
+//     ([Sim.LimitConns]). Its health check ([Sim.ServeHTTP]).
+//   - Several nodes over one database ([StartCluster]), each of which can be drained, killed, silenced and brought back
+//     ([Node]), with a load balancer in front ([Cluster.Balance]). A request to cancel reaches its node by way of any.
 //   - SHOW TRANSACTION STATUS, crdb_internal.force_retry, inject_retry_errors_enabled, unique_rowid, cluster_logical_timestamp.
 //
 // What it can't play:
@@ -49,7 +51,9 @@
 //     see [Sim.Enter].
 //   - A node refuses a client after it has declined encryption, and never before; [Sim.LimitConns] counts everybody,
 //     administrators too.
-//   - Requests to cancel reach the Sim alone whose connection it is; between CockroachDB's nodes they are passed on.
+//   - Requests to cancel reach the Sim alone whose connection it is, unless it is one of a [Cluster].
+//   - The transactions of a dead node are rolled back at once; CockroachDB's others wait for some seconds, in which
+//     their locks are kept. Those of a silent node are rolled back when [Node.Expire] is called.
 //   - A client may be given the session of one that has gone, after a DISCARD ALL: for PostgreSQL a new session is a
 //     new process, and slow. It is kept for a second at most, so a DROP DATABASE that the Sim does not see may take
 //     that long. It is given only to a client that would be let in without a password, into a database and to a role

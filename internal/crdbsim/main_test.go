@@ -48,14 +48,19 @@ func newWorld(t *testing.T, cfg Config) *world {
 	sim, err := Start(cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, sim.Close()) })
-	w := &world{sim, fmt.Sprintf("test_%d", schemas.Add(1))}
+	return &world{sim, newSchema(t)}
+}
+
+func newSchema(t *testing.T) string {
+	t.Helper()
+	schema := fmt.Sprintf("test_%d", schemas.Add(1))
 	conn, err := pgx.Connect(t.Context(), postgres.dsn())
 	require.NoError(t, err)
 	defer conn.Close(t.Context())
-	_, err = conn.Exec(t.Context(), "CREATE SCHEMA "+w.schema+"; SET search_path = "+w.schema+`;
+	_, err = conn.Exec(t.Context(), "CREATE SCHEMA "+schema+"; SET search_path = "+schema+`;
 		CREATE TABLE kv (k INT PRIMARY KEY, v INT NOT NULL); INSERT INTO kv VALUES (1, 10), (2, 20), (3, 30)`)
 	require.NoError(t, err)
-	return w
+	return schema
 }
 
 // dsn is for pgx; it carries a parameter that PostgreSQL would not accept.

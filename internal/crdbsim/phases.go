@@ -132,8 +132,12 @@ func (s *Sim) eachConn(f func(*conn)) {
 	}
 }
 
-// reset ends the connection as the end of a process ends it, but for TCP at once.
-func (c *conn) reset() { reset(c.client) }
+// reset ends the connection as the end of a process ends it, but for TCP at once. What it has not sent to PostgreSQL by
+// then it does not send.
+func (c *conn) reset() {
+	c.gone.Store(true)
+	reset(c.client)
+}
 
 func reset(nc net.Conn) {
 	if tcp, ok := nc.(*net.TCPConn); ok {

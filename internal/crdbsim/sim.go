@@ -28,6 +28,8 @@ type Config struct {
 	// NodeID is what the process ids of BackendKeyData say of the node, in their bits 20 to 30: 1 to 2047. With 0 they
 	// are PostgreSQL's.
 	NodeID uint32
+
+	forward func(pid, secret uint32) // is given the requests to cancel that are another node's
 }
 
 const maxNodeID = 1<<11 - 1
@@ -53,8 +55,9 @@ type Sim struct {
 	last     uint64
 	closed   bool
 	phase    Phase
-	limit    int // of clients, 0 for none
-	admitted int // clients that were let in
+	limit    int           // of clients, 0 for none
+	admitted int           // clients that were let in
+	emptied  chan struct{} // closed when the last client has gone; nil while nobody waits for that
 }
 
 // Start listens on a free port of the loopback interface.
@@ -204,6 +207,26 @@ func (s *Sim) remove(c *conn) {
 	if c.admitted {
 		s.admitted--
 	}
+	if len(s.conns) == 0 && s.emptied != nil {
+		close(s.emptied)
+		s.emptied = nil
+	}
+}
+
+// empty returns a channel that is closed when there are no clients, which may be at once.
+func (s *Sim) empty() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	emptied := s.emptied
+	if emptied == nil {
+		emptied = make(chan struct{})
+	}
+	if len(s.conns) == 0 {
+		close(emptied)
+	} else {
+		s.emptied = emptied
+	}
+	return emptied
 }
 
 const dialTimeout = 10 * time.Second
@@ -214,8 +237,12 @@ func (s *Sim) dial() (net.Conn, error) {
 	return s.cfg.Upstream(ctx)
 }
 
-// cancelFor does what a client asks for that shows its key.
+// cancelFor does what a client asks for that shows its key, or lets the node do it that the key names.
 func (s *Sim) cancelFor(pid, secret uint32) {
+	if s.cfg.forward != nil && nodeOf(pid) != s.cfg.NodeID {
+		s.cfg.forward(pid, secret)
+		return
+	}
 	s.mu.Lock()
 	c := s.conns[uint64(secret)]
 	s.mu.Unlock()

@@ -178,10 +178,16 @@ func (c *conn) welcome() error {
 // finds the connection all the same.
 func (c *conn) processID() uint32 {
 	if node := c.sim.cfg.NodeID; node != 0 {
-		return node<<20 | uint32(c.id)&(1<<20-1)
+		return node<<nodeShift | uint32(c.id)&(1<<nodeShift-1)
 	}
 	return binary.BigEndian.Uint32(c.up.key)
 }
+
+// nodeShift is where in a process id the node is.
+const nodeShift = 20
+
+// nodeOf returns the node that a process id names, if it is one of a node.
+func nodeOf(pid uint32) uint32 { return pid >> nodeShift }
 
 // known are the start-up parameters that PostgreSQL is given. CockroachDB ignores those that it doesn't know, and so must we.
 var known = map[string]bool{

@@ -145,6 +145,12 @@ func EndsNode(err error, closed bool) bool {
 	return IsOfConnection(code) && code != ProtocolViolation || hasAnyPrefix(code, "58") || isConflictCode(code)
 }
 
+// IsComingOrGoing reports whether a login was refused because the server is shutting down, or starting.
+func IsComingOrGoing(code string) bool { return hasAnyPrefix(code, classOperatorIntervention) }
+
+// IsFull reports whether a login was refused because the server has as many connections as it takes.
+func IsFull(code string) bool { return hasAnyPrefix(code, "53") }
+
 // MayLetInLater reports whether a login that was refused with this code may succeed later, or elsewhere.
 func MayLetInLater(code string) bool { return IsOfConnection(code) || hasAnyPrefix(code, "53", "58") }
 

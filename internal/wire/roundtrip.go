@@ -85,7 +85,11 @@ func (rt *RoundTrip) Send() (Reach, error) {
 		return Unsent, rt.unable
 	}
 	if err := rt.sync(); err != nil {
-		return InStatement, rt.fail(err)
+		err = rt.fail(err)
+		if len(rt.opening) == 0 {
+			return InStatement, err
+		}
+		return rt.s.failedIn(err), err
 	}
 	for _, sql := range rt.opening {
 		if _, err := rt.NextControl(sql); err != nil {

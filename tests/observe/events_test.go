@@ -260,7 +260,7 @@ func accounts() map[string]account {
 		},
 		"outside, cut": {
 			script: kit.Script{"UPDATE a": {kit.Conflict, kit.CutOff}}, retries: once("statement 1"),
-			ended: []string{"2 serializable at statement 1: connection_lost *fmt.wrapError"}, do: func(t *testing.T, r *kit.Rig) {
+			ended: []string{"2 serializable at statement 1: ambiguous *cockroachdb.AmbiguousCommitError"}, do: func(t *testing.T, r *kit.Rig) {
 				_, err := r.DB.Exec("UPDATE a")
 				require.Error(t, err)
 			},

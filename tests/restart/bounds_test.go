@@ -176,7 +176,7 @@ func slowly(d time.Duration, replies ...fakepg.Reply) []fakepg.Reply {
 // newMemoryRig is a rig of one connection in a bubble.
 func newMemoryRig(t testing.TB, s kit.Script, policy cockroachdb.RetryPolicy) *kit.Rig {
 	t.Helper()
-	return kit.New(t, s, fakepg.InMemory(), kit.Policy(func(p *cockroachdb.RetryPolicy) { *p = policy }))
+	return kit.New(t, s, fakepg.InMemory(), kit.NoLifetime, kit.Policy(func(p *cockroachdb.RetryPolicy) { *p = policy }))
 }
 
 func policyOf(change func(*cockroachdb.RetryPolicy)) cockroachdb.RetryPolicy {

@@ -66,21 +66,21 @@ func readThenWrite(calls *int) func(*sql.Tx) error {
 func TestRunTx(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		plays kit.Script
-		opts  []fakepg.Option
-		calls int
-		trips [][]string
+		script kit.Script
+		opts   []fakepg.Option
+		calls  int
+		trips  [][]string
 	}{
 		"no conflict": {
-			plays: kit.Script{readKV: kit.IntOfEachRun(1)}, calls: 1,
+			script: kit.Script{readKV: kit.IntOfEachRun(1)}, calls: 1,
 			trips: [][]string{{"BEGIN", kit.Savepoint}, {readKV}, {kit.Update(1)}, {kit.Release, "COMMIT"}},
 		},
 		"a replay that nobody sees": {
-			plays: kit.Script{readKV: kit.IntOfEachRun(1), kit.Update(1): kit.ConflictOn(1)}, calls: 1,
+			script: kit.Script{readKV: kit.IntOfEachRun(1), kit.Update(1): kit.ConflictOn(1)}, calls: 1,
 			trips: [][]string{{"BEGIN", kit.Savepoint}, {readKV}, {kit.Update(1)}, {kit.RollbackTo, readKV, kit.Update(1)}, {kit.Release, "COMMIT"}},
 		},
 		"a replay that diverges": {
-			plays: kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)}, calls: 2,
+			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)}, calls: 2,
 			trips: [][]string{
 				{"BEGIN", kit.Savepoint},
 				{readKV},
@@ -92,7 +92,7 @@ func TestRunTx(t *testing.T) {
 			},
 		},
 		"a replay that diverges at the commit": {
-			plays: kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Release: kit.ConflictOn(1)}, calls: 2,
+			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Release: kit.ConflictOn(1)}, calls: 2,
 			trips: [][]string{
 				{"BEGIN", kit.Savepoint},
 				{readKV},
@@ -105,7 +105,7 @@ func TestRunTx(t *testing.T) {
 			},
 		},
 		"the same on PostgreSQL": {
-			plays: kit.Script{readKV: kit.IntOfEachRun(1, 2), "COMMIT": kit.ConflictOn(1)}, opts: []fakepg.Option{fakepg.PlainPostgreSQL()}, calls: 2,
+			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), "COMMIT": kit.ConflictOn(1)}, opts: []fakepg.Option{fakepg.PlainPostgreSQL()}, calls: 2,
 			trips: [][]string{
 				{"BEGIN"},
 				{readKV},
@@ -120,7 +120,7 @@ func TestRunTx(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			srv := fakepg.Start(t, tc.plays.Handler(), tc.opts...)
+			srv := fakepg.Start(t, tc.script.Handler(), tc.opts...)
 			db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) { cfg.RetryPolicy.InitialBackoff = 0 })
 			calls := 0
 			require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, readThenWrite(&calls)))
@@ -348,8 +348,8 @@ func TestRunTxConflictsOfTheFunction(t *testing.T) {
 func TestRunTxAmbiguousAndLost(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		plays kit.Script
-		is    func(error) bool
+		script kit.Script
+		is     func(error) bool
 	}{
 		"40003":           {kit.Script{kit.Release: {fakepg.Reply{Err: fakepg.Error("40003", "")}, kit.OK}}, kit.IsA[*cockroachdb.AmbiguousCommitError]},
 		"RELEASE lost":    {kit.Script{kit.Release: {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}}, kit.IsA[*cockroachdb.AmbiguousCommitError]},
@@ -357,9 +357,9 @@ func TestRunTxAmbiguousAndLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tc.plays[readKV] = kit.IntOfEachRun(1)
-			srv := fakepg.Start(t, tc.plays.Handler())
-			db := kit.Pool(t, srv)
+			tc.script[readKV] = kit.IntOfEachRun(1)
+			srv := fakepg.Start(t, tc.script.Handler())
+			db := kit.Pool(t, srv, kit.NoFailover)
 			calls := 0
 			err := cockroachdb.RunTx(t.Context(), db, nil, readThenWrite(&calls))
 			require.True(t, tc.is(err), "%v", err)

@@ -84,6 +84,9 @@ func Attempts(n int) func(*cockroachdb.Config) {
 // NoFailover has a lost connection end the transaction.
 func NoFailover(cfg *cockroachdb.Config) { cfg.RetryPolicy.MaxFailovers = 0 }
 
+// NoLifetime keeps connections for ever: virtual time goes on by hours.
+func NoLifetime(cfg *cockroachdb.Config) { cfg.ConnLifetime = 0 }
+
 // Patient never gives up, and waits for years before it tries again in the lane: the jitter won't make that a second.
 var Patient = Policy(func(p *cockroachdb.RetryPolicy) {
 	p.InitialBackoff, p.MaxBackoff, p.MaxElapsed = 1e6*time.Hour, 1e6*time.Hour, 2e6*time.Hour

@@ -51,7 +51,7 @@ func Answering(t testing.TB, answer func(fakepg.Statement) fakepg.Reply, options
 }
 
 // InBubble runs test in a testing/synctest bubble, where time is virtual and what nobody ends fails the test, with a server in memory
-// and a pool of any number of connections to it. A text that begins with "UPDATE hold" loses the first time. Options are as for [New].
+// and a pool of any number of connections to it. Lost connections are not replaced. A text that begins with "UPDATE hold" loses the first time. Options are as for [New].
 func InBubble(t *testing.T, s Script, test func(t *testing.T, r *Rig), options ...any) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -60,7 +60,7 @@ func InBubble(t *testing.T, s Script, test func(t *testing.T, r *Rig), options .
 				return Conflict
 			}
 			return s.Reply(st)
-		}, append([]any{fakepg.InMemory()}, options...))
+		}, append([]any{fakepg.InMemory(), NoFailover, NoLifetime}, options...))
 		r.SetMaxIdleConns(50)
 		test(t, r)
 	})

@@ -1,0 +1,205 @@
+package cockroachdb
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb/internal/dialer"
+	"github.com/reprise-go/cockroachdb/internal/fleet"
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
+	"github.com/reprise-go/cockroachdb/internal/wire"
+)
+
+// A link is a session and its place in the fleet.
+type link struct {
+	*wire.Session
+	host   string        // where it leads to; "" if that is not known
+	member *fleet.Member // nil if it is not known to the fleet
+}
+
+// connect makes a new session, if it can to another host than avoid, and prepares it.
+func (c *Connector) connect(ctx context.Context, avoid string) (link, error) {
+	l, err := c.dial(ctx, avoid)
+	if err != nil {
+		return link{}, err
+	}
+	if c.cfg.AfterConnect != nil {
+		if err := c.cfg.AfterConnect(ctx, l.Pgx); err != nil {
+			l.hangUp(ctx)
+			return link{}, err
+		}
+	}
+	return l, nil
+}
+
+// hangUp closes the link, of which nothing will come.
+func (l link) hangUp(ctx context.Context) {
+	hangUp(ctx, l.Pgx)
+	l.member.Closed()
+}
+
+// dialPatience is for how long a server that is there, but is going away or coming up, is dialled again: a balancer may not
+// have noticed.
+const dialPatience = 5 * time.Second
+
+// dial makes the bare connection.
+func (c *Connector) dial(ctx context.Context, avoid string) (link, error) {
+	if c.registered != nil {
+		pc, err := dialRegistered(ctx, c.registered, c.cfg.registered)
+		if err != nil {
+			return link{}, err
+		}
+		return link{Session: wire.NewSession(pc, nil)}, nil
+	}
+	for began := time.Now(); ; {
+		l, err := c.dialAny(ctx, avoid)
+		if err == nil || ctx.Err() != nil || !isAway(err) || time.Since(began) > dialPatience {
+			return l, err
+		}
+	}
+}
+
+// isAway reports whether a login has failed because the server is going away or coming up, or has just gone.
+func isAway(err error) bool {
+	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return failureOf(answer) == fleet.Refused
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
+// dialAny tries the hosts in turn. What may differ from dial to dial, such as a password, is read anew.
+func (c *Connector) dialAny(ctx context.Context, avoid string) (link, error) {
+	cc, err := c.connConfig()
+	if err != nil {
+		return link{}, err
+	}
+	if c.cfg.BeforeConnect != nil {
+		if err := c.cfg.BeforeConnect(ctx, cc); err != nil {
+			return link{}, err
+		}
+	}
+	if c.cfg.BalanceHosts {
+		cc.LookupFunc = dialer.Shuffled(cc.LookupFunc)
+	}
+	r := round{c: c, cc: cc, plan: c.pool.fleet.Plan(hostsOf(cc), avoid)}
+	return r.run(ctx)
+}
+
+// A round dials each host of a plan, until one lets the connection in.
+type round struct {
+	c        *Connector
+	cc       *pgx.ConnConfig
+	plan     []string
+	second   string // the first host that is good enough, where another kind of server is preferred
+	failures []error
+}
+
+func (r *round) run(ctx context.Context) (link, error) {
+	for i, host := range r.plan {
+		l, err := r.dial(ctx, host, i == len(r.plan)-1)
+		if err == nil {
+			return l, nil
+		}
+		r.failures = append(r.failures, err)
+		if ctx.Err() != nil || isRejected(err) {
+			break
+		}
+	}
+	if r.second != "" && ctx.Err() == nil {
+		r.cc.ValidateConnect = nil
+		return r.dial(ctx, r.second, true)
+	}
+	if len(r.failures) == 1 {
+		return link{}, r.failures[0]
+	}
+	return link{}, errors.Join(r.failures...)
+}
+
+// isRejected reports whether a server does not want this login, and so no other will.
+func isRejected(err error) bool {
+	answer, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && failureOf(answer) == fleet.Rejected
+}
+
+// dial dials one host, once the fleet lets it.
+func (r *round) dial(ctx context.Context, host string, last bool) (link, error) {
+	metrics := r.c.pool.metrics()
+	d, _, err := r.c.pool.fleet.Dial(ctx, host, last)
+	if err != nil {
+		metrics.dialed(dialSkipped)
+		return link{}, err
+	}
+	defer d.Cancelled()
+	cc := onHost(r.cc, host)
+	lastErr := wire.Watch(cc)
+	pc, err := pgx.ConnectConfig(ctx, cc)
+	if err == nil {
+		metrics.dialed(dialOpened)
+		return link{Session: wire.NewSession(pc, lastErr), host: host, member: d.Opened(nodeOf(pc))}, nil
+	}
+	if ctx.Err() != nil {
+		metrics.dialed(dialCancelled)
+		return link{}, err
+	}
+	if _, ok := errors.AsType[*pgconn.NotPreferredError](err); ok && r.second == "" {
+		r.second = host
+	}
+	failure := failureOf(err)
+	d.Failed(failure, err)
+	metrics.dialed(dialOutcomes[failure])
+	return link{}, err
+}
+
+// failureOf tells the failures of a dial apart.
+func failureOf(err error) fleet.Failure {
+	answer, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case !ok:
+		return fleet.Unreachable
+	case pgerr.IsComingOrGoing(answer.Code):
+		return fleet.Refused
+	case pgerr.IsFull(answer.Code):
+		return fleet.Full
+	case pgerr.MayLetInLater(answer.Code):
+		return fleet.Unreachable
+	}
+	return fleet.Rejected
+}
+
+// nodeOf returns the CockroachDB node of a connection; 0 if it is not known.
+func nodeOf(pc *pgx.Conn) uint32 {
+	if pc.PgConn().ParameterStatus("crdb_version") == "" {
+		return 0
+	}
+	return fleet.NodeOf(pc.PgConn().PID())
+}
+
+// hostsOf lists where connections go to, each place once, in the order of the DSN.
+func hostsOf(cc *pgx.ConnConfig) []string {
+	hosts := []string{hostPort(cc.Host, cc.Port)}
+	for _, f := range cc.Fallbacks {
+		if h := hostPort(f.Host, f.Port); !slices.Contains(hosts, h) {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
+}
+
+// onHost returns the configuration of connections to one host alone. It may have several ways to connect to it, which
+// differ in their TLS.
+func onHost(cc *pgx.ConnConfig, host string) *pgx.ConnConfig {
+	first := &pgconn.FallbackConfig{Host: cc.Host, Port: cc.Port, TLSConfig: cc.TLSConfig}
+	ways := slices.DeleteFunc(append([]*pgconn.FallbackConfig{first}, cc.Fallbacks...), func(f *pgconn.FallbackConfig) bool {
+		return hostPort(f.Host, f.Port) != host
+	})
+	one := cc.Copy()
+	one.Host, one.Port, one.TLSConfig, one.Fallbacks = ways[0].Host, ways[0].Port, ways[0].TLSConfig, ways[1:]
+	return one
+}
