@@ -137,19 +137,13 @@ func failures() map[string]failure {
 			typ:  (*cockroachdb.ConnectionLostError)(nil),
 		},
 		"connection lost, the server said why": {
-			script: kit.Script{"SELECT secret": sees(), secretText: {fatal("57P01", "server is shutting down")}}, cause: afterSecrets(secretText), state: "57P01",
+			script: kit.Script{"SELECT secret": sees(), secretText: {kit.Fatal("57P01", "server is shutting down")}}, cause: afterSecrets(secretText), state: "57P01",
 			want: "the connection was lost", typ: (*cockroachdb.ConnectionLostError)(nil),
 		},
 	}
 }
 
 // fatal is the last word of a server.
-func fatal(code, message string) fakepg.Reply {
-	r := kit.Fails(code, message)
-	r.Err.Severity, r.Err.SeverityUnlocalized = "FATAL", "FATAL"
-	return r
-}
-
 func TestErrorsOfTheDriversOwn(t *testing.T) {
 	t.Parallel()
 	for name, f := range failures() {

@@ -18,18 +18,11 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// fatally is an error that ends the connection.
-func fatally(code string) fakepg.Reply {
-	r := kit.Fails(code, "refused")
-	r.Err.Severity, r.Err.SeverityUnlocalized = "FATAL", "FATAL"
-	return r
-}
-
 // cuts are the ways in which a statement's connection can end.
 func cuts() map[string]fakepg.Reply {
 	return map[string]fakepg.Reply{
 		"before": {Cut: fakepg.CutBefore}, "half": {Cut: fakepg.CutHalf}, "after": {Cut: fakepg.CutAfter}, "unsent": {Cut: fakepg.CutUnsent},
-		"FATAL 57P01": fatally("57P01"), "FATAL 57P02": fatally("57P02"), "FATAL 08006": fatally("08006"), "ERROR 57P01": kit.Fails("57P01", "refused"),
+		"FATAL 57P01": kit.Fatal("57P01", "refused"), "FATAL 57P02": kit.Fatal("57P02", "refused"), "FATAL 08006": kit.Fatal("08006", "refused"), "ERROR 57P01": kit.Fails("57P01", "refused"),
 	}
 }
 
@@ -81,7 +74,7 @@ func TestFailover_CostsOneRoundTrip(t *testing.T) {
 func TestFailover_InTheMiddleOfRows_GoesOnAfterThem(t *testing.T) {
 	t.Parallel()
 	broken := kit.Texts("a", "b", "c")
-	broken.Err, broken.ErrAfterRows = fatally("57P01").Err, 2
+	broken.Err, broken.ErrAfterRows = kit.Fatal("57P01", "refused").Err, 2
 	st := kit.New(t, kit.Script{"SELECT v": {broken, kit.Texts("a", "b", "c")}})
 	tx := st.Begin(t)
 	rows := kit.Query(t, tx, "SELECT v")
@@ -254,7 +247,7 @@ func TestFailover_EndThatSomebodyWanted_IsTold(t *testing.T) {
 	for _, code := range []string{"25P03", "25P04", "57P05"} {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
-			st := kit.New(t, kit.Script{"UPDATE b": {fatally(code), kit.OK}})
+			st := kit.New(t, kit.Script{"UPDATE b": {kit.Fatal(code, "refused"), kit.OK}})
 			tx := st.Begin(t)
 			kit.Exec(t, tx, "UPDATE a")
 			err := kit.ExecAll(tx, "UPDATE b")
@@ -334,7 +327,7 @@ func TestFailover_ServerRefusesTheLogin_DoesNotDialAgain(t *testing.T) {
 func TestFailover_OutsideATransaction_ReadIsRunAgain(t *testing.T) {
 	t.Parallel()
 	broken := kit.Texts("a", "b", "c")
-	broken.Err, broken.ErrAfterRows = fatally("57P01").Err, 2
+	broken.Err, broken.ErrAfterRows = kit.Fatal("57P01", "refused").Err, 2
 	for name, first := range map[string]fakepg.Reply{"before rows": {Columns: kit.Texts().Columns, Cut: fakepg.CutBefore}, "after rows": broken} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

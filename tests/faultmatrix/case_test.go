@@ -79,8 +79,8 @@ func newBed(t testing.TB) *bed {
 		t: t, admin: admin, wire: wirecut.New((&net.Dialer{}).DialContext), dirty: true,
 		sims: map[dialect]*crdbsim.Sim{}, dsns: map[dialect]string{}, dbs: map[dialect]*sql.DB{}, fresh: map[dialect]bool{},
 	}
-	for _, m := range []dialect{ofCockroachDB, ofPostgreSQL} {
-		h.sims[m], err = enginetest.Get(t).NewSim(crdbsim.Config{PostgreSQL: m == ofPostgreSQL})
+	for m, cfg := range matrixServers {
+		h.sims[m], err = enginetest.Get(t).NewSim(cfg)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = h.sims[m].Close() })
 		h.dsns[m] = kit.WithParams(enginetest.Get(t).Through(h.sims[m], dsn), kit.NoWaits+"&retry_throttle_tokens=1000000")

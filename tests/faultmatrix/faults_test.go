@@ -44,6 +44,13 @@ const (
 	ofPostgreSQL  dialect = "PostgreSQL"
 )
 
+// matrixServers are the servers of these dialects.
+var matrixServers = map[dialect]crdbsim.Config{
+	ofCockroachDB:      {},
+	ofPostgreSQL:       {PostgreSQL: true},
+	ofNewerCockroachDB: {Version: "CockroachDB crdbsim v25.4.0 (PostgreSQL underneath)"},
+}
+
 func answers(code string) crdbsim.Action {
 	return crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Error{Code: code, Message: "injected"}}
 }

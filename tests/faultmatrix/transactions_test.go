@@ -28,6 +28,8 @@ type transaction struct {
 
 	// partly lists what is there if only a part was committed, which only a text can do that commits in the middle.
 	partly [][]string
+
+	everywhere bool // of newerTransactions: it is run on PostgreSQL, too
 }
 
 // matrixTables are what the transactions work on: notes, which they write and which has no key, so that a row written twice shows; and

@@ -84,6 +84,13 @@ var (
 // Fails is an error.
 func Fails(code, message string) fakepg.Reply { return fakepg.Reply{Err: fakepg.Error(code, message)} }
 
+// Fatal is an error that ends the connection.
+func Fatal(code, message string) fakepg.Reply {
+	r := Fails(code, message)
+	r.Err.Severity, r.Err.SeverityUnlocalized = "FATAL", "FATAL"
+	return r
+}
+
 // Tag is success with a command tag.
 func Tag(tag string) fakepg.Reply { return fakepg.Reply{Tag: tag} }
 
