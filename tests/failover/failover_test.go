@@ -124,11 +124,13 @@ func TestFailover_OnceTheCommitIsSent_Ambiguous(t *testing.T) {
 
 func TestFailover_UnderWhatMayCommit_Ambiguous(t *testing.T) {
 	t.Parallel()
-	for _, sql := range []string{"CREATE TABLE t ()", "CALL p()", "COMMIT", "SHOW COMMIT TIMESTAMP", "DO $$ BEGIN COMMIT; END $$"} {
-		for _, first := range []bool{false, true} {
+	for _, sql := range []string{
+		"CREATE TABLE t ()", "CALL p()", "COMMIT", "SHOW COMMIT TIMESTAMP", "DO $$ BEGIN COMMIT; END $$", "EXECUTE p",
+	} {
+		for first, cut := range map[bool]fakepg.Cut{false: fakepg.CutBefore, true: fakepg.CutUnsent} {
 			t.Run(sql, func(t *testing.T) {
 				t.Parallel()
-				st := kit.New(t, kit.Script{sql: {{Cut: fakepg.CutBefore}, kit.OK}})
+				st := kit.New(t, kit.Script{sql: {{Cut: cut}}})
 				tx := st.Begin(t)
 				if !first {
 					kit.Exec(t, tx, "UPDATE a")
@@ -383,3 +385,27 @@ func TestFailover_IsSeen(t *testing.T) {
 }
 
 var errNoEntry = &pgconn.PgError{Severity: "FATAL", Code: "28P01", Message: "password authentication failed"}
+
+func TestReplay_StatementAfterADivergenceCommits_IsAmbiguous(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{"SELECT v": {kit.Texts("a"), kit.Texts("b")}, "SHOW SOMETHING": {kit.Conflict, kit.Tag("COMMIT")}})
+	tx := st.Begin(t)
+	require.Equal(t, []string{"a"}, kit.Query(t, tx, "SELECT v").MustRest())
+	kit.Exec(t, tx, "UPDATE a")
+	kit.As[*cockroachdb.AmbiguousCommitError](t, kit.ExecAll(tx, "SHOW SOMETHING"))
+}
+
+// At driver.ErrBadConn an sql.Conn waits for the end of its transaction, and so for itself.
+func TestPing_InATransactionWhoseConnectionIsLost_Returns(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{"UPDATE b": {{Cut: fakepg.CutBefore}}}, "retry_max_failovers=0")
+	c, err := st.Conn(t.Context())
+	require.NoError(t, err)
+	tx, err := c.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
+	require.Error(t, kit.ExecAll(tx, "UPDATE b"))
+	require.Error(t, c.PingContext(t.Context()))
+	require.Error(t, tx.Commit())
+	require.NoError(t, c.Close())
+}
