@@ -2,7 +2,6 @@ package restart_test
 
 import (
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"testing"
 
@@ -63,11 +62,6 @@ func TestConflict_OnADrainingNode_IsRunAgainElsewhere(t *testing.T) {
 		})
 	}
 }
-
-// openOnly is a driver around this one that knows Open alone.
-type openOnly struct{ driver.Driver }
-
-func init() { sql.Register("open only", openOnly{&cockroachdb.Driver{}}) }
 
 // What the server has refused was not set.
 func TestSetForceSavepoint_Refused_KeepsOurs(t *testing.T) {

@@ -93,6 +93,11 @@ func (c detachedConn) QueryContext(_ context.Context, query string, args []drive
 	return c.fullConn.QueryContext(context.Background(), query, args)
 }
 
+// openOnly is a driver around this one that knows Open alone.
+type openOnly struct{ driver.Driver }
+
+func init() { sql.Register("open only", openOnly{&cockroachdb.Driver{}}) }
+
 // Two transactions of a pool lose, and the first stays open: the second waits for its turn.
 func TestWrapper_ThatKnowsOpenAlone_SharesTheLane(t *testing.T) {
 	t.Parallel()
