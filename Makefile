@@ -56,6 +56,14 @@ browser:
 .PHONY: test
 test: engine prometheus pgbouncer browser compiler test-go test-next ## every test of every module, and the driver's on the next Go too
 
+.PHONY: one
+one: ## one test of the driver, by the beginning of its name (T=TestReplay)
+	go test -race -v -run '^$(T)' . ./internal/... ./tests/...
+
+.PHONY: ci
+ci: ## test, lint and vuln, as before a merge
+	.ci/run
+
 # Examples need a database: they are left out, and -short skips every test that asks for one.
 .PHONY: quick
 quick: ## what needs no database, of the driver alone
@@ -129,10 +137,10 @@ sweep: engine ## the retry policy's knobs over workloads that contend, a crowd o
 	bench/sweep
 
 .PHONY: performance
-performance: ## the tables and pictures of docs/performance.md, docs/tuning-measurements.md and README.md, from the output saved in docs/performance
-	cd bench && go run ./report --doc ../docs/performance.md --summary ../README.md \
-		--chart ../docs/performance.svg ../docs/performance/contention-*.txt
-	cd bench && go run ./report --policy ../docs/tuning-measurements.md --curves ../docs/policy.svg ../docs/performance/policy.txt
+performance: ## the tables and pictures of docs/performance.md and bench/results, from the output saved there
+	cd bench && go run ./report --doc results/contention.md --summary ../docs/performance.md \
+		--chart results/contention.svg results/contention-*.txt
+	cd bench && go run ./report --policy results/policy.md --curves results/policy.svg results/policy.txt
 
 # go test fuzzes one target at a time.
 FUZZ_TIME ?= 30s

@@ -19,7 +19,10 @@ import (
 
 // defaults is what a DSN without keys of the driver's own makes.
 func defaults() Config {
-	return Config{RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle(), PingAfter: defaultPingAfter}
+	return Config{
+		RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle(), PingAfter: defaultPingAfter,
+		ConnLifetime: defaultConnLifetime, DialRate: defaultDialRate, BalanceHosts: true,
+	}
 }
 
 func TestReadmeSettings(t *testing.T) {
@@ -50,7 +53,7 @@ func TestReadmeSettings(t *testing.T) {
 // TestTuningDefaults holds the defaults in docs/tuning.md, which stand behind the keys, against the code.
 func TestTuningDefaults(t *testing.T) {
 	found := map[string]bool{}
-	for _, m := range regexp.MustCompile("\\*\\*`(retry_\\w+|ping_after)`\\*\\* \\(([^),]+)").FindAllStringSubmatch(papers.Text(t, "docs/tuning.md"), -1) {
+	for _, m := range regexp.MustCompile("\\*\\*`([a-z_]+)`\\*\\* \\(([^),]+)").FindAllStringSubmatch(papers.Text(t, "docs/tuning.md"), -1) {
 		s, ok := settingNamed(m[1])
 		require.True(t, ok, m[1])
 		byDefault := defaults()
@@ -67,7 +70,7 @@ func TestTuningDefaults(t *testing.T) {
 // TestDocs_NameOnlyKeysThereAre looks for DSN keys that don't exist.
 func TestDocs_NameOnlyKeysThereAre(t *testing.T) {
 	key := regexp.MustCompile(`\bretry_[a-z]\w*(\.go)?`)
-	for _, name := range append(papers.All, "doc.go") {
+	for _, name := range append(papers.All(t), "doc.go") {
 		for _, found := range key.FindAllString(papers.Text(t, name), -1) {
 			_, ok := settingNamed(found)
 			assert.True(t, ok || strings.HasSuffix(found, ".go"), "%s: no DSN key %s", name, found)

@@ -221,7 +221,7 @@ func TestPapersNameWhatThereIs(t *testing.T) {
 	papers, err := filepath.Glob("../docs/*.md")
 	require.NoError(t, err)
 	found := 0
-	for _, paper := range append(papers, "../README.md") {
+	for _, paper := range append(papers, "../README.md", "README.md") {
 		text, err := os.ReadFile(paper)
 		require.NoError(t, err)
 		for _, name := range metric.FindAllString(string(text), -1) {

@@ -60,10 +60,10 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// TestPaperExplainsEverything holds docs/monitoring.md against the dashboard and the rules: each row, panel, alert and recorded
+// TestPaperExplainsEverything holds README.md against the dashboard and the rules: each row, panel, alert and recorded
 // series is in it, and each alert that a text names is there.
 func TestPaperExplainsEverything(t *testing.T) {
-	text, err := os.ReadFile("../docs/monitoring.md")
+	text, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	paper := string(text)
 	d, err := ReadDashboard()

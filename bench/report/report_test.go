@@ -79,11 +79,11 @@ func TestRefusals(t *testing.T) {
 // TestPublished holds the published tables and chart against the output that is saved beside them.
 func TestPublished(t *testing.T) {
 	root := filepath.Join("..", "..")
-	saved, err := filepath.Glob(filepath.Join(root, "docs", "performance", "contention-*.txt"))
+	saved, err := filepath.Glob(filepath.Join(root, "bench", "results", "contention-*.txt"))
 	require.NoError(t, err)
 	require.NotEmpty(t, saved)
 	made := t.TempDir()
-	paths := map[string]string{"--doc": "docs/performance.md", "--summary": "README.md", "--chart": "docs/performance.svg"}
+	paths := map[string]string{"--doc": "bench/results/contention.md", "--summary": "docs/performance.md", "--chart": "bench/results/contention.svg"}
 	var args []string
 	for flag, path := range paths {
 		published, err := os.ReadFile(filepath.Join(root, path))

@@ -121,7 +121,7 @@ func TestPapersNameWhatThereIs(t *testing.T) {
 		goFile     = regexp.MustCompile("`([\\w/.]+\\.go)`")
 		folder     = regexp.MustCompile("`(internal/[\\w/]+)`")
 	)
-	for _, name := range append(papers.All, "doc.go") {
+	for _, name := range append(papers.All(t), "doc.go") {
 		t.Run(name, func(t *testing.T) {
 			text := papers.Text(t, name)
 			for _, found := range metric.FindAllStringSubmatch(text, -1) {
@@ -138,13 +138,13 @@ func TestPapersNameWhatThereIs(t *testing.T) {
 	}
 }
 
-// TestDesignNamesEveryFile holds the table of files in docs/design.md against the folder.
-func TestDesignNamesEveryFile(t *testing.T) {
-	var inDesign []string
-	for _, row := range papers.Table(t, papers.Text(t, "docs/design.md"), "file") {
+// TestArchitectureNamesEveryFile holds the table of files in docs/architecture.md against the folder.
+func TestArchitectureNamesEveryFile(t *testing.T) {
+	var named []string
+	for _, row := range papers.Table(t, papers.Text(t, "docs/architecture.md"), "file") {
 		for _, name := range papers.Code(row[0]) {
 			if strings.HasSuffix(name, ".go") {
-				inDesign = append(inDesign, name)
+				named = append(named, name)
 			}
 		}
 	}
@@ -153,7 +153,7 @@ func TestDesignNamesEveryFile(t *testing.T) {
 	files = slices.DeleteFunc(files, func(name string) bool {
 		return strings.HasSuffix(name, "_test.go") || name == "doc.go"
 	})
-	assert.ElementsMatch(t, files, inDesign)
+	assert.ElementsMatch(t, files, named)
 }
 
 // exported gives the package's exported names, and whether they are types.
@@ -202,7 +202,7 @@ func addSpec(names map[string]bool, spec ast.Spec) {
 // TestPapersGoCodeParses parses what is in the papers as Go: a file, declarations or statements.
 func TestPapersGoCodeParses(t *testing.T) {
 	block := regexp.MustCompile("(?s)```go\n(.*?)```")
-	for _, name := range papers.All {
+	for _, name := range papers.All(t) {
 		for _, found := range block.FindAllStringSubmatch(papers.Text(t, name), -1) {
 			text := found[1]
 			source := "package p\n"

@@ -40,7 +40,7 @@ type difference struct {
 	where      string // matches "parityCase, mode, outside" or "parityCase, mode, inside"
 	pgx, ours  string
 	why        string
-	readme     string // how README.md has it
+	readme     string // how docs/pgx.md has it
 	seenOnce   sync.Once
 	seen       bool
 	rWhere     *regexp.Regexp
@@ -166,7 +166,7 @@ func TestParityWithPgx(t *testing.T) {
 			}
 		})
 	}
-	readme, err := os.ReadFile("../../README.md")
+	readme, err := os.ReadFile("../../docs/pgx.md")
 	require.NoError(t, err)
 	for _, d := range parityDifferences {
 		assert.True(t, d.seen, "not a difference any more: %s: %s: %s", d.where, d.ours, d.why)

@@ -3,6 +3,7 @@ package papers
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -15,10 +16,18 @@ import (
 )
 
 // All are the papers that name keys, metrics, identifiers and files.
-var All = []string{
-	"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/design.md", "docs/ecosystem.md", "docs/events.md", "docs/metrics.md",
-	"docs/migrating.md", "docs/monitoring.md", "docs/reliability.md", "docs/semantics.md", "docs/tuning.md", "docs/performance.md", "docs/poolers.md", "docs/versioning.md",
-	".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/divergence.yml", ".github/ISSUE_TEMPLATE/idea.yml", ".github/pull_request_template.md",
+func All(t testing.TB) []string {
+	t.Helper()
+	names := []string{
+		"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md",
+		"docs/README.md", "docs/architecture.md", "docs/ecosystem.md", "docs/events.md", "docs/metrics.md", "docs/migrating.md",
+		"docs/monitoring.md", "docs/performance.md", "docs/pgx.md", "docs/poolers.md", "docs/reliability.md", "docs/semantics.md",
+		"docs/tuning.md", "docs/versioning.md",
+		".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/divergence.yml", ".github/ISSUE_TEMPLATE/idea.yml", ".github/pull_request_template.md",
+	}
+	decisions, err := fs.Glob(os.DirFS(Root(t)), "docs/decisions/*.md")
+	require.NoError(t, err)
+	return append(names, decisions...)
 }
 
 // Root is the repository, from the folder of a package's tests.
