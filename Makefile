@@ -35,6 +35,11 @@ prometheus:
 pgbouncer:
 	@{ command -v pgbouncer || command -v /usr/sbin/pgbouncer; } >/dev/null || test -x .cache/pgbouncer/pgbouncer || ./tools/install-pgbouncer || true
 
+.PHONY: haproxy
+test: haproxy
+haproxy:
+	@{ command -v haproxy || command -v /usr/sbin/haproxy; } >/dev/null || test -x .cache/haproxy/haproxy || ./tools/install-haproxy || true
+
 .PHONY: demo
 demo: engine ## the bank, through pgx and through this driver (DEMO_FLAGS='-duration 10s -workers 32 -metrics :2112')
 	cd examples && go run ./bank $(DEMO_FLAGS)
@@ -142,6 +147,10 @@ soak: engine ## random programs under random faults against a model, and a load,
 .PHONY: rolling
 rolling: engine ## node after node goes and comes back, under pgx and under this driver (ROLLING_FLAGS='-for 60s -mode drain|kill|silence -nodes 3 -workers 32')
 	cd reliability && go run ./rolling $(ROLLING_FLAGS)
+
+.PHONY: mutants
+mutants: engine ## every bug of reliability/mutants, planted and looked for (MUTANT='savepoint' for those of that name)
+	cd reliability && MUTANT='$(or $(MUTANT),.)' go test -count=1 -timeout=1h -run TestMutants -v ./mutants
 
 .PHONY: monitoring
 monitoring: engine prometheus ## the dashboard, rules and alerts, tested on a Prometheus that watches the demo, and their pictures

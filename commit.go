@@ -205,7 +205,8 @@ func (t *tx) commitDetached(ctx context.Context) error {
 	case t.ending == endedByRelease:
 		t.committed()
 		return nil
-	case !idle && reach != wire.Unsent && (pgerr.IsConflict(err) || t.session().Closed()):
+	case err == nil, reach == wire.Unsent:
+	case pgerr.IsConflict(err), !idle && commitIsUnknown(err, !t.c.crdb):
 		return t.ambiguous(err)
 	}
 	return err

@@ -285,7 +285,7 @@ func (c *conn) ResetSession(ctx context.Context) error {
 	}
 	c.rests = time.Time{}
 	if reset := c.pool.resetSession; reset != nil {
-		return reset(ctx, c.session.Pgx)
+		return reset(withoutRunner(ctx), c.session.Pgx)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@
 //	)
 //
 //	db, err := sql.Open("cockroachdb",
-//		"postgresql://app@db1,db2,db3:26257/bank?sslmode=verify-full&retry_max_attempts=10")
+//		"postgresql://app@db1:26257,db2:26257,db3:26257/bank?sslmode=verify-full&retry_max_attempts=10")
 //
 // [ParseConfig] says what a DSN may hold. What it has no words for, such as hooks, goes into a [Config], and by [NewConnector] and
 // [sql.OpenDB] into a pool.

@@ -81,7 +81,10 @@ func code(text string) []string {
 
 // defaults is what a DSN without keys of the driver's own makes.
 func defaults() Config {
-	return Config{RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle(), PingAfter: defaultPingAfter}
+	return Config{
+		RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle(), PingAfter: defaultPingAfter,
+		ConnLifetime: defaultConnLifetime, DialRate: defaultDialRate, BalanceHosts: true,
+	}
 }
 
 func TestReadmeSettings(t *testing.T) {
@@ -112,7 +115,7 @@ func TestReadmeSettings(t *testing.T) {
 // TestTuningDefaults holds the defaults in docs/tuning.md, which stand behind the keys, against the code.
 func TestTuningDefaults(t *testing.T) {
 	found := map[string]bool{}
-	for _, m := range regexp.MustCompile("\\*\\*`(retry_\\w+|ping_after)`\\*\\* \\(([^),]+)").FindAllStringSubmatch(paper(t, "docs/tuning.md"), -1) {
+	for _, m := range regexp.MustCompile("\\*\\*`([a-z_]+)`\\*\\* \\(([^),]+)").FindAllStringSubmatch(paper(t, "docs/tuning.md"), -1) {
 		s, ok := settingNamed(m[1])
 		require.True(t, ok, m[1])
 		byDefault := defaults()

@@ -9,7 +9,7 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
 )
 
-// exampleDSN leads to an empty database, as "postgresql://app@db1,db2,db3:26257/bank?sslmode=verify-full" would.
+// exampleDSN leads to an empty database, as "postgresql://app@db1:26257,db2:26257,db3:26257/bank?sslmode=verify-full" would.
 func exampleDSN() string {
 	dsn := enginetest.DSN()
 	if !strings.Contains(dsn, "?") { // for examples that add a key

@@ -14,7 +14,7 @@ import (
 
 // The driver's name is "cockroachdb". The DSN is one for pgx; the driver's own keys begin with retry_.
 func Example() {
-	// As in "postgresql://app@db1,db2,db3:26257/bank?sslmode=verify-full&retry_max_attempts=10".
+	// As in "postgresql://app@db1:26257,db2:26257,db3:26257/bank?sslmode=verify-full&retry_max_attempts=10".
 	dsn := exampleDSN() + "&retry_max_attempts=10"
 
 	db, err := sql.Open("cockroachdb", dsn)

@@ -130,11 +130,13 @@ func TestFailover_OnceTheCommitIsSent_Ambiguous(t *testing.T) {
 
 func TestFailover_UnderWhatMayCommit_Ambiguous(t *testing.T) {
 	t.Parallel()
-	for _, sql := range []string{"CREATE TABLE t ()", "CALL p()", "COMMIT", "SHOW COMMIT TIMESTAMP", "DO $$ BEGIN COMMIT; END $$"} {
-		for _, first := range []bool{false, true} {
+	for _, sql := range []string{
+		"CREATE TABLE t ()", "CALL p()", "COMMIT", "SHOW COMMIT TIMESTAMP", "DO $$ BEGIN COMMIT; END $$", "EXECUTE p",
+	} {
+		for first, cut := range map[bool]fakepg.Cut{false: fakepg.CutBefore, true: fakepg.CutUnsent} {
 			t.Run(sql, func(t *testing.T) {
 				t.Parallel()
-				st := newStage(t, playbook{sql: {{Cut: fakepg.CutBefore}, won}})
+				st := newStage(t, playbook{sql: {{Cut: cut}, won}})
 				tx := st.begin(t)
 				if !first {
 					mustExec(t, tx, "UPDATE a")
@@ -389,3 +391,27 @@ func TestFailover_IsSeen(t *testing.T) {
 }
 
 var errNoEntry = &pgconn.PgError{Severity: "FATAL", Code: "28P01", Message: "password authentication failed"}
+
+func TestReplay_StatementAfterADivergenceCommits_IsAmbiguous(t *testing.T) {
+	t.Parallel()
+	st := newStage(t, playbook{"SELECT v": {vs("a"), vs("b")}, "SHOW SOMETHING": {lost, tagged("COMMIT")}})
+	tx := st.begin(t)
+	require.Equal(t, []string{"a"}, query(t, tx, "SELECT v").mustRest())
+	mustExec(t, tx, "UPDATE a")
+	isA[*cockroachdb.AmbiguousCommitError](t, execAll(tx, "SHOW SOMETHING"))
+}
+
+// At driver.ErrBadConn an sql.Conn waits for the end of its transaction, and so for itself.
+func TestPing_InATransactionWhoseConnectionIsLost_Returns(t *testing.T) {
+	t.Parallel()
+	st := newStage(t, playbook{"UPDATE b": {{Cut: fakepg.CutBefore}}}, "retry_max_failovers=0")
+	c, err := st.Conn(t.Context())
+	require.NoError(t, err)
+	tx, err := c.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	require.NoError(t, execAll(tx, "UPDATE a"))
+	require.Error(t, execAll(tx, "UPDATE b"))
+	require.Error(t, c.PingContext(t.Context()))
+	require.Error(t, tx.Commit())
+	require.NoError(t, c.Close())
+}

@@ -78,8 +78,8 @@ func newHouse(t testing.TB) *house {
 		t: t, admin: admin, wire: wirecut.New((&net.Dialer{}).DialContext), dirty: true,
 		sims: map[manners]*crdbsim.Sim{}, dsns: map[manners]string{}, dbs: map[manners]*sql.DB{}, fresh: map[manners]bool{},
 	}
-	for _, m := range []manners{ofCockroachDB, ofPostgreSQL} {
-		h.sims[m], err = enginetest.Get(t).NewSim(crdbsim.Config{PostgreSQL: m == ofPostgreSQL})
+	for m, cfg := range matrixServers {
+		h.sims[m], err = enginetest.Get(t).NewSim(cfg)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = h.sims[m].Close() })
 		h.dsns[m] = withParams(enginetest.Get(t).Through(h.sims[m], dsn), noWaits+"&retry_throttle_tokens=1000000")

@@ -44,6 +44,13 @@ const (
 	ofPostgreSQL  manners = "PostgreSQL"
 )
 
+// matrixServers are the servers with these manners.
+var matrixServers = map[manners]crdbsim.Config{
+	ofCockroachDB:      {},
+	ofPostgreSQL:       {PostgreSQL: true},
+	ofNewerCockroachDB: {Version: "CockroachDB crdbsim v25.4.0 (PostgreSQL underneath)"},
+}
+
 func answers(code string) crdbsim.Action {
 	return crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Error{Code: code, Message: "injected"}}
 }

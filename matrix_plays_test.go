@@ -27,6 +27,8 @@ type drama struct {
 
 	// partly lists what is there if only a part was committed, which only a text can do that commits in the middle.
 	partly [][]string
+
+	everywhere bool // of newerPlays, it is played before PostgreSQL, too
 }
 
 // matrixTables are what the plays work on: notes, which they write and which has no key, so that a row written twice shows; and

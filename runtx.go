@@ -134,6 +134,15 @@ func claim(ctx context.Context, t *tx) {
 	}
 }
 
+// withoutRunner returns the context for hooks that are called before RunTx's transaction is begun: the transactions that
+// they begin with it are their own.
+func withoutRunner(ctx context.Context) context.Context {
+	if ctx.Value(runnerKey{}) == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, runnerKey{}, nil)
+}
+
 // An order is what RunTx wants of the driver's transaction.
 type order struct {
 	tx     *tx
@@ -183,6 +192,8 @@ func (r *runner) commit(ctx context.Context, stx *sql.Tx) error {
 		return nil
 	case obeyed, errors.Is(err, sql.ErrTxDone):
 		return err
+	case r.tx != nil && r.tx.endedInside():
+		return errEndedInside
 	}
 	err = stx.Commit()
 	if err == nil && r.tx != nil && !r.tx.isCommitted() {
@@ -205,6 +216,9 @@ func (r *runner) isLost() bool { return r.tx != nil && r.tx.outcome == OutcomeCo
 
 // isCommitted reports whether the transaction's commit was confirmed, or a schema change has left nothing to commit.
 func (t *tx) isCommitted() bool { return t.state == stateCommitted }
+
+// endedInside reports whether fn has ended the transaction as SQL text.
+func (t *tx) endedInside() bool { return t.state == stateDetached && t.ending != endedByDDL }
 
 var errEndedInside = errors.New("cockroachdb: the function given to RunTx ended the transaction by itself (Commit, Rollback, or as SQL text); it must leave that to RunTx")
 
@@ -229,7 +243,7 @@ func commitNow(ctx context.Context, t *tx) error {
 	switch {
 	case t.state == stateFailed:
 		return t.failure // fn has swallowed it
-	case t.state == stateDetached && t.ending != endedByDDL:
+	case t.endedInside():
 		return errEndedInside
 	}
 	if t.rows != nil {

@@ -277,12 +277,14 @@ func commitIsUnknown(err error, postgres bool) bool {
 func (t *tx) connectionLost(f fault) error {
 	inStatement := f.reach == wire.InStatement
 	switch {
+	case t.state == stateDetached && t.kept && pgerr.IsConflict(f.err):
+		return t.ambiguous(f.err)
 	case t.state == stateDetached && t.ending == endedByRelease:
 		return t.close(OutcomeCommitted, f.err)
-	case t.state == stateDetached:
-		return t.close(OutcomeOver, f.err)
 	case inStatement && f.class.Commit == sqltext.MayCommit, inStatement && f.class.Commits() && !pgerr.IsConflict(f.err):
 		return t.ambiguous(f.err)
+	case t.state == stateDetached:
+		return t.close(OutcomeOver, f.err)
 	case pgerr.IsCancellation(f.err):
 		return t.close(OutcomeCancelled, f.err) // the caller's own doing, and no network failure
 	}

@@ -23,7 +23,7 @@ func TestState_WrittenInOneFile(t *testing.T) {
 	t.Parallel()
 	owned := fieldsOf(t, stateOwner, "verdict")
 	require.Contains(t, owned, "state")
-	for _, file := range sources(t) {
+	for _, file := range stateSources(t) {
 		for _, at := range writesTo(t, file, owned) {
 			assert.Equal(t, stateOwner, file, "%v writes what only %s may write", at, stateOwner)
 		}
@@ -84,8 +84,8 @@ func stateDiagram() string {
 	return b.String()
 }
 
-// sources returns the package's files that are no tests.
-func sources(t *testing.T) (files []string) {
+// stateSources returns the package's files that are no tests.
+func stateSources(t *testing.T) (files []string) {
 	t.Helper()
 	all, err := filepath.Glob("*.go")
 	require.NoError(t, err)

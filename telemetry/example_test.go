@@ -21,7 +21,7 @@ func Example() {
 	spans := tracetest.NewSpanRecorder() // in place of an exporter
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("shop")
 
-	cfg, err := cockroachdb.ParseConfig(enginetest.DSN()) // "postgresql://app@db1,db2,db3:26257/bank?sslmode=verify-full"
+	cfg, err := cockroachdb.ParseConfig(enginetest.DSN()) // "postgresql://app@db1:26257,db2:26257,db3:26257/bank?sslmode=verify-full"
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -148,11 +148,16 @@ func losingConnection(name string) func(*testing.T) {
 		isOfTheNetwork(t, bump(t, old))
 
 		cutAt(sim, "^update")
-		isA[*cockroachdb.ConnectionLostError](t, bump(t, db))
+		require.NoError(t, bump(t, db))
+		cutAt(sim, "^update")
+		isA[*cockroachdb.ConnectionLostError](t, bump(t, open(t, "cockroachdb", dsn+withoutFailovers)))
 		cutAt(sim, "^release")
 		isA[*cockroachdb.AmbiguousCommitError](t, bump(t, db))
 	}
 }
+
+// withoutFailovers has no other connection go on.
+const withoutFailovers = "&retry_max_failovers=0"
 
 func libPQFailedCommit(t *testing.T) {
 	dsn := newBank(t)

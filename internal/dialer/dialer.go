@@ -13,10 +13,10 @@ import (
 
 // New returns a dial function. Each dial may take connect; zero means no bound but the context's.
 //
-// A TCP socket notices within about dead that its peer has gone silent, whether it is at rest or has sent something: then
-// reading and writing fail. At rest it is keepalive probes that find out, to the second. While what was sent is not
-// acknowledged it is TCP_USER_TIMEOUT, which only Linux has; it bounds the dial as well, and also ends a connection whose
-// peer acknowledges but has not read for as long. If dead is zero, sockets are as [net.Dialer] makes them.
+// A TCP socket notices within about dead that its peer has gone silent, whether it is at rest or has sent something:
+// then reading and writing fail. At rest it is keepalive probes that find out, to the second. While what was sent is
+// not acknowledged it is TCP_USER_TIMEOUT, which only Linux has; it bounds the dial as well, and also ends a connection
+// whose peer acknowledges but has not read for as long. If dead is zero, sockets are as [net.Dialer] makes them.
 //
 // The function is safe for concurrent use.
 func New(connect, dead time.Duration) func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -50,11 +50,14 @@ func seconds(d time.Duration) time.Duration {
 	return max(time.Second, (d + time.Second - 1).Truncate(time.Second))
 }
 
-// Shuffled wraps a function that looks up the addresses of a name: they come in random order, so that the hosts behind one
-// name share the connections.
-func Shuffled(lookup func(ctx context.Context, host string) ([]string, error)) func(context.Context, string) ([]string, error) {
-	return func(ctx context.Context, host string) ([]string, error) {
-		found, err := lookup(ctx, host)
+// A Lookup finds the addresses of a name.
+type Lookup = func(ctx context.Context, name string) ([]string, error)
+
+// Shuffled wraps a function that looks up the addresses of a name: they come in random order, so that the hosts behind
+// one name share the connections.
+func Shuffled(lookup Lookup) Lookup {
+	return func(ctx context.Context, name string) ([]string, error) {
+		found, err := lookup(ctx, name)
 		addrs := slices.Clone(found)
 		rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
 		return addrs, err

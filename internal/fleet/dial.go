@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A Dial is leave to dial a host once. Exactly one of Failed, Opened and Cancelled says how it went; of several calls the
-// first counts, so that Cancelled may be deferred.
+// A Dial is leave to dial a host once. Exactly one of Failed, Opened and Cancelled says how it went; of several calls
+// the first counts, so that Cancelled may be deferred.
 type Dial struct {
 	fleet *Fleet
 	host  *host
@@ -16,12 +16,12 @@ type Dial struct {
 	done  bool   // the fleet's lock guards it
 }
 
-// Dial waits until host may be dialled: for the dial budget and, where the host is in doubt, until no other dial to it is
-// under way. The caller passes last for the last host of its plan.
+// Dial waits until host may be dialled: for the dial budget and, where the host is in doubt, until no other dial to it
+// is under way. The caller passes last for the last host of its plan.
 //
-// Where skip is true there is nothing to be dialled, and err says why: another dial to the host, which is in doubt, is under
-// way or has just failed. Hosts remain unless this was the last one; then the caller's attempt is over, and the next may
-// begin at once: what needs pacing waits here. Where skip is false and err is not nil, ctx is done.
+// Where skip is true there is nothing to be dialled, and err says why: another dial to the host, which is in doubt, is
+// under way or has just failed. Hosts remain unless this was the last one; then the caller's attempt is over, and the
+// next may begin at once: what needs pacing waits here. Where skip is false and err is not nil, ctx is done.
 func (f *Fleet) Dial(ctx context.Context, host string, last bool) (d *Dial, skip bool, err error) {
 	if err := ctx.Err(); err != nil || f == nil {
 		return nil, false, err
@@ -62,12 +62,11 @@ func (f *Fleet) expect(name string) *host {
 	defer f.mu.Unlock()
 	h := f.host(name)
 	h.dialing++
-	f.changed()
 	return h
 }
 
-// admit lets a dial begin, if the host and the budget allow it now. A token that was paid is good for a dial, and is given
-// back otherwise.
+// admit lets a dial begin, if the host and the budget allow it now. A token that was paid is good for a dial, and is
+// given back otherwise.
 func (f *Fleet) admit(h *host, last, paid bool) admission {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -97,7 +96,7 @@ func (f *Fleet) admit(h *host, last, paid bool) admission {
 func (f *Fleet) hold(h *host, last bool, at instant) admission {
 	switch {
 	case !last:
-		f.uncount(h)
+		h.dialing--
 		f.counts.Dials.Skipped++
 		return admission{skip: h.whySkipped()}
 	case h.probe != nil:
@@ -158,7 +157,7 @@ func (f *Fleet) giveUp(h *host, paid bool) {
 		f.dials.giveBack()
 	}
 	f.counts.Dials.Cancelled++
-	f.uncount(h)
+	h.dialing--
 }
 
 // skipped ends the wait of one whose host another has just failed to reach.
@@ -166,17 +165,11 @@ func (f *Fleet) skipped(h *host) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.counts.Dials.Skipped++
-	f.uncount(h)
-}
-
-// uncount ends the count of one who wanted to dial. The caller holds mu.
-func (f *Fleet) uncount(h *host) {
 	h.dialing--
-	f.changed()
 }
 
-// Failed says that the dial came to nothing, and why; cause, which may be nil, is told to those who wait for this dial. The
-// host is in doubt, unless it was the login that was at fault.
+// Failed says that the dial came to nothing, and why; cause, which may be nil, is told to those who wait for this dial.
+// The host is in doubt, unless it was the login that was at fault.
 func (d *Dial) Failed(reason Failure, cause error) {
 	d.settle(func(f *Fleet, h *host, at instant) {
 		*f.counts.failure(reason)++
@@ -186,15 +179,16 @@ func (d *Dial) Failed(reason Failure, cause error) {
 		}
 		h.doubt(reason, at)
 		h.cause, h.silent = cause, 0
-		h.probeFailed(at)
 		if d.probing() {
+			h.failed++
 			h.endProbe(h.failure())
 		}
+		h.pace(at)
 	})
 }
 
-// Cancelled says that the caller gave the dial up before anything was heard, because its context is done. That says nothing
-// of the host; only if such dials have lasted for a second together is the host in doubt.
+// Cancelled says that the caller gave the dial up before anything was heard, because its context is done. That says
+// nothing of the host; only if such dials have lasted for a second together is the host in doubt.
 func (d *Dial) Cancelled() {
 	d.settle(func(f *Fleet, h *host, at instant) {
 		f.counts.Dials.Cancelled++
@@ -208,7 +202,8 @@ func (d *Dial) Cancelled() {
 	})
 }
 
-// Opened says that the dial has become a connection, to the given node of the host; 0 stands for a node that is not known.
+// Opened says that the dial has become a connection, to the given node of the host; 0 stands for a node that is not
+// known.
 func (d *Dial) Opened(node uint32) (m *Member) {
 	d.settle(func(f *Fleet, h *host, at instant) {
 		f.counts.Dials.Opened++
@@ -233,6 +228,6 @@ func (d *Dial) settle(outcome func(f *Fleet, h *host, at instant)) {
 		return
 	}
 	d.done = true
-	f.uncount(d.host)
+	d.host.dialing--
 	outcome(f, d.host, f.now())
 }

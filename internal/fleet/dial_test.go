@@ -33,7 +33,7 @@ func TestDial_TwoHundredLostAtOnce_OnlyHostDead_ProbesArePaced(t *testing.T) {
 		s.set(dead, three[0])
 		p.loseHost(three[0])
 		time.Sleep(30 * time.Second)
-		assert.LessOrEqual(t, s.dials(three[0]), 50, "30 a second apart, some at first, whatever the number of those who want to")
+		assert.LessOrEqual(t, s.dials(three[0]), 50, "one a second, and some at first")
 		assert.GreaterOrEqual(t, s.dials(three[0]), 25, "and it is tried all the time")
 
 		s.set(up, three[0])
@@ -100,6 +100,37 @@ func TestDial_DueHost_OneProbesAndOthersGoElsewhere(t *testing.T) {
 	})
 }
 
+func TestDial_ProbeIsGivenUp_HostStaysInDoubt(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := New(Config{})
+		failOnce(t, f, "a")
+		time.Sleep(2 * believed)
+		probe, _, err := f.Dial(t.Context(), "a", false)
+		require.NoError(t, err)
+		probe.Cancelled()
+		assert.Equal(t, Doubted, f.Snapshot().Hosts[0].State, "else each new connection would run into a silent host first")
+	})
+}
+
+func TestDial_BegunBeforeTheDoubt_DoesNotEndTheProbe(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := New(Config{})
+		begun := make([]*Dial, 2)
+		for i := range begun {
+			begun[i], _, _ = f.Dial(t.Context(), "a", true)
+		}
+		failOnce(t, f, "a")
+		probe, _, err := f.Dial(t.Context(), "a", true)
+		require.NoError(t, err)
+		begun[0].Cancelled()
+		assert.Equal(t, Probing, f.Snapshot().Hosts[0].State)
+		begun[1].Failed(Unreachable, nil)
+		assert.Equal(t, Probing, f.Snapshot().Hosts[0].State)
+		probe.Cancelled()
+		assert.Equal(t, Doubted, f.Snapshot().Hosts[0].State)
+	})
+}
+
 func TestDial_HostHasJustFailed_OthersGoElsewhereAndHearWhy(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		f := New(Config{})
@@ -110,9 +141,10 @@ func TestDial_HostHasJustFailed_OthersGoElsewhereAndHearWhy(t *testing.T) {
 	})
 }
 
-// waiters has n goroutines wait to dial the last host of their plans, and returns what they come to.
-func waiters(ctx context.Context, f *Fleet, host string, n int) (dials chan *Dial, skips chan error) {
-	dials, skips = make(chan *Dial, n), make(chan error, n)
+// waiters has n goroutines wait to dial the last host of their plans, and returns the dials and the errors that they
+// come to.
+func waiters(ctx context.Context, f *Fleet, host string, n int) (chan *Dial, chan error) {
+	dials, skips := make(chan *Dial, n), make(chan error, n)
 	for range n {
 		go func() {
 			d, _, err := f.Dial(ctx, host, true)
@@ -295,8 +327,46 @@ func TestDial_Budget_HostDiesMeanwhile_ThoseInLineDoNotDialIt(t *testing.T) {
 		}
 		time.Sleep(2 * believed)
 		synctest.Wait()
-		assert.LessOrEqual(t, dialled.Load(), int64(10+20), "the burst, and some probes; not the ninety that waited for the budget")
+		assert.LessOrEqual(t, dialled.Load(), int64(10+20), "the burst and some probes, not the other ninety")
 		checkCounts(t, f)
+	})
+}
+
+func TestDial_Budget_SkippedDialsCostNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := New(Config{DialRate: 1})
+		first, _, _ := f.Dial(t.Context(), "a", false)
+		go func() {
+			time.Sleep(time.Second - time.Millisecond)
+			first.Failed(Unreachable, errDead)
+		}()
+		_, skip, err := f.Dial(t.Context(), "a", false)
+		require.True(t, skip, err)
+		began := time.Now()
+		d, _, err := f.Dial(t.Context(), "b", false)
+		require.NoError(t, err)
+		d.Cancelled()
+		assert.Zero(t, time.Since(began), "the budget that was waited for is there")
+	})
+}
+
+func TestDial_ManyFailAtOnce_TheFirstProbeFollowsSoon(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := New(Config{})
+		var begun []*Dial
+		for range 50 {
+			d, _, err := f.Dial(t.Context(), "a", true)
+			require.NoError(t, err)
+			begun = append(begun, d)
+		}
+		for _, d := range begun {
+			d.Failed(Unreachable, errDead)
+		}
+		began := time.Now()
+		d, _, err := f.Dial(t.Context(), "a", true)
+		require.NoError(t, err)
+		d.Cancelled()
+		assert.Less(t, time.Since(began), 2*firstGap)
 	})
 }
 
@@ -310,6 +380,22 @@ func TestDial_GivenUp_SaysNothingOfTheHost(t *testing.T) {
 			d.Cancelled()
 		}
 		assert.Equal(t, Healthy, f.Snapshot().Hosts[0].State)
+	})
+}
+
+func TestDial_GivenUpWithLoginsInBetween_HostIsHealthy(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := New(Config{})
+		for range 10 {
+			d, _, err := f.Dial(t.Context(), "a", true)
+			require.NoError(t, err)
+			time.Sleep(silence * 6 / 10)
+			d.Cancelled()
+			assert.Equal(t, Healthy, f.Snapshot().Hosts[0].State)
+			d, _, err = f.Dial(t.Context(), "a", true)
+			require.NoError(t, err)
+			d.Opened(0).Closed()
+		}
 	})
 }
 

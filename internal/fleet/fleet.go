@@ -29,7 +29,7 @@ const forgetAfter = 10 * time.Minute
 type Fleet struct {
 	cfg   Config
 	made  time.Time
-	quiet atomic.Int64 // the instant up to which there is nothing to retire but for a lifetime; see retire.go
+	quiet atomic.Int64 // the instant up to which Retire needn't look at more than the lifetime
 
 	mu      sync.Mutex
 	hosts   map[string]*host
@@ -54,11 +54,12 @@ func New(cfg Config) *Fleet {
 	}
 }
 
-// Plan returns the hosts ("host:port") in the order in which they should be tried. Those in doubt come last, and are never
-// left out. If the fleet balances, those with the fewest connections come first, counting those that are being dialled.
+// Plan returns the hosts ("host:port") in the order in which they should be tried. Those in doubt come last, and are
+// never left out. If the fleet balances, those with the fewest connections come first, counting those that are being
+// dialled.
 //
-// A plan with a host to avoid, "" for none, is for a transaction that has just lost its connection there and is in a hurry:
-// that host comes after all that are as good, and a host that has yet to prove itself counts as in doubt.
+// A plan with a host to avoid, "" for none, is for a transaction that has just lost its connection there and is in a
+// hurry: that host comes after all that are as good, and a host that has yet to prove itself counts as in doubt.
 //
 // The hosts of the latest plan are the ones over which connections are spread.
 func (f *Fleet) Plan(hosts []string, avoid string) []string {
@@ -113,7 +114,6 @@ func (f *Fleet) setPlanned(names []string, at instant) {
 			delete(f.hosts, name)
 		}
 	}
-	f.changed()
 }
 
 // host returns what is known of a host, which may be new.

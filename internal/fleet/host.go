@@ -7,10 +7,13 @@ type Failure uint8
 
 // The failures of a dial.
 const (
-	Unreachable Failure = iota // no connection, none in time, one that ended during the login, or not the kind of server wanted
-	Refused                    // the login was refused because the server is going away or coming up: 57P01, 57P03
-	Full                       // the server has as many connections as it takes: 53300
-	Rejected                   // the server is well, and does not want this login: a password, a database, a privilege
+	// Unreachable: no connection, none in time, one that ended during the login, or a server that is not of the kind
+	// that was asked for.
+	Unreachable Failure = iota
+
+	Refused  // the login was refused because the server is going away or coming up: 57P01, 57P03
+	Full     // the server has as many connections as it takes: 53300
+	Rejected // the server is well, and does not want this login: a password, a database, a privilege
 )
 
 const (
@@ -89,10 +92,9 @@ func (h *host) endProbe(err error) {
 	h.probe = nil
 }
 
-// probeFailed takes note of a failure that somebody waited for, so that the next does not follow at once.
-func (h *host) probeFailed(at instant) {
+// pace puts off the next probe, the more the more probes have failed in a row.
+func (h *host) pace(at instant) {
 	h.next = at + jitter(min(firstGap<<min(h.failed, doublingsMost), longestGap), doubtJitter)
-	h.failed++
 }
 
 // lost takes note of the loss of a connection that was opened at born. It is old news if the host has been in doubt and

@@ -23,7 +23,6 @@ func (f *Fleet) join(h *host, id uint32, at instant) *Member {
 		m.node.open++
 	}
 	f.landed(m, at)
-	f.changed()
 	return m
 }
 
@@ -37,8 +36,8 @@ func (m *Member) Closed() {
 	m.part(m.fleet.now())
 }
 
-// Lost says that the connection has broken, and closes the member. Its host is in doubt for some seconds. After Closed it
-// does nothing.
+// Lost says that the connection has broken, and closes the member. Its host is in doubt for some seconds. After Closed
+// it does nothing.
 func (m *Member) Lost() {
 	if m == nil {
 		return
@@ -65,6 +64,5 @@ func (m *Member) part(at instant) bool {
 		m.node.seen = at
 	}
 	m.fleet.counts.Closed++
-	m.fleet.changed()
 	return true
 }

@@ -7,9 +7,9 @@ type node struct {
 	seen instant // when it last had one; meaningful while it has none
 }
 
-// NodeOf returns the id of the CockroachDB node that a connection has come to, from the process id in its BackendKeyData. On
-// multi-tenant clusters it is that of the SQL instance, on a cluster's own nodes that of the node. It is for connections to
-// CockroachDB alone: PostgreSQL's process ids look like ids of nodes.
+// NodeOf returns the id of the CockroachDB node that a connection has come to, from the process id in its
+// BackendKeyData. On multi-tenant clusters it is that of the SQL instance, on a cluster's own nodes that of the node.
+// It is for connections to CockroachDB alone: PostgreSQL's process ids look like ids of nodes.
 func NodeOf(pid uint32) uint32 {
 	const (
 		long  = 1 << 31 // the other 31 bits are the id

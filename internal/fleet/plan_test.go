@@ -72,7 +72,8 @@ func hostInDoubtIsLast(t *testing.T, balance bool) {
 		plan := s.fleet.Plan(three, "")
 		assert.Equal(t, three[0], plan[2])
 		assert.ElementsMatch(t, three, plan)
-		assert.Equal(t, []string{three[2], three[1], three[0]}, s.fleet.Plan(three, three[1]), "one to avoid is last of the good ones")
+		avoiding := s.fleet.Plan(three, three[1])
+		assert.Equal(t, []string{three[2], three[1], three[0]}, avoiding, "it is last of the good ones")
 	}
 }
 
@@ -103,6 +104,11 @@ func TestPlan_DoubtIsOver_ProbedByANewConnectionButNotByAFailover(t *testing.T) 
 		require.Equal(t, Due, s.state(three[0]))
 		assert.Equal(t, three[0], s.fleet.Plan(three, "")[0])
 		assert.Equal(t, []string{three[2], three[1], three[0]}, s.fleet.Plan(three, three[1]))
+
+		probe, _, err := s.fleet.Dial(t.Context(), three[0], false)
+		require.NoError(t, err)
+		assert.Equal(t, three[0], s.fleet.Plan(three, "")[2], "the others needn't wait for the probe's end")
+		probe.Cancelled()
 	})
 }
 

@@ -7,12 +7,13 @@ import (
 
 const (
 	leavePerSecond = 10                     // connections whose lifetime is over or whose host drains
-	quietFor       = 250 * time.Millisecond // how long it is believed that there is nothing to retire
+	quietFor       = 250 * time.Millisecond // between two looks at all hosts that find nothing to retire
 )
 
 // Retire reports whether the connection, which must be at rest, should be replaced now: its lifetime is over, its host
-// refuses logins while another is healthy, or its host has more than its share. Such connections leave one by one, at most
-// some a second, so one that is not retired now may be the next time. A connection that was told to leave should be closed.
+// refuses logins while another is healthy, or its host has more than its share. Such connections leave one by one, at
+// most some a second, so one that is not retired now may be the next time. A connection that was told to leave should
+// be closed.
 //
 // It is cheap enough to be asked before every transaction, and allocates nothing.
 func (m *Member) Retire(now time.Time) bool {
@@ -28,9 +29,6 @@ func (m *Member) Retire(now time.Time) bool {
 	defer f.mu.Unlock()
 	return !m.closed && f.retire(m, at)
 }
-
-// changed has Retire look again. It is called for whatever changes its answers but time. The caller holds mu.
-func (f *Fleet) changed() { f.quiet.Store(0) }
 
 // retire decides what Retire reports, and counts it. The caller holds mu.
 func (f *Fleet) retire(m *Member, at instant) bool {

@@ -36,7 +36,6 @@ func (f *Fleet) survey(at instant) survey {
 	case !f.cfg.Balance:
 	case f.behindBalancer():
 		f.forgetNodes(at)
-		s.total = f.planned[0].dialing
 		for _, n := range f.nodes {
 			s.add(n.open, n.open > 0, true, at-n.seen)
 		}
@@ -102,8 +101,8 @@ func (s *spreading) tryAbsent(count *uint64, away time.Duration, at instant) boo
 	return true
 }
 
-// landed takes note of where a balancer has sent a new connection. One that sends them where there are too many, again and
-// again, goes by rules of its own: then connections are moved ever more rarely.
+// landed takes note of where a balancer has sent a new connection. One that sends them where there are too many, again
+// and again, goes by rules of its own: then connections are moved ever more rarely.
 func (f *Fleet) landed(m *Member, at instant) {
 	if !f.behindBalancer() || m.node == nil {
 		return

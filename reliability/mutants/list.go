@@ -1,6 +1,9 @@
 package mutants
 
-import "github.com/reprise-go/cockroachdb/reliability/history"
+import (
+	"github.com/reprise-go/cockroachdb/reliability/history"
+	"github.com/reprise-go/cockroachdb/reliability/program"
+)
 
 // All are the bugs that are planted. What they have in common: the driver goes on as if nothing were wrong.
 var All = []Mutant{
@@ -8,64 +11,90 @@ var All = []Mutant{
 	{
 		Name: "a changed row is not noticed", File: "replay.go",
 		Old:   "	if is == was {\n",
-		New:   "	if is == was || d.rows > 0 {\n",
-		Finds: []history.Class{history.LostUpdate, history.WriteSkew, history.NotLinearizable, history.LostWrite},
+		New:   "	if is == was || r.rows > 0 {\n",
+		Found: []Instrument{Scenarios(history.LostUpdate, history.WriteSkew, history.NotLinearizable, history.LostWrite)},
 	},
 	{
 		Name: "only the first replay is verified", File: "replay.go",
-		Old:   "	if r == live {\n		return t.compareLive(n, r, a, err)\n	}\n",
-		New:   "	if r == live {\n		return t.compareLive(n, r, a, err)\n	}\n	if t.attempts > 2 && err == nil {\n		_, err := a.close()\n		return answer{}, err\n	}\n",
-		Finds: []history.Class{history.LostUpdate},
+		Old:   "	return wire.Answer{}, t.compareDone(ctx, n, r, a, err)\n",
+		New:   "	if t.attempt.number > 2 && err == nil {\n		_, err := a.Close()\n		return wire.Answer{}, err\n	}\n	return wire.Answer{}, t.compareDone(ctx, n, r, a, err)\n",
+		Found: []Instrument{Scenarios(history.LostUpdate)},
 	},
 	{
 		Name: "the rows read before the one that lost are only skipped", File: "replay.go",
-		Old:   "		differs, err = r.compareRows(&a)\n	}\n	switch {\n	case err != nil && !t.isStatementError(err):\n		return a, err\n",
-		New:   "		for i := int64(0); i < r.rows && a.next(); i++ {\n		}\n	}\n	switch {\n	case err != nil && !t.isStatementError(err):\n		return a, err\n",
-		Finds: []history.Class{history.LostUpdate},
+		Old:   "		differs, err = r.compareRows(&a)\n	}\n	switch {\n	case err != nil && (!t.isStatementError",
+		New:   "		for i := int64(0); i < r.rows && a.Next(); i++ {\n		}\n	}\n	switch {\n	case err != nil && (!t.isStatementError",
+		Found: []Instrument{Scenarios(history.LostUpdate)},
 	},
 	{
 		Name: "too few rows are not noticed", File: "replay.go",
-		Old:   "			return &DivergenceError{Kind: DivergedEndOfRows, Row: d.rows + 1}, err\n",
+		Old:   "			return &DivergenceError{Kind: DivergedEndOfRows, Row: n + 1}, err\n",
 		New:   "			return nil, err\n",
-		Finds: []history.Class{history.NobodyOnCall},
+		Found: []Instrument{Scenarios(history.NobodyOnCall)},
 	},
 	{
 		Name: "that the end of the rows was seen is not noted", File: "rows.go",
-		Old:   "		r.rec.end = true // in front of an error, too\n",
+		Old:   "		r.rec.end = true // even if an error comes in its place\n",
 		New:   "",
-		Finds: []history.Class{history.LostUpdate},
+		Found: []Instrument{Scenarios(history.LostUpdate)},
 	},
 	{
 		Name: "the number of affected rows is not compared", File: "replay.go",
 		Old:   "	if err == nil && r.asked && tag.RowsAffected() != r.affected {\n",
 		New:   "	if err == nil && r.asked && tag.RowsAffected() < 0 {\n",
-		Finds: []history.Class{history.NotLinearizable},
+		Found: []Instrument{Scenarios(history.NotLinearizable)},
 	},
 	{
 		Name: "that an error has become a success is not noticed", File: "replay.go",
-		Old:   "	case codeOf(err) != r.code && (err != nil || differs == nil || !r.shown):\n",
-		New:   "	case codeOf(err) != r.code && err != nil:\n",
-		Finds: []history.Class{history.LostUpdate},
+		Old:   "	case code != r.code && (err != nil || rows == nil || !r.shown):\n",
+		New:   "	case code != r.code && err != nil:\n",
+		Found: []Instrument{Scenarios(history.LostUpdate)},
+	},
+
+	// What was seen without being read, and what can no longer be served from a new attempt.
+	{
+		Name: "the end of an empty result is forgotten", File: "rows.go",
+		Old:   "	if r.over {\n		rec.end = true\n",
+		New:   "	if r.over {\n",
+		Found: []Instrument{Programs(program.CockroachDB, "open results", 40, program.Shown)},
+	},
+	{
+		Name: "that a Prepare has succeeded is forgotten", File: "prepare.go",
+		Old:   "	} else if isNew = true; t.explicit {\n",
+		New:   "	} else if isNew = true; t.explicit && sql == \"\" {\n",
+		Found: []Instrument{Programs(program.CockroachDB, "schema", 40, program.Shown)},
+	},
+	{
+		Name: "that a Prepare has failed is forgotten", File: "prepare.go",
+		Old:   "			t.recordParse(sql, &class).fail(answer)\n",
+		New:   "			_ = answer\n",
+		Found: []Instrument{Programs(program.CockroachDB, "schema", 40, program.Shown)},
+	},
+	{
+		Name: "that a row was read ahead is revealed, and forgotten", File: "rows.go",
+		Old:   "{ r.rec.more = r.rec.more || r.ahead }",
+		New:   "{}",
+		Found: []Instrument{Programs(program.CockroachDB, "open results", 60, program.Shown)},
 	},
 
 	// The digest. Without its boundary for each row alone nothing goes unseen, since all rows of an answer have as many values.
 	{
-		Name: "NULL is hashed like false", File: "digest.go",
+		Name: "NULL is hashed like false", File: "internal/digest/digest.go",
 		Old:   "			d.length(isNull)\n			continue\n",
 		New:   "			value = []byte{0}\n",
-		Finds: []history.Class{history.NotLinearizable},
+		Found: []Instrument{Scenarios(history.NotLinearizable)},
 	},
 	{
-		Name: "NULL is hashed like an empty value", File: "digest.go",
+		Name: "NULL is hashed like an empty value", File: "internal/digest/digest.go",
 		Old:   "			d.length(isNull)\n",
 		New:   "			d.length(0)\n",
-		Finds: []history.Class{history.NotLinearizable},
+		Found: []Instrument{Scenarios(history.NotLinearizable)},
 	},
 	{
-		Name: "the lengths of values are not hashed", File: "digest.go",
+		Name: "the lengths of values are not hashed", File: "internal/digest/digest.go",
 		Old:   "		d.length(uint32(len(value)))\n",
 		New:   "",
-		Finds: []history.Class{history.NotLinearizable},
+		Found: []Instrument{Scenarios(history.NotLinearizable)},
 	},
 
 	// The record.
@@ -73,83 +102,238 @@ var All = []Mutant{
 		Name: "a statement is forgotten in the replay", File: "replay.go",
 		Old:   "	records := t.history.records\n	if len(records) == 0 {\n",
 		New:   "	records := t.history.records\n	if len(records) > 2 {\n		records = append(records[:1:1], records[2:]...)\n	}\n	if len(records) == 0 {\n",
-		Finds: []history.Class{history.LostWrite},
+		Found: []Instrument{Scenarios(history.LostWrite), Programs(program.CockroachDB, "keys", 10, program.Shown)},
 	},
 	{
-		Name: "arguments are kept by reference", File: "statement.go",
-		Old:   "		if t.explicit {\n			s.values,",
-		New:   "		if false {\n			s.values,",
-		Finds: []history.Class{history.Duplicate, history.LostWrite},
+		Name: "arguments are kept by reference", File: "compile.go",
+		Old:   "	if t.explicit {\n		s.Values,",
+		New:   "	if false {\n		s.Values,",
+		Found: []Instrument{Scenarios(history.Duplicate, history.LostWrite)},
 	},
 	{
 		Name: "what ran inside a savepoint that was rolled back is not replayed", File: "history.go",
-		Old:   "	r := t.history.room.record()\n	r.statement, r.is = *s, is\n",
-		New:   "	for n := len(t.history.records) - 1; s.sql == \"ROLLBACK TO SAVEPOINT s\" && n >= 0 && t.history.records[n].sql != \"SAVEPOINT s\"; n-- {\n		t.unrecord(t.history.records[n])\n	}\n	r := t.history.room.record()\n	r.statement, r.is = *s, is\n",
-		Finds: []history.Class{history.LostUpdate},
+		Old:   "	t.put(r)\n	return r\n",
+		New:   "	for n := len(t.history.records) - 1; s.SQL == \"ROLLBACK TO SAVEPOINT s\" && n >= 0 && t.history.records[n].SQL != \"SAVEPOINT s\"; n-- {\n		t.unrecord(t.history.records[n])\n	}\n	t.put(r)\n	return r\n",
+		Found: []Instrument{Scenarios(history.LostUpdate)},
 	},
 	{
 		Name: "what ran before a savepoint that was rolled back is not replayed", File: "history.go",
-		Old:   "	r := t.history.room.record()\n	r.statement, r.is = *s, is\n",
-		New:   "	for n := 1; s.sql == \"ROLLBACK TO SAVEPOINT s\" && n < len(t.history.records); n++ {\n		if t.history.records[n].sql == \"SAVEPOINT s\" {\n			t.history.records = append(t.history.records[:n-1:n-1], t.history.records[n:]...)\n		}\n	}\n	r := t.history.room.record()\n	r.statement, r.is = *s, is\n",
-		Finds: []history.Class{history.LostWrite},
+		Old:   "	t.put(r)\n	return r\n",
+		New:   "	for n := 1; s.SQL == \"ROLLBACK TO SAVEPOINT s\" && n < len(t.history.records); n++ {\n		if t.history.records[n].SQL == \"SAVEPOINT s\" {\n			t.history.records = append(t.history.records[:n-1:n-1], t.history.records[n:]...)\n		}\n	}\n	t.put(r)\n	return r\n",
+		Found: []Instrument{Scenarios(history.LostWrite)},
 	},
 	{
 		Name: "a rollback to a savepoint is not replayed", File: "history.go",
-		Old:   "	r := t.history.room.record()\n	r.statement, r.is = *s, is\n",
-		New:   "	r := t.history.room.record()\n	r.statement, r.is = *s, is\n	if s.sql == \"ROLLBACK TO SAVEPOINT s\" {\n		return r\n	}\n",
-		Finds: []history.Class{history.DirtyRead},
+		Old:   "	t.put(r)\n	return r\n",
+		New:   "	if s.SQL == \"ROLLBACK TO SAVEPOINT s\" {\n		return r\n	}\n	t.put(r)\n	return r\n",
+		Found: []Instrument{Scenarios(history.DirtyRead)},
 	},
 	{
 		Name: "RunTx keeps on record what fn did when it was called before", File: "runtx.go",
-		Old:   "	t.forget()\n	t.ran = 0\n",
-		New:   "	t.ran = 0\n",
-		Finds: []history.Class{history.DirtyRead},
+		Old:   "	t.reopen()\n	t.forget()\n",
+		New:   "	t.reopen()\n",
+		Found: []Instrument{Scenarios(history.DirtyRead)},
 	},
 
 	// The commit.
 	{
 		Name: "an ambiguous commit is replayed", File: "commit.go",
-		Old:   "	default:\n		return t.ambiguous(err)\n",
-		New:   "	default:\n		return &pgconn.PgError{Code: codeSerializationFailure}\n",
-		Finds: []history.Class{history.Duplicate},
+		Old:   "	c.told = t.commitAnswer(tag, err)\n",
+		New:   "	if err != nil {\n		return fault{err: &pgconn.PgError{Code: pgerr.SerializationFailure}, reach: wire.InStatement}\n	}\n	c.told = t.commitAnswer(tag, err)\n",
+		Found: []Instrument{Scenarios(history.Duplicate)},
 	},
 	{
 		Name: "a commit without an answer is called not committed", File: "commit.go",
-		Old:   "	if !errors.As(err, &pgErr) {\n		return t.ambiguous(err)\n",
-		New:   "	if !errors.As(err, &pgErr) {\n		return t.lose(err, \"\")\n",
-		Finds: []history.Class{history.DirtyRead},
+		Old:   "	if !ok {\n		return t.ambiguous(err)\n",
+		New:   "	if !ok {\n		return t.connectionLost(fault{err: err})\n",
+		Found: []Instrument{Scenarios(history.DirtyRead), Matrix("single write", "told of an error, yet there is an effect")},
 	},
 	{
 		Name: "a commit that lost is replayed without what ran before it", File: "commit.go",
-		Old:   "		if _, err := t.restart(ctx, err, strike{at: placeCommit}, nil); err != nil {\n",
-		New:   "		t.history.clear()\n		if _, err := t.restart(ctx, err, strike{at: placeCommit}, nil); err != nil {\n",
-		Finds: []history.Class{history.PhantomCommit},
+		Old:   "	if _, f := c.t.replay(ctx, nil); f.err != nil {\n",
+		New:   "	c.t.history.clear()\n	if f := (&handOverStep{c.t}).send(ctx); f.err != nil {\n",
+		Found: []Instrument{Scenarios(history.PhantomCommit)},
 	},
 	{
 		Name: "a RELEASE that failed is called committed", File: "commit.go",
-		Old:   "	case commitConflict:\n",
-		New:   "	case commitConflict:\n		if t.state == txLive {\n			_ = t.rollback()\n			t.state, t.outcome = txCommitted, outcomeCommitted\n			return nil\n		}\n",
-		Finds: []history.Class{history.PhantomCommit},
+		Old:   "	finishErr := rt.Finish()\n",
+		New:   "	finishErr := rt.Finish()\n	if pgerr.IsConflict(err) {\n		t.rollback()\n		t.committed()\n	}\n",
+		Found: []Instrument{Scenarios(history.PhantomCommit)},
 	},
 	{
 		Name: "the commit of a failed transaction is called committed", File: "commit.go",
-		Old:   "	t.outcome = outcomeFailed\n	return pgx.ErrTxCommitRollback\n",
-		New:   "	t.outcome = outcomeCommitted\n	return nil\n",
-		Finds: []history.Class{history.PhantomCommit},
+		Old:   "		t.notCommitted(OutcomeFailed)\n		return pgx.ErrTxCommitRollback\n	}\n	c := &",
+		New:   "		t.rollback()\n		t.committed()\n		return nil\n	}\n	c := &",
+		Found: []Instrument{Scenarios(history.PhantomCommit)},
+	},
+
+	// What may commit before the end.
+	{
+		Name: "SHOW COMMIT TIMESTAMP is thought not to commit", File: "internal/sqltext/classify.go",
+		Old:   "isKeyword(s.word(), \"timestamp\") {\n		return Class{Commit: CommitStays, Once: true}\n",
+		New:   "isKeyword(s.word(), \"timestamp\") {\n		return c\n",
+		Found: []Instrument{Programs(program.CockroachDB, "endings", 40, program.Twice, program.Lost, program.Phantom, program.Rerun, program.Shown)},
+	},
+	{
+		Name: "the tag COMMIT in a replay is ignored", File: "replay.go",
+		Old:   ", err == nil && t.explicit && tag.String() == sqlCommit:\n",
+		New:   ":\n",
+		Found: []Instrument{Test(kinds, "TestReplayThatCommits_IsAmbiguous")},
+	},
+	{
+		Name: "a bare conflict comes out after something was committed", File: "tx_state.go",
+		Old:   "		return conflict && t.kept\n",
+		New:   "		return false\n",
+		Found: []Instrument{Programs(program.CockroachDB, "endings", 60, program.Rerun)},
+	},
+	{
+		Name: "standard_conforming_strings=off is thought on", File: "internal/wire/session.go",
+		Old:   "\"standard_conforming_strings\") == \"off\"",
+		New:   "\"standard_conforming_strings\") == \"no\"",
+		Found: []Instrument{Test(kinds, "TestStringsOff_TextThatCommits_IsRunOnce")},
+	},
+	{
+		Name: "RunTx believes that its order to commit was obeyed", File: "runtx.go",
+		Old:   "	return false, err\n}\n\nvar errUnconfirmed",
+		New:   "	return err == nil, err\n}\n\nvar errUnconfirmed",
+		Found: []Instrument{Programs(program.CockroachDB, "keys", 60, program.Lost)},
+	},
+	{
+		Name: "RunTx commits after fn has committed as text", File: "runtx.go",
+		Old:   "	case r.tx != nil && r.tx.endedInside():\n		return errEndedInside\n",
+		New:   "",
+		Found: []Instrument{Programs(program.CockroachDB, "endings", 60, program.Phantom)},
+	},
+	{
+		Name: "RunTx takes DDL that has committed for a commit of fn's", File: "runtx.go",
+		Old:   "return t.state == stateDetached && t.ending != endedByDDL }",
+		New:   "return t.state == stateDetached }",
+		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 40, program.Misleading)},
+	},
+	{
+		Name: "DDL that loses as the first statement is not retried", File: "attempt.go",
+		Old:   "	return f.class.DDL && !f.class.Several && t.attempt.statements <= 1 && t.restartable()\n",
+		New:   "	return false\n",
+		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 60, program.Misleading)},
+	},
+	{
+		Name: "what was sent along with BEGIN is thought not to have run", File: "internal/wire/roundtrip.go",
+		Old:   "	if pgerr.Answer(err) == nil || s.Closed() {\n		return InStatement\n",
+		New:   "	if pgerr.Answer(err) == nil || s.Closed() {\n		return InOpening\n",
+		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 100, program.Phantom, program.Rerun)},
+	},
+	{
+		Name: "Rollback says nil of what was committed", File: "commit.go",
+		Old:   "	case t.kept, t.state == stateCommitted:\n		return errKept\n",
+		New:   "",
+		Found: []Instrument{Programs(program.CockroachDB, "endings", 40, program.Phantom)},
+	},
+
+	// A transaction that has failed.
+	{
+		Name: "statements of a failed transaction reach the server", File: "tx_state.go",
+		Old:   "	case t.state == stateFailed:\n		return errTxAborted\n",
+		New:   "",
+		Found: []Instrument{Programs(program.CockroachDB, "the pgx connection", 60, program.Phantom, program.Shown, program.Tables, program.Reasonless)},
+	},
+	{
+		Name: "an open transaction rests in the pool", File: "conn.go",
+		Old:   "	return !c.session.Closed() && c.session.Status() == wire.Idle\n",
+		New:   "	return !c.session.Closed()\n",
+		Found: []Instrument{Test(kinds, "TestOpenTransaction_DoesNotRestInThePool")},
+	},
+
+	// The state of the session.
+	{
+		Name: "a SET after other statements is replayed", File: "history.go",
+		Old:   "c.Session == sqltext.SessionSetMid || c.Session == sqltext.SessionSet && t.history.touched",
+		New:   "c.Session == sqltext.SessionSetMid",
+		Found: []Instrument{Test(kinds, "TestSetAfterOtherStatements_IsNotReplayed")},
+	},
+	{
+		Name: "set_config is thought to change nothing", File: "internal/sqltext/session.go",
+		Old:   "			session = max(session, SessionSetMid)\n",
+		New:   "			session = max(session, SessionKept)\n",
+		Found: []Instrument{Test(kinds, "TestSetAfterOtherStatements_IsNotReplayed")},
+	},
+
+	// Prepared statements, and what was learnt of them.
+	{
+		Name: "a statement that the server has lost stays lost", File: "prepare.go",
+		Old:   "		p.Lost()\n",
+		New:   "",
+		Found: []Instrument{Test(kinds, "TestStatementLost_IsPreparedAnew")},
+	},
+	{
+		Name: "what was learnt of a statement is not unlearnt", File: "cursor.go",
+		Old:   "			t.c.unlearn(p)\n		}\n	}\n	cu.end()",
+		New:   "			_ = p\n		}\n	}\n	cu.end()",
+		Found: []Instrument{Programs(program.CockroachDB, "types", 40, program.Stuck)},
+	},
+	{
+		Name: "two statements have one name", File: "internal/wire/prepared.go",
+		Old:   "	return NamePrefix + hex.EncodeToString(h.Sum(nil)[:size])\n",
+		New:   "	return NamePrefix + hex.EncodeToString(h.Sum(nil)[:size])[:1]\n",
+		Found: []Instrument{Programs(program.CockroachDB, "keys", 20, program.Shown, program.Tables)},
+	},
+	{
+		Name: "closed statements stay in a mode that promises to leave none", File: "stmt.go",
+		Old:   "	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:\n",
+		New:   "	case -pgx.QueryExecModeExec:\n",
+		Found: []Instrument{Test(kinds, "TestModesWithoutPreparedStatements_LeaveNone")},
+	},
+
+	// The reason.
+	{
+		Name: "a timeout in a replay is called a divergence", File: "internal/pgerr/pgerr.go",
+		Old:   "code == lockNotAvailable || code == queryCanceled || code == internalError",
+		New:   "code == internalError",
+		Found: []Instrument{Programs(program.CockroachDB, "timeouts", 60, program.Misleading)},
+	},
+
+	// Pools, the network, the lane.
+	{
+		Name: "connections of Open have a lane each", File: "driver.go",
+		Old:   "	c := opened.connectors[dsn]\n	if c == nil {\n",
+		New:   "	var c *Connector\n	if c == nil {\n",
+		Found: []Instrument{Test(kinds, "TestDriverOpen_OneLane")},
+	},
+	{
+		Name: "a connection that has rested is not pinged", File: "conn.go",
+		Old:   "	return after > 0 && !c.rests.IsZero() && time.Since(c.rests) >= after\n",
+		New:   "	return after < 0\n",
+		Found: []Instrument{Test(kinds, "TestRestedConnection_IsPinged")},
+	},
+	{
+		Name: "the lane on CockroachDB is as wide as on PostgreSQL", File: "internal/lane/lane.go",
+		Old:   "{most: 1}",
+		New:   "{most: widest}",
+		Found: []Instrument{Test(driver+"/internal/lane", "TestLaneIsForOneOnCockroachDB")},
+	},
+	{
+		Name: "what calls an unknown function is thought to read only", File: "internal/sqltext/reads.go",
+		Old:   "callsWriter(last):\n			return false\n",
+		New:   "callsWriter(last) && false:\n			return false\n",
+		Found: []Instrument{Test(driver+"/internal/sqltext", "TestClassify_Reads")},
+	},
+	{
+		Name: "hooks get the context by which RunTx finds its transaction", File: "runtx.go",
+		Old:   "	if ctx.Value(runnerKey{}) == nil {\n		return ctx\n	}\n	return context.WithValue(ctx, runnerKey{}, nil)\n",
+		New:   "	return ctx\n",
+		Found: []Instrument{Test(kinds, "TestHooksOwnTransaction_IsNotRunTxs")},
 	},
 
 	// The transaction as such.
 	{
-		Name: "BEGIN is not sent", File: "wire.go",
-		Old:   "	t.begin(opening)\n",
-		New:   "	opening = append([]string(nil), opening...)\n	for i, sql := range opening {\n		if sql == \"BEGIN\" || sql == sqlSavepoint {\n			opening[i] = \"SELECT 1\"\n		}\n	}\n	t.begin(opening)\n",
-		Finds: []history.Class{history.IntermediateRead, history.DirtyRead},
-		On:    "PostgreSQL", // without BEGIN there is an error at the RELEASE on CockroachDB
+		Name: "BEGIN is not sent", File: "opening.go",
+		Old:   "	statements = append(statements, begin)\n",
+		New:   "	statements = append(statements, \"SELECT 1\")\n",
+		Found: []Instrument{ScenariosOn("PostgreSQL", history.IntermediateRead, history.DirtyRead)},
 	},
 	{
 		Name: "a rollback commits", File: "commit.go",
-		Old:   "	_, err := t.c.control(ctx, sqlRollback)\n",
-		New:   "	_, err := t.c.control(ctx, sqlCommit)\n",
-		Finds: []history.Class{history.DirtyRead},
+		Old:   "s.Control(ctx, sqlRollback); err",
+		New:   "s.Control(ctx, sqlCommit); err",
+		Found: []Instrument{Scenarios(history.DirtyRead)},
 	},
 }

@@ -1,9 +1,29 @@
-// Package mutants plants bugs in the driver, one at a time, and shows that the checkers of package history find each of them. A check
-// that can't fail is worth nothing.
+// Package mutants plants bugs in the driver, one at a time, and shows that the project's instruments find each of them.
+// A check that can't fail is worth nothing.
 //
-// A bug is a change of one place in one file of the driver. It is planted by the Go command's -overlay, so that nothing is copied and
-// the sources stay as they are. Where the driver's text has moved on, so that a bug has no place any more, the tests say so: it has to
-// follow.
+// A bug is a change of one place in one file of the driver. It is planted by the Go command's -overlay, so that nothing
+// is copied and the sources stay as they are. Where the driver's text has moved on, so that a bug has no place any
+// more, the tests say so: it has to follow.
+//
+// # How to add a bug
+//
+// Append a [Mutant] to [All]. Old is a text that is in the file exactly once, and New is what stands there in its
+// place. Both have to compile with the rest. Found names the instruments that must find it, each alone:
+//
+//   - [Scenarios]: the scripts of package history, by the class of the anomaly. The cheapest, and the first choice.
+//   - [Programs]: the random programs of package program, by the server, a topic, the number of rounds, and the kinds
+//     of anomaly of which one must be found. The interleaving differs from run to run: give it several times as many
+//     rounds as it needs.
+//   - [Matrix]: the fault matrix of the driver, by the name of a play. Its tests take a quarter of a minute to build.
+//   - [Test]: any other test, by its folder and its name, such as one of package kinds.
+//
+// Each instrument but the random programs, which have tests of their own for that, is also run on the driver as it is,
+// and must find nothing there.
+//
+// # How to run them
+//
+// `go test .` looks for the place of every bug, and plants every fourth: all of them take too long for each day.
+// `make mutants` plants all. MUTANT=REGEXP go test . plants those of these names.
 package mutants
 
 import (
@@ -14,15 +34,75 @@ import (
 	"strings"
 
 	"github.com/reprise-go/cockroachdb/reliability/history"
+	"github.com/reprise-go/cockroachdb/reliability/program"
 )
 
-// A Mutant is a bug to plant, and what the checkers must call its consequences.
+// A Mutant is a bug to plant, and what must find it.
 type Mutant struct {
 	Name     string
 	File     string // of the driver
 	Old, New string
-	Finds    []history.Class
-	On       string // the server whose manners show it; CockroachDB if empty
+	Found    []Instrument
+}
+
+// An Instrument is tests that fail where the driver is wrong, and what they say then.
+type Instrument struct {
+	Package string   // the folder of the tests, seen from this one
+	Run     string   // which of them, as for go test -run
+	Flags   []string // of the tests' own
+	Env     []string // in addition to the environment
+	Says    []string // what must be in the output, all of it
+	SaysAny []string // one of these must be, if there are any
+}
+
+const (
+	driver   = "../.."
+	checks   = "../history"
+	programs = "../program"
+	kinds    = "../kinds"
+	scenario = "TestScenario"
+)
+
+// Scenarios are the scripts of package history on CockroachDB's manners, which call what they find by these classes.
+func Scenarios(classes ...history.Class) Instrument { return ScenariosOn("CockroachDB", classes...) }
+
+// ScenariosOn is Scenarios on the manners of a server: CockroachDB or PostgreSQL.
+func ScenariosOn(server string, classes ...history.Class) Instrument {
+	i := Instrument{Package: checks, Run: scenario + "/" + server}
+	for _, c := range classes {
+		i.Says = append(i.Says, "anomaly: "+string(c)+":")
+	}
+	return i
+}
+
+// Programs is up to so many rounds of random programs with a topic, until one of these kinds of anomaly is found.
+func Programs(on program.Server, topic string, rounds int, kinds ...string) Instrument {
+	i := Instrument{
+		Package: programs, Run: "TestRandomPrograms/^" + strings.ReplaceAll(on.String(), " ", "_") + "$",
+		Flags: []string{"-topic=" + topic, fmt.Sprint("-rounds=", rounds), "-shrink=0s"},
+	}
+	for _, k := range kinds {
+		i.SaysAny = append(i.SaysAny, "anomaly: "+k+":")
+	}
+	return i
+}
+
+// Matrix is the fault matrix of the plays whose names contain a text, and what it says of them.
+func Matrix(play string, says ...string) Instrument {
+	return Instrument{Package: driver, Run: "^TestFaultMatrix$", Env: []string{"FAULT_MATRIX= " + play}, Says: says}
+}
+
+// Test is a test of its own, and what it says.
+func Test(folder, name string, says ...string) Instrument {
+	return Instrument{Package: folder, Run: "^" + name + "$", Says: says}
+}
+
+// key tells instruments apart by what they run.
+func (i Instrument) key() string { return fmt.Sprint(i.Package, i.Run, i.Flags, i.Env) }
+
+// name is for people.
+func (i Instrument) name() string {
+	return strings.Join(append(append([]string{filepath.Base(i.Package), i.Run}, i.Env...), i.Flags...), " ")
 }
 
 // overlay writes what -overlay wants into the folder dir, for the driver in the folder driver, and returns its path.
@@ -36,9 +116,11 @@ func (m Mutant) overlay(dir, driver string) (string, error) {
 		return "", err
 	}
 	if n := strings.Count(string(source), m.Old); n != 1 {
-		return "", fmt.Errorf("the text that %q changes is in %s %d times and must be there once: change the mutant as the driver has changed", m.Name, m.File, n)
+		const text = "the text that %q changes is in %s %d times and must be there once: " +
+			"change the mutant as the driver has changed"
+		return "", fmt.Errorf(text, m.Name, m.File, n)
 	}
-	mutated := filepath.Join(dir, m.File)
+	mutated := filepath.Join(dir, filepath.Base(m.File))
 	if err := os.WriteFile(mutated, []byte(strings.Replace(string(source), m.Old, m.New, 1)), 0o600); err != nil {
 		return "", err
 	}

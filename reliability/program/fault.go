@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/reprise-go/cockroachdb/internal/crdbsim"
@@ -34,13 +33,14 @@ func (f Faults) String() string {
 		parts = append(parts, fmt.Sprintf("%s %.1f %%", name, 100*f.Rates[name]))
 	}
 	for _, n := range f.Nodes {
-		parts = append(parts, fmt.Sprintf("the node %s after %d programs", map[bool]string{true: "drains", false: "dies"}[n.Drain], n.After))
+		what := map[bool]string{true: "drains", false: "dies"}[n.Drain]
+		parts = append(parts, fmt.Sprintf("the node %s after %d programs", what, n.After))
 	}
 	return strings.Join(parts, ", ")
 }
 
-// A faultKind is a fault with the places where it can strike without making the server a liar: one that has committed never says
-// that it has not.
+// A faultKind is a fault with the places where it can strike without making the server a liar: one that has committed
+// never says that it has not.
 type faultKind struct {
 	name   string
 	share  float64 // how much likelier than others it is
@@ -51,22 +51,29 @@ type faultKind struct {
 
 // A place is what is known of a point.
 type place struct {
-	commit   bool // RELEASE of the restart savepoint, or COMMIT
+	commit   bool // RELEASE of the restart savepoint, COMMIT, or what else commits
 	rollback bool // ROLLBACK, which never fails
 	restart  bool // ROLLBACK TO the restart savepoint
 	data     bool // a statement of the application's that reads or writes
 	many     bool // with many rows in its answer
 	inside   bool // the transaction is in order
+
+	restarted bool // the statement before was that ROLLBACK TO
+	lost      bool // the statement before was answered with a conflict
+	forgotten bool // the server has lost all prepared statements since this one was prepared
 }
 
 func placeOf(p crdbsim.Point) *place {
 	text := strings.ToLower(p.SQL)
 	word, _, _ := strings.Cut(text, " ")
+	begins := func(with string) bool { return strings.HasPrefix(text, with) }
+	commit := begins("release savepoint cockroach_restart") || begins("show commit") || begins("commit") ||
+		begins("create table public.made") || strings.Contains(text, "; commit;")
 	return &place{
-		commit:   strings.HasPrefix(text, "commit") || strings.HasPrefix(text, "release savepoint cockroach_restart"),
+		commit:   commit,
 		rollback: text == "rollback",
-		restart:  strings.HasPrefix(text, "rollback to savepoint cockroach_restart"),
-		data:     slices.Contains([]string{"select", "insert", "update", "delete"}, word),
+		restart:  begins("rollback to savepoint cockroach_restart"),
+		data:     !commit && slices.Contains([]string{"select", "insert", "update", "delete", "with"}, word),
 		many:     strings.Contains(text, " order by "),
 		inside:   p.Status == 'T',
 	}
@@ -79,18 +86,30 @@ func ofData(at *place) bool     { return at.data }
 func dataInside(at *place) bool { return at.data && at.inside }
 func ofCommit(at *place) bool   { return at.commit && at.inside }
 func ofRestart(at *place) bool  { return at.restart }
+func restarted(at *place) bool  { return at.data && at.inside && at.restarted }
+func forgotten(at *place) bool  { return at.forgotten }
+func ofLost(at *place) bool     { return at.rollback && at.lost }
 
 // then is an action without a choice.
 func then(a crdbsim.Action) func(*rand.Rand) crdbsim.Action {
 	return func(*rand.Rand) crdbsim.Action { return a }
 }
 
-// fail has a statement answered with an error in place of being run.
+// does is an action of which there is no more to say.
+func does(what crdbsim.Then) func(*rand.Rand) crdbsim.Action { return then(crdbsim.Action{Then: what}) }
+
+// fail has a statement answered with an error in place of being run, and failAfter after it was run.
 func fail(code, message string) func(*rand.Rand) crdbsim.Action {
 	return then(crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Error{Code: code, Message: message}})
 }
 
-var conflicts = []string{"RETRY_WRITE_TOO_OLD", "RETRY_SERIALIZABLE", "ABORT_REASON_ABORTED_RECORD_FOUND", "ReadWithinUncertaintyInterval"}
+func failAfter(code, message string) func(*rand.Rand) crdbsim.Action {
+	return then(crdbsim.Action{Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: code, Message: message}})
+}
+
+var conflicts = []string{
+	"RETRY_WRITE_TOO_OLD", "RETRY_SERIALIZABLE", "ABORT_REASON_ABORTED_RECORD_FOUND", "ReadWithinUncertaintyInterval",
+}
 
 func conflict(how crdbsim.Then) func(*rand.Rand) crdbsim.Action {
 	return func(rnd *rand.Rand) crdbsim.Action {
@@ -106,42 +125,73 @@ const maxDelay = 8 * time.Millisecond
 
 func upTo(rnd *rand.Rand, d time.Duration) time.Duration { return time.Duration(rnd.Int64N(int64(d))) }
 
-const shutDown = "server is shutting down"
+const (
+	shutDown    = "server is shutting down"
+	timeoutText = "canceling statement due to a timeout"
+	unknownText = "statement completion unknown"
+)
+
+// Kinds of fault that have to do with more than one statement.
+const (
+	refusedAfterRestart = "first statement after ROLLBACK TO refused"
+	statementsLost      = "all prepared statements lost"
+)
+
+// refusedCodes are those with which a server has been seen to refuse it.
+var refusedCodes = []string{"XX000", "0A000", "3B001"}
+
+// farewells are what the server says when it ends a connection inside of a transaction.
+var farewells = []crdbsim.Error{
+	{Severity: "FATAL", Code: "40001", Message: "terminating connection due to conflict with recovery"},
+	{Severity: "FATAL", Code: "25P03", Message: "terminating connection due to idle-in-transaction timeout"},
+}
 
 var faultKinds = []faultKind{
 	{"conflict in place of the answer", 4, crdbsim.AtExecute, anywhere, conflict(crdbsim.Fail)},
-	{"conflict behind the answer", 4, crdbsim.AtExecute, dataInside, conflict(crdbsim.ExecuteFail)},
+	{"conflict after the statement has run", 4, crdbsim.AtExecute, dataInside, conflict(crdbsim.ExecuteFail)},
 	{"conflict in the middle of rows", 20, crdbsim.AtExecute, ofMany, conflict(crdbsim.ExecuteFail)},
 	{"conflict at the commit", 8, crdbsim.AtExecute, ofCommit, conflict(crdbsim.Fail)},
+	{"conflict at the commit before DDL", 8, crdbsim.AtAutocommit, cuttable, conflict(crdbsim.Fail)},
+	{"cut at the commit before DDL", 1, crdbsim.AtAutocommit, cuttable, does(crdbsim.Cut)},
+	{"answer to the commit before DDL swallowed", 2, crdbsim.AtAutocommit, cuttable, does(crdbsim.ExecuteCut)},
+	{"commit before DDL done and called unknown", 2, crdbsim.AtAutocommit, cuttable, failAfter("40003", unknownText)},
 	{"conflict at Parse", 2, crdbsim.AtParse, anywhere, conflict(crdbsim.Fail)},
 	{"conflict at Bind", 1, crdbsim.AtBind, anywhere, conflict(crdbsim.Fail)},
-	{"cut before", 0.5, crdbsim.AtExecute, cuttable, then(crdbsim.Action{Then: crdbsim.Cut})},
-	{"cut at Parse", 0.5, crdbsim.AtParse, cuttable, then(crdbsim.Action{Then: crdbsim.Cut})},
-	{"cut at Bind", 0.3, crdbsim.AtBind, cuttable, then(crdbsim.Action{Then: crdbsim.Cut})},
-	{"answer swallowed", 0.5, crdbsim.AtExecute, cuttable, then(crdbsim.Action{Then: crdbsim.ExecuteCut})},
-	{"half a message", 0.5, crdbsim.AtExecute, cuttable, then(crdbsim.Action{Then: crdbsim.ExecuteHalf})},
+	{"cut before", 0.5, crdbsim.AtExecute, cuttable, does(crdbsim.Cut)},
+	{"cut at Parse", 0.5, crdbsim.AtParse, cuttable, does(crdbsim.Cut)},
+	{"cut at Bind", 0.3, crdbsim.AtBind, cuttable, does(crdbsim.Cut)},
+	{"answer swallowed", 0.5, crdbsim.AtExecute, cuttable, does(crdbsim.ExecuteCut)},
+	{"half a message", 0.5, crdbsim.AtExecute, cuttable, does(crdbsim.ExecuteHalf)},
 	{"57P01 as ERROR", 0.5, crdbsim.AtExecute, anywhere, fail("57P01", shutDown)},
 	{"57P01 as FATAL", 0.5, crdbsim.AtExecute, anywhere, then(crdbsim.Action{
 		Then: crdbsim.Fail, Error: crdbsim.Error{Severity: "FATAL", Code: "57P01", Message: shutDown},
 	})},
-	{"another error", 0.3, crdbsim.AtExecute, anywhere, fail("XX000", "internal error")},
-	{
-		"commit done and called unknown", 4, crdbsim.AtExecute, ofCommit,
-		then(crdbsim.Action{Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: "40003", Message: "statement completion unknown"}}),
-	},
-	{
-		"commit not done and called unknown", 2, crdbsim.AtExecute, ofCommit,
-		fail("40003", "statement completion unknown"),
-	},
+	{"another error", 0.3, crdbsim.AtExecute, anywhere, fail("XX001", "internal error")},
+	{"lock not available", 1, crdbsim.AtExecute, dataInside, fail(codeNoLock, timeoutText)},
+	{"timeout after the statement has run", 0.5, crdbsim.AtExecute, dataInside, failAfter(codeCancelled, timeoutText)},
+	{"connection ended with a reason", 0.5, crdbsim.AtExecute, dataInside, func(rnd *rand.Rand) crdbsim.Action {
+		return crdbsim.Action{Then: crdbsim.Fail, Error: farewells[rnd.IntN(len(farewells))]}
+	}},
+	{"connection closed after the ROLLBACK of one that lost", 8, crdbsim.AtExecute, ofLost, does(crdbsim.ExecuteCut)},
+	{refusedAfterRestart, 6, crdbsim.AtExecute, restarted, func(rnd *rand.Rand) crdbsim.Action {
+		return fail(refusedCodes[rnd.IntN(len(refusedCodes))], "the transaction can't go on")(rnd)
+	}},
+	{statementsLost, 0.5, crdbsim.AtBind, forgotten, fail("26000", "prepared statement does not exist")},
+	{"commit done and called unknown", 4, crdbsim.AtExecute, ofCommit, failAfter("40003", unknownText)},
+	{"commit not done and called unknown", 2, crdbsim.AtExecute, ofCommit, fail("40003", unknownText)},
 	{
 		"ROLLBACK TO refused", 5, crdbsim.AtExecute, ofRestart,
 		fail("0A000", "cannot rollback to savepoint after error"),
 	},
 	{"prepared statement lost", 1, crdbsim.AtBind, ofData, fail("26000", "prepared statement does not exist")},
 	{"connection refused", 4, crdbsim.AtConnect, cuttable, fail("57P03", "node is not ready")},
-	{"connection cut", 4, crdbsim.AtConnect, cuttable, then(crdbsim.Action{Then: crdbsim.Cut})},
-	{"delay before", 6, crdbsim.AtExecute, cuttable, func(rnd *rand.Rand) crdbsim.Action { return crdbsim.Action{Delay: upTo(rnd, maxDelay)} }},
-	{"delay behind", 6, crdbsim.AtExecute, cuttable, func(rnd *rand.Rand) crdbsim.Action { return crdbsim.Action{DelayReply: upTo(rnd, maxDelay)} }},
+	{"connection cut", 4, crdbsim.AtConnect, cuttable, does(crdbsim.Cut)},
+	{"delay before", 6, crdbsim.AtExecute, cuttable, func(rnd *rand.Rand) crdbsim.Action {
+		return crdbsim.Action{Delay: upTo(rnd, maxDelay)}
+	}},
+	{"delay after", 6, crdbsim.AtExecute, cuttable, func(rnd *rand.Rand) crdbsim.Action {
+		return crdbsim.Action{DelayReply: upTo(rnd, maxDelay)}
+	}},
 }
 
 // newFaults are none, few, many, or many of few kinds.
@@ -158,65 +208,4 @@ func newFaults(rnd *rand.Rand, size Size) Faults {
 		f.Nodes = append(f.Nodes, NodeFault{After: rnd.IntN(size.Workers * size.Programs), Drain: rnd.IntN(2) == 0})
 	}
 	return f
-}
-
-// A storm is faults at work.
-type storm struct {
-	sim    *crdbsim.Sim
-	faults Faults
-
-	mu    sync.Mutex
-	rnd   *rand.Rand
-	ended int            // programs
-	hits  map[string]int // by kind
-}
-
-func (f Faults) start(sim *crdbsim.Sim) *storm {
-	s := &storm{sim: sim, faults: f, rnd: rand.New(rand.NewPCG(f.Seed, 0)), hits: make(map[string]int)}
-	for _, at := range []crdbsim.Stage{crdbsim.AtExecute, crdbsim.AtParse, crdbsim.AtBind, crdbsim.AtConnect} {
-		if len(f.Rates) > 0 {
-			sim.Inject(&crdbsim.Fault{At: at, Times: -1, Do: s.strike})
-		}
-	}
-	return s
-}
-
-func (s *storm) strike(p crdbsim.Point) crdbsim.Action {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	at := placeOf(p)
-	for _, k := range faultKinds {
-		rate := s.faults.Rates[k.name]
-		if rate > 0 && k.at == p.Stage && k.where(at) && s.rnd.Float64() < rate {
-			s.hits[k.name]++
-			return k.action(s.rnd)
-		}
-	}
-	return crdbsim.Action{}
-}
-
-// programEnded lets the node come to harm, if it is time.
-func (s *storm) programEnded() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ended++
-	for _, n := range s.faults.Nodes {
-		switch {
-		case n.After != s.ended:
-		case n.Drain:
-			s.hits["node drains"]++
-			s.sim.Drain(crdbsim.Error{Code: "57P01", Message: shutDown})
-		default:
-			s.hits["node dies"]++
-			s.sim.CloseConns()
-		}
-	}
-}
-
-// stop gives what has struck, by kind.
-func (s *storm) stop() map[string]int {
-	s.sim.ClearFaults()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return maps.Clone(s.hits)
 }

@@ -3,6 +3,7 @@ package program
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,68 +13,131 @@ import (
 type generator struct {
 	*rand.Rand
 	theme
-	blocks int // made so far
+	program *Program
+	blocks  int // made so far
 }
 
-// A theme is what the programs of a round have in common, so that they get into each other's way: mostly a few of the keys, one of the columns,
-// and there NULL and what it could be mistaken for;
-// or keys that come and go.
-type theme struct {
-	keys, hot int
-	column    Column
-	kinds     weighted[Kind]
-}
-
-func newTheme(rnd *rand.Rand, keys int) theme {
-	t := theme{keys: keys, hot: 1 + rnd.IntN(keys), column: Column(rnd.IntN(columns)), kinds: all}
-	if rnd.IntN(3) == 0 {
-		t.kinds = comings
-	}
-	return t
-}
-
-// oneIn says yes one time in n.
-func (g *generator) oneIn(n int) bool { return g.IntN(n) == 0 }
+// oneIn says yes one time in n, and never if n is 0.
+func (g *generator) oneIn(n int) bool { return n > 0 && g.IntN(n) == 0 }
 
 const (
 	maxSteps      = 6
 	maxBlockSteps = 3
 	maxDepth      = 2
 	maxRange      = 3
+	maxSlots      = 2
 	maxCancel     = 4 * time.Millisecond
 )
 
 var forms = weighted[Form]{{Plain, 8}, {Closure, 9}, {ReadOnly, 2}, {Single, 3}}
 
-func (g *generator) program(id int64) *Program {
+func (g *generator) newProgram(id int64) *Program {
 	p := &Program{ID: id, Form: forms.pick(g)}
+	g.program = p
+	if g.plain && p.Form != Single {
+		p.Form = Plain
+	}
 	switch p.Form {
 	case Single:
-		p.Steps = []Step{{Statement: g.statement(singles.pick(g))}}
-		p.Steps[0].How = Direct
+		p.Steps = []Step{{Statement: g.single(singles.pick(g))}}
 	case ReadOnly:
-		for range 1 + g.IntN(maxSteps) {
-			s := g.statement(reads.pick(g))
-			s.Lock = false
-			p.Steps = append(p.Steps, Step{Statement: s})
-		}
-		// Its number is nothing that a step behind it may depend on: it is not of the program's own making.
-		at := g.IntN(len(p.Steps) + 1)
-		p.Steps = append(p.Steps[:at:at], append([]Step{{Statement: Statement{Kind: ReadClock, Stop: -1}}}, p.Steps[at:]...)...)
+		g.reader(p)
 	default:
-		p.Steps = g.steps(1+g.IntN(maxSteps), 0)
-		p.Clock = g.IntN(len(p.Steps) + 1)
-		if g.oneIn(2) { // the later the clock is touched, the more happens at the same time
-			p.Clock = len(p.Steps)
-		}
-		p.Enter = p.Clock + g.IntN(len(p.Steps)+1-p.Clock)
-		p.Forgo = g.oneIn(20)
+		g.writer(p)
 	}
-	p.Policy = weighted[Policy]{{Default, 8}, {Tight, 2}, {Never, 1}}.pick(g)
-	if g.oneIn(12) {
-		p.Cancel = &Cancel{Step: g.IntN(len(p.Steps) + 1), After: upTo(g.Rand, maxCancel), Whole: g.oneIn(2)}
+	p.Policy = weighted[Policy]{{Default, 8}, {Stay, 3}, {Tight, 2}, {Never, 1}}.pick(g)
+	if g.oneIn(g.slow) {
+		p.Policy = Slow
+	}
+	if g.oneIn(g.cancel) {
+		p.Cancel = &Cancel{Step: g.IntN(len(p.Steps) + 1), After: upTo(g.Rand, maxCancel)}
+		p.Cancel.Whole = g.oneIn(2) && !p.Careless
 	}
 	return p
+}
+
+// single is a statement that commits by itself.
+func (g *generator) single(k Kind) Statement {
+	s := g.statement(k)
+	s.How, s.Slot, s.Row, s.Only = Direct, 0, false, false
+	return s
+}
+
+// reader makes a program that writes nothing.
+func (g *generator) reader(p *Program) {
+	for range 1 + g.IntN(maxSteps) {
+		s := g.statement(reads.pick(g))
+		s.Lock = false
+		p.Steps = append(p.Steps, Step{Statement: s})
+	}
+	// Its number is nothing that a later step may depend on: it is not of the program's own making.
+	at := g.IntN(len(p.Steps) + 1)
+	p.Steps = slices.Insert(p.Steps, at, Step{Statement: Statement{Kind: ReadClock, Stop: -1}})
+}
+
+func (g *generator) writer(p *Program) {
+	p.Own = p.Form == Plain && g.oneIn(g.own)
+	p.Patient = g.oneIn(2)
+	if g.oneIn(g.settings) {
+		p.Settings = Inside
+		if p.Own && !g.oneIn(4) {
+			p.Settings = Outside
+		}
+	}
+	p.Steps = g.steps(1+g.IntN(maxSteps), 0)
+	p.Clock = g.IntN(len(p.Steps) + 1)
+	if g.oneIn(2) { // the later the clock is touched, the more happens at the same time
+		p.Clock = len(p.Steps)
+	}
+	p.Enter = p.Clock + g.IntN(len(p.Steps)+1-p.Clock)
+	switch {
+	case g.oneIn(g.tails):
+		g.tail(p)
+	case g.oneIn(20):
+		p.Forgo = true
+	default:
+		p.Careless = p.Form == Plain && g.oneIn(g.careless)
+	}
+}
+
+// tail has a program commit before its end.
+func (g *generator) tail(p *Program) {
+	t := &Tail{By: By(g.IntN(2))}
+	switch {
+	case g.server.showsCommitTimestamp() && g.oneIn(3):
+		t.By = ShowTimestamp
+	case g.server.schemaChangesCommit() && g.oneIn(2):
+		t.By = SchemaChange
+	}
+	p.Tail = t
+	switch t.By {
+	case ShowTimestamp:
+		t.Back = p.Form == Plain && g.oneIn(4)
+		return
+	case SchemaChange:
+		if g.oneIn(2) { // it is the first statement
+			p.Steps, p.Clock, p.Enter = nil, 0, 0
+		}
+	case HalfwayText:
+		t.Pair = [2]Statement{g.add(), g.add()}
+	case CommitText:
+		t.Back = p.Form == Plain && g.oneIn(4)
+	}
+	for range g.IntN(3) {
+		s := g.single(writes.pick(g))
+		s.Read = false
+		t.Steps = append(t.Steps, s)
+	}
+}
+
+// add is an addition to one key, as text.
+func (g *generator) add() Statement {
+	return Statement{Kind: Add, Lo: g.key(), Delta: 1 + g.Int64N(3)}.one()
+}
+
+func (s Statement) one() Statement {
+	s.Hi = s.Lo + 1
+	return s
 }
 
 func (g *generator) steps(n, depth int) []Step {
@@ -103,24 +167,30 @@ func (g *generator) block(depth int) *Block {
 	return b
 }
 
-var (
-	all = weighted[Kind]{
-		{Get, 6}, {Scan, 2}, {Wide, 1}, {Count, 2}, {Divide, 1}, {Set, 6}, {Add, 5}, {Insert, 1}, {Return, 1}, {Quiet, 2}, {Upsert, 3}, {Delete, 1}, {Texts, 1},
+var modes = []pgx.QueryExecMode{
+	pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeSimpleProtocol,
+	pgx.QueryExecModeExec,
+}
+
+// modesFor are those in which a statement can run. Without a description a string is a text, and goes into no column of
+// another type.
+func modesFor(k Kind) []pgx.QueryExecMode {
+	if k == PutTyped || k == Feel {
+		return modes[:len(modes)-1]
 	}
-	comings  = weighted[Kind]{{Get, 3}, {Scan, 1}, {Count, 2}, {Set, 2}, {Insert, 4}, {Return, 3}, {Quiet, 2}, {Upsert, 1}, {Delete, 5}}
-	reads    = weighted[Kind]{{Get, 4}, {Scan, 3}, {Wide, 1}, {Count, 2}}
-	singles  = weighted[Kind]{{ReadClock, 1}, {Set, 2}, {Add, 3}, {Quiet, 1}, {Upsert, 2}, {Delete, 1}}
-	failures = weighted[Kind]{{Insert, 1}, {Return, 1}, {Divide, 1}}
-	modes    = []pgx.QueryExecMode{
-		pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
+	return modes
+}
+
+// key is mostly a hot one.
+func (g *generator) key() int {
+	if g.oneIn(4) {
+		return g.IntN(g.keys)
 	}
-)
+	return g.IntN(g.hot)
+}
 
 func (g *generator) statement(k Kind) Statement {
-	s := Statement{Kind: k, Lo: g.IntN(g.hot), Column: Number, Stop: -1, Delta: 1 + g.Int64N(3), Ask: !k.rows() && g.oneIn(3)}
-	if g.oneIn(4) {
-		s.Lo = g.IntN(g.keys)
-	}
+	s := Statement{Kind: k, Lo: g.key(), Column: Number, Stop: -1, Delta: 1 + g.Int64N(3), Ask: !k.rows() && g.oneIn(3)}
 	s.Hi = s.Lo + 1 + g.IntN(maxRange)
 	s.Column = weighted[Column]{{Number, 3}, {g.column, 4}, {Column(g.IntN(columns)), 1}}.pick(g)
 	s.Pick = g.IntN(len(kinds[s.Column].pool))
@@ -128,24 +198,85 @@ func (g *generator) statement(k Kind) Statement {
 		s.Pick = g.IntN(lookalikes)
 	}
 	s.Read = s.Column == Number && g.oneIn(2)
-	if g.oneIn(4) {
+	if g.oneIn(4) && !specs[k].whole {
 		s.Stop = g.IntN(3)
 		if k == Wide {
 			s.Stop = g.IntN(2 * wideRows)
 		}
 	}
 	s.Lock = k == Get && g.oneIn(4)
+	g.manner(&s)
+	g.special(&s)
+	g.word(&s)
+	return s
+}
+
+// manner chooses how a statement is run, and how its rows are read.
+func (g *generator) manner(s *Statement) {
 	s.How = weighted[How]{{Direct, 7}, {Prepared, 2}, {Shared, 1}}.pick(g)
 	if s.How == Direct && g.oneIn(3) {
-		s.Mode = modes[g.IntN(len(modes))]
+		some := modesFor(s.Kind)
+		s.Mode = some[g.IntN(len(some))]
 	}
-	switch k {
-	case Texts: // no prepared statement holds two
-		s.How, s.Mode = Direct, 0
-	case ReadClock:
-		s.Stop = -1
+	if s.Kind.rows() && !specs[s.Kind].whole {
+		s.Deaf = s.Stop >= 0 && g.oneIn(3)
+		s.Names = g.oneIn(6)
+		if g.oneIn(g.open) {
+			s.Slot, s.Row = 1+g.IntN(maxSlots), g.oneIn(3)
+		}
 	}
-	return s
+	if g.oneIn(g.only) {
+		s.How, s.Mode, s.Only, s.Slot, s.Row = Prepared, 0, true, 0, false
+	}
+	if g.program != nil && g.program.Own && slices.Contains([]Kind{Set, Add, Quiet, Delete}, s.Kind) && g.oneIn(g.raw) {
+		s.How, s.Mode = Raw, 0
+	}
+}
+
+// special sees to what only some kinds have, or can't have.
+func (g *generator) special(s *Statement) {
+	plainly := func() { s.How, s.Mode, s.Only = Direct, 0, false }
+	switch s.Kind {
+	case Texts, Remake, Create, Drop, Retype, Hurry, Assign, Show: // some are several statements, which can't be prepared
+		plainly()
+	case GetExtra, PutExtra:
+		if s.How == Shared { // the table is not there when the round begins
+			s.How = Prepared
+		}
+	case Copy:
+		plainly()
+		s.How = Raw
+	case Look:
+		plainly()
+		s.Slot, s.Keep, s.Deaf = 1+g.IntN(maxSlots), g.oneIn(3), g.oneIn(3)
+	}
+}
+
+// word chooses what is set, or written as a word.
+func (g *generator) word(s *Statement) {
+	switch s.Kind {
+	case PutTyped:
+		s.Word = numerals[g.IntN(len(numerals))]
+	case Feel:
+		s.Word = moods[g.IntN(len(moods))]
+	case Retype:
+		s.Word = typesOf[g.IntN(len(typesOf))]
+	case Hurry:
+		s.Word = timeouts[g.IntN(len(timeouts))]
+	case Assign, Config, Show:
+		g.setting(s)
+	}
+}
+
+func (g *generator) setting(s *Statement) {
+	s.Path, s.Scope = g.oneIn(2), Scope(g.IntN(scopes))
+	if s.Kind == Config {
+		s.Scope = Scope(g.IntN(int(ToDefault)))
+	}
+	s.Word = words[g.IntN(len(words))]
+	if s.Path {
+		s.Word = paths[g.IntN(len(paths))]
+	}
 }
 
 // weighted is a choice, some of it likelier.

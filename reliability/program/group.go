@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,19 +16,25 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/engine"
 )
 
-// A Group is a place to play rounds in, one after the other: a database with a simulator of its own in front of it, and a pool.
+// A Group is a place to play rounds in, one after the other: a database with a simulator of its own in front of it, and
+// pools.
 type Group struct {
-	db       *sql.DB // through the driver under test
-	trusted  *sql.DB // past it, and past the simulator
-	sim      *crdbsim.Sim
-	postgres bool
-	workers  int
-	drop     func()
+	pools   [2]*sql.DB // through the driver under test; the second through a wrapper of it
+	trusted *sql.DB    // past it, and past the simulator
+	sim     *crdbsim.Sim
+	server  Server
+	workers int
+	drop    func()
+
+	mu   sync.Mutex
+	told []string // what hooks were told that must not be
 }
 
 // NewGroup makes a group on an engine that is no real CockroachDB, for rounds of that many workers.
-func NewGroup(ctx context.Context, e *engine.Engine, workers int, postgres bool, metrics *cockroachdb.Metrics) (_ *Group, err error) {
-	g := &Group{postgres: postgres, workers: workers}
+func NewGroup(
+	ctx context.Context, e *engine.Engine, workers int, server Server, metrics *cockroachdb.Metrics,
+) (_ *Group, err error) {
+	g := &Group{server: server, workers: workers}
 	defer func() {
 		if err != nil {
 			g.Close()
@@ -38,10 +45,11 @@ func NewGroup(ctx context.Context, e *engine.Engine, workers int, postgres bool,
 		return nil, err
 	}
 	g.drop = drop
-	if g.sim, err = e.NewSim(crdbsim.Config{PostgreSQL: postgres}); err != nil {
+	if g.sim, err = e.NewSim(server.config()); err != nil {
 		return nil, err
 	}
-	if g.trusted, err = sql.Open("pgx", e.Direct(dsn)); err != nil {
+	// Types change: nothing is believed of a statement that was described before.
+	if g.trusted, err = sql.Open("pgx", e.Direct(dsn)+"&default_query_exec_mode=describe_exec"); err != nil {
 		return nil, err
 	}
 	g.trusted.SetMaxOpenConns(1)
@@ -49,18 +57,38 @@ func NewGroup(ctx context.Context, e *engine.Engine, workers int, postgres bool,
 	if err := g.create(ctx); err != nil {
 		return nil, err
 	}
-	cfg, err := cockroachdb.ParseConfig(e.Through(g.sim, dsn))
-	if err != nil {
-		return nil, err
+	return g, g.open(e.Through(g.sim, dsn), metrics)
+}
+
+func (g *Group) open(dsn string, metrics *cockroachdb.Metrics) error {
+	for i := range g.pools {
+		cfg, err := cockroachdb.ParseConfig(dsn)
+		if err != nil {
+			return err
+		}
+		cfg.Metrics, cfg.DBName, cfg.RetryPolicy = metrics, "soak", Default.policy()
+		cfg.OnSettled = g.settled
+		connector, err := cockroachdb.NewConnector(cfg)
+		if err != nil {
+			return err
+		}
+		g.pools[i] = sql.OpenDB(through(connector, i == 1))
+		g.pools[i].SetMaxOpenConns(g.workers)
 	}
-	cfg.Metrics, cfg.DBName, cfg.RetryPolicy = metrics, "soak", Default.policy()
-	connector, err := cockroachdb.NewConnector(cfg)
-	if err != nil {
-		return nil, err
+	return nil
+}
+
+// settled looks at what the driver tells of a transaction that lost a conflict, and then the connection while the driver
+// was dealing with it: the conflict must be in the error.
+func (g *Group) settled(_ context.Context, e cockroachdb.OutcomeEvent) {
+	told := slices.ContainsFunc(lost, func(code string) bool { return finds(e.Err, code) })
+	if e.Attempts != 1 || e.Outcome != cockroachdb.OutcomeConnectionLost || told {
+		return
 	}
-	g.db = sql.OpenDB(connector)
-	g.db.SetMaxOpenConns(workers)
-	return g, nil
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	const text = "a conflict was met and no attempt begun, and there is no conflict in %T: %v"
+	g.told = append(g.told, fmt.Sprintf(text, e.Err, e.Err))
 }
 
 // create makes the tables. Where a table is read whole, everybody who writes to it is in a conflict: so few are.
@@ -69,22 +97,36 @@ func (g *Group) create(ctx context.Context) error {
 	for _, k := range kinds {
 		cols = append(cols, k.name+" "+k.sqlType)
 	}
-	for _, text := range []string{
+	texts := []string{
 		"CREATE TABLE kv (k INT8 PRIMARY KEY, " + strings.Join(cols, ", ") + ")",
 		"CREATE TABLE clock (n INT8)",
-		"CREATE TABLE commits (n INT8, program INT8, call INT8)",
-		"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET enable_seqscan = off', current_database()); END $$",
-	} {
+		"CREATE TABLE commits (n INT8, program INT8, call INT8, part INT8)",
+		"CREATE TABLE copied (program INT8, i INT8)",
+		makeMoods,
+		"CREATE TABLE typed (k INT8 PRIMARY KEY, v " + firstType + ", m mood)",
+		alterDatabase("enable_seqscan", "off"),
+	}
+	for _, schema := range schemas {
+		texts = append(texts, "CREATE SCHEMA "+schema, "CREATE TABLE "+schema+".spot (k INT8 PRIMARY KEY, v INT8)")
+	}
+	for name, value := range defaults {
+		texts = append(texts, alterDatabase(name, value))
+	}
+	for _, text := range texts {
 		if _, err := g.trusted.ExecContext(ctx, text); err != nil {
-			return fmt.Errorf("create the tables of a group: %w", err)
+			return fmt.Errorf("create the tables of a group: %s: %w", text, err)
 		}
 	}
 	return nil
 }
 
+func alterDatabase(setting, value string) string {
+	return "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET " + setting + " = " + value + "', current_database()); END $$"
+}
+
 // Close gives everything back.
 func (g *Group) Close() {
-	for _, db := range []*sql.DB{g.db, g.trusted} {
+	for _, db := range append(g.pools[:], g.trusted) {
 		if db != nil {
 			_ = db.Close()
 		}
@@ -97,42 +139,64 @@ func (g *Group) Close() {
 	}
 }
 
-// Conns are how many connections the pool has open, and how many clients the simulator has.
-func (g *Group) Conns() (open, clients int) { return g.db.Stats().OpenConnections, g.sim.Conns() }
+// Conns are how many connections the pools have open, and how many clients the simulator has.
+func (g *Group) Conns() (open, clients int) {
+	for _, db := range g.pools {
+		open += db.Stats().OpenConnections
+	}
+	return open, g.sim.Conns()
+}
 
-// Postgres says whether the simulator lets PostgreSQL through as it is.
-func (g *Group) Postgres() bool { return g.postgres }
+// Server is what the simulator plays.
+func (g *Group) Server() Server { return g.server }
 
 // safetyNet is for a round that hangs. Nothing passes or fails by how long it takes otherwise.
 const safetyNet = 5 * time.Minute
 
-// Play runs a round, and looks at what it has come to. Once ctx is done no further program is begun, and those that haven't run have no
-// result. An error means that the round could not be run.
+// Play runs a round, and looks at what it has come to. Once ctx is done no further program is begun, and those that
+// haven't run have no result. An error means that the round could not be run.
 func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 	done := ctx.Done()
 	ctx = context.WithoutCancel(ctx)
 	if err := g.reset(ctx, r.Size.Keys); err != nil {
 		return nil, fmt.Errorf("set the tables up: %w", err)
 	}
-	run := &runner{db: g.db, shared: make(map[string]*sql.Stmt)}
-	g.db.SetMaxIdleConns(g.workers)
-	for text := range sharedTexts(r) {
-		stmt, err := g.db.PrepareContext(ctx, text) //nolint:sqlclosecheck // closed when all programs have ended
-		if err != nil {
-			return nil, fmt.Errorf("prepare %s: %w", text, err)
-		}
-		run.shared[text] = stmt
+	run, err := g.newRunner(ctx, r)
+	if err != nil {
+		return nil, err
 	}
 	h := &History{Results: make(map[int64]Result)}
 	g.storm(ctx, done, r, run, h)
 	for _, stmt := range run.shared {
 		_ = stmt.Close()
 	}
-	h.Left = append(h.Left, g.settle(ctx)...)
+	if r.changesTypes() {
+		h.Stuck = g.recover(ctx, run.db)
+	}
+	h.Left = append(h.Left, g.settle(ctx, run.db)...)
 	if err := g.look(ctx, h); err != nil {
 		return nil, fmt.Errorf("look at the tables: %w", err)
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	h.Told, g.told = g.told, nil
 	return h, nil
+}
+
+func (g *Group) newRunner(ctx context.Context, r *Round) (*runner, error) {
+	run := &runner{db: g.pools[0], sim: g.sim, shared: make(map[string]*sql.Stmt)}
+	if r.Wrapped {
+		run.db = g.pools[1]
+	}
+	run.db.SetMaxIdleConns(g.workers)
+	for text := range sharedTexts(r) {
+		stmt, err := run.db.PrepareContext(ctx, text) //nolint:sqlclosecheck // closed when all programs have ended
+		if err != nil {
+			return nil, fmt.Errorf("prepare %s: %w", text, err)
+		}
+		run.shared[text] = stmt
+	}
+	return run, nil
 }
 
 // storm runs the programs under the faults, until done.
@@ -159,26 +223,27 @@ func (g *Group) storm(ctx context.Context, done <-chan struct{}, r *Round, run *
 		})
 	}
 	workers.Wait()
-	h.Faults = storm.stop()
+	h.Faults, h.Farewells = storm.stop()
 	if ctx.Err() == context.DeadlineExceeded {
 		h.Left = append(h.Left, fmt.Sprintf("the programs did not end within %v", safetyNet))
 	}
 }
 
-// settle waits until nothing is under way any more: a statement of a client that has hung up may still be about to run. It says what
-// stays behind.
-func (g *Group) settle(ctx context.Context) (left []string) {
+// settle waits until nothing is under way any more: a statement of a client that has hung up may still be about to run.
+// It returns what is left.
+func (g *Group) settle(ctx context.Context, db *sql.DB) (left []string) {
 	ctx, cancel := context.WithTimeout(ctx, safetyNet)
 	defer cancel()
-	for g.db.Stats().InUse > 0 {
+	for db.Stats().InUse > 0 {
 		if pause(ctx) != nil {
-			return []string{fmt.Sprintf("connections in use by nobody: %d", g.db.Stats().InUse)}
+			return []string{fmt.Sprintf("connections in use by nobody: %d", db.Stats().InUse)}
 		}
 	}
-	g.db.SetMaxIdleConns(-1)
+	db.SetMaxIdleConns(-1)
 	for g.sim.Conns() > 0 {
 		if pause(ctx) != nil {
-			return []string{fmt.Sprintf("connections that the pool has closed and the server has not seen closed: %d", g.sim.Conns())}
+			const text = "connections that the pool has closed and the server has not seen closed: %d"
+			return []string{fmt.Sprintf(text, g.sim.Conns())}
 		}
 	}
 	return nil
@@ -191,50 +256,4 @@ func pause(ctx context.Context) error {
 	case <-time.After(time.Millisecond):
 		return nil
 	}
-}
-
-func (g *Group) reset(ctx context.Context, keys int) error {
-	if _, err := g.trusted.ExecContext(ctx, "TRUNCATE kv, clock, commits; INSERT INTO clock VALUES (0)"); err != nil {
-		return err
-	}
-	for k, r := range newModel(keys).kv {
-		if _, err := g.trusted.ExecContext(ctx, "INSERT INTO kv (k, i, o) VALUES ($1, $2, $3)", k, r[Number], r[Bool]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// look reads the tables.
-func (g *Group) look(ctx context.Context, h *History) error {
-	if err := g.trusted.QueryRowContext(ctx, "SELECT n FROM clock").Scan(&h.Clock); err != nil {
-		return err
-	}
-	commits, err := g.trusted.QueryContext(ctx, "SELECT n, program, call FROM commits")
-	if err != nil {
-		return err
-	}
-	defer commits.Close()
-	for commits.Next() {
-		var c Commit
-		if err := commits.Scan(&c.Clock, &c.Program, &c.Call); err != nil {
-			return err
-		}
-		h.Commits = append(h.Commits, c)
-	}
-	if err := commits.Err(); err != nil {
-		return err
-	}
-	rows, err := g.trusted.QueryContext(ctx, "SELECT * FROM kv")
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	a, err := read(rows, -1)
-	h.Rows = make(map[int]string)
-	for _, row := range a.rows {
-		k, _ := row[0].(int64)
-		h.Rows[int(k)] = showRow(row[1:])
-	}
-	return err
 }

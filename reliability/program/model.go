@@ -1,32 +1,92 @@
 package program
 
 import (
+	"cmp"
+	"fmt"
+	"io"
 	"maps"
 	"slices"
-	"strings"
 )
 
-// A model is the table kv as a map, for one program at a time.
+// A model is the tables as maps, for one program at a time.
 type model struct {
-	kv    map[int]row
+	server Server
+	state
 	clock int64
-	saved []saved
+
+	// Of the program that is played:
+	program int64
+	session map[string]string
+	saved   []saved
+	busy    *modelResult // one with rows that is neither read to its end nor closed: nothing else runs meanwhile
+}
+
+// A state is what is in the tables.
+type state struct {
+	kv     map[int]row
+	extra  map[int]int64 // nil where the table is not there
+	typed  typed
+	spots  map[string]map[int]int64 // by schema
+	copied map[int64]int            // how many rows, by the program's ID
 }
 
 type row [columns]any
 
 type saved struct {
-	name string
-	kv   map[int]row
+	name    string
+	state   state
+	session map[string]string
 }
 
 // newModel is how a round begins: every other key is there.
-func newModel(keys int) *model {
-	m := &model{kv: make(map[int]row)}
+func newModel(server Server, keys int) *model {
+	m := &model{server: server, state: state{
+		kv: make(map[int]row), extra: make(map[int]int64), typed: newTyped(),
+		spots: make(map[string]map[int]int64), copied: make(map[int64]int),
+	}}
 	for k := 0; k < keys; k += 2 {
 		m.kv[k] = row{Number: int64(k), Bool: false}
 	}
+	for _, schema := range schemas {
+		m.spots[schema] = make(map[int]int64)
+	}
 	return m
+}
+
+func (s state) clone() state {
+	s.kv, s.extra, s.copied = maps.Clone(s.kv), maps.Clone(s.extra), maps.Clone(s.copied)
+	s.typed.rows = maps.Clone(s.typed.rows)
+	s.spots = maps.Clone(s.spots)
+	for schema, spots := range s.spots {
+		s.spots[schema] = maps.Clone(spots)
+	}
+	return s
+}
+
+// tables are the tables' rows as text, by table and key.
+func (s state) tables() map[string]string {
+	all := make(map[string]string)
+	for k, r := range s.kv {
+		all[fmt.Sprint("kv ", k)] = showRow(r[:])
+	}
+	if s.extra != nil {
+		all[extraThere] = showRow([]any{true})
+	}
+	for k, v := range s.extra {
+		all[fmt.Sprint("extra ", k)] = showRow([]any{v})
+	}
+	for k, r := range s.typed.rows {
+		all[fmt.Sprint("typed ", k)] = showRow([]any{s.typed.shown(r.v), r.m})
+	}
+	for schema, spots := range s.spots {
+		for k, v := range spots {
+			all[fmt.Sprint(schema, ".spot ", k)] = showRow([]any{v})
+		}
+	}
+	for program, n := range s.copied {
+		all[fmt.Sprint("copied ", program)] = showRow([]any{int64(n)})
+	}
+	return all
 }
 
 // A code is an error that the server would answer with.
@@ -35,21 +95,34 @@ type code string
 func (c code) Error() string    { return "SQLSTATE " + string(c) }
 func (c code) SQLState() string { return string(c) }
 
-// play runs a program, all of it or nothing, and gives what it was shown.
-func (m *model) play(p *Program) ([]string, error) {
-	before := maps.Clone(m.kv)
-	pl := player{on: m, program: p, at: func(int) {}}
-	err := pl.play()
-	m.saved = nil
+// play runs a part of a program, all of it or nothing, and gives what it shows. What the server has told of errors that
+// nobody can foresee is believed.
+func (m *model) play(p *Program, part int, told []string) ([]string, error) {
+	before := m.clone()
+	m.program, m.session = p.ID, firstSettings()
+	pl := player{on: m, program: p, at: func(int) {}, believes: told}
+	err := pl.play(part)
+	m.saved, m.busy = nil, nil
 	if err != nil {
-		m.kv = before
+		m.state = before
 	}
 	return pl.shown, err
 }
 
+// within is what every statement is refused by while there are rows to read.
+func (m *model) within() error {
+	if m.busy != nil {
+		return errStillOpen
+	}
+	return nil
+}
+
 func (m *model) savepoint(verb, name string) error {
+	if err := m.within(); err != nil {
+		return err
+	}
 	if verb == savepoint {
-		m.saved = append(m.saved, saved{name, maps.Clone(m.kv)})
+		m.saved = append(m.saved, saved{name, m.clone(), maps.Clone(m.session)})
 		return nil
 	}
 	i := len(m.saved) - 1
@@ -59,23 +132,67 @@ func (m *model) savepoint(verb, name string) error {
 		return code("3B001")
 	}
 	if verb == rollbackTo {
-		m.kv = maps.Clone(m.saved[i].kv)
+		m.state, m.session = m.saved[i].state.clone(), maps.Clone(m.saved[i].session)
 		i++ // it stays
 	}
 	m.saved = m.saved[:i]
 	return nil
 }
 
-func (m *model) run(s *Statement, v value) (answer, error) {
-	if s.Kind.rows() {
-		rows, err := m.query(s, v.shown)
-		if s.Stop < 0 {
-			return answer{rows: rows, end: true}, err
-		}
-		return answer{rows: rows[:min(s.Stop, len(rows))], end: s.Stop > len(rows)}, err
+func (m *model) exec(s *Statement, v value) (int64, error) {
+	if err := m.within(); err != nil {
+		return 0, err
 	}
-	n, err := m.exec(s, v.shown)
-	return answer{affected: n}, err
+	return specs[s.Kind].exec(m, s, v.shown)
+}
+
+// prepare fails where the statement is about a table that is not there.
+func (m *model) prepare(s *Statement) error {
+	if err := m.within(); err != nil {
+		return err
+	}
+	return m.missing(s.Kind)
+}
+
+func (m *model) query(s *Statement, v value) (result, error) {
+	if err := m.within(); err != nil {
+		return nil, err
+	}
+	rows, err := specs[s.Kind].query(m, s, v.shown)
+	if err != nil {
+		return nil, err
+	}
+	r := &modelResult{m: m, names: specs[s.Kind].columns(s), rows: rows}
+	if len(rows) > 0 {
+		m.busy = r
+	}
+	return r, nil
+}
+
+// A modelResult is rows to be read.
+type modelResult struct {
+	m     *model
+	names []string
+	rows  [][]any
+}
+
+func (r *modelResult) columns() ([]string, error) { return r.names, nil }
+
+func (r *modelResult) next() ([]any, error) {
+	if len(r.rows) == 0 {
+		return nil, cmp.Or(r.close(), io.EOF)
+	}
+	first := r.rows[0]
+	r.rows = r.rows[1:]
+	return first, nil
+}
+
+func (r *modelResult) close() error {
+	if r.m.busy == r {
+		r.m.busy = nil
+	}
+	r.rows = nil
+	return nil
 }
 
 // keys are those of the range that are there, in order.
@@ -87,130 +204,4 @@ func (m *model) keys(s *Statement) (keys []int) {
 	}
 	slices.Sort(keys)
 	return keys
-}
-
-func (m *model) query(s *Statement, v any) (rows [][]any, err error) {
-	r, found := m.kv[s.Lo]
-	switch s.Kind {
-	case Get:
-		if found {
-			rows = append(rows, []any{int64(s.Lo), r[Number], r[s.Column]})
-		}
-	case Scan:
-		for _, k := range m.keys(s) {
-			rows = append(rows, []any{int64(k), m.kv[k][Number], m.kv[k][s.Column]})
-		}
-	case Wide:
-		for _, k := range m.keys(s) {
-			for g := range wideRows {
-				rows = append(rows, []any{int64(k), m.kv[k][Number], int64(g + 1), strings.Repeat("x", wideText)})
-			}
-		}
-	case Count:
-		rows = append(rows, m.count(s))
-	case Divide:
-		return m.divide(s)
-	case Return:
-		if found {
-			return nil, code(codeDuplicate)
-		}
-		rows = append(rows, []any{int64(s.Lo), m.set(s, v)[Number]})
-	case Upsert:
-		rows = append(rows, []any{int64(s.Lo), m.set(s, v)[Number]})
-	case ReadClock:
-		rows = append(rows, []any{"clock", m.clock})
-	}
-	return rows, nil
-}
-
-func (m *model) count(s *Statement) []any {
-	var numbers int64
-	var highest any
-	keys := m.keys(s)
-	for _, k := range keys {
-		n, ok := m.kv[k][Number].(int64)
-		if !ok {
-			continue
-		}
-		numbers++
-		if h, ok := highest.(int64); !ok || n > h {
-			highest = n
-		}
-	}
-	return []any{int64(len(keys)), highest, numbers}
-}
-
-func (m *model) divide(s *Statement) ([][]any, error) {
-	r, found := m.kv[s.Lo]
-	if !found {
-		return nil, nil
-	}
-	var rest any
-	if n, ok := r[Number].(int64); ok {
-		if n == 0 {
-			return nil, code(codeDivision)
-		}
-		rest = 100 % n
-	}
-	return [][]any{{int64(s.Lo), rest}}, nil
-}
-
-// set writes to a key, there or not.
-func (m *model) set(s *Statement, v any) row {
-	r := m.kv[s.Lo]
-	r[s.Column] = v
-	m.kv[s.Lo] = r
-	return r
-}
-
-func (m *model) exec(s *Statement, v any) (affected int64, err error) {
-	_, found := m.kv[s.Lo]
-	switch s.Kind {
-	case Insert:
-		if found {
-			return 0, code(codeDuplicate)
-		}
-		m.set(s, v)
-		return 1, nil
-	case Quiet:
-		if found {
-			return 0, nil
-		}
-		m.set(s, v)
-		return 1, nil
-	case Set:
-		if !found {
-			return 0, nil
-		}
-		m.set(s, v)
-		return 1, nil
-	case Add:
-		for _, k := range m.keys(s) {
-			m.add(k, s.Delta)
-			affected++
-		}
-	case Delete:
-		for _, k := range m.keys(s) {
-			delete(m.kv, k)
-			affected++
-		}
-	case Texts:
-		m.add(s.Lo, 1)
-		for k, r := range m.kv {
-			if k < s.Hi {
-				r[Bool] = false
-				m.kv[k] = r
-				affected++
-			}
-		}
-	}
-	return affected, nil
-}
-
-func (m *model) add(k int, delta int64) {
-	r, found := m.kv[k]
-	if n, ok := r[Number].(int64); found && ok {
-		r[Number] = n + delta
-		m.kv[k] = r
-	}
 }

@@ -2,13 +2,10 @@ package program
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/reprise-go/cockroachdb"
 )
 
 // A History is what a round has come to: what each application was told and shown, and what is in the tables.
@@ -16,15 +13,20 @@ type History struct {
 	Results map[int64]Result // by the program's ID
 	Commits []Commit
 	Clock   int64
-	Rows    map[int]string // the table kv, by key
-	Faults  map[string]int // how often which kind has struck
-	Left    []string       // what was still there after all programs had ended
+	Tables  map[string]string // the rows, by table and key
+	Made    []string          // the tables that programs have made of their own
+	Faults  map[string]int    // how often which kind has struck
+	Left    []string          // what was still there after all programs had ended
+	Stuck   []string          // connections that failed over and over when all was calm again
+	Told    []string          // what the driver has told to its hooks, and must not have
+
+	Farewells map[uint64]Farewell // by the connection's number
 }
 
 // A Commit is an entry in the table of commits.
 type Commit struct {
 	Clock, Program int64
-	Call           int
+	Call, Part     int
 }
 
 // An Anomaly is something that must not be.
@@ -43,27 +45,34 @@ func (a Anomaly) String() string {
 
 // The kinds of anomaly.
 const (
-	Twice     = "committed twice"
-	Phantom   = "phantom commit"   // the application was told that it is not committed
-	Lost      = "lost commit"      // it was told that it is
-	Order     = "lost update"      // of the clock, so that there is no order of commits
-	Shown     = "wrong answer"     // what was shown is not what the model shows
-	Tables    = "wrong tables"     // what is there at the end is not what the model has
-	Nameless  = "an unnamed error" // of which nobody can tell what it means for the transaction
-	LeftOver  = "left over"
-	unmatched = "%s was told %s, and is in the table of commits %d times"
+	Twice      = "committed twice"
+	Phantom    = "phantom commit"   // the application was told that it is not committed
+	Lost       = "lost commit"      // it was told that it is
+	Order      = "lost update"      // of the clock, so that there is no order of commits
+	Shown      = "wrong answer"     // what was shown is not what the model shows
+	Tables     = "wrong tables"     // what is there at the end is not what the model has
+	Nameless   = "an unnamed error" // of which nobody can tell what it means for the transaction
+	Rerun      = "told to run again"
+	Misleading = "a misleading error" // it says less than is known, or something else
+	Reasonless = "an error without its reason"
+	Stuck      = "a connection that does not recover"
+	LeftOver   = "left over"
+	unmatched  = "%s was told %s, and is in the table of commits %d times"
 )
 
 // Check holds a history against the model.
 func Check(r *Round, h *History) []Anomaly {
 	c := &checker{round: r, history: h, programs: r.programs()}
 	c.told()
+	c.reasons()
 	c.order()
 	if len(c.found) == 0 { // else there is no order to run the model in
 		c.replay()
 	}
-	for _, left := range h.Left {
-		c.add(LeftOver, nil, "%s", left)
+	for kind, texts := range map[string][]string{LeftOver: h.Left, Stuck: h.Stuck, Reasonless: h.Told} {
+		for _, text := range texts {
+			c.add(kind, nil, "%s", text)
+		}
 	}
 	return c.found
 }
@@ -79,33 +88,86 @@ func (c *checker) add(kind string, p *Program, format string, args ...any) {
 	c.found = append(c.found, Anomaly{kind, p, fmt.Sprintf(format, args...)})
 }
 
+// A piece is a part of a program, as it is in the table of commits.
+type piece struct {
+	program int64
+	part    int
+}
+
 // told compares what applications were told of their commits with the commits there are.
 func (c *checker) told() {
-	entries := make(map[int64]int)
+	entries, made := make(map[piece]int), c.made()
 	for _, e := range c.history.Commits {
-		entries[e.Program]++
+		entries[piece{e.Program, e.Part}]++
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.programs)) {
 		p := c.programs[id]
 		res, ran := c.history.Results[id]
-		n, told := entries[id], p.Outcome(res.Err)
-		delete(entries, id)
-		switch {
-		case !ran && n == 0:
-		case !ran:
-			c.add(Phantom, p, "%s was not run, and is in the table of commits", p.title())
-		case told == Unnamed:
-			c.add(Nameless, p, "%T: %v", res.Err, res.Err)
-		case n > 1:
-			c.add(Twice, p, unmatched, p.title(), told, n)
-		case told == NotCommitted && n > 0:
-			c.add(Phantom, p, unmatched+": %v", p.title(), told, n, res.Err)
-		case told == Committed && n == 0 && p.enters():
-			c.add(Lost, p, unmatched, p.title(), told, n)
+		some := made[id] > 0
+		for part := 1; part <= p.parts(); part++ {
+			n := entries[piece{id, part}]
+			delete(entries, piece{id, part})
+			c.toldOf(p, part, n, ran, res)
+			some = some || n > 0
+		}
+		c.toldOfSchema(p, made[id], res)
+		if some && runAgain(res.Err) {
+			c.add(Rerun, p, "%s is committed, or a part of it, and was told %T: %v", p.title(), res.Err, res.Err)
 		}
 	}
-	for id, n := range entries {
-		c.add(Phantom, nil, "program %d, which there isn't, is in the table of commits %d times", id, n)
+	for e, n := range entries {
+		const text = "program %d, which does not exist, is in the table of commits %d times, part %d"
+		c.add(Phantom, nil, text, e.program, n, e.part)
+	}
+}
+
+func (c *checker) toldOf(p *Program, part, n int, ran bool, res Result) {
+	told := p.told(res, part)
+	switch {
+	case !ran && n == 0:
+	case !ran:
+		c.add(Phantom, p, "%s was not run, and is in the table of commits", p.title())
+	case told == Unnamed:
+		c.add(Nameless, p, "%T: %v", res.Err, res.Err)
+	case n > 1:
+		c.add(Twice, p, unmatched, p.titleOf(part), told, n)
+	case told == NotCommitted && n > 0:
+		c.add(Phantom, p, unmatched+": %v", p.titleOf(part), told, n, res.Err)
+	case told == Committed && n == 0 && p.enters(part):
+		c.add(Lost, p, unmatched, p.titleOf(part), told, n)
+	case p.ends(1) && p.Tail.By != HalfwayText && p.Tail.Back && part == 1 && n > 0 && res.Err == nil:
+		c.add(Phantom, p, "%s is committed, and Rollback returned nil", p.title())
+	}
+}
+
+// made counts the tables that programs have made, by program.
+func (c *checker) made() map[int64]int {
+	made := make(map[int64]int)
+	for _, table := range c.history.Made {
+		var id int64
+		var call int
+		if n, _ := fmt.Sscanf(table, "made_%d_%d", &id, &call); n == 2 {
+			made[id]++
+		}
+	}
+	return made
+}
+
+// toldOfSchema compares what a program was told of the table that it makes with the tables there are.
+func (c *checker) toldOfSchema(p *Program, n int, res Result) {
+	if p.Tail == nil || p.Tail.By != SchemaChange {
+		return
+	}
+	call := res.last()
+	done := len(call) > 0 && call[0].Err == nil
+	const text = "%s was told %s of its table, and there are %d"
+	switch told := p.told(res, 1); {
+	case n > 1:
+		c.add(Twice, p, text, p.title(), told, n)
+	case done && n == 0:
+		c.add(Lost, p, text, p.title(), told, n)
+	case told == NotCommitted && n > 0:
+		c.add(Phantom, p, text+": %v", p.title(), told, n, res.Err)
 	}
 }
 
@@ -126,7 +188,7 @@ func (c *checker) order() {
 
 // replay runs the committed programs on the model, one after the other.
 func (c *checker) replay() {
-	m := newModel(c.round.Size.Keys)
+	m := newModel(c.round.Server, c.round.Size.Keys)
 	readers := c.readers()
 	c.readAt(m, readers)
 	for _, e := range c.history.Commits {
@@ -137,29 +199,29 @@ func (c *checker) replay() {
 			return
 		}
 		m.clock = e.Clock
-		if !c.compare(m, p, res) {
+		if !c.compare(m, p, e.Part, res) {
 			return
 		}
 		c.readAt(m, readers)
 	}
 	for _, list := range readers {
-		c.add(Shown, list[0], "it was shown a clock that never was: %s", c.history.Results[list[0].ID].last())
+		c.add(Shown, list[0], "it was shown a clock that never was: %s", c.history.Results[list[0].ID].shown(1))
 		return
 	}
 	c.tables(m)
 }
 
-// readers are the programs that have written nothing and were told that they are committed, by the clock that they were shown. What a
-// transaction is shown that is not committed in the end, no server vouches for.
+// readers are the programs that have written nothing and were told that they are committed, by the clock that they were
+// shown. What a transaction is shown that is not committed in the end, no server vouches for.
 func (c *checker) readers() map[string][]*Program {
 	readers := make(map[string][]*Program)
 	for _, id := range slices.Sorted(maps.Keys(c.programs)) {
 		p, res := c.programs[id], c.history.Results[id]
-		if p.enters() || p.Outcome(res.Err) != Committed {
+		if !p.readsOnly() || p.Outcome(res.Err) != Committed {
 			continue
 		}
-		for _, line := range res.last() {
-			if strings.HasPrefix(line, ReadClock.String()) {
+		for _, line := range res.shown(1) {
+			if strings.HasPrefix(line, ReadClock.String()+": (") {
 				readers[line] = append(readers[line], p)
 			}
 		}
@@ -171,22 +233,22 @@ func (c *checker) readers() map[string][]*Program {
 func (c *checker) readAt(m *model, readers map[string][]*Program) {
 	line := fmt.Sprintf("%v: %s end", ReadClock, showRow([]any{"clock", m.clock}))
 	for _, p := range readers[line] {
-		if !c.compare(m, p, c.history.Results[p.ID]) {
+		if !c.compare(m, p, 1, c.history.Results[p.ID]) {
 			break
 		}
 	}
 	delete(readers, line)
 }
 
-// compare runs a program on the model and says whether it shows what the application was shown; as much as it was shown, if it was
-// not told whether it is committed.
-func (c *checker) compare(m *model, p *Program, res Result) bool {
-	want, err := m.play(p)
-	got := res.last()
-	if p.Outcome(res.Err) == Unknown {
-		if p.Form == Single {
-			got = nil // it was shown an error
-		}
+// compare runs a part on the model and says whether it shows what the application was shown; as much as it was shown,
+// if it was not told whether it is committed.
+func (c *checker) compare(m *model, p *Program, part int, res Result) bool {
+	got, unknown := res.shown(part), p.told(res, part) == Unknown
+	if unknown {
+		got = p.beforeTheError(got, part)
+	}
+	want, err := m.play(p, part, got)
+	if unknown {
 		want = want[:min(len(got), len(want))]
 	}
 	for i := range max(len(got), len(want)) {
@@ -201,6 +263,17 @@ func (c *checker) compare(m *model, p *Program, res Result) bool {
 		return false
 	}
 	return true
+}
+
+// beforeTheError is what was shown before the error that leaves open what has become of the part.
+func (p *Program) beforeTheError(shown []string, part int) []string {
+	switch last := len(shown) - 1; {
+	case p.Form == Single, p.standsAlone(part):
+		return nil
+	case last >= 0 && (strings.Contains(shown[last], ": error ") || strings.HasSuffix(shown[last], cancelledText)):
+		return shown[:last]
+	}
+	return shown
 }
 
 // excerpt is line i of a, around where it differs from b's.
@@ -222,59 +295,46 @@ func excerpt(a, b []string, i int) string {
 }
 
 func (c *checker) tables(m *model) {
-	want := make(map[int]string)
-	for k, r := range m.kv {
-		want[k] = showRow(r[:])
-	}
-	for k := range c.round.Size.Keys {
-		if got := c.history.Rows[k]; got != want[k] {
-			c.add(Tables, nil, "key %d\n  there: %s\n  model: %s", k, cmp.Or(got, "nothing"), cmp.Or(want[k], "nothing"))
+	want, got := m.tables(), c.history.Tables
+	rows := maps.Clone(want)
+	maps.Copy(rows, got)
+	for _, row := range slices.Sorted(maps.Keys(rows)) {
+		if got[row] != want[row] {
+			is, should := cmp.Or(got[row], "nothing"), cmp.Or(want[row], "nothing")
+			c.add(Tables, nil, "%s\n  there: %s\n  model: %s", row, is, should)
 		}
 	}
 }
 
-// last is what the latest call was shown.
-func (r Result) last() []string {
+// last is the latest call.
+func (r Result) last() Call {
 	if len(r.Calls) == 0 {
 		return nil
 	}
 	return r.Calls[len(r.Calls)-1]
 }
 
+// shown is what a part of the latest call has shown.
+func (r Result) shown(part int) []string {
+	if call := r.last(); len(call) >= part {
+		return call[part-1].Shown
+	}
+	return nil
+}
+
 func (p *Program) title() string { return fmt.Sprintf("program %d", p.ID) }
 
-// enters says whether the program, if it is committed, is in the table of commits.
-func (p *Program) enters() bool {
-	return p.Form == Plain || p.Form == Closure || p.Form == Single && !readsOnly(p.Steps[0].Kind)
-}
-
-// An Outcome is what an application was told of its transaction.
-type Outcome int
-
-// What an application can be told.
-const (
-	Committed Outcome = iota
-	NotCommitted
-	Unknown // it may be committed or not
-	Unnamed // an error that says neither
-)
-
-func (o Outcome) String() string {
-	return []string{"that it is committed", "that it is not committed", "that it may be committed", "nothing"}[o]
-}
-
-// Outcome is what err tells the application.
-func (p *Program) Outcome(err error) Outcome {
-	_, ambiguous := errors.AsType[*cockroachdb.AmbiguousCommitError](err)
-	switch {
-	case err == nil:
-		return Committed
-	case ambiguous:
-		return Unknown
-	case p.Form == Single && !refusal(err):
-		return Unknown // a statement outside of a transaction has the errors that it has without this driver
-	case Named(err) == "":
-		return Unnamed
+func (p *Program) titleOf(part int) string {
+	if p.parts() == 1 {
+		return p.title()
 	}
-	return NotCommitted
+	return fmt.Sprintf("part %d of program %d", part, p.ID)
 }
+
+// readsOnly reports whether the program writes nothing.
+func (p *Program) readsOnly() bool {
+	return p.Form == ReadOnly || p.Form == Single && readsOnly(p.Steps[0].Kind)
+}
+
+// enters reports whether a part, if it is committed, is in the table of commits.
+func (p *Program) enters(part int) bool { return !p.readsOnly() && (part > 1 || !p.onlySchema()) }

@@ -1,21 +1,19 @@
 package program
 
 import (
+	"context"
 	"fmt"
-	"strings"
+	"slices"
 )
 
 // A store is what programs are played on: the server, through the driver; or the model.
 type store interface {
-	run(*Statement, value) (answer, error)
+	query(*Statement, value) (result, error)
+	exec(*Statement, value) (affected int64, err error)
+	prepare(*Statement) error
 	savepoint(verb, name string) error
-}
-
-// An answer is what a statement shows.
-type answer struct {
-	rows     [][]any
-	end      bool // that there are no more rows
-	affected int64
+	end(*Tail) error
+	begun(*Tail) error
 }
 
 const (
@@ -26,28 +24,49 @@ const (
 
 // A player plays the steps of a program once, and keeps what they show.
 type player struct {
-	on      store
-	program *Program
-	at      func(step int) // called before each
-	shown   []string
-	number  any // the one shown last
+	on       store
+	program  *Program
+	at       func(step int) // called before each
+	shown    []string       // by the part that is played
+	number   any            // the one shown last
+	open     map[int]opened // by slot
+	believes []string       // the model: what the application was shown; errors that nobody can foresee are taken from it
 }
 
-func (p *player) play() error {
+// play plays a part of a program.
+func (p *player) play(part int) error {
+	if part > 1 {
+		return p.after(part)
+	}
 	for i := range p.program.Steps {
-		if err := p.reach(i); err != nil {
+		if err := p.survives(p.reach(i)); err != nil {
 			return err
 		}
-		if err := p.step(&p.program.Steps[i]); err != nil {
+		if err := p.survives(p.step(&p.program.Steps[i])); err != nil {
 			return err
 		}
 	}
-	return p.reach(len(p.program.Steps))
+	if err := p.survives(p.reach(len(p.program.Steps))); err != nil || p.program.Tail == nil {
+		return err
+	}
+	return p.quietly(p.program.Tail.By.String(), func() error { return p.on.end(p.program.Tail) })
+}
+
+// survives takes an error from an application that goes on in spite of it, and looks at what Commit says.
+func (p *player) survives(err error) error {
+	if p.program.Careless {
+		return nil
+	}
+	return err
 }
 
 func (p *player) reach(i int) error {
 	for _, s := range p.program.before(i) {
-		if _, err := p.on.run(&s, value{}); err != nil {
+		err := p.quietly(s.String(), func() error {
+			_, err := p.on.exec(&s, value{})
+			return err
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -66,44 +85,94 @@ func (p *player) step(s *Step) error {
 }
 
 func (p *player) statement(s *Statement) error {
-	v := s.value(p.number)
-	a, err := p.on.run(s, v)
-	text := s.String()
+	switch {
+	case s.Kind == Look:
+		return p.look(s)
+	case s.Only:
+		return p.tell("prepare "+s.String(), func() (string, error) { return ": done", p.on.prepare(s) })
+	case s.Slot != 0 && p.open[s.Slot].result != nil:
+		return nil // it is taken
+	}
+	v, text := s.value(p.number), s.String()
 	if s.writes() {
 		text += " = " + show(v.shown)
 	}
-	if err != nil {
-		if code := codeOf(err); code != "" {
-			p.shown = append(p.shown, text+": error "+code)
-		}
-		return err
-	}
-	p.shown = append(p.shown, text+p.see(s, a))
-	return nil
+	return p.tell(text, func() (string, error) { return p.run(s, v) })
 }
 
-// see notes what a statement shows.
-func (p *player) see(s *Statement, a answer) string {
-	var b strings.Builder
-	if s.Kind.rows() {
-		b.WriteByte(':')
-		for _, row := range a.rows {
-			b.WriteByte(' ')
-			b.WriteString(showRow(row))
-			p.number = row[1]
+// run runs a statement, and gives what it shows.
+func (p *player) run(s *Statement, v value) (string, error) {
+	switch {
+	case !s.Kind.rows():
+		n, err := p.on.exec(s, v)
+		if !s.Ask {
+			return "", err
 		}
-		if a.end {
-			b.WriteString(" end")
+		return fmt.Sprintf(": %d rows affected", n), err
+	case s.Slot != 0:
+		return p.leaveOpen(s, v)
+	}
+	r, err := p.on.query(s, v)
+	if err != nil {
+		return "", err
+	}
+	text, _, err := p.read(r, s.Names, s.Stop)
+	return p.closed(r, s.Deaf, text, err)
+}
+
+// tell runs something and notes what it shows. If rows are in its way they are read or closed, and it is run again.
+func (p *player) tell(text string, run func() (string, error)) error {
+	shown, err := p.try(text, run)
+	if stillOpen(err) {
+		p.shown = append(p.shown, text+": there are rows still open")
+		if err := p.giveWay(); err != nil {
+			return err
+		}
+		shown, err = p.try(text, run)
+	}
+	switch code := codeOf(err); {
+	case err == nil:
+		p.shown = append(p.shown, text+shown)
+	case code != "":
+		p.shown = append(p.shown, text+": error "+code)
+	case cancelled(err):
+		p.shown = append(p.shown, text+cancelledText)
+	}
+	return err
+}
+
+const cancelledText = ": cancelled"
+
+// quietly is tell for what shows nothing but errors.
+func (p *player) quietly(text string, run func() error) error {
+	n := len(p.shown)
+	err := p.tell(text, func() (string, error) { return "", run() })
+	if err == nil && len(p.shown) == n+1 {
+		p.shown = p.shown[:n]
+	}
+	return err
+}
+
+// try runs something, unless the application was told of an error that the model does not know: then that is the
+// answer.
+func (p *player) try(text string, run func() (string, error)) (string, error) {
+	if len(p.shown) >= len(p.believes) {
+		return run()
+	}
+	told := p.believes[len(p.shown)]
+	if told == text+cancelledText {
+		return "", context.Canceled
+	}
+	for _, c := range outOfTime {
+		if told == text+": error "+c {
+			return "", code(c)
 		}
 	}
-	if s.Ask {
-		fmt.Fprintf(&b, ": %d rows affected", a.affected)
-	}
-	return b.String()
+	return run()
 }
 
 func (p *player) block(b *Block) error {
-	if err := p.on.savepoint(savepoint, b.Name); err != nil {
+	if err := p.savepoint(savepoint, b.Name); err != nil {
 		return err
 	}
 	end := b.End
@@ -118,27 +187,36 @@ func (p *player) block(b *Block) error {
 		}
 	}
 	if end != Release {
-		if err := p.on.savepoint(rollbackTo, b.Name); err != nil {
+		if err := p.savepoint(rollbackTo, b.Name); err != nil {
 			return err
 		}
 	}
 	if end == RollBack {
 		return nil
 	}
-	return p.on.savepoint(release, b.Name)
+	return p.savepoint(release, b.Name)
+}
+
+func (p *player) savepoint(verb, name string) error {
+	return p.quietly(verb+" "+name, func() error { return p.on.savepoint(verb, name) })
 }
 
 const (
 	codeDuplicate = "23505"
 	codeDivision  = "22012"
+	codeNoLock    = "55P03"
+	codeCancelled = "57014"
 )
 
-// expected says whether an error is one that the application goes on after, if there is a savepoint. It must come bare: what wraps
-// it means something else.
-func expected(err error) bool {
-	code := codeOf(err)
-	return code == codeDuplicate || code == codeDivision
-}
+// outOfTime are the errors of timeouts, which the model can't foresee.
+var outOfTime = []string{codeNoLock, codeCancelled}
+
+// survivable are the errors after which an application goes on, if there is a savepoint.
+var survivable = append([]string{codeDuplicate, codeDivision, codeNoTable}, outOfTime...)
+
+// expected reports whether an error is one that the application goes on after. It must come bare: what wraps it means
+// something else.
+func expected(err error) bool { return slices.Contains(survivable, codeOf(err)) }
 
 // codeOf is the SQLSTATE of an error of the server's, if it is bare: no errors.As here.
 func codeOf(err error) string {

@@ -21,15 +21,30 @@ const (
 
 // A Program is a short transaction. Each runs once, in the hope of being committed; what becomes of it is its [Result].
 type Program struct {
-	ID     int64
-	Form   Form
-	Steps  []Step
-	Clock  int  // the clock is counted up before this step, or at the end
-	Enter  int  // the commit is noted before this step, or at the end; not before the clock
-	Forgo  bool // the application rolls back at the end
-	Policy Policy
-	Cancel *Cancel
+	ID       int64
+	Form     Form
+	Steps    []Step
+	Tail     *Tail // nil for a program that commits at its end
+	Clock    int   // the clock is counted up before this step, or at the end
+	Enter    int   // the commit is noted before this step, or at the end; not before the clock
+	Forgo    bool  // the application rolls back at the end
+	Own      bool  // it has a *sql.Conn of its own; only Plain
+	Settings Settings
+	Careless bool // it goes on after errors, and looks at what Commit says; only Plain
+	Patient  bool // it reads the rows that are in its way to their end; else it closes them
+	Policy   Policy
+	Cancel   *Cancel
 }
+
+// Settings say whether a program depends on settings of the session, and so sets them first.
+type Settings int
+
+// Where settings are set first.
+const (
+	NoSettings Settings = iota
+	Outside             // on the connection, before the transaction; only with a connection of its own
+	Inside              // in the transaction
+)
 
 // A Policy is one of the few that programs are run under.
 type Policy int
@@ -39,23 +54,30 @@ const (
 	Default Policy = iota
 	Tight          // soon steps aside
 	Never          // does not retry
+	Slow           // waits for so long that contexts end meanwhile
+	Stay           // does not go on, on another connection, when one is lost
 )
 
 func (p Policy) policy() cockroachdb.RetryPolicy {
 	policy := cockroachdb.DefaultRetryPolicy()
-	policy.InitialBackoff, policy.MaxBackoff = time.Millisecond, 20*time.Millisecond // injected conflicts don't get fewer by waiting
+	// Injected conflicts don't get fewer by waiting.
+	policy.InitialBackoff, policy.MaxBackoff = time.Millisecond, 20*time.Millisecond
 	switch p {
 	case Tight:
 		policy.MaxAttempts, policy.MaxBytes, policy.LaneWait = 3, 1600, 20*time.Millisecond
 	case Never:
 		policy.MaxAttempts = 1
+	case Stay:
+		policy.MaxFailovers = 0
+	case Slow:
+		policy.InitialBackoff, policy.MaxBackoff = 4*maxCancel, 8*maxCancel
 	}
 	return policy
 }
 
 // A Cancel ends a context while a step is under way, or the commit.
 type Cancel struct {
-	Step  int // the number of the step; behind the last one is the commit
+	Step  int // the number of the step; after the last one comes the commit
 	After time.Duration
 	Whole bool // the transaction's context, not only that of the step
 }
@@ -82,7 +104,7 @@ func (i If) holds(number any) bool {
 	return i == Always || (n%2 == 0) == (i == Even)
 }
 
-// A Block is what stands behind a savepoint. An error that an application may expect ends it, and it is rolled back.
+// A Block is what follows a savepoint. An error that an application may expect ends it, and it is rolled back.
 type Block struct {
 	Name  string
 	Steps []Step
@@ -101,8 +123,17 @@ const (
 
 func (p *Program) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "program %d, %s", p.ID, []string{"BeginTx", "RunTx", "read-only", "a statement by itself"}[p.Form])
-	b.WriteString([]string{"", ", a tight policy", ", no retries"}[p.Policy])
+	fmt.Fprintf(&b, "program %d, %s", p.ID, []string{"BeginTx", "RunTx", "read-only", "a statement alone"}[p.Form])
+	b.WriteString([]string{"", ", a tight policy", ", no retries", ", long waits", ", no other connection"}[p.Policy])
+	b.WriteString([]string{"", ", settings first", ", settings inside"}[p.Settings])
+	for _, m := range []struct {
+		is   bool
+		text string
+	}{{p.Own, "a connection of its own"}, {p.Careless, "careless"}, {p.Patient, "patient"}} {
+		if m.is {
+			b.WriteString(", " + m.text)
+		}
+	}
 	if c := p.Cancel; c != nil {
 		fmt.Fprintf(&b, ", cancelled %v into step %d", c.After, c.Step+1)
 		if c.Whole {
@@ -115,6 +146,9 @@ func (p *Program) String() string {
 		s.write(&b, fmt.Sprintf("  %d ", i+1))
 	}
 	p.hidden(&b, len(p.Steps))
+	if p.Tail != nil {
+		p.Tail.write(&b, len(p.Steps))
+	}
 	if p.Forgo {
 		b.WriteString("    roll back\n")
 	}
@@ -124,7 +158,7 @@ func (p *Program) String() string {
 // hidden writes what is done before a step and not shown.
 func (p *Program) hidden(b *strings.Builder, i int) {
 	for _, s := range p.before(i) {
-		fmt.Fprintf(b, "    %s\n", s.Kind)
+		fmt.Fprintf(b, "    %v\n", &s)
 	}
 }
 
@@ -132,6 +166,13 @@ func (p *Program) hidden(b *strings.Builder, i int) {
 func (p *Program) before(i int) (hidden []Statement) {
 	if p.Form != Plain && p.Form != Closure {
 		return nil
+	}
+	if i == 0 && p.Settings == Inside {
+		hidden = append(hidden, Statement{Kind: Assign, Word: words[0]})
+		hidden = append(hidden, Statement{Kind: Assign, Path: true, Word: paths[0]})
+	}
+	if p.onlySchema() {
+		return hidden
 	}
 	if i == min(p.Clock, len(p.Steps)) {
 		hidden = append(hidden, Statement{Kind: tick})

@@ -3,6 +3,7 @@ package program
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 )
 
@@ -13,24 +14,35 @@ type Size struct {
 	Keys     int // the fewer, the hotter
 }
 
-// A Round is what is run between two looks at the tables: a list of programs for each worker, and the faults that strike them.
+// A Round is what is run between two looks at the tables: a list of programs for each worker, and the faults that
+// strike them.
 type Round struct {
+	Server  Server
 	Seed    uint64
+	Topic   string
+	Wrapped bool // the programs reach the driver through another one
 	Size    Size
 	Workers [][]*Program
 	Faults  Faults
 }
 
-// NewRound makes the round of that seed.
-func NewRound(seed uint64, size Size) *Round {
+// NewRound makes the round of that seed for a server.
+func NewRound(server Server, seed uint64, size Size) *Round {
+	return NewRoundAbout("", server, seed, size)
+}
+
+// NewRoundAbout makes a round whose programs have a certain topic, which the server must have ([Server.Has]); "" leaves
+// the choice to the seed.
+func NewRoundAbout(topic string, server Server, seed uint64, size Size) *Round {
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	r := &Round{Seed: seed, Size: size, Faults: newFaults(rnd, size)}
-	theme := newTheme(rnd, size.Keys)
+	r := &Round{Server: server, Seed: seed, Size: size, Wrapped: rnd.IntN(6) == 0, Faults: newFaults(rnd, size)}
+	theme := newTheme(rnd, topic, server, size.Keys)
+	r.Topic = theme.name
 	for w := range size.Workers {
 		var list []*Program
 		for i := range size.Programs {
 			g := generator{Rand: rnd, theme: theme}
-			list = append(list, g.program(int64(w*size.Programs+i+1)))
+			list = append(list, g.newProgram(int64(w*size.Programs+i+1)))
 		}
 		r.Workers = append(r.Workers, list)
 	}
@@ -62,12 +74,30 @@ func (r *Round) each(do func(*Statement)) {
 	}
 	for _, p := range r.programs() {
 		walk(p.Steps)
+		if p.Tail != nil {
+			for i := range p.Tail.Steps {
+				do(&p.Tail.Steps[i])
+			}
+		}
 	}
 }
 
+// has reports whether there is a statement of one of these kinds.
+func (r *Round) has(kinds ...Kind) (found bool) {
+	r.each(func(s *Statement) { found = found || slices.Contains(kinds, s.Kind) })
+	return found
+}
+
+func (r *Round) changesTypes() bool { return r.has(Retype, Remake) }
+
+func (r *Round) changesSchema() bool { return r.has(Retype, Remake, Create, Drop) }
+
 func (r *Round) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "keys 0 to %d\nfaults: %v\n", r.Size.Keys-1, r.Faults)
+	fmt.Fprintf(&b, "%v, keys 0 to %d, topic: %s\nfaults: %v\n", r.Server, r.Size.Keys-1, r.Topic, r.Faults)
+	if r.Wrapped {
+		b.WriteString("through a driver around this one\n")
+	}
 	for i, list := range r.Workers {
 		fmt.Fprintf(&b, "worker %d\n", i+1)
 		for _, p := range list {

@@ -1,20 +1,34 @@
 package program
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/crdbsim"
 )
 
 // A Result is what became of a program, as its application knows it.
 type Result struct {
 	Err   error
-	Calls [][]string // what it was shown; RunTx may have called it more than once
+	Calls []Call // RunTx may have called it more than once
+	Conn  uint64 // the simulator's number of the connection that was its own; 0 for none
+
+	Began, Ended time.Time
+}
+
+// A Call is one run of a program's statements.
+type Call []Part
+
+// A Part is what was shown before something was committed, and what the application was told of that, if it has come so
+// far.
+type Part struct {
+	Shown []string
+	Err   error
 }
 
 var errForgone = errors.New("the application rolls back")
@@ -22,6 +36,7 @@ var errForgone = errors.New("the application rolls back")
 // A runner runs programs on a pool.
 type runner struct {
 	db     *sql.DB
+	sim    *crdbsim.Sim
 	shared map[string]*sql.Stmt // by text
 }
 
@@ -31,17 +46,20 @@ func (r *runner) run(ctx context.Context, p *Program) Result {
 	if p.Policy != Default {
 		ctx = cockroachdb.WithRetryPolicy(ctx, p.Policy.policy())
 	}
-	res := &Result{}
+	res := &Result{Began: time.Now()}
 	run := &execution{runner: r, ctx: ctx, cancel: cancel, program: p, result: res}
-	switch p.Form {
-	case Single:
+	switch {
+	case p.Form == Single:
 		res.Err = run.alone()
-	case Closure:
+	case p.Form == Closure:
 		res.Err = cockroachdb.RunTx(ctx, r.db, nil, run.inside)
+	case p.Own:
+		res.Err = run.onItsOwn()
 	default:
-		res.Err = run.begin(&sql.TxOptions{ReadOnly: p.Form == ReadOnly})
+		res.Err = run.begin(r.db, &sql.TxOptions{ReadOnly: p.Form == ReadOnly})
 	}
 	run.stop()
+	res.Ended = time.Now()
 	return *res
 }
 
@@ -52,6 +70,7 @@ type execution struct {
 	cancel  context.CancelFunc
 	program *Program
 	result  *Result
+	conn    *sql.Conn   // nil if it has none of its own
 	timer   *time.Timer // of the cancellation
 	step    context.Context
 }
@@ -78,15 +97,56 @@ func (e *execution) reach(step int) {
 }
 
 func (e *execution) alone() error {
-	s := &server{execution: e, on: e.db}
-	p := player{on: s, program: e.program, at: e.reach}
-	err := p.play()
-	e.result.Calls = append(e.result.Calls, p.shown)
-	return err
+	return e.call(&server{execution: e, on: e.db})
 }
 
-func (e *execution) begin(opts *sql.TxOptions) error {
-	tx, err := e.db.BeginTx(e.ctx, opts)
+// call runs the parts of the program.
+func (e *execution) call(s *server) error {
+	s.entry = entry{program: e.program.ID, call: len(e.result.Calls) + 1}
+	e.step = e.ctx
+	p := &player{on: s, program: e.program, at: e.reach}
+	parts := make(Call, 0, e.program.parts())
+	defer func() { e.result.Calls = append(e.result.Calls, parts) }()
+	for s.entry.part = 1; s.entry.part <= e.program.parts(); s.entry.part++ {
+		p.shown = nil
+		err := p.play(s.entry.part)
+		parts = append(parts, Part{p.shown, err})
+		if err != nil {
+			p.closeAll()
+			return err
+		}
+	}
+	return nil // what is still open the end of the transaction closes
+}
+
+// onItsOwn runs the program on a connection that it has for itself.
+func (e *execution) onItsOwn() (err error) {
+	if e.conn, err = e.db.Conn(e.ctx); err != nil {
+		return err
+	}
+	defer e.conn.Close()
+	err = e.conn.Raw(func(c any) error {
+		e.result.Conn = e.sim.ConnOf(c.(pgxConn).Conn().PgConn().PID())
+		return nil
+	})
+	for _, text := range firstTexts {
+		if err == nil && e.program.Settings == Outside {
+			_, err = e.conn.ExecContext(e.ctx, text)
+		}
+	}
+	if err != nil {
+		return besides{"before the transaction", err}
+	}
+	return e.begin(e.conn, nil)
+}
+
+// A beginner is a *sql.DB or a *sql.Conn.
+type beginner interface {
+	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
+}
+
+func (e *execution) begin(on beginner, opts *sql.TxOptions) error {
+	tx, err := on.BeginTx(e.ctx, opts)
 	if err != nil {
 		return err
 	}
@@ -94,21 +154,26 @@ func (e *execution) begin(opts *sql.TxOptions) error {
 	if err := e.inside(tx); err != nil {
 		return err
 	}
+	if t := e.program.Tail; t != nil && t.Back {
+		return tx.Rollback()
+	}
 	return tx.Commit()
 }
 
 // inside is what the application does in a transaction.
 func (e *execution) inside(tx *sql.Tx) error {
-	call := len(e.result.Calls)
-	e.result.Calls = append(e.result.Calls, nil)
-	s := &server{execution: e, on: tx, tx: tx, call: call + 1}
-	p := player{on: s, program: e.program, at: e.reach}
-	err := p.play()
-	e.result.Calls[call] = p.shown
+	s := &server{execution: e, on: tx, tx: tx}
+	err := e.call(s)
 	if err == nil && e.program.Forgo {
 		return errForgone
 	}
 	return err
+}
+
+// An entry is a place in the table of commits.
+type entry struct {
+	program    int64
+	call, part int
 }
 
 // A server is the server, through the driver, in one transaction or outside of any.
@@ -116,13 +181,15 @@ type server struct {
 	*execution
 	on       querier
 	tx       *sql.Tx // nil outside
-	call     int
-	prepared map[string]*sql.Stmt
+	entry    entry
+	prepares int
+	prepared map[string][]*sql.Stmt // by text, the latest last
 }
 
 // A querier is a *sql.DB or a *sql.Tx.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
@@ -131,117 +198,121 @@ func (s *server) savepoint(verb, name string) error {
 	return err
 }
 
-func (s *server) run(st *Statement, v value) (answer, error) {
-	text, args := st.sql(v)
-	ctx := s.step
+// A ready statement has all that it takes to run it.
+type ready struct {
+	ctx  context.Context
+	text string
+	args []any
+	stmt *sql.Stmt // nil for one that is not prepared
+}
+
+func (s *server) ready(st *Statement, v value) (r ready, err error) {
+	r.ctx = s.step
+	switch st.Kind {
+	case Copy:
+		return r, nil
+	case tick:
+		r.ctx = s.ctx
+	}
+	r.text, r.args = st.sql(v)
 	switch {
-	case st.Kind == tick:
-		ctx = s.ctx
 	case st.Kind == enter:
-		ctx, args = s.ctx, []any{s.program.ID, s.call}
-	case s.tx == nil && !readsOnly(st.Kind):
-		text, args = alone(text, args, s.program.ID)
+		r.ctx, r.args = s.ctx, []any{s.entry.program, s.entry.call, 1}
+	case (s.tx == nil || s.program.standsAlone(s.entry.part)) && !readsOnly(st.Kind):
+		r.text, r.args = alone(r.text, r.args, s.entry)
 	}
-	if st.How != Direct && s.tx != nil {
-		return s.runPrepared(ctx, st, text, args)
+	if (st.How == Prepared || st.How == Shared) && s.tx != nil {
+		r.stmt, err = s.stmt(r.ctx, st, r.text)
+		return r, err
 	}
-	if st.Mode != 0 && len(args) > 0 {
-		args = append([]any{st.Mode}, args...)
+	if st.Mode != 0 && len(r.args) > 0 && st.How != Raw {
+		r.args = append([]any{st.Mode}, r.args...)
 	}
-	if st.Kind.rows() {
-		return s.rows(st)(s.on.QueryContext(ctx, text, args...)) //nolint:rowserrcheck // rows does
-	}
-	return s.count(st)(s.on.ExecContext(ctx, text, args...))
+	return r, nil
 }
 
-func (s *server) runPrepared(ctx context.Context, st *Statement, text string, args []any) (answer, error) {
-	stmt, err := s.prepare(ctx, st, text) //nolint:sqlclosecheck // the end of the transaction closes it
+func (s *server) exec(st *Statement, v value) (affected int64, err error) {
+	r, err := s.ready(st, v)
 	if err != nil {
-		return answer{}, err
+		return 0, err
 	}
-	if st.Kind.rows() {
-		return s.rows(st)(stmt.QueryContext(ctx, args...)) //nolint:rowserrcheck // rows does
+	if st.How == Raw {
+		return s.execRaw(r.ctx, st, r.text, r.args)
 	}
-	return s.count(st)(stmt.ExecContext(ctx, args...))
+	var res sql.Result
+	if r.stmt != nil {
+		res, err = r.stmt.ExecContext(r.ctx, r.args...)
+	} else {
+		res, err = s.on.ExecContext(r.ctx, r.text, r.args...)
+	}
+	if err == nil && st.Ask {
+		affected, err = res.RowsAffected()
+	}
+	return affected, err
 }
 
-// prepare gives a statement that database/sql closes with the transaction.
-func (s *server) prepare(ctx context.Context, st *Statement, text string) (*sql.Stmt, error) {
+// query opens the rows of a query.
+func (s *server) query(st *Statement, v value) (result, error) {
+	r, err := s.ready(st, v)
+	switch {
+	case err != nil:
+		return nil, err
+	case st.Row && r.stmt != nil:
+		return s.row(st, r.stmt.QueryRowContext(r.ctx, r.args...))
+	case st.Row:
+		return s.row(st, s.on.QueryRowContext(r.ctx, r.text, r.args...))
+	case r.stmt != nil:
+		return s.rows(r.stmt.QueryContext(r.ctx, r.args...))
+	}
+	return s.rows(s.on.QueryContext(r.ctx, r.text, r.args...))
+}
+
+// prepare prepares a text that nobody has prepared before: of another the connection knows already, and tells what was
+// so then.
+func (s *server) prepare(st *Statement) error {
+	text, _ := st.sql(st.value(nil))
+	s.prepares++
+	unique := fmt.Sprintf("%s /* %d.%d.%d */", text, s.entry.program, s.entry.call, s.prepares)
+	stmt, err := s.tx.PrepareContext(s.step, unique)
+	if err == nil {
+		s.keep(text, stmt)
+	}
+	return err
+}
+
+// stmt gives a statement that database/sql closes with the transaction.
+func (s *server) stmt(ctx context.Context, st *Statement, text string) (*sql.Stmt, error) {
 	if shared, ok := s.shared[text]; ok && st.How == Shared {
 		return s.tx.StmtContext(ctx, shared), nil
 	}
-	if stmt, ok := s.prepared[text]; ok {
-		return stmt, nil
+	if all := s.prepared[text]; len(all) > 0 {
+		return all[len(all)-1], nil
 	}
 	stmt, err := s.tx.PrepareContext(ctx, text)
 	if err != nil {
 		return nil, err
 	}
-	if s.prepared == nil {
-		s.prepared = make(map[string]*sql.Stmt)
-	}
-	s.prepared[text] = stmt
+	s.keep(text, stmt)
 	return stmt, nil
 }
 
-func (*server) count(st *Statement) func(sql.Result, error) (answer, error) {
-	return func(res sql.Result, err error) (a answer, _ error) {
-		if err == nil && st.Ask {
-			a.affected, err = res.RowsAffected()
-		}
-		return a, err
+func (s *server) keep(text string, stmt *sql.Stmt) {
+	if s.prepared == nil {
+		s.prepared = make(map[string][]*sql.Stmt)
 	}
-}
-
-// rows reads as many rows as the statement wants, and leaves the others.
-func (*server) rows(st *Statement) func(*sql.Rows, error) (answer, error) {
-	return func(rows *sql.Rows, err error) (answer, error) {
-		if err != nil {
-			return answer{}, err
-		}
-		a, err := read(rows, st.Stop)
-		return a, cmp.Or(err, rows.Close()) // bare, since that is what an application looks at
-	}
-}
-
-func read(rows *sql.Rows, stop int) (a answer, err error) {
-	names, err := rows.Columns()
-	if err != nil {
-		return a, err
-	}
-	for stop < 0 || len(a.rows) < stop {
-		if !rows.Next() {
-			a.end = rows.Err() == nil
-			break
-		}
-		row, dest := make([]any, len(names)), make([]any, len(names))
-		for i := range row {
-			dest[i] = &row[i]
-		}
-		if err := rows.Scan(dest...); err != nil {
-			return a, err
-		}
-		a.rows = append(a.rows, row)
-	}
-	return a, rows.Err()
+	s.prepared[text] = append(s.prepared[text], stmt)
 }
 
 // sharedTexts are those of the statements that a transaction borrows from the pool.
 func sharedTexts(r *Round) map[string]bool {
 	texts := make(map[string]bool)
 	r.each(func(s *Statement) {
-		if text, args := s.sql(s.value(nil)); s.How == Shared && len(args) > 0 && !strings.Contains(text, ";") {
+		if s.How != Shared {
+			return
+		}
+		if text, args := s.sql(s.value(nil)); len(args) > 0 && !strings.Contains(text, ";") {
 			texts[text] = true
 		}
 	})
 	return texts
-}
-
-// readsOnly says whether a statement writes nothing.
-func readsOnly(k Kind) bool {
-	switch k {
-	case Get, Scan, Wide, Count, Divide, ReadClock:
-		return true
-	}
-	return false
 }

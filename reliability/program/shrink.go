@@ -2,11 +2,12 @@ package program
 
 import (
 	"context"
+	"reflect"
 	"slices"
 )
 
-// Smallest is the smallest round to be found that still comes to an anomaly, and what it comes to, before ctx is done. Each one is
-// played up to that many times.
+// Smallest is the smallest round to be found that still comes to an anomaly, and what it comes to, before ctx is done.
+// Each one is played up to that many times.
 func (g *Group) Smallest(ctx context.Context, r *Round, times int) (*Round, []Anomaly) {
 	var found []Anomaly
 	fails := func(r *Round) bool {
@@ -25,9 +26,10 @@ func (g *Group) Smallest(ctx context.Context, r *Round, times int) (*Round, []An
 	return Shrink(r, fails, func() bool { return ctx.Err() != nil }), found
 }
 
-// Shrink looks for a smaller round that still fails: it takes away workers, programs, steps, kinds of fault, and what is special about
-// a program, as long as fails says so of what is left. As the interleaving is not to be had again, fails plays a round more than once
-// before it gives up on it. Shrink ends when nothing more can be taken away, or when enough says so.
+// Shrink looks for a smaller round that still fails: it takes away workers, programs, steps, kinds of fault, and what
+// is special about a program, as long as fails says so of what is left. As the interleaving is not to be had again,
+// fails plays a round more than once before it gives up on it. Shrink ends when nothing more can be taken away, or when
+// enough says so.
 func Shrink(r *Round, fails func(*Round) bool, enough func() bool) *Round {
 	for smaller := true; smaller; {
 		smaller = false
@@ -84,6 +86,11 @@ func (r *Round) withList(i int, list []*Program) *Round {
 
 // calmer are rounds with fewer kinds of fault.
 func (r *Round) calmer() (all []*Round) {
+	if r.Wrapped {
+		c := *r
+		c.Wrapped = false
+		all = append(all, &c)
+	}
 	if len(r.Faults.Nodes) > 0 {
 		c := *r
 		c.Faults.Nodes = nil
@@ -111,7 +118,7 @@ func (p *Program) smaller() (all []*Program) {
 		for i := range p.Steps {
 			c := *p
 			c.Steps = slices.Delete(slices.Clone(p.Steps), i, i+1)
-			c.Clock, c.Enter = behind(p.Clock, i), behind(p.Enter, i)
+			c.Clock, c.Enter = without(p.Clock, i), without(p.Enter, i)
 			all = append(all, &c)
 		}
 	}
@@ -123,21 +130,41 @@ func (p *Program) smaller() (all []*Program) {
 			all = append(all, &c)
 		}
 	}
-	if p.Cancel != nil {
+	all = append(all, p.withSmallerTail()...)
+	for _, plainer := range []func(*Program){
+		func(c *Program) { c.Cancel = nil },
+		func(c *Program) { c.Policy = Default },
+		func(c *Program) { c.Careless = false },
+		func(c *Program) { c.Patient = false },
+	} {
 		c := *p
-		c.Cancel = nil
-		all = append(all, &c)
-	}
-	if p.Policy != Default {
-		c := *p
-		c.Policy = Default
-		all = append(all, &c)
+		if plainer(&c); !reflect.DeepEqual(&c, p) {
+			all = append(all, &c)
+		}
 	}
 	return all
 }
 
-// behind is where something stands once step i is gone.
-func behind(at, i int) int {
+func (p *Program) withSmallerTail() (all []*Program) {
+	if p.Tail == nil {
+		return nil
+	}
+	c := *p
+	c.Tail = nil
+	if len(p.Steps) > 0 {
+		all = append(all, &c)
+	}
+	for i := range p.Tail.Steps {
+		t, d := *p.Tail, *p
+		t.Steps = slices.Delete(slices.Clone(t.Steps), i, i+1)
+		d.Tail = &t
+		all = append(all, &d)
+	}
+	return all
+}
+
+// without is where something stands once step i is gone.
+func without(at, i int) int {
 	if at > i {
 		return at - 1
 	}
@@ -152,12 +179,7 @@ func (s *Step) smaller() (all []Step) {
 		all = append(all, c)
 	}
 	if s.Block == nil {
-		if s.How != Direct || s.Mode != 0 {
-			c := *s
-			c.How, c.Mode = Direct, 0
-			all = append(all, c)
-		}
-		return all
+		return append(all, s.plainer()...)
 	}
 	for i, inner := range s.Block.Steps {
 		all = append(all, inner) // in place of the block
@@ -166,6 +188,32 @@ func (s *Step) smaller() (all []Step) {
 		c := *s
 		c.Block = &b
 		all = append(all, c)
+	}
+	return all
+}
+
+// plainer are steps whose statement has one thing less that is special.
+func (s *Step) plainer() (all []Step) {
+	for _, plain := range []func(*Statement){
+		func(c *Statement) {
+			if c.Kind != Copy && !c.Only {
+				c.How, c.Mode = Direct, 0
+			}
+		},
+		func(c *Statement) { c.Row = false },
+		func(c *Statement) { c.Deaf = false },
+		func(c *Statement) { c.Names = false },
+		func(c *Statement) { c.Ask = false },
+		func(c *Statement) {
+			if c.Kind != Look {
+				c.Slot, c.Row = 0, false
+			}
+		},
+	} {
+		c := *s
+		if plain(&c.Statement); !reflect.DeepEqual(c, *s) {
+			all = append(all, c)
+		}
 	}
 	return all
 }

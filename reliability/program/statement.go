@@ -26,9 +26,68 @@ const (
 	Delete                // deletes the range
 	Texts                 // is two statements in one text
 	ReadClock             // reads the clock, which gives a program that writes nothing its place in the order
-	tick                  // counts the clock up
-	enter                 // notes the commit
+
+	Look // looks at a result that was left open
+
+	Create   // makes the table that comes and goes
+	Drop     // drops it
+	GetExtra // reads a key of it
+	PutExtra // writes one
+
+	GetTyped // reads a key of the table whose types change
+	PutTyped // writes a digit string into the column that is a number or a text
+	Feel     // writes a label into the column that is an enum
+	Retype   // changes the type of the one
+	Remake   // makes the enum anew
+
+	Assign  // SET, SET LOCAL, or RESET
+	Config  // set_config
+	Show    // SHOW
+	Setting // reads the setting by current_setting
+	Stamp   // writes the setting to a key
+	GetSpot // reads a key of the table that is there in two schemas
+	PutSpot // writes one
+	Hurry   // sets a timeout, for the transaction
+
+	Copy // writes rows by COPY, which only the pgx connection can do
+
+	tick  // counts the clock up
+	enter // notes the commit
+	kindCount
 )
+
+// A spec is what there is to know of a kind.
+type spec struct {
+	name  string
+	about func(*Statement) string // for people: what it is about
+	sql   func(*Statement, value) (text string, args []any)
+
+	// What the model does; v is the value as it is shown. A query has columns, another statement has none.
+	columns func(*Statement) []string
+	query   func(m *model, s *Statement, v any) ([][]any, error)
+	exec    func(m *model, s *Statement, v any) (affected int64, err error)
+
+	takes bool // a value of the column
+	reads bool // and writes nothing
+	whole bool // its result is of one read: it makes no sense to stop before the end
+}
+
+// specs are those of all kinds.
+var specs = merge(kvSpecs, hiddenSpecs, slotSpecs, extraSpecs, typedSpecs, sessionSpecs, rawSpecs)
+
+func merge(all ...map[Kind]spec) (merged [kindCount]spec) {
+	for _, some := range all {
+		for k, s := range some {
+			merged[k] = s
+		}
+	}
+	return merged
+}
+
+func (k Kind) String() string { return specs[k].name }
+
+// rows reports whether the application is shown rows.
+func (k Kind) rows() bool { return specs[k].query != nil }
 
 // How a statement is run.
 type How int
@@ -38,6 +97,7 @@ const (
 	Direct   How = iota // by the transaction
 	Prepared            // by a statement that the transaction has prepared; the same text shares one
 	Shared              // by a statement of the pool, which the transaction borrows
+	Raw                 // on the pgx connection behind the driver's
 )
 
 // A Statement is one statement of a program.
@@ -47,50 +107,37 @@ type Statement struct {
 	Column Column
 	Pick   int // which of the column's values is written
 	Delta  int64
-	Read   bool // what is written is the number shown last, plus Delta
+	Read   bool   // what is written is the number shown last, plus Delta
+	Word   string // what is set, or to what a type is changed
+	Path   bool   // of a setting: it is the search path
+	Scope  Scope
 	Ask    bool // how many rows were affected
 	Stop   int  // how many rows are read, the others are left; -1 for all, and the end is seen
+	Deaf   bool // the error of closing them is not looked at
 	Lock   bool // FOR UPDATE
 	How    How
 	Mode   pgx.QueryExecMode // of a direct one; 0 for the default
-}
 
-var kindNames = [...]string{
-	Get: "get", Scan: "scan", Wide: "wide", Count: "count", Divide: "divide", Set: "set", Add: "add", Insert: "insert", Return: "insert returning",
-	Quiet: "insert quietly", Upsert: "upsert", Delete: "delete", Texts: "texts", ReadClock: "read clock", tick: "tick", enter: "enter",
-}
-
-func (k Kind) String() string { return kindNames[k] }
-
-// rows says whether the application is shown rows.
-func (k Kind) rows() bool {
-	switch k {
-	case Get, Scan, Wide, Count, Divide, Return, Upsert, ReadClock:
-		return true
-	}
-	return false
+	Only  bool // is prepared and not run
+	Slot  int  // under which its result is left open, to be looked at later; 0 for one that is read at once
+	Row   bool // it is left open as a *sql.Row
+	Names bool // the names of its columns are looked at first
+	Keep  bool // of a look: what is not read stays open
 }
 
 // String is the statement without what only says how it is run.
 func (s *Statement) String() string {
-	var b strings.Builder
-	b.WriteString(s.Kind.String())
-	switch s.Kind {
-	case ReadClock, tick, enter:
-		return b.String()
-	case Scan, Wide, Count, Add, Delete:
-		fmt.Fprintf(&b, " %d-%d", s.Lo, s.Hi)
-	default:
-		fmt.Fprintf(&b, " %d", s.Lo)
+	about := specs[s.Kind].about
+	if about == nil {
+		return s.Kind.String()
 	}
-	switch s.Kind {
-	case Get, Scan, Set, Insert, Return, Quiet, Upsert:
-		fmt.Fprintf(&b, ".%v", s.Column)
-	case Add:
-		fmt.Fprintf(&b, " %+d", s.Delta)
-	}
-	return b.String()
+	return s.Kind.String() + " " + about(s)
 }
+
+func aboutKey(s *Statement) string    { return fmt.Sprint(s.Lo) }
+func aboutRange(s *Statement) string  { return fmt.Sprintf("%d-%d", s.Lo, s.Hi) }
+func aboutColumn(s *Statement) string { return fmt.Sprintf("%d.%v", s.Lo, s.Column) }
+func aboutWord(s *Statement) string   { return s.Word }
 
 // manner is the rest.
 func (s *Statement) manner() string {
@@ -101,89 +148,74 @@ func (s *Statement) manner() string {
 	case s.writes():
 		fmt.Fprintf(&b, " %s", show(kinds[s.Column].pool[s.Pick].shown))
 	}
-	if s.Kind.rows() && s.Stop >= 0 {
-		fmt.Fprintf(&b, ", read %d rows", s.Stop)
-	}
-	if s.Ask {
-		b.WriteString(", ask how many")
-	}
-	if s.Lock {
-		b.WriteString(", for update")
-	}
-	b.WriteString([]string{"", ", prepared", ", prepared by the pool"}[s.How])
-	if s.Mode != 0 {
-		fmt.Fprintf(&b, ", mode %v", s.Mode)
+	for _, m := range []struct {
+		is   bool
+		text string
+	}{
+		{s.shows() && s.Slot == 0 && s.Stop >= 0, fmt.Sprintf("read %d rows", s.Stop)},
+		{s.Deaf, "deaf to the close"},
+		{s.Ask, "ask how many"},
+		{s.Lock, "for update"},
+		{s.How == Prepared && !s.Only, "prepared"},
+		{s.How == Shared, "prepared by the pool"},
+		{s.How == Raw, "on the pgx connection"},
+		{s.Mode != 0, fmt.Sprintf("mode %v", s.Mode)},
+		{s.Only, "only prepared"},
+		{s.Slot != 0 && s.Kind != Look, fmt.Sprintf("left open as %d", s.Slot)},
+		{s.Row, "a single row"},
+		{s.Names, "names first"},
+		{s.Keep, "keep it open"},
+	} {
+		if m.is {
+			b.WriteString(", " + m.text)
+		}
 	}
 	return b.String()
 }
 
-// writes says whether the statement takes a value.
-func (s *Statement) writes() bool {
-	switch s.Kind {
-	case Set, Insert, Return, Quiet, Upsert:
-		return true
-	}
-	return false
-}
+// shows reports whether rows are read.
+func (s *Statement) shows() bool { return s.Kind.rows() || s.Kind == Look }
+
+// writes reports whether the statement takes a value.
+func (s *Statement) writes() bool { return specs[s.Kind].takes }
 
 // value is what the statement writes, if the number shown last is number.
 func (s *Statement) value(number any) value {
-	if !s.Read {
+	switch {
+	case !s.writes():
+		return value{}
+	case !s.Read:
 		return kinds[s.Column].pool[s.Pick]
 	}
 	n, _ := number.(int64)
 	return same(n + s.Delta)
 }
 
-const (
-	wideRows = 40
-	wideText = 500
-)
-
 // sql is the text of the statement and its arguments.
-func (s *Statement) sql(v value) (text string, args []any) {
-	col, typ := kinds[s.Column].name, kinds[s.Column].sqlType
-	switch s.Kind {
-	case Get:
-		text = "SELECT k, i, " + col + " FROM kv WHERE k = $1"
-		if s.Lock {
-			text += " FOR UPDATE"
-		}
-		return text, []any{s.Lo}
-	case Scan:
-		return "SELECT k, i, " + col + " FROM kv WHERE k >= $1 AND k < $2 ORDER BY k", []any{s.Lo, s.Hi}
-	case Wide:
-		return fmt.Sprintf("SELECT k, i, g, repeat('x', %d) FROM kv, generate_series(1, %d) AS g WHERE k >= $1 AND k < $2 ORDER BY k, g", wideText, wideRows),
-			[]any{s.Lo, s.Hi}
-	case Count:
-		return "SELECT count(*), max(i), count(i) FROM kv WHERE k >= $1 AND k < $2", []any{s.Lo, s.Hi}
-	case Divide:
-		return "SELECT k, 100 % i FROM kv WHERE k = $1", []any{s.Lo}
-	case Set:
-		return "UPDATE kv SET " + col + " = $2::" + typ + " WHERE k = $1", []any{s.Lo, v.arg}
-	case Add:
-		return "UPDATE kv SET i = i + $3::INT8 WHERE k >= $1 AND k < $2", []any{s.Lo, s.Hi, s.Delta}
-	case Insert, Return, Quiet, Upsert:
-		text = "INSERT INTO kv (k, " + col + ") VALUES ($1::INT8, $2::" + typ + ")"
-		return text + map[Kind]string{
-			Return: " RETURNING k, i", Quiet: " ON CONFLICT (k) DO NOTHING",
-			Upsert: " ON CONFLICT (k) DO UPDATE SET " + col + " = excluded." + col + " RETURNING k, i",
-		}[s.Kind], []any{s.Lo, v.arg}
-	case Delete:
-		return "DELETE FROM kv WHERE k >= $1 AND k < $2", []any{s.Lo, s.Hi}
-	case Texts:
-		return fmt.Sprintf("UPDATE kv SET i = i + 1 WHERE k = %d; UPDATE kv SET o = false WHERE k < %d", s.Lo, s.Hi), nil
-	case ReadClock:
-		return "SELECT 'clock', n FROM clock", nil
-	case tick:
-		return "UPDATE clock SET n = n + 1", nil
-	}
-	return "INSERT INTO commits SELECT n, $1::INT8, $2::INT8 FROM clock", nil // its arguments are the program's to know
+func (s *Statement) sql(v value) (text string, args []any) { return specs[s.Kind].sql(s, v) }
+
+// readsOnly reports whether a statement writes nothing.
+func readsOnly(k Kind) bool { return specs[k].reads }
+
+var hiddenSpecs = map[Kind]spec{
+	tick: {name: "tick", sql: plain("UPDATE clock SET n = n + 1"), exec: nothing},
+	enter: {
+		name: "enter", exec: nothing,
+		sql: plain("INSERT INTO commits SELECT n, $1::INT8, $2::INT8, $3::INT8 FROM clock"), // the runner has its arguments
+	},
 }
 
-// alone makes a text, of a statement that runs outside of a transaction, one that counts the clock up and notes the commit too.
-func alone(text string, args []any, program int64) (string, []any) {
+// plain is a text without arguments.
+func plain(text string) func(*Statement, value) (string, []any) {
+	return func(*Statement, value) (string, []any) { return text, nil }
+}
+
+func nothing(*model, *Statement, any) (int64, error) { return 0, nil }
+
+// alone makes a text, of a statement that commits by itself, one that counts the clock up and notes the commit too.
+func alone(text string, args []any, e entry) (string, []any) {
+	n := len(args)
 	text = fmt.Sprintf("WITH ticked AS (UPDATE clock SET n = n + 1 RETURNING n), "+
-		"entered AS (INSERT INTO commits SELECT n, $%d::INT8, 1 FROM ticked) ", len(args)+1) + text
-	return text, append(args, program)
+		"entered AS (INSERT INTO commits SELECT n, $%d::INT8, $%d::INT8, $%d::INT8 FROM ticked) ", n+1, n+2, n+3) + text
+	return text, append(args, e.program, e.call, e.part)
 }

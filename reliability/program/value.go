@@ -11,7 +11,7 @@ import (
 // A Column of the table kv. All but the number are there for their types.
 type Column int
 
-// The columns of the table kv, in the order in which it has them behind its key.
+// The columns of the table kv, in the order in which they follow its key.
 const (
 	Number Column = iota
 	Text
@@ -33,8 +33,8 @@ func same(v any) value { return value{v, v} }
 
 func asText(s string) value { return value{s, []byte(s)} }
 
-// kinds are what columns are called, their types, and the few values that programs write into them. The first two are NULL and what
-// it could be mistaken for.
+// kinds are what columns are called, their types, and the few values that programs write into them. The first two are
+// NULL and what it could be mistaken for.
 var kinds = [columns]struct {
 	name, sqlType string
 	pool          []value

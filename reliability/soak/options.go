@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -23,16 +24,22 @@ type options struct {
 	shrink   time.Duration
 	round    uint64
 	times    int
+	goOn     bool
 }
 
 const (
 	partPrograms = "programs"
 	partLoad     = "load"
 
-	serverCockroach = "cockroachdb"
-	serverPostgres  = "postgresql"
-	serverBoth      = "both"
+	serverAll = "all"
 )
+
+// servers are what the simulator can play, by name.
+var servers = map[string]program.Server{
+	"cockroachdb":     program.CockroachDB,
+	"cockroachdb-v25": program.NewerCockroachDB,
+	"postgresql":      program.PostgreSQL,
+}
 
 // parseOptions has told what is wrong, and how it is used, if it returns an error.
 func parseOptions(args []string, stderr io.Writer) (options, error) {
@@ -45,11 +52,12 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.size.Workers, "workers", 8, "how many programs at a time in a group, on the same few keys")
 	f.IntVar(&o.size.Programs, "programs", 12, "how many programs each of them runs between two looks at the tables")
 	f.IntVar(&o.size.Keys, "keys", 6, "how many keys a group has: the fewer, the hotter")
-	f.StringVar(&o.server, "server", serverBoth, "what the simulator plays: cockroachdb, postgresql, or both (every fourth group is PostgreSQL)")
+	f.StringVar(&o.server, "server", serverAll, "what the simulator plays: cockroachdb, cockroachdb-v25, postgresql, or all of them in turn")
 	f.StringVar(&o.parts, "parts", partPrograms+","+partLoad, "which parts are run")
 	f.DurationVar(&o.shrink, "shrink", time.Minute, "how long to look for a smaller round that shows the same; 0 for not at all")
 	f.Uint64Var(&o.round, "round", 0, "plays nothing but the round of this seed, as an anomaly names it, -times times")
 	f.IntVar(&o.times, "times", 10, "how often a round is played, for -round and while shrinking, since the interleaving is another each time")
+	f.BoolVar(&o.goOn, "go-on", false, "goes on after an anomaly, and lists at the end what was found how often")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -71,8 +79,8 @@ func (o options) check(rest []string) error {
 		return errors.New("-workers, -programs, -keys and -times: at least 1 each")
 	case o.conns < o.size.Workers, o.conns > maxConns:
 		return fmt.Errorf("-conns %d: at least -workers, which is %d, and at most %d, for the server takes no more", o.conns, o.size.Workers, maxConns)
-	case !slices.Contains([]string{serverCockroach, serverPostgres, serverBoth}, o.server):
-		return fmt.Errorf("-server %q: it is %s, %s or %s", o.server, serverCockroach, serverPostgres, serverBoth)
+	case o.server != serverAll && !slices.Contains(serverNames(), o.server):
+		return fmt.Errorf("-server %q: it is %s or %s", o.server, strings.Join(serverNames(), ", "), serverAll)
 	}
 	for part := range strings.SplitSeq(o.parts, ",") {
 		if part != partPrograms && part != partLoad {
@@ -89,14 +97,24 @@ func (o options) groups() int { return o.conns / o.size.Workers }
 
 func (o options) has(part string) bool { return slices.Contains(strings.Split(o.parts, ","), part) }
 
-// postgres says what the simulator of a group plays.
-func (o options) postgres(group int) bool {
-	return o.server == serverPostgres || o.server == serverBoth && group%4 == 3
+func serverNames() []string { return slices.Sorted(maps.Keys(servers)) }
+
+// serverOf says what the simulator of a group plays.
+func (o options) serverOf(group int) program.Server {
+	if o.server == serverAll {
+		return program.Servers[group%len(program.Servers)]
+	}
+	return servers[o.server]
 }
 
 // repeat is the command that plays a round again.
-func (o options) repeat(seed uint64, postgres bool) string {
-	server := map[bool]string{true: serverPostgres, false: serverCockroach}[postgres]
+func (o options) repeat(r *program.Round) string {
+	name := ""
+	for n, s := range servers {
+		if s == r.Server {
+			name = n
+		}
+	}
 	return fmt.Sprintf("go run ./soak -round %d -server %s -workers %d -programs %d -keys %d",
-		seed, server, o.size.Workers, o.size.Programs, o.size.Keys)
+		r.Seed, name, o.size.Workers, o.size.Programs, o.size.Keys)
 }

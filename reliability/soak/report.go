@@ -89,9 +89,9 @@ func (s *soaking) reportDriver(w io.Writer) {
 	row("  ambiguous", "transactions_total/ambiguous")
 	row("  retries exhausted", "transactions_total/exhausted")
 	row("  not replayable", "transactions_total/not_replayable")
-	c["new attempts behind conflicts"] = c["transaction_retries_total"] - c["transaction_retries_total/diverged"]
+	c["new attempts after conflicts"] = c["transaction_retries_total"] - c["transaction_retries_total/diverged"]
 	c["at a statement"] = c["transaction_retries_total/statement"] - c["transaction_retries_total/diverged"]
-	row("conflicts taken up: new attempts", "new attempts behind conflicts")
+	row("conflicts taken up: new attempts", "new attempts after conflicts")
 	row("  met in place of an answer", "at a statement")
 	row("  met in the middle of rows", "transaction_retries_total/rows")
 	row("  met at the commit", "transaction_retries_total/commit")

@@ -55,14 +55,13 @@ type soaking struct {
 // A finding is what was found in a round.
 type finding struct {
 	round     *program.Round
-	postgres  bool
 	anomalies []program.Anomaly
 }
 
 // open makes the groups.
 func (s *soaking) open(ctx context.Context) error {
 	for i := range s.options.groups() {
-		g, err := program.NewGroup(ctx, s.engine, s.size.Workers, s.postgres(i), s.metrics)
+		g, err := program.NewGroup(ctx, s.engine, s.size.Workers, s.serverOf(i), s.metrics)
 		if err != nil {
 			return fmt.Errorf("make group %d of %d: %w", i+1, s.options.groups(), err)
 		}
@@ -102,7 +101,7 @@ func (s *soaking) play(ctx context.Context, stderr io.Writer) (*samples, error) 
 
 func (s *soaking) playGroup(ctx context.Context, stop func(), g *program.Group, group int) error {
 	for n := 0; ctx.Err() == nil; n++ {
-		r := program.NewRound(roundSeed(s.seed, group, n), s.size)
+		r := program.NewRound(g.Server(), roundSeed(s.seed, group, n), s.size)
 		h, err := g.Play(ctx, r)
 		if err != nil {
 			stop()
@@ -111,9 +110,11 @@ func (s *soaking) playGroup(ctx context.Context, stop func(), g *program.Group, 
 		s.tally.add(r, h)
 		if found := program.Check(r, h); len(found) > 0 {
 			s.mu.Lock()
-			s.found = append(s.found, finding{r, g.Postgres(), found})
+			s.found = append(s.found, finding{r, found})
 			s.mu.Unlock()
-			stop()
+			if !s.goOn {
+				stop()
+			}
 		}
 	}
 	return nil
@@ -129,8 +130,12 @@ func roundSeed(seed uint64, group, n int) uint64 {
 
 // explain tells what was found, and in how small a round it can be found again.
 func (s *soaking) explain(ctx context.Context, w io.Writer) {
+	if s.goOn {
+		s.summarize(w)
+		return
+	}
 	for _, f := range s.found {
-		fmt.Fprintf(w, "\nANOMALIES in the round of seed %d; to play it again:\n  %s\n", f.round.Seed, s.repeat(f.round.Seed, f.postgres))
+		fmt.Fprintf(w, "\nANOMALIES in the round of seed %d; to play it again:\n  %s\n", f.round.Seed, s.repeat(f.round))
 		for _, a := range f.anomalies {
 			fmt.Fprintln(w, a)
 		}
@@ -145,7 +150,7 @@ func (s *soaking) explain(ctx context.Context, w io.Writer) {
 }
 
 func shrink(ctx context.Context, o options, e *engine.Engine, f finding, w io.Writer) error {
-	g, err := program.NewGroup(ctx, e, o.size.Workers, f.postgres, nil)
+	g, err := program.NewGroup(ctx, e, o.size.Workers, f.round.Server, nil)
 	if err != nil {
 		return err
 	}
@@ -166,12 +171,12 @@ func shrink(ctx context.Context, o options, e *engine.Engine, f finding, w io.Wr
 
 // again plays one round, several times.
 func again(ctx context.Context, o options, e *engine.Engine, stdout io.Writer) error {
-	g, err := program.NewGroup(ctx, e, o.size.Workers, o.postgres(0), nil)
+	g, err := program.NewGroup(ctx, e, o.size.Workers, o.serverOf(0), nil)
 	if err != nil {
 		return err
 	}
 	defer g.Close()
-	r := program.NewRound(o.round, o.size)
+	r := program.NewRound(g.Server(), o.round, o.size)
 	fmt.Fprintln(stdout, r)
 	began := time.Now()
 	for i := range o.times {

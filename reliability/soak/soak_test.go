@@ -44,7 +44,7 @@ func TestSoak(t *testing.T) {
 	t.Run("again", func(t *testing.T) {
 		var stdout bytes.Buffer
 		require.NoError(t, again(ctx, small(t, "-round", "7"), e, &stdout))
-		assert.Contains(t, stdout.String(), program.NewRound(7, small(t).size).String())
+		assert.Contains(t, stdout.String(), program.NewRound(program.CockroachDB, 7, small(t).size).String())
 		assert.Contains(t, stdout.String(), "nothing was found in 2 times")
 	})
 	t.Run("load", func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestSoak(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, left)
 
-		g, err := program.NewGroup(ctx, e, 1, false, metrics)
+		g, err := program.NewGroup(ctx, e, 1, program.CockroachDB, metrics)
 		require.NoError(t, err)
 		left, err = w.now()
 		g.Close()
@@ -87,7 +87,7 @@ func TestSoak(t *testing.T) {
 func TestFound(t *testing.T) {
 	s := &soaking{options: small(t), metrics: cockroachdb.NewMetrics(), tally: newTally()}
 	s.found = []finding{{
-		round: program.NewRound(9, s.size), postgres: true,
+		round:     program.NewRound(program.PostgreSQL, 9, s.size),
 		anomalies: []program.Anomaly{{Kind: program.Twice, Text: "once and again"}},
 	}}
 	var b bytes.Buffer
@@ -96,6 +96,24 @@ func TestFound(t *testing.T) {
 	assert.Contains(t, b.String(), "anomalies: 1\n")
 	assert.Contains(t, b.String(), "go run ./soak -round 9 -server postgresql -workers 2 -programs 4 -keys 6\ncommitted twice: once and again\n",
 		"what is to be typed is on a line of its own")
+}
+
+// TestSummary has what looks alike counted together.
+func TestSummary(t *testing.T) {
+	s := &soaking{options: small(t, "-go-on"), metrics: cockroachdb.NewMetrics(), tally: newTally()}
+	for seed, text := range []string{"program 1, at clock 2", "program 30, at clock 4", "something else"} {
+		s.found = append(s.found, finding{
+			round:     program.NewRound(program.PostgreSQL, uint64(seed), s.size),
+			anomalies: []program.Anomaly{{Kind: program.Twice, Text: text}},
+		})
+		s.found[seed].round.Wrapped = false
+	}
+	var b bytes.Buffer
+	s.explain(t.Context(), &b)
+	assert.Contains(t, b.String(), "2 times:\n  go run ./soak -round 0 -server postgresql -workers 2 -programs 4 -keys 6\n"+
+		"committed twice: program 1, at clock 2\n")
+	assert.Contains(t, b.String(), "1 times:\n  go run ./soak -round 2 ")
+	assert.NotContains(t, b.String(), "program 30")
 }
 
 func TestCourse(t *testing.T) {
@@ -150,9 +168,9 @@ func TestOptions(t *testing.T) {
 
 	o := small(t, "-conns", "17", "-workers", "4")
 	assert.Equal(t, 4, o.groups())
-	assert.False(t, o.postgres(0))
-	assert.True(t, o.postgres(3))
+	assert.Equal(t, program.CockroachDB, o.serverOf(0))
+	assert.Equal(t, program.PostgreSQL, o.serverOf(2))
 	assert.True(t, o.has(partLoad))
-	o.server = serverPostgres
-	assert.True(t, o.postgres(0))
+	o.server = "postgresql"
+	assert.Equal(t, program.PostgreSQL, o.serverOf(0))
 }

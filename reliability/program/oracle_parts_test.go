@@ -1,0 +1,170 @@
+package program
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
+)
+
+// aRoundOfParts is programs that commit before their end, leave results open, and have settings.
+func aRoundOfParts() *Round {
+	set := func(key int) Statement { return step(Statement{Kind: Set, Lo: key, Column: Bool, Pick: 2}).Statement }
+	add := Statement{Kind: Add, Lo: 0, Hi: 1, Delta: 1}
+	left := step(Statement{Kind: Get, Lo: 1, Column: Bool})
+	left.Slot, left.Names = 1, true
+	return &Round{Server: NewerCockroachDB, Size: Size{Keys: 4}, Workers: [][]*Program{{
+		{ID: 1, Steps: []Step{{Statement: set(0)}}, Tail: &Tail{By: CommitText, Steps: []Statement{set(2)}}},
+		{ID: 2, Form: Closure, Tail: &Tail{By: SchemaChange}},
+		{ID: 3, Steps: []Step{{Statement: set(0)}}, Tail: &Tail{By: HalfwayText, Pair: [2]Statement{add, add}}},
+		{ID: 4, Own: true, Steps: []Step{
+			left, step(Statement{Kind: Copy, Delta: 2, How: Raw}), step(Statement{Kind: PutExtra, Lo: 1, Delta: 5}),
+			step(Statement{Kind: Look, Slot: 1}),
+		}},
+		{ID: 5, Settings: Inside, Steps: []Step{
+			step(Statement{Kind: Stamp, Lo: 2}), step(Statement{Kind: Assign, Path: true, Word: paths[1]}),
+			step(Statement{Kind: PutSpot, Lo: 1, Delta: 7}), step(Statement{Kind: PutTyped, Lo: 1, Word: numerals[1]}),
+		}},
+		{ID: 6, Own: true, Forgo: true, Steps: []Step{step(Statement{Kind: Copy, Delta: 1, How: Raw})}},
+	}}}
+}
+
+// honestParts is honest for that round, in which the last program rolls back.
+func honestParts(r *Round) *History {
+	last := r.Workers[0][5]
+	last.Forgo = false
+	list := r.Workers[0]
+	r.Workers[0] = list[:5]
+	h := honest(r)
+	r.Workers[0], last.Forgo = list, true
+	h.Results[6] = Result{Err: errForgone, Conn: 7, Began: time.Unix(1, 0), Ended: time.Unix(3, 0)}
+	return h
+}
+
+func TestHonestParts(t *testing.T) {
+	t.Parallel()
+	r := aRoundOfParts()
+	h := honestParts(r)
+	require.Empty(t, Check(r, h))
+	assert.Equal(t, []string{"get 1.o: left open", "copy 2 rows", "put extra 1 = 5", "look at 1: [k i o] end"},
+		h.lines(4), "nothing was read before the others had run")
+	assert.Equal(t, "(2)", h.Tables["copied 4"])
+	assert.Equal(t, "(7)", h.Tables["there.spot 1"])
+}
+
+// tell changes what a program was told.
+func (h *History) tell(program int64, err error) {
+	res := h.Results[program]
+	res.Err = err
+	h.Results[program] = res
+}
+
+// liesOfParts are histories that must not be, each with what the oracle has to call it.
+var liesOfParts = map[string]struct {
+	lie   func(*Round, *History)
+	kind  string
+	words string // in the anomaly
+}{
+	"a part is committed twice": {func(_ *Round, h *History) {
+		h.Commits, h.Clock = append(h.Commits, Commit{h.Clock + 1, 1, 1, 2}), h.Clock+1
+	}, Twice, "part 2 of program 1 was told that it is committed, and is in the table of commits 2 times"},
+	"a part is not there": {func(_ *Round, h *History) { h.Commits = h.Commits[1:] }, Lost, "part 1 of program 1"},
+	"a conflict is told behind a commit": {func(_ *Round, h *History) {
+		h.tell(1, &pgconn.PgError{Code: "40001"})
+	}, Rerun, "program 1 is committed, or a part of it, and was told *pgconn.PgError"},
+	"a lost connection is told behind a commit": {func(_ *Round, h *History) {
+		h.tell(3, &cockroachdb.ConnectionLostError{})
+	}, Rerun, "program 3 is committed, or a part of it"},
+	"it is committed and rolled back": {func(r *Round, _ *History) {
+		r.Workers[0][0].Tail.Back = true
+	}, Phantom, "program 1 is committed, and Rollback returned nil"},
+	"its table is there twice": {func(_ *Round, h *History) {
+		h.Made = append(h.Made, "made_2_2")
+	}, Twice, "program 2 was told that it is committed of its table, and there are 2"},
+	"its table is not there": {func(_ *Round, h *History) { h.Made = nil }, Lost, "and there are 0"},
+	"its table is there all the same": {func(_ *Round, h *History) {
+		h.Results[2] = Result{Err: &pgconn.PgError{Code: "42P07"}}
+	}, Phantom, "program 2 was told that it is not committed of its table, and there are 1"},
+	"RunTx complains of a schema change": {func(_ *Round, h *History) {
+		h.tell(2, errors.New("cockroachdb: the function given to RunTx ended the transaction by itself"))
+	}, Misleading, "the schema change is done, and RunTx says"},
+	"a schema change that lost is called ambiguous": {func(_ *Round, h *History) {
+		h.Made = nil
+		ambiguous := &cockroachdb.AmbiguousCommitError{}
+		h.Results[2] = Result{Err: fmt.Errorf("it %s: %w", conflictAfterCommit, ambiguous)}
+	}, Misleading, "there was nothing that it could have committed"},
+	"a timeout is called a divergence": {func(_ *Round, h *History) {
+		h.tell(6, fmt.Errorf("it answered SQLSTATE 55P03: %w", &cockroachdb.DivergenceError{}))
+	}, Misleading, "a divergence is made of the server's 55P03"},
+	"a timeout is not to be found": {func(_ *Round, h *History) {
+		h.tell(6, fmt.Errorf("SQLSTATE 57014: %w", pgx.ErrTxCommitRollback))
+	}, Reasonless, "no errors.As finds the 57014"},
+	"the server has said why it goes": {func(_ *Round, h *History) {
+		h.tell(6, &cockroachdb.ConnectionLostError{})
+		h.Farewells = map[uint64]Farewell{7: {"25P03", time.Unix(2, 0)}}
+	}, Reasonless, "the server ended the connection with 25P03"},
+	"a connection does not recover": {func(_ *Round, h *History) { h.Stuck = []string{"try 2"} }, Stuck, "try 2"},
+	"a hook is told too little":     {func(_ *Round, h *History) { h.Told = []string{"nothing"} }, Reasonless, "nothing"},
+	"rows were copied by nobody": {func(_ *Round, h *History) {
+		h.Tables["copied 6"] = "(1)"
+	}, Tables, "copied 6\n  there: (1)\n  model: nothing"},
+	"an old end is shown": {func(_ *Round, h *History) {
+		shown := h.lines(4)
+		shown[3] = strings.Replace(shown[3], "] end", "] (1, 1, NULL) end", 1)
+	}, Shown, "model: look at 1: [k i o] end"},
+	"a result that was empty": {func(_ *Round, h *History) {
+		shown := h.lines(4)
+		shown[1] = "copy 2 rows: there are rows still open"
+	}, Shown, "program 4"},
+	"a setting comes too early": {func(_ *Round, h *History) {
+		h.Tables["here.spot 1"] = h.Tables["there.spot 1"]
+		delete(h.Tables, "there.spot 1")
+	}, Tables, "here.spot 1"},
+	"a table is gone": {func(_ *Round, h *History) { delete(h.Tables, extraThere) }, Tables, "extra\n  there: nothing"},
+}
+
+func TestLiesOfParts(t *testing.T) {
+	t.Parallel()
+	for name, l := range liesOfParts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := aRoundOfParts()
+			h := honestParts(r)
+			l.lie(r, h)
+			var all []string
+			for _, a := range Check(r, h) {
+				all = append(all, a.String())
+				if a.Kind == l.kind && strings.Contains(a.String(), l.words) {
+					return
+				}
+			}
+			assert.Fail(t, "not found", "%s %q in %q", l.kind, l.words, all)
+		})
+	}
+}
+
+// TestBelieves has errors that the model can't foresee, and would not believe in another place.
+func TestBelieves(t *testing.T) {
+	t.Parallel()
+	p := &Program{ID: 1, Careless: true, Steps: []Step{
+		step(Statement{Kind: Set, Lo: 0, Column: Bool}),
+		{Block: &Block{Name: "s", Steps: []Step{step(Statement{Kind: Delete, Lo: 0, Hi: 4})}}},
+	}}
+	told := []string{"set 0.o = NULL" + cancelledText, "delete 0-4: error 55P03"}
+	m := newModel(PostgreSQL, 4)
+	shown, err := m.play(p, 1, told)
+	require.NoError(t, err)
+	assert.Equal(t, told, shown)
+	assert.Equal(t, newModel(PostgreSQL, 4).tables(), m.tables(), "nothing of it has happened")
+
+	shown, _ = m.play(p, 1, []string{"set 0.o = NULL: error 23505"})
+	assert.Equal(t, []string{"set 0.o = NULL", "delete 0-4"}, shown)
+}

@@ -1,0 +1,95 @@
+package program
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb"
+)
+
+// What errors must say: the server's own reason can be found in whatever the application is told.
+
+// conflictAfterCommit is what the driver says of a conflict that it must not show.
+const conflictAfterCommit = "lost a conflict after something was, or may have been, committed"
+
+// reasons looks at what the applications were told.
+func (c *checker) reasons() {
+	for id, p := range c.programs {
+		err := c.history.Results[id].Err
+		if err == nil {
+			continue
+		}
+		c.namesReason(p, err)
+		switch {
+		case p.Form == Closure && p.Tail != nil && p.Tail.By == SchemaChange && endedInside(err):
+			c.add(Misleading, p, "the schema change is done, and RunTx says: %v", err)
+		case p.onlySchema() && strings.Contains(fmt.Sprint(err), conflictAfterCommit):
+			c.add(Misleading, p, "it has lost, and there was nothing that it could have committed: %v", err)
+		}
+	}
+	c.farewells()
+}
+
+// namesReason looks for errors of the server's that are told as something else.
+func (c *checker) namesReason(p *Program, err error) {
+	_, ok := errors.AsType[*cockroachdb.DivergenceError](err)
+	for _, code := range c.neverADivergence() {
+		switch text := fmt.Sprint(err); {
+		case ok && strings.Contains(text, "it answered SQLSTATE "+code):
+			c.add(Misleading, p, "a divergence is made of the server's %s: %v", code, err)
+		case !ok && strings.Contains(text, "SQLSTATE "+code) && !finds(err, code):
+			c.add(Reasonless, p, "no errors.As finds the %s in %T: %v", code, err, err)
+		}
+	}
+}
+
+// neverADivergence are errors that say nothing of what the application has seen. Some of them strike at any other time
+// too, and count only where they don't.
+func (c *checker) neverADivergence() []string {
+	codes := outOfTime
+	if c.round.Faults.Rates[refusedAfterRestart] > 0 && !c.round.changesSchema() {
+		codes = append(slices.Clone(codes), refusedCodes...)
+	}
+	return codes
+}
+
+// finds reports whether there is an error of the server's with this SQLSTATE anywhere in err.
+func finds(err error, code string) bool {
+	if server, ok := err.(*pgconn.PgError); ok && server.Code == code { //nolint:errorlint // each by itself
+		return true
+	}
+	switch wrapper := err.(type) { //nolint:errorlint // each by itself
+	case interface{ Unwrap() error }:
+		return wrapper.Unwrap() != nil && finds(wrapper.Unwrap(), code)
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(wrapper.Unwrap(), func(err error) bool { return finds(err, code) })
+	}
+	return false
+}
+
+// A Farewell is what the server said when it ended a connection inside of a transaction.
+type Farewell struct {
+	Code string
+	At   time.Time
+}
+
+// farewells looks whether a program, whose own connection the server has ended with a reason, was told that.
+func (c *checker) farewells() {
+	for id, p := range c.programs {
+		res := c.history.Results[id]
+		bye, ended := c.history.Farewells[res.Conn]
+		within := bye.At.After(res.Began) && bye.At.Before(res.Ended)
+		if !ended || !within || p.Careless || Named(res.Err) != "connection lost" {
+			continue // a careless one has been told before
+		}
+		if !finds(res.Err, bye.Code) {
+			const text = "the server ended the connection with %s, and the application was told: %v"
+			c.add(Reasonless, p, text, bye.Code, res.Err)
+		}
+	}
+}

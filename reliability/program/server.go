@@ -1,0 +1,42 @@
+package program
+
+import "github.com/reprise-go/cockroachdb/internal/crdbsim"
+
+// A Server is what the simulator plays.
+type Server int
+
+// The servers. What they do differently, the model does too.
+const (
+	CockroachDB      Server = iota // v24.3
+	NewerCockroachDB               // v25.1, where DDL commits what is open
+	PostgreSQL
+)
+
+// Servers are all of them.
+var Servers = []Server{CockroachDB, NewerCockroachDB, PostgreSQL}
+
+const (
+	version      = "CockroachDB crdbsim v24.3.5 (PostgreSQL underneath)"
+	newerVersion = "CockroachDB crdbsim v25.1.0 (PostgreSQL underneath)"
+)
+
+func (s Server) String() string { return []string{"CockroachDB", "CockroachDB v25.1", "PostgreSQL"}[s] }
+
+func (s Server) config() crdbsim.Config {
+	switch s {
+	case PostgreSQL:
+		return crdbsim.Config{PostgreSQL: true}
+	case NewerCockroachDB:
+		return crdbsim.Config{Version: newerVersion}
+	}
+	return crdbsim.Config{Version: version}
+}
+
+// settingsSurvive reports whether a SET is undone by no rollback.
+func (s Server) settingsSurvive() bool { return s != PostgreSQL }
+
+// schemaChangesCommit reports whether DDL commits the open transaction, and stands alone.
+func (s Server) schemaChangesCommit() bool { return s == NewerCockroachDB }
+
+// showsCommitTimestamp reports whether SHOW COMMIT TIMESTAMP is known, which commits.
+func (s Server) showsCommitTimestamp() bool { return s != PostgreSQL }

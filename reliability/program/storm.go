@@ -1,0 +1,134 @@
+package program
+
+import (
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/reprise-go/cockroachdb/internal/crdbsim"
+)
+
+// A storm is faults at work.
+type storm struct {
+	sim    *crdbsim.Sim
+	faults Faults
+
+	mu    sync.Mutex
+	rnd   *rand.Rand
+	ended int            // programs
+	hits  map[string]int // by kind
+	conns map[uint64]*connState
+	bade  map[uint64]Farewell
+}
+
+// A connState is what the storm knows of a connection.
+type connState struct {
+	restarted, lost bool           // as in a place, of the latest statement
+	clock           int            // counts what is parsed
+	parsed          map[string]int // when a text was parsed last
+	forgot          int            // when the server lost what was parsed before
+}
+
+// stages are all that there are.
+var stages = []crdbsim.Stage{
+	crdbsim.AtExecute, crdbsim.AtParse, crdbsim.AtBind, crdbsim.AtAutocommit, crdbsim.AtConnect,
+}
+
+func (f Faults) start(sim *crdbsim.Sim) *storm {
+	s := &storm{sim: sim, faults: f, rnd: rand.New(rand.NewPCG(f.Seed, 0)), hits: make(map[string]int)}
+	s.conns, s.bade = make(map[uint64]*connState), make(map[uint64]Farewell)
+	for _, at := range stages {
+		if len(f.Rates) > 0 {
+			sim.Inject(&crdbsim.Fault{At: at, Times: -1, Do: s.strike})
+		}
+	}
+	return s
+}
+
+func (s *storm) strike(p crdbsim.Point) crdbsim.Action {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.Stage == crdbsim.AtConnect {
+		return s.choose(p, placeOf(p))
+	}
+	c := s.conn(p.Conn)
+	at := placeOf(p)
+	at.restarted, at.lost = c.restarted, c.lost
+	switch p.Stage {
+	case crdbsim.AtParse:
+		c.clock++
+		c.parsed[p.SQL] = c.clock
+	case crdbsim.AtBind:
+		s.loseStatements(c, at)
+		at.forgotten = c.parsed[p.SQL] < c.forgot
+	}
+	a := s.choose(p, at)
+	if p.Stage == crdbsim.AtExecute {
+		c.restarted = at.restart && a.Then == crdbsim.Pass
+		c.lost = a.Error.Code == lost[0]
+	}
+	if a.Error.Severity == "FATAL" && at.data && at.inside {
+		s.bade[p.Conn] = Farewell{a.Error.Code, time.Now()}
+	}
+	return a
+}
+
+func (s *storm) conn(id uint64) *connState {
+	c := s.conns[id]
+	if c == nil {
+		c = &connState{parsed: make(map[string]int)}
+		s.conns[id] = c
+	}
+	return c
+}
+
+// loseStatements has the server lose all that it has prepared on a connection, as a pooler in between does; each of
+// them is lost until it is prepared again.
+func (s *storm) loseStatements(c *connState, at *place) {
+	if rate := s.faults.Rates[statementsLost]; at.data && rate > 0 && s.rnd.Float64() < rate {
+		c.clock++
+		c.forgot = c.clock
+	}
+}
+
+// choose chooses the fault that strikes, if one does.
+func (s *storm) choose(p crdbsim.Point, at *place) crdbsim.Action {
+	for _, k := range faultKinds {
+		rate := s.faults.Rates[k.name]
+		if rate == 0 || k.at != p.Stage || !k.where(at) {
+			continue
+		}
+		if k.name == statementsLost || s.rnd.Float64() < rate { // what is lost stays lost
+			s.hits[k.name]++
+			return k.action(s.rnd)
+		}
+	}
+	return crdbsim.Action{}
+}
+
+// programEnded lets the node come to harm, if it is time.
+func (s *storm) programEnded() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended++
+	for _, n := range s.faults.Nodes {
+		switch {
+		case n.After != s.ended:
+		case n.Drain:
+			s.hits["node drains"]++
+			s.sim.Drain(crdbsim.Error{Code: "57P01", Message: shutDown})
+		default:
+			s.hits["node dies"]++
+			s.sim.CloseConns()
+		}
+	}
+}
+
+// stop gives what has struck, by kind, and the farewells.
+func (s *storm) stop() (hits map[string]int, bade map[uint64]Farewell) {
+	s.sim.ClearFaults()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.hits), maps.Clone(s.bade)
+}

@@ -1,0 +1,125 @@
+package program
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// A variety counts what programs are and do.
+type variety map[string]int
+
+func (v variety) round(r *Round) {
+	r.each(v.statement)
+	for name := range r.Faults.Rates {
+		v[name]++
+	}
+	for _, p := range r.programs() {
+		v.program(p)
+	}
+	v[fmt.Sprint("wrapped ", r.Wrapped)]++
+	v["topic "+r.Topic]++
+}
+
+func (v variety) statement(s *Statement) {
+	v[s.Kind.String()]++
+	v[fmt.Sprint("how ", s.How)]++
+	v[fmt.Sprint("mode ", s.Mode)]++
+	v[fmt.Sprint(s.Kind, " to ", s.Word)]++
+	v[fmt.Sprint(s.Kind, " scope ", s.Scope, " of ", s.setting())]++
+	if s.writes() && !s.Read {
+		v[fmt.Sprint(s.Column, " = ", show(kinds[s.Column].pool[s.Pick].shown))]++
+	}
+	for name, is := range map[string]bool{
+		"deaf": s.Deaf, "only prepared": s.Only, "row": s.Row, "names": s.Names, "keep": s.Keep,
+		"left open":                     s.Slot != 0 && s.Kind != Look,
+		"left open in a write":          s.Slot != 0 && !readsOnly(s.Kind),
+		"prepared and left open":        s.How == Prepared && s.Slot != 0,
+		"a read of extra only prepared": s.Only && s.Kind == GetExtra,
+		"a close without a read":        s.Stop == 0 && s.shows(),
+	} {
+		if is {
+			v[name]++
+		}
+	}
+}
+
+func (v variety) program(p *Program) {
+	v[fmt.Sprint("form ", p.Form)]++
+	v[fmt.Sprint("policy ", p.Policy)]++
+	v[fmt.Sprint("settings ", p.Settings)]++
+	for _, s := range p.Steps {
+		if s.Block != nil {
+			v[fmt.Sprint("block ", s.Block.End)]++
+		}
+	}
+	for name, is := range map[string]bool{
+		"cancelled": p.Cancel != nil, "own": p.Own, "careless": p.Careless, "patient": p.Patient, "forgo": p.Forgo,
+		"careless in a long wait": p.Careless && p.Policy == Slow && p.Cancel != nil,
+	} {
+		if is {
+			v[name]++
+		}
+	}
+	if t := p.Tail; t != nil {
+		v[fmt.Sprint("tail ", t.By, " by ", p.Form)]++
+		v[fmt.Sprint("back ", t.Back)]++
+		v[fmt.Sprint("only DDL ", p.onlySchema())]++
+		v[fmt.Sprint("steps after ", len(t.Steps) > 0)]++
+	}
+}
+
+// TestVariety looks whether everything that a program can be or do does come up.
+func TestVariety(t *testing.T) {
+	t.Parallel()
+	seen := make(variety)
+	for _, server := range Servers {
+		for seed := range uint64(80) {
+			seen.round(NewRound(server, seed, Size{Workers: 2, Programs: 20, Keys: 6}))
+		}
+	}
+	var want []string
+	for k := range tick {
+		want = append(want, k.String())
+	}
+	for _, k := range kinds {
+		for _, v := range k.pool {
+			want = append(want, fmt.Sprint(k.name, " = ", show(v.shown)))
+		}
+	}
+	for _, t := range topics {
+		want = append(want, "topic "+t.what.name)
+	}
+	for _, k := range faultKinds {
+		want = append(want, k.name)
+	}
+	for _, m := range modes {
+		want = append(want, fmt.Sprint("mode ", m))
+	}
+	for kind, all := range map[Kind][]string{Retype: typesOf, PutTyped: numerals, Feel: moods, Hurry: timeouts} {
+		for _, word := range all {
+			want = append(want, fmt.Sprint(kind, " to ", word))
+		}
+	}
+	for scope := range Scope(scopes) {
+		for _, setting := range []string{settingWord, settingPath} {
+			want = append(want, fmt.Sprint(Assign, " scope ", scope, " of ", setting))
+		}
+	}
+	for by := CommitText; by <= SchemaChange; by++ {
+		want = append(want, fmt.Sprint("tail ", by, " by ", Plain), fmt.Sprint("tail ", by, " by ", Closure))
+	}
+	for what, n := range map[string]int{"how": 4, "form": 4, "policy": 5, "block": 3, "settings": 3} {
+		for i := range n {
+			want = append(want, fmt.Sprint(what, " ", i))
+		}
+	}
+	want = append(want, "deaf", "only prepared", "row", "names", "keep", "left open", "left open in a write",
+		"prepared and left open", "a read of extra only prepared", "a close without a read",
+		"cancelled", "own", "careless", "patient", "forgo", "careless in a long wait",
+		"back true", "only DDL true", "only DDL false", "steps after true", "wrapped true", "wrapped false")
+	for _, what := range want {
+		assert.NotZero(t, seen[what], what)
+	}
+}

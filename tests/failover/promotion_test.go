@@ -1,0 +1,30 @@
+//go:build unix
+
+package failover_test
+
+import (
+	"testing"
+
+	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
+)
+
+// TestPromotion kills a primary under load and promotes its synchronous standby. The DSN names both, and asks for the
+// one that takes writes.
+func TestPromotion(t *testing.T) {
+	t.Parallel()
+	if e := enginetest.Get(t); e.IsCockroach() {
+		t.Skip("needs PostgreSQL; this engine is " + e.Name())
+	}
+	for _, way := range []through{pgxAlone, ours} {
+		t.Run(way.driver, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t)
+			s := scene{
+				dsn:    p.dsn(),
+				direct: p.dsn(),
+				leave:  func(t *testing.T, _ *load) { p.failOver(t) },
+			}
+			s.play(t, way)
+		})
+	}
+}

@@ -1,0 +1,92 @@
+//go:build unix
+
+package failover_test
+
+import (
+	"database/sql"
+	"testing"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	_ "github.com/reprise-go/cockroachdb" // the driver "cockroachdb"
+)
+
+// reconnects is whether this driver reconnects in the middle of a transaction and replays it. While it does not, that
+// nothing is said which is not true is all that is checked of it.
+const reconnects = false
+
+// A scene is a server that goes away under load.
+type scene struct {
+	dsn    string
+	direct string // leads to the tables by a way that stays
+
+	// leave takes servers away while the load runs, brings them back if they come back, and returns when all is well.
+	leave func(t *testing.T, l *load)
+
+	planned bool // then this driver is expected to show no ambiguous commit either
+}
+
+// A through is a driver that a scene runs through, with what it needs in its DSN.
+type through struct {
+	driver string
+	params string
+}
+
+var (
+	pgxAlone = through{driver: "pgx"}
+	ours     = through{driver: "cockroachdb"}
+)
+
+// play runs the scene through a driver.
+func (s scene) play(t *testing.T, way through) {
+	t.Helper()
+	direct := s.open(t, "pgx", s.direct)
+	for _, statement := range tables {
+		_, err := direct.ExecContext(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	l := startLoad(s.open(t, way.driver, s.dsn+way.params))
+	finished := false
+	defer func() {
+		if !finished { // a step of the test has failed
+			l.finish()
+		}
+	}()
+	l.goesOn(t)
+	s.leave(t, l)
+	l.goesOn(t)
+	l.finish()
+	finished = true
+	lies, err := l.lies(t.Context(), direct)
+	require.NoError(t, err)
+	require.Empty(t, lies)
+	seen, perhaps := l.errorsSeen()
+	t.Logf("%s: %d committed, %d ambiguous, %d errors", way.driver, l.done.Load(), perhaps, len(seen))
+	s.expect(t, way, seen, perhaps)
+}
+
+// expect checks what the driver is expected to have kept from the application.
+func (s scene) expect(t *testing.T, way through, seen []error, perhaps int) {
+	t.Helper()
+	if way.driver != ours.driver {
+		return
+	}
+	if !reconnects {
+		t.Skip("all that was said was true; that no errors are seen is expected once the driver reconnects and replays: " +
+			"set reconnects in scene_test.go")
+	}
+	assert.Empty(t, seen)
+	if s.planned {
+		assert.Zero(t, perhaps, "ambiguous commits")
+	}
+}
+
+func (s scene) open(t *testing.T, driver, dsn string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open(driver, dsn)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, db.Close()) })
+	return db
+}
