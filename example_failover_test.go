@@ -111,8 +111,7 @@ func ExampleConnectionLostError_cause() {
 	loseNode()
 
 	err = tx.Commit()
-	var lost *cockroachdb.ConnectionLostError
-	if errors.As(err, &lost) {
+	if lost, ok := errors.AsType[*cockroachdb.ConnectionLostError](err); ok {
 		fmt.Println("nothing was committed; cause:", lost.Cause)
 	}
 	// Output: nothing was committed; cause: session
