@@ -45,9 +45,12 @@ func (l link) hangUp(ctx context.Context) {
 	l.member.Closed()
 }
 
-// dialPatience is for how long a server that is there, but is going away or coming up, is dialled again: a balancer may not
-// have noticed.
-const dialPatience = 5 * time.Second
+// dialPatience is for how long servers are dialled again that are going away or coming up, since a balancer may not have
+// noticed; and those that can't be reached but have been well lately, since another may be about to take their place.
+const (
+	dialPatience = 5 * time.Second
+	lately       = 30 * time.Second
+)
 
 // dial makes the bare connection.
 func (c *Connector) dial(ctx context.Context, avoid string) (link, error) {
@@ -60,18 +63,20 @@ func (c *Connector) dial(ctx context.Context, avoid string) (link, error) {
 	}
 	for began := time.Now(); ; {
 		l, err := c.dialAny(ctx, avoid)
-		if err == nil || ctx.Err() != nil || !isAway(err) || time.Since(began) > dialPatience {
+		if err == nil || ctx.Err() != nil || !c.mayComeBack(err) || time.Since(began) > dialPatience {
 			return l, err
 		}
 	}
 }
 
-// isAway reports whether a login has failed because the server is going away or coming up, or has just gone.
-func isAway(err error) bool {
+// mayComeBack reports whether a dial that failed with err may succeed soon: because the server is going away or coming up,
+// or has just gone.
+func (c *Connector) mayComeBack(err error) bool {
 	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return failureOf(answer) == fleet.Refused
 	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+	justGone := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+	return justGone || c.pool.wasWell(lately)
 }
 
 // dialAny tries the hosts in turn. What may differ from dial to dial, such as a password, is read anew.

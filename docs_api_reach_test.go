@@ -57,7 +57,7 @@ func TestAPI_WhatIsHandedOut_SpeaksInExportedTypes(t *testing.T) {
 // exported name only have a text, and the error that they wrap.
 func TestAPI_Errors_AreExportedTypes(t *testing.T) {
 	t.Parallel()
-	textsOnly := []string{modulePath + ".dsnError", modulePath + ".quietError"}
+	textsOnly := []string{modulePath + ".otherSessionError", modulePath + ".quietError"}
 	iface := types.Universe.Lookup("error").Type().Underlying().(*types.Interface)
 	_, all := checked(t, "")
 	var hidden, exported []string

@@ -23,6 +23,7 @@ type pool struct {
 	lane       *lane.Lane
 	throttle   *throttle
 	savepoints avoidance
+	wellAt     atomic.Int64 // when a connection was last seen to be well, in nanoseconds since 1970
 
 	fleet   *fleet.Fleet                                          // the servers
 	connect func(ctx context.Context, avoid string) (link, error) // makes a new session
@@ -48,6 +49,14 @@ func newPool(cfg *Config) *pool {
 
 // metrics returns the counts of the pool; nil, which counts nothing, where there are none.
 func (p *pool) metrics() *poolMetrics { return p.counts.Load() }
+
+// noteWell notes that a connection is well.
+func (p *pool) noteWell(now time.Time) { p.wellAt.Store(now.UnixNano()) }
+
+// wasWell reports whether a connection was well within the last d.
+func (p *pool) wasWell(d time.Duration) bool {
+	return time.Since(time.Unix(0, p.wellAt.Load())) < d
+}
 
 // open makes the pool's series appear under a db_name, unless they are there already.
 func (p *pool) open(dbName string) {

@@ -238,9 +238,41 @@ var All = []Mutant{
 	},
 	{
 		Name: "an open transaction rests in the pool", File: "conn.go",
-		Old:   "	return !c.session.Closed() && c.session.Status() == wire.Idle\n",
-		New:   "	return !c.session.Closed()\n",
+		Old:   "	if c.session.Closed() || c.session.Status() != wire.Idle {\n		return false\n",
+		New:   "	if c.session.Closed() {\n		return false\n",
 		Found: []Instrument{Test(kinds, "TestOpenTransaction_DoesNotRestInThePool")},
+	},
+
+	// Another connection.
+	{
+		Name: "what may be committed is run again on another connection", File: "failover.go",
+		Old:   "	case f.reach == wire.InStatement && f.class.Commit != sqltext.NoCommit:\n",
+		New:   "	case f.reach == wire.InStatement && f.class.Commit == sqltext.CommitEnds:\n",
+		Found: []Instrument{Test(kinds, "TestConnectionLost_UnderWhatMayCommit_IsNotRunAgain")},
+	},
+	{
+		Name: "what was set on the lost session is forgotten", File: "journal.go",
+		Old:   "	if !j.pinned {\n",
+		New:   "	if j.pinned {\n",
+		Found: []Instrument{Test(kinds, "TestConnectionLost_SettingsAreMadeAgain")},
+	},
+	{
+		Name: "a session that can't be made again is taken for one that can", File: "failover.go",
+		Old:   "	case t.c.journal.pinned:\n",
+		New:   "	case t.c.journal.pinned && t.attempt.number > 9:\n",
+		Found: []Instrument{Test(kinds, "TestConnectionLost_TemporaryTable_EndsTheTransaction")},
+	},
+	{
+		Name: "nothing is compared after the connection was lost", File: "replay.go",
+		Old:   "	return wire.Answer{}, t.compareDone(ctx, n, r, a, err)\n",
+		New:   "	if t.attempt.losses > 0 && err == nil {\n		_, err := a.Close()\n		return wire.Answer{}, err\n	}\n	return wire.Answer{}, t.compareDone(ctx, n, r, a, err)\n",
+		Found: []Instrument{Test(kinds, "TestConnectionLost_RowHasChanged_Diverges")},
+	},
+	{
+		Name: "a cancellation is taken for a lost connection", File: "restart.go",
+		Old:   "	case t.hasLost(ctx, f):\n",
+		New:   "	case pgerr.IsCancellation(f.err), t.hasLost(ctx, f):\n		ctx = context.WithoutCancel(ctx)\n",
+		Found: []Instrument{Test(kinds, "TestConnectionLost_Cancelled_IsNotRunAgain")},
 	},
 
 	// The state of the session.

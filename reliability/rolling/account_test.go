@@ -58,8 +58,8 @@ func TestAccount_NothingPlanted_NothingFound(t *testing.T) {
 	assert.Empty(t, found)
 }
 
-// TestAccount_Planted_CountedExactly plants a lost transfer, two that are doubled, one that rose, one that was ambiguous
-// and is there, and two balances that are wrong.
+// TestAccount_Planted_CountedExactly plants a lost transfer, two that are doubled, one that rose, one that was
+// ambiguous and is there, and two balances that are wrong.
 func TestAccount_Planted_CountedExactly(t *testing.T) {
 	t.Parallel()
 	db, c := loaded(t)

@@ -26,7 +26,9 @@ func outcomeOfCommit(err error) history.Outcome {
 		return history.Committed
 	case is[*cockroachdb.AmbiguousCommitError](err):
 		return history.Unknown
-	case ofOurs(err) != "", is[*pgconn.ConnectError](err), errors.Is(err, pgx.ErrTxCommitRollback), errors.Is(err, sql.ErrTxDone):
+	case ofOurs(err) != "", is[*pgconn.ConnectError](err):
+		return history.Failed
+	case errors.Is(err, pgx.ErrTxCommitRollback), errors.Is(err, sql.ErrTxDone):
 		return history.Failed
 	}
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok && !hidesOutcome(e.Code) {

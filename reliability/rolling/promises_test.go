@@ -39,13 +39,24 @@ func TestBroken_EachPromise(t *testing.T) {
 		"uneven":    {uneven, []string{modeDrain}, nil},
 	} {
 		for _, mode := range everywhere {
+			o := options{mode: mode}
 			ours, pgxes := fine("cockroachdb"), fine("pgx")
 			c.change(ours)
 			c.change(pgxes)
-			assert.Equal(t, slices.Contains(c.ours, mode), len(ours.broken(mode)) == 1, "%s in %s, ours", name, mode)
-			assert.Equal(t, slices.Contains(c.pgxes, mode), len(pgxes.broken(mode)) == 1, "%s in %s, pgx", name, mode)
+			assert.Equal(t, slices.Contains(c.ours, mode), len(ours.broken(o)) == 1, "%s in %s, ours", name, mode)
+			assert.Equal(t, slices.Contains(c.pgxes, mode), len(pgxes.broken(o)) == 1, "%s in %s, pgx", name, mode)
 		}
 	}
+}
+
+// TestBroken_PgxDoublesSingles checks that what pgx is known to do wrong is not held against this driver.
+func TestBroken_PgxDoublesSingles(t *testing.T) {
+	t.Parallel()
+	o := options{mode: modeKill, singles: true}
+	ours, pgxes := fine("cockroachdb"), fine("pgx")
+	ours.account.doubled, pgxes.account.doubled = 1, 1
+	assert.Len(t, ours.broken(o), 1)
+	assert.Empty(t, pgxes.broken(o))
 }
 
 func TestEven(t *testing.T) {

@@ -35,7 +35,7 @@ func report(w io.Writer, o options, results []*result) error {
 	var broken []string
 	for _, r := range results {
 		printExamples(w, r)
-		broken = append(broken, r.broken(o.mode)...)
+		broken = append(broken, r.broken(o)...)
 	}
 	for _, b := range broken {
 		fmt.Fprintln(w, "NOT HELD:", b)
