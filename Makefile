@@ -56,6 +56,19 @@ browser:
 .PHONY: test
 test: engine prometheus pgbouncer browser compiler test-go test-next ## every test of every module, and the driver's on the next Go too
 
+.PHONY: one
+one: ## one test of the driver, by the beginning of its name (T=TestReplay)
+	go test -race -v -run '^$(T)' . ./internal/... ./tests/...
+
+.PHONY: ci
+ci: ## test, lint and vuln, as before a merge
+	.ci/run
+
+# Examples need a database: they are left out, and -short skips every test that asks for one.
+.PHONY: quick
+quick: ## what needs no database, of the driver alone
+	go test -short -run '^(Test|Fuzz)' . ./internal/... ./tests/...
+
 .PHONY: test-go
 test-go:
 	$(call each,$(TESTED),go test $(TEST_FLAGS) ./...)
@@ -75,7 +88,7 @@ test-next:
 		echo "$(NEXT_GO) can't be had from the module proxy; set GOPROXY to one that has it" >&2; \
 		test -z "$$CI"; exit; \
 	fi; \
-	echo "== $(NEXT_GO)"; GOTOOLCHAIN=$(NEXT_GO) go test -short $(filter-out -race,$(TEST_FLAGS)) .
+	echo "== $(NEXT_GO)"; FAULT_MATRIX=sample GOTOOLCHAIN=$(NEXT_GO) go test $(filter-out -race,$(TEST_FLAGS)) . ./tests/...
 
 .PHONY: compiler
 compiler:

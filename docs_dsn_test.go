@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb/internal/dsnurl"
+	"github.com/reprise-go/cockroachdb/internal/testing/papers"
 )
 
 var (
@@ -147,7 +148,7 @@ func documented(t *testing.T) (names []string) {
 // dsnsIn gives the DSNs of a file: of a Go file those of its comments, and of an example those of its code too.
 func dsnsIn(t *testing.T, name string) (dsns []string) {
 	t.Helper()
-	texts := []string{paper(t, name)}
+	texts := []string{papers.Text(t, name)}
 	if strings.HasSuffix(name, ".go") {
 		texts = goTexts(t, name)
 	}

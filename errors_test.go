@@ -1,307 +1,89 @@
-package cockroachdb_test
+package cockroachdb
 
 import (
-	"context"
-	"database/sql"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
-	"github.com/reprise-go/cockroachdb"
-	"github.com/reprise-go/cockroachdb/internal/fakepg"
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
 )
 
-// What must not be in any error of the driver's own.
-const (
-	passwordInDSN = "hush-hush"
-	argumentValue = "an argument"
-	rowValue      = "a value of a row"
-	textWithValue = "UPDATE people SET secret = $1"
-)
-
-// secretRow is an answer with a value that nobody else is to see.
-func secretRow(values ...string) fakepg.Reply {
-	r := fakepg.Reply{Columns: []fakepg.Column{{Name: "secret"}}}
-	for _, v := range values {
-		r.Values = append(r.Values, []any{v})
-	}
-	return r
-}
-
-// A failure is an outcome that only this driver has.
-type failure struct {
-	script script
-	option any
-	cause  func(t *testing.T, r *rig) error
-	want   string // how its message goes, between the words that no test should pin down
-	state  string // SQLSTATE of what it unwraps to
-	is     error  // what else it unwraps to
-	typ    error
-}
-
-// afterSecrets runs statements with secrets in them before what fails.
-func afterSecrets(text string) func(t *testing.T, r *rig) error {
-	return func(t *testing.T, r *rig) error {
-		tx := r.begin(t, t.Context())
-		defer func() { _ = tx.Rollback() }()
-		_, err := tx.Exec(textWithValue, argumentValue)
-		require.NoError(t, err)
-		require.NoError(t, tx.QueryRow("SELECT secret").Scan(new(string)))
-		if text == "COMMIT" {
-			return tx.Commit()
-		}
-		return execAll(tx, text)
-	}
-}
-
-func failures() map[string]failure {
-	const release = "RELEASE SAVEPOINT cockroach_restart"
-	const secretText = "UPDATE people SET secret = 'a value of a row'"
-	sees := func(more ...fakepg.Reply) []fakepg.Reply { return append([]fakepg.Reply{secretRow(rowValue)}, more...) }
-	diverges := func(second fakepg.Reply, want string) failure {
-		return failure{
-			script: script{"SELECT secret": sees(second), secretText: {lost}}, cause: afterSecrets(secretText), state: "40001",
-			want: "could not be replayed unseen: on attempt 2, statement 2: " + want + "; nothing was committed, run the transaction again",
-			typ:  (*cockroachdb.DivergenceError)(nil),
-		}
-	}
-	return map[string]failure{
-		"a row changed": diverges(secretRow("another one"), "row 1, already read, changed"),
-		"a row is gone": diverges(secretRow(), "the end of the rows, as already seen, moved (at row 1)"),
-		"the columns differ": {
-			script: script{"SELECT secret": sees(numbers(1)), release: {lost}}, state: "40001",
-			cause: func(t *testing.T, r *rig) error {
-				tx := r.begin(t, t.Context())
-				// A prepared statement is not described again: there the server says that its plan is stale.
-				require.NoError(t, tx.QueryRow("SELECT secret", pgx.QueryExecModeExec).Scan(new(string)))
-				return tx.Commit()
-			},
-			want: "statement 1: the columns of the result changed", typ: (*cockroachdb.DivergenceError)(nil),
-		},
-		"an error for success": diverges(refused("22012", "division of 'a value of a row' by zero"),
-			"it answered SQLSTATE 22012 where it had answered with success"),
-		"the count differs": {
-			script: script{"UPDATE x": {{Tag: "UPDATE 1"}, {Tag: "UPDATE 2"}}, release: {lost}}, state: "40001",
-			cause: func(t *testing.T, r *rig) error {
-				tx := r.begin(t, t.Context())
-				res, err := tx.Exec("UPDATE x")
-				require.NoError(t, err)
-				_, err = res.RowsAffected()
-				require.NoError(t, err)
-				return tx.Commit()
-			},
-			want: "statement 1: the number of affected rows, already asked for, changed", typ: (*cockroachdb.DivergenceError)(nil),
-		},
-		"exhausted": {
-			script: script{"SELECT secret": sees(), secretText: always(lost)}, option: three, cause: afterSecrets(secretText), state: "40001",
-			want: "gave up after 3 attempts in 0s (bound: attempts); nothing was committed", typ: (*cockroachdb.RetriesExhaustedError)(nil),
-		},
-		"exhausted by time": {
-			script: script{"SELECT secret": sees(), secretText: {{Err: lost.Err, Delay: 2 * time.Minute}}}, cause: afterSecrets(secretText), state: "40001",
-			want: "gave up after 1 attempts in 2m0s (bound: elapsed)", typ: (*cockroachdb.RetriesExhaustedError)(nil),
-		},
-		"not replayable": {
-			script: script{"SELECT secret": sees(), secretText: {lost}}, cause: afterSecrets(secretText), state: "40001",
-			option: withPolicy(func(p *cockroachdb.RetryPolicy) { p.MaxStatements = 1 }),
-			want:   "is not replayable: it ran more statements than RetryPolicy.MaxStatements keeps on record; nothing was committed, run it again",
-			typ:    (*cockroachdb.NotReplayableError)(nil),
-		},
-		"ambiguous": {
-			script: script{"SELECT secret": sees(), release: {refused("40003", "result is ambiguous")}}, cause: afterSecrets("COMMIT"), state: "40003",
-			want: "the commit was sent and its outcome is unknown; look whether", typ: (*cockroachdb.AmbiguousCommitError)(nil),
-		},
-		"ambiguous, cut": {
-			script: script{"SELECT secret": sees(), release: {cutOff}}, cause: afterSecrets("COMMIT"),
-			want: "its outcome is unknown", typ: (*cockroachdb.AmbiguousCommitError)(nil),
-		},
-		"ambiguous, cancelled": {
-			script: script{release: {slow, success}}, is: context.Canceled,
-			cause: func(t *testing.T, r *rig) error {
-				tx := r.begin(t, cancelled(t))
-				require.NoError(t, execAll(tx, "UPDATE a"))
-				return tx.Commit()
-			},
-			want: "its outcome is unknown", typ: (*cockroachdb.AmbiguousCommitError)(nil),
-		},
-		"connection lost": {
-			script: script{"SELECT secret": sees(), secretText: {cutOff}}, cause: afterSecrets(secretText),
-			want: "the connection was lost before the commit was sent; nothing was committed, run the transaction again",
-			typ:  (*cockroachdb.ConnectionLostError)(nil),
-		},
-		"connection lost, the server said why": {
-			script: script{"SELECT secret": sees(), secretText: {fatal("57P01", "server is shutting down")}}, cause: afterSecrets(secretText), state: "57P01",
-			want: "the connection was lost", typ: (*cockroachdb.ConnectionLostError)(nil),
-		},
-	}
-}
-
-// fatal is the last word of a server.
-func fatal(code, message string) fakepg.Reply {
-	r := refused(code, message)
-	r.Err.Severity, r.Err.SeverityUnlocalized = "FATAL", "FATAL"
-	return r
-}
-
-func TestErrorsOfTheDriversOwn(t *testing.T) {
+// CockroachDB names the key of a conflict, and so what the application stores.
+func TestOwnErrorsLeaveOutTheServersMessage(t *testing.T) {
 	t.Parallel()
-	for name, f := range failures() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			inBubble(t, f.script, func(t *testing.T, r *rig) {
-				err := f.cause(t, r)
-				require.IsType(t, f.typ, err, "%v", err)
-				for _, verb := range []string{"%v", "%+v", "%s"} {
-					text := fmt.Sprintf(verb, err)
-					assert.True(t, strings.HasPrefix(text, "cockroachdb: "), text)
-					assert.Contains(t, text, f.want)
-					for _, secret := range []string{passwordInDSN, argumentValue, rowValue, "another one", "people", "SELECT"} {
-						assert.NotContains(t, text, secret)
-					}
-				}
-				require.Error(t, errors.Unwrap(err))
-				assert.Equal(t, f.state, stateOf(err))
-				if f.state != "" {
-					var pgErr *pgconn.PgError
-					require.ErrorAs(t, err, &pgErr)
-					assert.Equal(t, f.state, pgErr.Code)
-				}
-				if f.is != nil {
-					assert.ErrorIs(t, err, f.is)
-				} else {
-					assert.NotErrorIs(t, err, context.Canceled)
-				}
-				r.usable(t)
-			}, f.option, func(c *cockroachdb.Config) { c.ConnConfig.Password = passwordInDSN })
-		})
-	}
-}
-
-// What the caller cancelled is its own doing, and never a network failure.
-func TestErrorsOfACancelledCaller(t *testing.T) {
-	t.Parallel()
-	for name, s := range map[string]script{
-		"a statement":  {"UPDATE a": {slow}},
-		"a replay":     {"UPDATE a": {lost, slow}},
-		"the rollback": {"UPDATE a": {lost, lost}, "ROLLBACK": {slow}},
-		"the backoff":  {"UPDATE a": {lost, lost}},
+	const message = `restart transaction: TransactionRetryWithProtoRefreshError: WriteTooOldError: write for key /Table/106/1/"alice"/0`
+	server := &pgconn.PgError{Severity: "ERROR", Code: "40001", Message: message, Detail: "alice", Hint: "alice"}
+	for _, cause := range []error{
+		server,
+		fmt.Errorf("paying alice: %w", server),
+		foreignError{"40001", message}, // RunTx knows those of other drivers
 	} {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, s, func(t *testing.T, r *rig) {
-				tx := r.begin(t, t.Context())
-				_, err := tx.ExecContext(cancelled(t), "UPDATE a")
-				require.ErrorIs(t, err, context.Canceled)
-				var lost *cockroachdb.ConnectionLostError
-				assert.NotErrorAs(t, err, &lost)
-				err = tx.Commit()
-				require.Error(t, err)
-				assert.ErrorIs(t, err, context.Canceled, "it says why, for those who did not look")
-				r.usable(t)
-			}, patient)
-		})
-	}
-}
-
-// A caller that has not looked at the error of a statement is told by Commit.
-func TestErrorsOfACommitAfterAConflict(t *testing.T) {
-	t.Parallel()
-	inBubble(t, script{"UPDATE a": always(lost)}, func(t *testing.T, r *rig) {
-		tx := r.begin(t, t.Context())
-		told := execAll(tx, "UPDATE a")
-		err := tx.Commit()
-		require.ErrorIs(t, err, pgx.ErrTxCommitRollback)
-		require.ErrorIs(t, err, told)
-		assert.Equal(t, "40001", stateOf(err))
-		r.usable(t)
-	}, three)
-}
-
-// A loop as cockroach-go's knows the conflict in each of the errors that mean one, and by running again gets through.
-func TestErrorsAreKnownToLoops(t *testing.T) {
-	t.Parallel()
-	for name, f := range failures() {
-		if f.state != "40001" {
-			continue
+		for _, err := range []error{
+			&DivergenceError{Statement: 1, Kind: DivergedRow, Row: 1, err: cause},
+			&RetriesExhaustedError{Bound: BoundAttempts, err: cause},
+			&NotReplayableError{Cause: CauseRaw, err: cause},
+			&AmbiguousCommitError{err: cause},
+			&ConnectionLostError{err: cause},
+		} {
+			assert.NotContains(t, err.Error(), "alice")
+			assert.Contains(t, err.Error(), "conflict (write_too_old, SQLSTATE 40001)")
+			assert.ErrorIs(t, err, cause)
 		}
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, f.script, func(t *testing.T, r *rig) {
-				assert.True(t, retryable(f.cause(t, r)))
-			}, f.option)
-		})
 	}
-	inBubble(t, script{"SELECT v": {numbers(1), numbers(2), numbers(2)}, "UPDATE a": {lost, success}}, func(t *testing.T, r *rig) {
-		runs := 0
-		for {
-			runs++
-			err := func() error {
-				tx := r.begin(t, t.Context())
-				defer func() { _ = tx.Rollback() }()
-				if err := tx.QueryRow("SELECT v").Scan(new(int)); err != nil {
-					return fmt.Errorf("reading: %w", err)
-				}
-				if err := execAll(tx, "UPDATE a"); err != nil {
-					return fmt.Errorf("writing: %w", err)
-				}
-				return tx.Commit()
-			}()
-			if !retryable(err) {
-				require.NoError(t, err)
-				break
+}
+
+// ownErrors are the driver's own outcomes, by what led to them.
+var ownErrors = []func(error) error{
+	func(err error) error { return &DivergenceError{err: err} },
+	func(err error) error { return &RetriesExhaustedError{err: err} },
+	func(err error) error { return &NotReplayableError{Cause: CauseRaw, err: err} },
+	func(err error) error { return &AmbiguousCommitError{err: err} },
+	func(err error) error { return &ConnectionLostError{err: err} },
+}
+
+// FuzzServerError: whatever an error of the server says, its reason is one of the closed set, an outcome of the driver's own does not
+// repeat its message, and after a commit only the codes that are the server's definite word count as such.
+func FuzzServerError(f *testing.F) {
+	f.Add("ERROR", "40001", "restart transaction: TransactionRetryWithProtoRefreshError: (RETRY_SERIALIZABLE): meta={key=/Table/52}")
+	f.Add("ERROR", "40001", "could not serialize access due to concurrent update")
+	f.Add("ERROR", "40P01", "deadlock detected")
+	f.Add("FATAL", "57P01", "terminating connection")
+	f.Add("", "0A000", "cached plan must not change result type")
+	f.Add("ERROR", "XXA00", "schema change failed")
+	f.Add("ERROR", "25000", "")
+	f.Add("PANIC", "", "restart transaction: ABORT_REASON_ injected by `inject_retry_errors")
+	f.Fuzz(func(t *testing.T, severity, code, message string) {
+		server := &pgconn.PgError{Severity: severity, SeverityUnlocalized: severity, Code: code, Message: message}
+		assert.True(t, slices.Contains(allReasons, reasonOf(server)))
+		for _, wrap := range ownErrors {
+			err := wrap(server)
+			assert.Equal(t, code, pgerr.SQLState(err))
+			quiet := wrap(&pgconn.PgError{Code: code}).Error() // may hold a short message by chance
+			if len(message) > 8 && !strings.Contains(quiet, message) {
+				assert.NotContains(t, err.Error(), message)
 			}
 		}
-		assert.Equal(t, 2, runs)
-		r.usable(t)
+		checkOutcome(t, server, pgerr.OutcomeOfCommit(server, false), false)
+		checkOutcome(t, server, pgerr.OutcomeOfCommit(server, true), true)
 	})
 }
 
-// retryable is cockroach-go's errIsRetryable.
-func retryable(err error) bool {
-	var state interface{ SQLState() string }
-	if !errors.As(err, &state) {
-		return false
-	}
-	code := state.SQLState()
-	return code == "CR000" || code == "40001"
-}
-
-// execer is a *sql.DB or a *sql.Tx.
-type execer interface {
-	ExecContext(context.Context, string, ...any) (sql.Result, error)
-}
-
-// Statements' errors are the server's own, bare, as through pgx.
-func TestErrorsOfStatementsAreBare(t *testing.T) {
-	t.Parallel()
-	const text = "UPDATE a SET v = $1"
-	duplicate := refused("23505", "duplicate key")
-	unknown := refused("42P01", "no such table")
-	unknown.ErrAt = fakepg.AtParse
-	for name, reply := range map[string]fakepg.Reply{"at Execute": duplicate, "at Parse": unknown} {
-		for what, exec := range map[string]func(context.Context, execer) error{
-			"text": func(ctx context.Context, db execer) error {
-				_, err := db.ExecContext(ctx, "UPDATE a")
-				return err
-			},
-			"argument": func(ctx context.Context, db execer) error {
-				_, err := db.ExecContext(ctx, text, "x")
-				return err
-			},
-		} {
-			t.Run(name+" "+what, func(t *testing.T) {
-				inBubble(t, script{text: {reply, reply, reply}, "UPDATE a": {reply, reply, reply}}, func(t *testing.T, r *rig) {
-					assert.IsType(t, (*pgconn.PgError)(nil), exec(t.Context(), r.db))
-					tx := r.begin(t, t.Context())
-					assert.IsType(t, (*pgconn.PgError)(nil), exec(t.Context(), tx))
-					require.NoError(t, tx.Rollback())
-					r.usable(t)
-				})
-			})
+func checkOutcome(t *testing.T, server *pgconn.PgError, outcome pgerr.CommitOutcome, postgres bool) {
+	switch outcome {
+	case pgerr.CommitConflict:
+		assert.True(t, server.Code == "40001" || postgres && server.Code == "40P01")
+	case pgerr.CommitSchemaFailed:
+		assert.Equal(t, "XXA00", server.Code)
+		assert.False(t, postgres)
+	case pgerr.CommitRefused:
+		if postgres {
+			assert.Equal(t, "ERROR", server.Severity)
+		} else {
+			assert.True(t, server.Code == "3B001" || strings.HasPrefix(server.Code, "25") && server.Code != "25000")
 		}
 	}
 }

@@ -45,9 +45,12 @@ func Main(m *testing.M, leaks ...goleak.Option) {
 	os.Exit(code)
 }
 
-// Get is the engine of this package's tests.
+// Get is the engine of this package's tests. With -short the test is skipped.
 func Get(t testing.TB) *engine.Engine {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a database, which -short leaves out")
+	}
 	e, err := start()
 	if err != nil {
 		t.Fatal(err)

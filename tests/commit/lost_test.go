@@ -1,0 +1,167 @@
+package commit_test
+
+import (
+	"database/sql"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/fakepg"
+	"github.com/reprise-go/cockroachdb/internal/testing/kit"
+)
+
+// With autocommit_before_ddl, Parse of DDL commits what is open.
+func TestConnectionLostWhileDDLIsPrepared(t *testing.T) {
+	t.Parallel()
+	const ddl = "CREATE TABLE x ()"
+	for name, answer := range map[string][]pgproto3.BackendMessage{"no answer": nil, "a conflict": {fakepg.Conflict()}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := fakepg.Start(t, func(c *fakepg.Conn) {
+				kit.PlayBegin(c)
+				c.ReceiveUntilSync()
+				c.Send(answer...)
+				c.Close()
+			})
+			tx := kit.Begin(t, kit.Open(t, srv.DSN()))
+			require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
+			_, err := tx.PrepareContext(t.Context(), ddl)
+			assert.IsType(t, (*cockroachdb.AmbiguousCommitError)(nil), err)
+			assert.NotEqual(t, "40001", kit.StateOf(err), "who looks for conflicts would run it again")
+			assert.ErrorIs(t, tx.Rollback(), err, "it may be committed")
+			assert.Equal(t, 1, kit.Times(srv, "UPDATE a"))
+		})
+	}
+}
+
+// A text with a COMMIT in it failed before it came to that, and a savepoint forgave it. In the replay it may get there.
+func TestConnectionLostWhileATextThatMayCommitIsReplayed(t *testing.T) {
+	t.Parallel()
+	const text = "UPDATE b; COMMIT; BEGIN; UPDATE d"
+	fatal := fakepg.Conflict()
+	fatal.Severity, fatal.SeverityUnlocalized = "FATAL", "FATAL"
+	for name, d := range map[string]fakepg.Reply{"no answer": {Cut: fakepg.CutUnsent}, "a conflict": {Err: fatal}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{"UPDATE b": {kit.Fails("23505", "refused"), kit.OK}, "UPDATE c": {kit.Conflict, kit.OK}, "UPDATE d": kit.Always(d)})
+			tx := st.Begin(t)
+			require.NoError(t, kit.ExecAll(tx, "UPDATE a", "SAVEPOINT s"))
+			require.Error(t, kit.ExecAll(tx, text))
+			require.NoError(t, kit.ExecAll(tx, "ROLLBACK TO SAVEPOINT s"))
+			err := kit.ExecAll(tx, "UPDATE c")
+			assert.IsType(t, (*cockroachdb.AmbiguousCommitError)(nil), err)
+			assert.Empty(t, kit.StateOf(err))
+			assert.ErrorIs(t, tx.Rollback(), err, "it may be committed")
+		})
+	}
+}
+
+// What else is DDL to CockroachDB, or may be.
+func TestConnectionLostInWhatMayCommit(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"EXECUTE p", "ANALYZE kv", "EXPLAIN ANALYZE CREATE TABLE x ()", "DISCARD ALL", "IMPORT INTO kv CSV DATA ('x')",
+		"RESTORE TABLE kv FROM LATEST IN 'x'", "BACKUP INTO 'x'", "VACUUM",
+	} {
+		t.Run(text, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{text: kit.Always(fakepg.Reply{Cut: fakepg.CutBefore})})
+			tx := st.Begin(t)
+			require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
+			assert.IsType(t, (*cockroachdb.AmbiguousCommitError)(nil), kit.ExecAll(tx, text))
+		})
+	}
+}
+
+// A conflict that does not say for certain that nothing was committed must not be found in the error: loops would run it again.
+func TestAmbiguousConflict(t *testing.T) {
+	t.Parallel()
+	fatal := fakepg.Conflict()
+	fatal.Severity, fatal.SeverityUnlocalized = "FATAL", "FATAL"
+	for name, tc := range map[string]struct {
+		err     *pgproto3.ErrorResponse
+		options []fakepg.Option
+	}{
+		"FATAL on PostgreSQL":     {fatal, []fakepg.Option{fakepg.PlainPostgreSQL()}},
+		"deadlock on CockroachDB": {fakepg.Error("40P01", "deadlock detected"), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fails := fakepg.Reply{Err: tc.err}
+			srv := fakepg.Start(t, kit.Script{kit.Release: kit.Always(fails), "COMMIT": kit.Always(fails)}.Handler(), tc.options...)
+			calls := 0
+			err := cockroachdb.RunTx(t.Context(), kit.Pool(t, srv), nil, func(tx *sql.Tx) error {
+				calls++
+				return kit.ExecAll(tx, "UPDATE a")
+			})
+			assert.IsType(t, (*cockroachdb.AmbiguousCommitError)(nil), err)
+			assert.Empty(t, kit.StateOf(err))
+			assert.Equal(t, 1, calls)
+		})
+	}
+}
+
+// Nothing behind a Close that fails has run, the opening neither.
+func TestDeallocationThatFailsInFrontOfBegin(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"40001", "57014"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			closes := 0
+			srv := fakepg.Start(t, func(c *fakepg.Conn) {
+				closing(c, &closes, code)
+				kit.Script{}.Serve(c)
+			})
+			db := kit.Open(t, srv.DSN()+"&statement_cache_capacity=1&"+kit.NoWaits)
+			db.SetMaxOpenConns(1)
+			for _, sql := range []string{"SELECT 1", "SELECT 2"} { // once closed, the second takes the first one's place
+				stmt, err := db.PrepareContext(t.Context(), sql)
+				require.NoError(t, err)
+				_, err = stmt.ExecContext(t.Context())
+				require.NoError(t, err)
+				require.NoError(t, stmt.Close())
+			}
+			tx := kit.Begin(t, db)
+			err := kit.ExecAll(tx, "UPDATE a")
+			require.Equal(t, 1, closes)
+			if err != nil {
+				kit.WantCode(t, kit.ExecAll(tx, "UPDATE b"), "25P02")
+				require.Error(t, tx.Commit())
+				assert.Zero(t, kit.Times(srv, "UPDATE b"), "it would have run outside of a transaction")
+				return
+			}
+			require.NoError(t, tx.Commit())
+			assert.Contains(t, kit.Sent(srv), "BEGIN")
+		})
+	}
+}
+
+// closing answers until it is sent a Close, and fails that.
+func closing(c *fakepg.Conn, closes *int, code string) {
+	for {
+		for _, m := range c.ReceiveUntilSync() {
+			switch m := m.(type) {
+			case *pgproto3.Parse:
+				c.Send(&pgproto3.ParseComplete{})
+			case *pgproto3.Describe:
+				if m.ObjectType == 'S' {
+					c.Send(&pgproto3.ParameterDescription{})
+				}
+				c.Send(&pgproto3.NoData{})
+			case *pgproto3.Bind:
+				c.Send(&pgproto3.BindComplete{})
+			case *pgproto3.Execute:
+				c.Send(&pgproto3.CommandComplete{CommandTag: []byte("SELECT 0")})
+			case *pgproto3.Close:
+				*closes++
+				c.Send(fakepg.Error(code, "as it were"))
+				c.Ready('I')
+				return
+			}
+		}
+		c.Ready('I')
+	}
+}

@@ -1,0 +1,411 @@
+package failover_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/fakepg"
+	"github.com/reprise-go/cockroachdb/internal/testing/kit"
+)
+
+// cuts are the ways in which a statement's connection can end.
+func cuts() map[string]fakepg.Reply {
+	return map[string]fakepg.Reply{
+		"before": {Cut: fakepg.CutBefore}, "half": {Cut: fakepg.CutHalf}, "after": {Cut: fakepg.CutAfter}, "unsent": {Cut: fakepg.CutUnsent},
+		"FATAL 57P01": kit.Fatal("57P01", "refused"), "FATAL 57P02": kit.Fatal("57P02", "refused"), "FATAL 08006": kit.Fatal("08006", "refused"), "ERROR 57P01": kit.Fails("57P01", "refused"),
+	}
+}
+
+// movedOnce checks that one other connection has taken over, on which everything has run again, and been committed once.
+func movedOnce(t *testing.T, st *kit.Rig, statements ...string) {
+	t.Helper()
+	assert.Equal(t, statements, st.LastAttempt())
+	assert.Equal(t, 2, st.Server.Connections())
+	assert.Equal(t, 1, kit.Times(st.Server, kit.Release))
+}
+
+func TestFailover_UnderAStatement_Unseen(t *testing.T) {
+	t.Parallel()
+	for name, cut := range cuts() {
+		for _, first := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				st := kit.New(t, kit.Script{"UPDATE b": {cut, kit.OK}})
+				tx := st.Begin(t)
+				if !first {
+					kit.Exec(t, tx, "UPDATE a")
+				}
+				kit.Exec(t, tx, "UPDATE b")
+				require.NoError(t, tx.Commit())
+				if first {
+					movedOnce(t, st, "UPDATE b")
+				} else {
+					movedOnce(t, st, "UPDATE a", "UPDATE b")
+				}
+			})
+		}
+	}
+}
+
+func TestFailover_CostsOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{"UPDATE d": {{Cut: fakepg.CutBefore}, kit.OK}})
+	tx := st.Begin(t)
+	for _, sql := range []string{"UPDATE a", "UPDATE b SET v = 1", "UPDATE c"} {
+		kit.Exec(t, tx, sql)
+	}
+	kit.Query(t, tx, "SELECT v FROM a WHERE k = $1", 1).MustRest()
+	kit.Exec(t, tx, "UPDATE d")
+	assert.Len(t, st.Server.OfConn(2), 1, "BEGIN, the savepoint and five statements, one of which was prepared")
+	assert.Len(t, st.LastAttempt(), 5)
+	require.NoError(t, tx.Commit())
+}
+
+func TestFailover_InTheMiddleOfRows_GoesOnAfterThem(t *testing.T) {
+	t.Parallel()
+	broken := kit.Texts("a", "b", "c")
+	broken.Err, broken.ErrAfterRows = kit.Fatal("57P01", "refused").Err, 2
+	st := kit.New(t, kit.Script{"SELECT v": {broken, kit.Texts("a", "b", "c")}})
+	tx := st.Begin(t)
+	rows := kit.Query(t, tx, "SELECT v")
+	assert.Equal(t, []string{"a", "b"}, rows.Read(2))
+	assert.Equal(t, []string{"c"}, rows.MustRest())
+	require.NoError(t, tx.Commit())
+	movedOnce(t, st, "SELECT v")
+}
+
+func TestFailover_BetweenStatements_Unseen(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{})
+	tx := st.Begin(t)
+	kit.Exec(t, tx, "UPDATE a")
+	st.Server.Disconnect()
+	kit.Exec(t, tx, "UPDATE b")
+	require.NoError(t, tx.Commit())
+	movedOnce(t, st, "UPDATE a", "UPDATE b")
+}
+
+func TestFailover_BeforeTheCommitIsSent_Unseen(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{})
+	tx := st.Begin(t)
+	kit.Exec(t, tx, "UPDATE a")
+	st.Server.Disconnect()
+	require.NoError(t, tx.Commit())
+	movedOnce(t, st, "UPDATE a")
+}
+
+func TestFailover_OnceTheCommitIsSent_Ambiguous(t *testing.T) {
+	t.Parallel()
+	for name, cut := range cuts() {
+		if name == "after" || name == "ERROR 57P01" {
+			continue // that is an answer
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{kit.Release: {cut, kit.OK}})
+			tx := st.Begin(t)
+			kit.Exec(t, tx, "UPDATE a")
+			kit.As[*cockroachdb.AmbiguousCommitError](t, tx.Commit())
+			assert.Equal(t, 1, kit.Times(st.Server, "UPDATE a"))
+		})
+	}
+}
+
+func TestFailover_UnderWhatMayCommit_Ambiguous(t *testing.T) {
+	t.Parallel()
+	for _, sql := range []string{
+		"CREATE TABLE t ()", "CALL p()", "COMMIT", "SHOW COMMIT TIMESTAMP", "DO $$ BEGIN COMMIT; END $$", "EXECUTE p",
+	} {
+		for first, cut := range map[bool]fakepg.Cut{false: fakepg.CutBefore, true: fakepg.CutUnsent} {
+			t.Run(sql, func(t *testing.T) {
+				t.Parallel()
+				st := kit.New(t, kit.Script{sql: {{Cut: cut}}})
+				tx := st.Begin(t)
+				if !first {
+					kit.Exec(t, tx, "UPDATE a")
+				}
+				kit.As[*cockroachdb.AmbiguousCommitError](t, kit.ExecAll(tx, sql))
+				require.Error(t, tx.Commit())
+				assert.LessOrEqual(t, kit.Times(st.Server, sql), 1)
+			})
+		}
+	}
+}
+
+func TestFailover_DuringAReplay_StartsItAgain(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{"UPDATE a": {kit.OK, {Cut: fakepg.CutBefore}, kit.OK}, "UPDATE b": {kit.Conflict, kit.OK}})
+	tx := st.Begin(t)
+	kit.Exec(t, tx, "UPDATE a")
+	kit.Exec(t, tx, "UPDATE b")
+	require.NoError(t, tx.Commit())
+	movedOnce(t, st, "UPDATE a", "UPDATE b")
+}
+
+func TestFailover_TwiceInARow_Unseen(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{"UPDATE b": {{Cut: fakepg.CutBefore}, {Cut: fakepg.CutHalf}, kit.OK}})
+	tx := st.Begin(t)
+	kit.Exec(t, tx, "UPDATE a")
+	kit.Exec(t, tx, "UPDATE b")
+	require.NoError(t, tx.Commit())
+	assert.Equal(t, []string{"UPDATE a", "UPDATE b"}, st.LastAttempt())
+	assert.Equal(t, 3, st.Server.Connections())
+}
+
+func TestFailover_ConflictOnTheNewConnection_Absorbed(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{"UPDATE a": {kit.OK, kit.Conflict, kit.OK}, "UPDATE b": {{Cut: fakepg.CutBefore}, kit.OK}})
+	tx := st.Begin(t)
+	kit.Exec(t, tx, "UPDATE a")
+	kit.Exec(t, tx, "UPDATE b")
+	require.NoError(t, tx.Commit())
+	movedOnce(t, st, "UPDATE a", "UPDATE b")
+}
+
+func TestFailover_WhileItGivesUpItsLocks_Unseen(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{"UPDATE a": {kit.Conflict, kit.Conflict, kit.OK}, "ROLLBACK": {{Cut: fakepg.CutBefore}, kit.OK}})
+	tx := st.Begin(t)
+	kit.Exec(t, tx, "UPDATE a")
+	require.NoError(t, tx.Commit())
+	movedOnce(t, st, "UPDATE a")
+}
+
+func TestFailover_WhileAConnectionIsPrepared_Unseen(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{"UPDATE a SET v = $1": {{Cut: fakepg.CutBefore}, kit.OK}})
+	prepared, err := st.PrepareContext(t.Context(), "UPDATE a SET v = $1")
+	require.NoError(t, err)
+	defer prepared.Close()
+	tx := st.Begin(t)
+	for range 3 {
+		_, err = tx.StmtContext(t.Context(), prepared).ExecContext(t.Context(), 1)
+		require.NoError(t, err)
+	}
+	require.NoError(t, tx.Commit())
+	_, err = prepared.ExecContext(t.Context(), 2)
+	require.NoError(t, err)
+}
+
+func TestFailover_ShowsSomethingElse_Diverges(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{"SELECT v": {kit.Texts("a"), kit.Texts("b")}, "UPDATE b": {{Cut: fakepg.CutBefore}, kit.OK}})
+	tx := st.Begin(t)
+	assert.Equal(t, []string{"a"}, kit.Query(t, tx, "SELECT v").MustRest())
+	d := kit.As[*cockroachdb.DivergenceError](t, kit.ExecAll(tx, "UPDATE b"))
+	assert.Equal(t, cockroachdb.DivergedRow, d.Kind)
+	require.Error(t, tx.Commit())
+	assert.Zero(t, kit.Times(st.Server, kit.Release))
+}
+
+func TestFailover_RunTx_CallsAgainOnlyWhereItDiverges(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		second fakepg.Reply
+		calls  int
+	}{"the same": {kit.Texts("a"), 1}, "something else": {kit.Texts("b"), 2}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{"SELECT v": kit.Always(kit.Texts("a"), tc.second), "UPDATE b": {{Cut: fakepg.CutBefore}, kit.OK}})
+			calls := 0
+			require.NoError(t, cockroachdb.RunTx(t.Context(), st.DB, nil, func(tx *sql.Tx) error {
+				calls++
+				kit.Query(t, tx, "SELECT v").MustRest()
+				return kit.ExecAll(tx, "UPDATE b")
+			}))
+			assert.Equal(t, tc.calls, calls)
+			movedOnce(t, st, "SELECT v", "UPDATE b")
+		})
+	}
+}
+
+func TestFailover_Cancelled_IsNone(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{"UPDATE b": {{Delay: time.Hour}}})
+	tx := st.Begin(t)
+	kit.Exec(t, tx, "UPDATE a")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_, err := tx.ExecContext(ctx, "UPDATE b")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Error(t, tx.Commit())
+	assert.Equal(t, 1, kit.Times(st.Server, "UPDATE a"))
+}
+
+func TestFailover_EndThatSomebodyWanted_IsTold(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"25P03", "25P04", "57P05"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{"UPDATE b": {kit.Fatal(code, "refused"), kit.OK}})
+			tx := st.Begin(t)
+			kit.Exec(t, tx, "UPDATE a")
+			err := kit.ExecAll(tx, "UPDATE b")
+			require.Equal(t, code, kit.StateOf(err))
+			require.Error(t, tx.Commit())
+			assert.Equal(t, 1, kit.Times(st.Server, "UPDATE a"))
+		})
+	}
+}
+
+func TestFailover_Bounds(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		param string
+		conns int
+	}{
+		"failovers": {"retry_max_failovers=2", 3},
+		"attempts":  {"retry_max_attempts=2", 2},
+		"none":      {"retry_max_failovers=0", 1},
+		"no retry":  {"retry_max_attempts=1", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{"UPDATE poison": kit.Always(fakepg.Reply{Cut: fakepg.CutBefore})}, tc.param)
+			tx := st.Begin(t)
+			kit.Exec(t, tx, "UPDATE a")
+			kit.As[*cockroachdb.ConnectionLostError](t, kit.ExecAll(tx, "UPDATE poison"))
+			require.Error(t, tx.Commit())
+			assert.Equal(t, tc.conns, st.Server.Connections())
+		})
+	}
+}
+
+func TestFailover_NoServer_SaysWhy(t *testing.T) {
+	t.Parallel()
+	srv := fakepg.Start(t, kit.Script{}.Handler())
+	unreachable := false
+	db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
+		cfg.RetryPolicy.MaxElapsed, cfg.RetryPolicy.InitialBackoff = 50*time.Millisecond, 0
+		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if unreachable {
+				return nil, errors.New("no route to host")
+			}
+			return srv.Dial(ctx, network, addr)
+		}
+	})
+	tx := kit.Begin(t, db)
+	kit.Exec(t, tx, "UPDATE a")
+	unreachable = true
+	srv.Disconnect()
+	err := kit.ExecAll(tx, "UPDATE b")
+	kit.As[*cockroachdb.ConnectionLostError](t, err)
+	require.ErrorContains(t, err, "no route to host")
+	assert.ErrorIs(t, tx.Commit(), err)
+}
+
+func TestFailover_ServerRefusesTheLogin_DoesNotDialAgain(t *testing.T) {
+	t.Parallel()
+	srv := fakepg.Start(t, kit.Script{}.Handler())
+	dials := 0
+	db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
+		cfg.AfterConnect = func(context.Context, *pgx.Conn) error {
+			if dials++; dials > 1 {
+				return errNoEntry
+			}
+			return nil
+		}
+	})
+	tx := kit.Begin(t, db)
+	kit.Exec(t, tx, "UPDATE a")
+	srv.Disconnect()
+	lost := kit.As[*cockroachdb.ConnectionLostError](t, kit.ExecAll(tx, "UPDATE b"))
+	require.ErrorIs(t, lost, errNoEntry)
+	assert.Equal(t, 2, dials)
+}
+
+func TestFailover_OutsideATransaction_ReadIsRunAgain(t *testing.T) {
+	t.Parallel()
+	broken := kit.Texts("a", "b", "c")
+	broken.Err, broken.ErrAfterRows = kit.Fatal("57P01", "refused").Err, 2
+	for name, first := range map[string]fakepg.Reply{"before rows": {Columns: kit.Texts().Columns, Cut: fakepg.CutBefore}, "after rows": broken} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{"SELECT v FROM t": {first, kit.Texts("a", "b", "c")}})
+			assert.Equal(t, []string{"a", "b", "c"}, kit.Query(t, st, "SELECT v FROM t").MustRest())
+			assert.Equal(t, 2, st.Server.Connections())
+		})
+	}
+	t.Run("after rows that have changed", func(t *testing.T) {
+		t.Parallel()
+		st := kit.New(t, kit.Script{"SELECT v FROM t": {broken, kit.Texts("a", "x", "c")}})
+		rows := kit.Query(t, st, "SELECT v FROM t")
+		rows.Read(2)
+		_, err := rows.Rest()
+		kit.As[*cockroachdb.DivergenceError](t, err)
+	})
+}
+
+func TestFailover_OutsideATransaction_WriteIsPerhapsDone(t *testing.T) {
+	t.Parallel()
+	for name, cut := range cuts() {
+		if name == "ERROR 57P01" {
+			continue // it was refused
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{"UPDATE a": {cut, kit.OK}})
+			kit.As[*cockroachdb.AmbiguousCommitError](t, kit.ExecAll(st, "UPDATE a"))
+			assert.LessOrEqual(t, kit.Times(st.Server, "UPDATE a"), 1)
+			kit.Exec(t, st, "UPDATE b")
+		})
+	}
+}
+
+func TestFailover_IsSeen(t *testing.T) {
+	t.Parallel()
+	var m *cockroachdb.Metrics
+	var told []cockroachdb.RetryEvent
+	srv := fakepg.Start(t, kit.Script{"UPDATE b": {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}}.Handler())
+	db := kit.Pool(t, srv, kit.Counted(&m), func(cfg *cockroachdb.Config) {
+		cfg.OnRetry = func(_ context.Context, e cockroachdb.RetryEvent) { told = append(told, e) }
+	})
+	tx := kit.Begin(t, db)
+	kit.Exec(t, tx, "UPDATE a")
+	kit.Exec(t, tx, "UPDATE b")
+	require.NoError(t, tx.Commit())
+	require.Len(t, told, 1)
+	assert.Equal(t, cockroachdb.ReasonConnection, told[0].Reason)
+	assert.Equal(t, 2, told[0].Statement)
+	require.Error(t, told[0].Err)
+	assert.EqualValues(t, 1, kit.Count(t, m, "failovers_total", "replaced"))
+	assert.EqualValues(t, 1, kit.Count(t, m, "transactions_total", "committed"))
+}
+
+var errNoEntry = &pgconn.PgError{Severity: "FATAL", Code: "28P01", Message: "password authentication failed"}
+
+func TestReplay_StatementAfterADivergenceCommits_IsAmbiguous(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{"SELECT v": {kit.Texts("a"), kit.Texts("b")}, "SHOW SOMETHING": {kit.Conflict, kit.Tag("COMMIT")}})
+	tx := st.Begin(t)
+	require.Equal(t, []string{"a"}, kit.Query(t, tx, "SELECT v").MustRest())
+	kit.Exec(t, tx, "UPDATE a")
+	kit.As[*cockroachdb.AmbiguousCommitError](t, kit.ExecAll(tx, "SHOW SOMETHING"))
+}
+
+// At driver.ErrBadConn an sql.Conn waits for the end of its transaction, and so for itself.
+func TestPing_InATransactionWhoseConnectionIsLost_Returns(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{"UPDATE b": {{Cut: fakepg.CutBefore}}}, "retry_max_failovers=0")
+	c, err := st.Conn(t.Context())
+	require.NoError(t, err)
+	tx, err := c.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
+	require.Error(t, kit.ExecAll(tx, "UPDATE b"))
+	require.Error(t, c.PingContext(t.Context()))
+	require.Error(t, tx.Commit())
+	require.NoError(t, c.Close())
+}

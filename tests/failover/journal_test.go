@@ -1,0 +1,143 @@
+package failover_test
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/fakepg"
+	"github.com/reprise-go/cockroachdb/internal/testing/kit"
+)
+
+// afterASession runs a transaction that loses its connection, on a connection that has been prepared for it.
+func afterASession(t *testing.T, st *kit.Rig, prepare func(*sql.Conn)) error {
+	t.Helper()
+	conn, err := st.Conn(t.Context())
+	require.NoError(t, err)
+	defer conn.Close()
+	prepare(conn)
+	tx, err := conn.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback() }()
+	kit.Exec(t, tx, "UPDATE a")
+	if err := kit.ExecAll(tx, "UPDATE lost"); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func sessionStage(t *testing.T, options ...any) *kit.Rig {
+	t.Helper()
+	return kit.New(t, kit.Script{"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}}, options...)
+}
+
+func TestJournal_PlainSettings_AreMadeAgain(t *testing.T) {
+	t.Parallel()
+	inTx := func(t *testing.T, c *sql.Conn, commit bool, statements ...string) {
+		t.Helper()
+		tx, err := c.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		require.NoError(t, kit.ExecAll(tx, statements...))
+		if commit {
+			require.NoError(t, tx.Commit())
+		} else {
+			require.NoError(t, tx.Rollback())
+		}
+	}
+	for name, tc := range map[string]struct {
+		prepare func(*testing.T, *sql.Conn)
+		want    []string // CockroachDB
+	}{
+		"nothing": {func(*testing.T, *sql.Conn) {}, nil},
+		"in order": {
+			func(t *testing.T, c *sql.Conn) {
+				t.Helper()
+				require.NoError(t, kit.ExecAll(c, "SET search_path = a", "SET TIME ZONE 'UTC'", "RESET search_path", "SET ROLE teller", "USE bank"))
+			},
+			[]string{"SET search_path = a", "SET TIME ZONE 'UTC'", "RESET search_path", "SET ROLE teller", "USE bank"},
+		},
+		"in a transaction that committed":     {func(t *testing.T, c *sql.Conn) { t.Helper(); inTx(t, c, true, "SET a.b = 1", "UPDATE x") }, []string{"SET a.b = 1"}},
+		"rolled back, which does not undo it": {func(t *testing.T, c *sql.Conn) { t.Helper(); inTx(t, c, false, "SET a.b = 1", "UPDATE x") }, []string{"SET a.b = 1"}},
+		"of the transaction alone":            {func(t *testing.T, c *sql.Conn) { t.Helper(); inTx(t, c, true, "SET LOCAL a.b = 1", "UPDATE x") }, nil},
+		"that failed":                         {func(t *testing.T, c *sql.Conn) { t.Helper(); require.Error(t, kit.ExecAll(c, "SET nonsense")) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}, "SET nonsense": kit.Always(kit.Fails("42704", "refused"))})
+			require.NoError(t, afterASession(t, st, func(c *sql.Conn) { tc.prepare(t, c) }))
+			first := st.Server.OfConn(2)[0][0]
+			if tc.want == nil {
+				assert.Equal(t, "Parse name= sql=BEGIN", first)
+				return
+			}
+			assert.Equal(t, "Query "+strings.Join(tc.want, "\n;\n"), first)
+		})
+	}
+}
+
+func TestJournal_WhatCantBeMadeAgain_EndsTheTransaction(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"CREATE TEMP TABLE t (v INT)", "LISTEN jobs", "PREPARE p AS SELECT 1", "DEALLOCATE p", "EXECUTE p", "DO $$ BEGIN END $$", "CALL p()",
+		"SELECT pg_advisory_lock(1)", "SELECT set_config('a.b', '1', false)", "SET a.b = 1; SET c.d = 2", "DISCARD ALL", "LOAD 'x'",
+		"DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+	} {
+		t.Run(text, func(t *testing.T) {
+			t.Parallel()
+			st := sessionStage(t)
+			err := afterASession(t, st, func(c *sql.Conn) { require.NoError(t, kit.ExecAll(c, text)) })
+			assert.Equal(t, cockroachdb.CauseSession, kit.As[*cockroachdb.ConnectionLostError](t, err).Cause)
+			assert.Equal(t, 1, kit.Times(st.Server, "UPDATE a"))
+		})
+	}
+	t.Run("Raw", func(t *testing.T) {
+		t.Parallel()
+		st := sessionStage(t)
+		err := afterASession(t, st, func(c *sql.Conn) {
+			require.NoError(t, c.Raw(func(dc any) error { dc.(cockroachdb.Conn).Conn(); return nil })) //nolint:forcetypeassert // a test
+		})
+		assert.Equal(t, cockroachdb.CauseSession, kit.As[*cockroachdb.ConnectionLostError](t, err).Cause)
+	})
+}
+
+func TestJournal_ServerReportsAnotherSetting_EndsTheTransaction(t *testing.T) {
+	t.Parallel()
+	srv := fakepg.Start(t, kit.Script{"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}}.Handler())
+	connections := 0
+	db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
+		cfg.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
+			if connections++; connections > 1 {
+				cc.RuntimeParams["TimeZone"] = "Europe/Rome"
+			}
+			return nil
+		}
+	})
+	tx := kit.Begin(t, db)
+	kit.Exec(t, tx, "UPDATE a")
+	lost := kit.As[*cockroachdb.ConnectionLostError](t, kit.ExecAll(tx, "UPDATE lost"))
+	require.ErrorContains(t, lost, "TimeZone")
+	assert.Equal(t, 1, kit.Times(srv, "UPDATE a"))
+}
+
+func TestJournal_HooksRunAgain(t *testing.T) {
+	t.Parallel()
+	srv := fakepg.Start(t, kit.Script{"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}}.Handler())
+	connected, reset := 0, 0
+	db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
+		cfg.AfterConnect = func(context.Context, *pgx.Conn) error { connected++; return nil }
+		cfg.ResetSession = func(context.Context, *pgx.Conn) error { reset++; return nil }
+	})
+	tx := kit.Begin(t, db)
+	before := reset
+	kit.Exec(t, tx, "UPDATE a")
+	kit.Exec(t, tx, "UPDATE lost")
+	require.NoError(t, tx.Commit())
+	assert.Equal(t, 2, connected)
+	assert.Equal(t, before+1, reset)
+}

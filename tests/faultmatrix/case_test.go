@@ -1,0 +1,279 @@
+package faultmatrix_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/crdbsim"
+	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
+	"github.com/reprise-go/cockroachdb/internal/testing/kit"
+	"github.com/reprise-go/cockroachdb/internal/wirecut"
+)
+
+// A variant is a transaction, by which kind of application, and on what kind of server.
+type variant struct {
+	transaction
+	dialect
+	sloppy bool
+	number int // among all, so that not each begins with the same turns
+}
+
+func (s *variant) String() string {
+	application := "careful"
+	if s.sloppy {
+		application = "sloppy"
+	}
+	return fmt.Sprintf("%s, %s application: %s", s.dialect, application, s.name)
+}
+
+// A result is what became of a case.
+type result struct {
+	err      error
+	shown    []string
+	failed   bool     // the application was shown an error that it should not have been, and went on
+	believed []string // what the application believes to be in the table
+	contents []string // what is
+	points   []point
+	talk     wirecut.Talk
+	struck   []string
+	client   int // as in injector
+	server   int
+}
+
+// A bed is where transactions are run: a database, servers of both dialects before it, and the wire to them.
+type bed struct {
+	t     testing.TB
+	admin *pgx.Conn
+	wire  *wirecut.Wire
+	sims  map[dialect]*crdbsim.Sim
+	dsns  map[dialect]string
+	dbs   map[dialect]*sql.DB
+	fresh map[dialect]bool // the pool's connection has prepared nothing
+	cases int
+	dirty bool // the schema may have been changed
+
+	taught bool // a pool may have learnt something from the latest case
+}
+
+func newBed(t testing.TB) *bed {
+	t.Helper()
+	dsn := enginetest.NewDirectDB(t)
+	admin, err := pgx.Connect(t.Context(), dsn)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = admin.Close(context.Background()) })
+	_, err = admin.Exec(t.Context(), "SET lock_timeout = '1min'")
+	require.NoError(t, err)
+	h := &bed{
+		t: t, admin: admin, wire: wirecut.New((&net.Dialer{}).DialContext), dirty: true,
+		sims: map[dialect]*crdbsim.Sim{}, dsns: map[dialect]string{}, dbs: map[dialect]*sql.DB{}, fresh: map[dialect]bool{},
+	}
+	for m, cfg := range matrixServers {
+		h.sims[m], err = enginetest.Get(t).NewSim(cfg)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = h.sims[m].Close() })
+		h.dsns[m] = kit.WithParams(enginetest.Get(t).Through(h.sims[m], dsn), kit.NoWaits+"&retry_throttle_tokens=1000000")
+		require.NoError(t, h.open(m))
+		t.Cleanup(func() { _ = h.dbs[m].Close() })
+	}
+	return h
+}
+
+// open opens a pool that has learnt nothing.
+func (h *bed) open(m dialect) error {
+	if db := h.dbs[m]; db != nil {
+		_ = db.Close()
+	}
+	cfg, err := cockroachdb.ParseConfig(h.dsns[m])
+	if err != nil {
+		return err
+	}
+	cfg.ConnConfig.DialFunc, cfg.Metrics = h.wire.Dial, nil
+	connector, err := cockroachdb.NewConnector(cfg)
+	if err != nil {
+		return err
+	}
+	h.dbs[m] = sql.OpenDB(connector)
+	h.dbs[m].SetMaxOpenConns(1)
+	return nil
+}
+
+// put runs a transaction, with these faults.
+func (h *bed) put(s *variant, strikes ...strike) (*result, error) {
+	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
+	defer cancel()
+	if h.taught { // that a restart by savepoint failed
+		if err := h.open(s.dialect); err != nil {
+			return nil, err
+		}
+	}
+	h.taught = slices.ContainsFunc(strikes, func(b strike) bool { return b.name == "XX000" })
+	db := h.dbs[s.dialect]
+	if err := h.prepare(ctx, s, db); err != nil {
+		return nil, err
+	}
+	own := newEnding(ctx)
+	p := &runner{db: db, ctx: own, begin: own, sloppy: s.sloppy}
+	if s.sloppy {
+		p.begin = ctx
+	}
+	h.dirty = s.isDDL()
+	r := h.watch(s, p, own, strikes)
+	made := h.wire.Made()
+	if err := h.look(ctx, db, r); err != nil {
+		return r, fmt.Errorf("after %v and %w: %w", r.struck, r.err, err)
+	}
+	h.fresh[s.dialect] = h.wire.Made() > made
+	return r, nil
+}
+
+// prepare has all as it was in the beginning, and one connection that has been used for nothing: a second one like it would say the same.
+func (h *bed) prepare(ctx context.Context, s *variant, db *sql.DB) error {
+	h.cases++
+	text := "DELETE FROM notes; INSERT INTO notes VALUES (0, 'zero')"
+	switch {
+	case h.dirty:
+		text = matrixTables
+	case h.cases%200 == 0: // what was deleted still takes room
+		text = "TRUNCATE notes; INSERT INTO notes VALUES (0, 'zero')"
+	}
+	if _, err := h.admin.Exec(ctx, text, pgx.QueryExecModeSimpleProtocol); err != nil {
+		return err
+	}
+	for m, other := range h.dbs {
+		if m != s.dialect || !h.fresh[m] {
+			other.SetMaxIdleConns(0) // closes what there is
+			other.SetMaxIdleConns(1)
+			h.fresh[m] = false
+		}
+	}
+	_, err := db.ExecContext(ctx, "SELECT 1")
+	return err
+}
+
+// watch runs the transaction, and notes what happens.
+func (h *bed) watch(s *variant, p *runner, own *endingContext, strikes []strike) *result {
+	inj := &injector{t: h.t, wire: h.wire, runner: p, end: own.end, strikes: strikes}
+	sim := h.sims[s.dialect]
+	for _, stage := range []crdbsim.Stage{crdbsim.AtParse, crdbsim.AtBind, crdbsim.AtExecute} {
+		sim.Inject(&crdbsim.Fault{At: stage, Times: -1, Do: inj.do})
+	}
+	defer sim.ClearFaults()
+	var cut *wirecut.Cut
+	var cutting strike
+	for _, b := range strikes {
+		if b.side != "" {
+			cut, cutting = &wirecut.Cut{Side: b.side, At: b.at, How: b.how}, b
+		}
+	}
+	h.wire.Arm(cut)
+	r := &result{err: s.run(p)}
+	inj.stop()
+	talk, struck := h.wire.Disarm()
+	if struck {
+		inj.struck = append(inj.struck, cutting.String())
+	}
+	r.shown, r.failed, r.believed, r.talk = p.shown, p.failed, p.table.lines(), talk
+	r.points, r.struck, r.client, r.server = inj.points, inj.struck, inj.client, inj.server
+	return r
+}
+
+// look finds out what is in the database, and that the pool can be used and nothing is left open.
+func (h *bed) look(ctx context.Context, db *sql.DB, r *result) error {
+	if _, err := db.ExecContext(ctx, "SELECT 1"); err != nil {
+		return fmt.Errorf("the pool can't be used: %w", err)
+	}
+	if stats := db.Stats(); stats.InUse != 0 || stats.OpenConnections != 1 {
+		return fmt.Errorf("a connection is held: %+v", stats)
+	}
+	if !h.wire.Settle(1) {
+		return errors.New("a connection does not end")
+	}
+	if states := h.wire.Open(); states != "I" {
+		return fmt.Errorf("the connection is in state %s", states)
+	}
+	rows, err := h.admin.Query(ctx, `SELECT k || '=' || v FROM notes
+		UNION ALL SELECT 'column=w' FROM pg_attribute WHERE attrelid = 'notes'::REGCLASS AND attname = 'w'
+		UNION ALL SELECT 'left open: ' || pid FROM pg_stat_get_activity(NULL), pg_database d
+			WHERE d.oid = datid AND datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+				AND xact_start IS NOT NULL AND state <> 'idle'`) // an idle session has a transaction of its own in which it catches up on others' DDL
+	if err != nil {
+		return err
+	}
+	r.contents, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	slices.Sort(r.contents)
+	return err
+}
+
+// An ending is how a case has ended. Everything else is a mistake.
+type ending int
+
+const (
+	doneOnce       ending = iota // once, with the effects and answers of a run without faults
+	nothingDone                  // by an error with a name, and without any effect
+	ambiguousWhole               // called ambiguous, and all of it is there
+	ambiguousPart                // the same, and a part is, of a text that commits in the middle
+	ambiguousNone                // the same, and nothing is
+	endings
+)
+
+// judge returns the ending of r, or says what is wrong; clean is a run without faults. "Whole" is what a run without faults writes. For an
+// application that goes on after an error it is all that it was told of as done, and not rolled back since.
+func (s *variant) judge(r, clean *result) (ending, error) {
+	none, whole := seeded.lines(), clean.believed
+	if s.sloppy {
+		whole = r.believed
+	}
+	wrong := func(format string, args ...any) (ending, error) {
+		return 0, fmt.Errorf("%s; faults: %s; error: %s; shown: %q; the table: %q", fmt.Sprintf(format, args...), strings.Join(r.struck, ", "), fmt.Sprint(r.err), r.shown, r.contents)
+	}
+	ambiguous := isAmbiguous(r.err) || s.perhaps != nil && s.perhaps(r.err)
+	switch {
+	case r.err == nil && !slices.Equal(r.contents, whole):
+		return wrong("told that it is committed, but the table should be %q", whole)
+	case r.err == nil && !r.failed && !slices.Equal(r.shown, clean.shown):
+		return wrong("shown something else than without faults, %q", clean.shown)
+	case r.err == nil:
+		return doneOnce, nil
+	case !ambiguous && !isNamed(r.err):
+		return wrong("an error without a name, %T", r.err)
+	case !ambiguous && !slices.Equal(r.contents, none):
+		return wrong("told of an error, yet there is an effect")
+	case !ambiguous:
+		return nothingDone, nil
+	case slices.Equal(r.contents, none):
+		return ambiguousNone, nil
+	case slices.Equal(r.contents, whole):
+		return ambiguousWhole, nil
+	case slices.ContainsFunc(s.partly, func(part []string) bool { return slices.Equal(r.contents, part) }):
+		return ambiguousPart, nil
+	}
+	return wrong("ambiguous, but neither all nor nothing")
+}
+
+func isAmbiguous(err error) bool {
+	_, ok := errors.AsType[*cockroachdb.AmbiguousCommitError](err)
+	return ok || kit.StateOf(err) == "40003"
+}
+
+// isNamed says whether err says in a word of this package, of the server or of the context what has happened.
+func isNamed(err error) bool {
+	_, lost := errors.AsType[*cockroachdb.ConnectionLostError](err)
+	_, diverged := errors.AsType[*cockroachdb.DivergenceError](err)
+	_, exhausted := errors.AsType[*cockroachdb.RetriesExhaustedError](err)
+	_, notReplayable := errors.AsType[*cockroachdb.NotReplayableError](err)
+	_, server := errors.AsType[*pgconn.PgError](err)
+	return lost || diverged || exhausted || notReplayable || server ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, pgx.ErrTxCommitRollback)
+}

@@ -1,0 +1,93 @@
+package faultmatrix_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/testing/kit"
+)
+
+// ofNewerCockroachDB are the dialect of v25.4: DDL commits what is open before it, and there is SHOW COMMIT TIMESTAMP.
+const ofNewerCockroachDB dialect = "CockroachDB v25.4"
+
+// committedPartly is for transactions of which a part may be committed when they fail: but never with an error after
+// which a loop runs it again, or that says that nothing was committed.
+func committedPartly(err error) bool {
+	_, lost := errors.AsType[*cockroachdb.ConnectionLostError](err)
+	return kit.StateOf(err) != "40001" && !lost
+}
+
+func showCommit(p *runner) error {
+	var at string
+	err := p.tx.QueryRowContext(p.ctx, "SHOW COMMIT TIMESTAMP").Scan(&at)
+	if err == nil {
+		p.show("a timestamp: %t", at != "")
+	}
+	return err
+}
+
+// insertSetting writes what the session is set to.
+func insertSetting(k int, setting string) step {
+	return execStep("INSERT INTO notes VALUES ($1, $2 || current_setting('application_name'))",
+		func(p *runner) { p.table[fmt.Sprint(k)] = value(k) + setting }, k, value(k))
+}
+
+func set(how string) step { return execStep(how, nil) }
+
+// emptyOpen leaves an empty result open while other steps run, and looks at it then.
+func emptyOpen(steps ...step) step {
+	return func(p *runner) error {
+		rows, err := p.tx.QueryContext(p.ctx, "SELECT k, v, 0 FROM notes WHERE k > $1", 99)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		if err := p.all(steps...); err != nil {
+			return err
+		}
+		return p.scan(rows, -1)
+	}
+}
+
+// newerTransactions are run on the newer CockroachDB. Those that mean the same to PostgreSQL run there, too.
+var newerTransactions = []transaction{
+	{name: "SHOW COMMIT TIMESTAMP", run: txOf(insert(1), update0, showCommit), careful: true, perhaps: committedPartly},
+
+	{name: "SET alone", run: txOf(set("SET application_name = 'alone'")), everywhere: true},
+	{
+		name: "SET first", everywhere: true,
+		run: txOf(set("SET application_name = 'a'"), insertSetting(1, "a"), update0, insert(2)),
+	},
+	{
+		name: "SET in the middle", everywhere: true, careful: true,
+		run: txOf(insertSetting(1, ""), set("SET application_name = 'm'"), insertSetting(2, "m"), update0),
+	},
+	{
+		name: "SET LOCAL in the middle", everywhere: true, careful: true,
+		run: txOf(insertSetting(1, ""), set("SET LOCAL application_name = 'l'"), insertSetting(2, "l"), update0),
+	},
+	{name: "empty result, open", run: txOf(insert(1), emptyOpen(update0, insert(2)), insert(3)), everywhere: true},
+	{name: "prepared in the middle", run: txOf(insert(5), prepared, update0), everywhere: true},
+}
+
+// TestFaultMatrix_NewerTransactions is TestFaultMatrix for newerTransactions. How often each ending came is in the log.
+func TestFaultMatrix_NewerTransactions(t *testing.T) {
+	t.Parallel()
+	m, _ := runAll(t, newerVariants())
+	t.Log(m.totals())
+}
+
+func newerVariants() (all []*variant) {
+	for _, p := range newerTransactions {
+		all = append(all, &variant{p, ofNewerCockroachDB, false, len(all)})
+		if !p.careful {
+			all = append(all, &variant{p, ofNewerCockroachDB, true, len(all)})
+		}
+		if p.everywhere {
+			all = append(all, &variant{p, ofPostgreSQL, false, len(all)})
+		}
+	}
+	return all
+}
