@@ -24,6 +24,12 @@ func openBank() *sql.DB {
 	if err != nil {
 		log.Fatal(err)
 	}
+	fillBank(db)
+	return db
+}
+
+// fillBank makes openBank's tables.
+func fillBank(db *sql.DB) {
 	for _, statement := range []string{
 		"CREATE TABLE accounts (id INT PRIMARY KEY, owner TEXT NOT NULL, balance INT NOT NULL)",
 		"INSERT INTO accounts VALUES (1, 'Ada', 100), (2, 'Bob', 100)",
@@ -33,5 +39,4 @@ func openBank() *sql.DB {
 			log.Fatal(err)
 		}
 	}
-	return db
 }

@@ -38,13 +38,18 @@ var rows = []row{
 	{"Retries and their reasons", []panel{
 		{
 			title: "Retries, by reason", unit: perSecond, axis: "retries/s",
-			means:   "New attempts, by what the server gave as the reason. write_too_old and serializable are conflicts over the same rows; uncertainty is about clocks; aborted and deadlock are about locks.",
+			means:   "New attempts, by what the server gave as the reason. write_too_old and serializable are conflicts over the same rows; uncertainty is about clocks; aborted and deadlock are about locks; connection is a connection that was lost, and no conflict.",
 			queries: []query{{"{{reason}}", sum("reason", rate("cockroachdb_transaction_retries_total"))}},
 		},
 		{
 			title: "Retries per transaction", unit: number, axis: "retries per transaction",
 			means:   "How many times, on average, a transaction was run again before it ended. It tells more than the rate of retries alone: that grows with your traffic, this with contention.",
 			queries: []query{{"retries per transaction", retriesPerTransaction}},
+		},
+		{
+			title: "Savepoint restarts refused", unit: perSecond, axis: "restarts/s",
+			means:   "Restarts that the server could not do by ROLLBACK TO SAVEPOINT, so that the driver began the transaction anew. Your application does not notice; the transaction gives up its locks in between, and may lose again.",
+			queries: []query{{"refused", sum("", rate("cockroachdb_savepoint_restarts_refused_total"))}},
 		},
 	}},
 	{"Attempts per transaction", []panel{
@@ -146,6 +151,35 @@ var rows = []row{
 				{"used up", sum("", rate("cockroachdb_transactions_total", `outcome="exhausted"`))},
 				{"throttled", sum("", rate("cockroachdb_retries_throttled_total"))},
 			},
+		},
+	}},
+	{"Nodes that go away", []panel{
+		{
+			title: "Lost connections, by outcome", unit: perSecond, axis: "connections/s",
+			means:   "Connections that were lost under a transaction or a read. replaced: it went on, on another connection, and your application did not notice. Of not_replayable and unreachable it was told, by a ConnectionLostError.",
+			queries: []query{{"{{outcome}}", sum("outcome", rate("cockroachdb_failovers_total"))}},
+		},
+		{
+			title: "Time to replace a connection", kind: heat, unit: seconds, axis: "seconds, at most",
+			means:   "How long it took to make a connection in place of a lost one, or to give up. Your users wait that long, and for the replay. Dark cells above a second: no node let anybody in meanwhile.",
+			queries: []query{{"{{le}}", sum("le", "increase("+of("cockroachdb_failover_duration_seconds_bucket")+"[$__rate_interval])")}},
+		},
+		{
+			title: "Servers that fell silent", unit: perSecond, axis: "connections/s",
+			means:   "Connections under a transaction whose server did not answer any more, for as long as dead_peer_timeout says. It was asked to cancel what it may still do; until it does, its locks may delay others.",
+			queries: []query{{"silent", sum("", rate("cockroachdb_abandoned_sessions_total"))}},
+		},
+	}},
+	{"Connections to the nodes", []panel{
+		{
+			title: "Dials, by outcome", unit: perSecond, axis: "dials/s",
+			means:   "Attempts to connect to a host. unreachable: no answer; refused: the node is draining or starting; full: it has no room; rejected: the login is wrong; skipped: the host is in doubt, and another attempt is under way.",
+			queries: []query{{"{{outcome}}", sum("outcome", rate("cockroachdb_dials_total"))}},
+		},
+		{
+			title: "Connections retired at rest", unit: perSecond, axis: "connections/s",
+			means:   "Connections that the driver closed between two uses: for their age, for a node that is going away, or to even out the spread. A minute after a node is back the line should be low again.",
+			queries: []query{{"retired", sum("", rate("cockroachdb_connections_retired_total"))}},
 		},
 	}},
 	{"Memory, and the pool", []panel{
