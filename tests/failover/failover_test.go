@@ -288,7 +288,7 @@ func TestFailover_NoServer_SaysWhy(t *testing.T) {
 	srv := fakepg.Start(t, kit.Script{}.Handler())
 	unreachable := false
 	db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
-		cfg.RetryPolicy.MaxElapsed, cfg.RetryPolicy.InitialBackoff = 50*time.Millisecond, 0
+		cfg.RetryPolicy.MaxElapsed, cfg.RetryPolicy.InitialBackoff = time.Second, 0
 		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if unreachable {
 				return nil, errors.New("no route to host")
