@@ -192,6 +192,8 @@ type ConnectionLostError struct {
 func (e *ConnectionLostError) Error() string {
 	why := ""
 	switch {
+	case e.Cause == CauseSession:
+		why = "; it could not go on, on another connection, because its session was changed in a way that can't be repeated there"
 	case e.Cause != "":
 		why = "; it could not go on, on another connection, because " + e.Cause.explain()
 	case e.because != nil:

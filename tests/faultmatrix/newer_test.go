@@ -19,6 +19,16 @@ func committedPartly(err error) bool {
 	return kit.StateOf(err) != "40001" && !lost
 }
 
+// seededAnd is the table as it was, with changes of these names.
+func seededAnd(changes ...string) []string {
+	p := &runner{}
+	p.start()
+	for _, k := range changes {
+		p.table[k] = "w"
+	}
+	return p.table.lines()
+}
+
 func showCommit(p *runner) error {
 	var at string
 	err := p.tx.QueryRowContext(p.ctx, "SHOW COMMIT TIMESTAMP").Scan(&at)
@@ -54,6 +64,13 @@ func emptyOpen(steps ...step) step {
 // newerTransactions are run on the newer CockroachDB. Those that mean the same to PostgreSQL run there, too.
 var newerTransactions = []transaction{
 	{name: "SHOW COMMIT TIMESTAMP", run: txOf(insert(1), update0, showCommit), careful: true, perhaps: committedPartly},
+
+	{
+		name: "DDL that commits, first", run: txOf(addColumn, insert(1)), careful: true,
+		perhaps: committedPartly, partly: [][]string{seededAnd("column")},
+	},
+	{name: "DDL that commits, alone", run: txOf(addColumn), careful: true, perhaps: committedPartly},
+	{name: "DDL that commits, in RunTx", run: closure(addColumn), careful: true, perhaps: committedPartly},
 
 	{name: "SET alone", run: txOf(set("SET application_name = 'alone'")), everywhere: true},
 	{
