@@ -75,7 +75,7 @@ func checkShownHosts(t *testing.T, file, dsn string) {
 // shownHosts reads hosts and ports as a person does. complete says that each host has a port: its own, that of all, or
 // CockroachDB's where the scheme says that it is one.
 func shownHosts(dsn string) (hosts string, complete bool) {
-	byScheme, list, ports := "", "", ""
+	var byScheme, list, ports string
 	if scheme, rest, isURL := strings.Cut(dsn, "://"); isURL {
 		if !strings.HasPrefix(scheme, "postgres") {
 			byScheme = dsnurl.CockroachPort

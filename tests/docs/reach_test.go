@@ -146,12 +146,12 @@ func (w *walk) to(way string, typ types.Type) {
 		w.fields(way, typ)
 	case *types.Interface:
 		w.methods(way, typ)
-		for i := range typ.NumEmbeddeds() {
-			w.to(way, typ.EmbeddedType(i))
+		for etyp := range typ.EmbeddedTypes() {
+			w.to(way, etyp)
 		}
 	case *types.Union:
-		for i := range typ.Len() {
-			w.to(way, typ.Term(i).Type())
+		for term := range typ.Terms() {
+			w.to(way, term.Type())
 		}
 	case *types.Map:
 		w.to(way, typ.Key())
@@ -163,8 +163,8 @@ func (w *walk) to(way string, typ types.Type) {
 
 func (w *walk) named(way string, typ *types.Named) {
 	obj := typ.Obj()
-	for i := range typ.TypeArgs().Len() {
-		w.to(way, typ.TypeArgs().At(i))
+	for t := range typ.TypeArgs().Types() {
+		w.to(way, t)
 	}
 	if obj.Pkg() == nil || obj.Pkg().Path() != "p" && !strings.HasPrefix(obj.Pkg().Path(), modulePath) {
 		return
@@ -173,16 +173,16 @@ func (w *walk) named(way string, typ *types.Named) {
 		w.found = append(w.found, fmt.Sprintf("%s leads to %s", way, typ))
 		return
 	}
-	for i := range typ.TypeParams().Len() {
-		w.to(way, typ.TypeParams().At(i))
+	for tparam := range typ.TypeParams().TypeParams() {
+		w.to(way, tparam)
 	}
 	w.methods(way, typ)
 	w.to(way, typ.Underlying())
 }
 
 func (w *walk) signature(way string, s *types.Signature) {
-	for i := range s.TypeParams().Len() {
-		w.to(way, s.TypeParams().At(i))
+	for tparam := range s.TypeParams().TypeParams() {
+		w.to(way, tparam)
 	}
 	for v := range s.Params().Variables() {
 		w.to(way, v.Type())
