@@ -65,8 +65,15 @@ var comparedParameters = []string{
 	"standard_conforming_strings", "integer_datetimes", "session_authorization", "is_superuser", "default_transaction_read_only",
 }
 
-// otherParameter returns the name of a parameter by which the sessions differ, or "".
+// otherParameter returns the name of what the sessions differ by, or "".
 func otherParameter(a, b *wire.Session) string {
+	was, is := a.Pgx.Config(), b.Pgx.Config()
+	switch { // a DSN is read anew for each connection
+	case was.User != is.User:
+		return "user"
+	case was.Database != is.Database:
+		return "database"
+	}
 	for _, name := range comparedParameters {
 		if a.PG.ParameterStatus(name) != b.PG.ParameterStatus(name) {
 			return name

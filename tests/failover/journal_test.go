@@ -106,23 +106,32 @@ func TestJournal_WhatCantBeMadeAgain_EndsTheTransaction(t *testing.T) {
 	})
 }
 
-func TestJournal_ServerReportsAnotherSetting_EndsTheTransaction(t *testing.T) {
+func TestJournal_NewSessionIsAnother_EndsTheTransaction(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}}.Handler())
-	connections := 0
-	db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
-		cfg.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
-			if connections++; connections > 1 {
-				cc.RuntimeParams["TimeZone"] = "Europe/Rome"
-			}
-			return nil
-		}
-	})
-	tx := kit.Begin(t, db)
-	kit.Exec(t, tx, "UPDATE a")
-	lost := kit.As[*cockroachdb.ConnectionLostError](t, kit.ExecAll(tx, "UPDATE lost"))
-	require.ErrorContains(t, lost, "TimeZone")
-	assert.Equal(t, 1, kit.Times(srv, "UPDATE a"))
+	for what, change := range map[string]func(*pgx.ConnConfig){
+		"user":     func(cc *pgx.ConnConfig) { cc.User = "another" },
+		"database": func(cc *pgx.ConnConfig) { cc.Database = "another" },
+		"TimeZone": func(cc *pgx.ConnConfig) { cc.RuntimeParams["TimeZone"] = "Europe/Rome" }, // which the server reports
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			srv := fakepg.Start(t, kit.Script{"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}}.Handler())
+			connections := 0
+			db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
+				cfg.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
+					if connections++; connections > 1 {
+						change(cc)
+					}
+					return nil
+				}
+			})
+			tx := kit.Begin(t, db)
+			kit.Exec(t, tx, "UPDATE a")
+			lost := kit.As[*cockroachdb.ConnectionLostError](t, kit.ExecAll(tx, "UPDATE lost"))
+			require.ErrorContains(t, lost, "another "+what)
+			assert.Equal(t, 1, kit.Times(srv, "UPDATE a"))
+		})
+	}
 }
 
 func TestJournal_HooksRunAgain(t *testing.T) {
