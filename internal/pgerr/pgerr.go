@@ -142,7 +142,8 @@ func EndsNode(err error, closed bool) bool {
 	case !closed:
 		return hasAnyPrefix(code, "57P01", "57P02", "57P03", classCockroachDBConnection)
 	}
-	return IsOfConnection(code) && code != ProtocolViolation || hasAnyPrefix(code, "58") || isConflictCode(code)
+	// A conflict that is no farewell was answered by a node that went away after it.
+	return IsOfConnection(code) && code != ProtocolViolation || hasAnyPrefix(code, "58") || Conflict(err) != nil
 }
 
 // IsComingOrGoing reports whether a login was refused because the server is shutting down, or starting.

@@ -246,7 +246,7 @@ func TestFailover_Cancelled_IsNone(t *testing.T) {
 
 func TestFailover_EndThatSomebodyWanted_IsTold(t *testing.T) {
 	t.Parallel()
-	for _, code := range []string{"25P03", "25P04", "57P05"} {
+	for _, code := range []string{"25P03", "25P04", "57P05", "40001"} {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
 			st := kit.New(t, kit.Script{"UPDATE b": {kit.Fatal(code, "refused"), kit.OK}})
