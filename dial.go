@@ -61,11 +61,20 @@ func (c *Connector) dial(ctx context.Context, avoid string) (link, error) {
 		}
 		return link{Session: wire.NewSession(pc, nil)}, nil
 	}
+	var latest error
 	for began := time.Now(); ; {
 		l, err := c.dialAny(ctx, avoid)
-		if err == nil || ctx.Err() != nil || !c.mayComeBack(err) || time.Since(began) > dialPatience {
-			return l, err
+		switch {
+		case err == nil:
+			return l, nil
+		case ctx.Err() != nil && latest != nil:
+			return link{}, errors.Join(err, latest) // why there was no connection while there was time
+		case ctx.Err() != nil:
+			return link{}, err
+		case !c.mayComeBack(err), time.Since(began) > dialPatience:
+			return link{}, err
 		}
+		latest = err
 	}
 }
 

@@ -409,3 +409,20 @@ func TestPing_InATransactionWhoseConnectionIsLost_Returns(t *testing.T) {
 	require.Error(t, tx.Commit())
 	require.NoError(t, c.Close())
 }
+
+func TestFailover_WhileItWaitsForTheLane_Unseen(t *testing.T) {
+	t.Parallel()
+	kit.InBubble(t, kit.Script{"UPDATE a": {kit.Conflict, kit.OK}}, func(t *testing.T, r *kit.Rig) {
+		holder, waiter := r.HoldLane(t), r.Begin(t)
+		done := make(chan error)
+		go func() { done <- kit.ExecAll(waiter, "UPDATE a") }()
+		time.Sleep(time.Second)
+		r.Disconnect()
+		kit.Exec(t, holder, "UPDATE b") // a look can't see that a connection in memory is closed
+		require.NoError(t, holder.Commit())
+		require.NoError(t, <-done)
+		require.NoError(t, waiter.Commit())
+		assert.Equal(t, 2, r.Times(kit.Short(kit.Release)))
+		assert.Equal(t, 4, r.Connections())
+	}, func(cfg *cockroachdb.Config) { cfg.RetryPolicy.MaxFailovers = 4 })
+}

@@ -1,0 +1,96 @@
+//go:build unix
+
+package failover_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb/internal/crdbsim"
+	"github.com/reprise-go/cockroachdb/internal/crdbsim/clustertest"
+	"github.com/reprise-go/cockroachdb/internal/testing/kit"
+)
+
+// spread returns how many connections there are to the node with most of them, and to the one with fewest.
+func spread(c *crdbsim.Cluster) (most, fewest int) {
+	most, fewest = 0, 1<<30
+	for _, n := range c.Conns() {
+		most, fewest = max(most, n), min(fewest, n)
+	}
+	return most, fewest
+}
+
+// evensOut waits until the connections are spread evenly.
+func evensOut(t *testing.T, c *crdbsim.Cluster) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		most, fewest := spread(c)
+		return most-fewest <= 2
+	}, time.Minute, 50*time.Millisecond, "%v", c.Conns())
+}
+
+func TestHosts_NewConnections_GoToTheHostWithFewest(t *testing.T) {
+	t.Parallel()
+	c := clustertest.New(t, 3, crdbsim.Config{})
+	db := kit.Open(t, c.DSN())
+	for range 9 {
+		kit.Exec(t, kit.Begin(t, db), "SELECT 1")
+	}
+	most, fewest := spread(c.Cluster)
+	assert.Equal(t, most, fewest, "%v", c.Conns())
+}
+
+func TestHosts_LoadBalanceDisabled_TakesThemInOrder(t *testing.T) {
+	t.Parallel()
+	c := clustertest.New(t, 3, crdbsim.Config{})
+	db := kit.Open(t, kit.WithParams(c.DSN(), "load_balance_hosts=disable"))
+	for range 3 {
+		kit.Exec(t, kit.Begin(t, db), "SELECT 1")
+	}
+	assert.Equal(t, map[int]int{1: 3, 2: 0, 3: 0}, c.Conns())
+}
+
+// A node that goes away is left, and has its share again after it has come back: by hosts, and by node ids behind one address.
+func TestHosts_NodeGoesAndComesBack_SpreadEvensOut(t *testing.T) {
+	t.Parallel()
+	for _, by := range []string{"hosts", "balancer"} {
+		for name, takeAway := range map[string]func(*testing.T, *crdbsim.Node){
+			"drain": func(t *testing.T, n *crdbsim.Node) { t.Helper(); require.NoError(t, n.Drain(t.Context())) },
+			"kill":  func(_ *testing.T, n *crdbsim.Node) { n.Kill() },
+		} {
+			t.Run(by+", "+name, func(t *testing.T) {
+				t.Parallel()
+				c := clustertest.New(t, 3, crdbsim.Config{})
+				dsn := c.DSN()
+				if by == "balancer" {
+					_, dsn = c.Balance(crdbsim.LookAlways)
+				}
+				s := scene{dsn: dsn, direct: c.Direct, planned: name == "drain", leave: func(t *testing.T, l *load) {
+					takeAway(t, c.Node(1))
+					l.goesOn(t)
+					require.Eventually(t, func() bool { return c.Conns()[1] == 0 }, time.Minute, time.Millisecond)
+					require.NoError(t, c.Node(1).Return())
+					evensOut(t, c.Cluster)
+				}}
+				s.play(t, ours)
+			})
+		}
+	}
+}
+
+// A silent node's connections are given up once nothing is acknowledged any more, and what they did goes on elsewhere.
+func TestHosts_NodeFallsSilent_IsLeft(t *testing.T) {
+	t.Parallel()
+	c := clustertest.New(t, 3, crdbsim.Config{})
+	s := scene{dsn: c.DSN(), direct: c.Direct, leave: func(t *testing.T, l *load) {
+		c.Node(1).Silence()
+		time.AfterFunc(time.Second, func() { c.Node(1).Expire() })
+		l.goesOn(t)
+		require.NoError(t, c.Node(1).Return())
+		l.goesOn(t)
+	}}
+	s.play(t, ours)
+}
