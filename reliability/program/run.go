@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/reprise-go/cockroachdb"
@@ -182,7 +183,6 @@ type server struct {
 	on       querier
 	tx       *sql.Tx // nil outside
 	entry    entry
-	prepares int
 	prepared map[string][]*sql.Stmt // by text, the latest last
 }
 
@@ -267,12 +267,14 @@ func (s *server) query(st *Statement, v value) (result, error) {
 	return s.rows(s.on.QueryContext(r.ctx, r.text, r.args...))
 }
 
+// prepares numbers the texts that are only prepared. A program that RunTx calls again must not find what it has prepared before.
+var prepares atomic.Int64
+
 // prepare prepares a text that nobody has prepared before: of another the connection knows already, and tells what was
 // so then.
 func (s *server) prepare(st *Statement) error {
 	text, _ := st.sql(st.value(nil))
-	s.prepares++
-	unique := fmt.Sprintf("%s /* %d.%d.%d */", text, s.entry.program, s.entry.call, s.prepares)
+	unique := fmt.Sprintf("%s /* %d */", text, prepares.Add(1))
 	stmt, err := s.tx.PrepareContext(s.step, unique)
 	if err == nil {
 		s.keep(text, stmt)
