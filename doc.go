@@ -1,10 +1,11 @@
-// Package cockroachdb is a [database/sql] driver for CockroachDB that retries transactions by itself.
+// Package cockroachdb is a [database/sql] driver for CockroachDB that retries transactions automatically.
 //
 // CockroachDB runs transactions as if one after the other. Where two of them collide it ends one with SQLSTATE 40001, "restart
 // transaction", and expects the application to run it again. This driver does that in the application's place. It keeps what the
 // application ran inside a transaction and what it was shown of the answers. After a 40001 it goes back to the beginning, runs
 // the same statements again, and checks that the application would have been shown the same. If so it goes on as if nothing had
-// happened; if not it says so, by an error.
+// happened; if not it says so, by an error. When a connection is lost, because its node is restarted for example, the transaction
+// goes on in the same way on another one.
 //
 // It speaks the wire protocol through [github.com/jackc/pgx/v5]: types, tracers and DSNs are pgx's.
 //
@@ -55,7 +56,7 @@
 // Where something differs the application gets a [DivergenceError]. Nothing is committed then. Typical are transactions that read
 // what others write, and INSERT … RETURNING of a key that the database makes up. Such transactions are for [RunTx].
 //
-// A statement outside a transaction is run again too, as long as it is a single statement that commits nothing by itself.
+// A statement outside a transaction is run again too, as long as it is a single statement that is no commit and holds none.
 //
 // # RunTx
 //
@@ -72,8 +73,8 @@
 //		return err
 //	})
 //
-// It tries the transparent replay first; where that diverges or can't be had, it goes back to the start of the transaction and calls the
-// function again. The function may thus run several times.
+// It tries the transparent replay first. Where that diverges or is not possible, it begins a new attempt and calls the function
+// again. The function may thus run several times.
 //
 // # Errors
 //
@@ -83,8 +84,10 @@
 //   - [DivergenceError]: a replay would have shown something else. Not committed.
 //   - [RetriesExhaustedError]: a bound of the policy was reached. Not committed.
 //   - [NotReplayableError]: the transaction did something that is not replayed. Not committed.
-//   - [ConnectionLostError]: the connection was lost before the commit was sent. Not committed.
-//   - [AmbiguousCommitError]: the commit was sent, and its outcome is not known. The driver never runs such a transaction again.
+//   - [ConnectionLostError]: the connection was lost before the commit was sent, and the transaction could not go on, on another
+//     one; its Cause says why. Not committed.
+//   - [AmbiguousCommitError]: the commit, or a statement outside a transaction that may write, was sent, and its outcome is not
+//     known. The driver never runs it again.
 //
 // Each unwraps to the error that led to it, so that [errors.As] still finds the server's 40001 in the first three of them.
 //
@@ -92,14 +95,16 @@
 //
 // What a transaction does outside the database is not in the driver's hands: requests sent, files written. The driver does not call the
 // application's code again, RunTx excepted. Transactions that use the pgx connection behind [sql.Conn.Raw] (COPY, for instance),
-// that read AS OF SYSTEM TIME, or that outgrow the record are not replayed, and a conflict in them is a [NotReplayableError]. One
+// that read AS OF SYSTEM TIME, that set a variable of the session after other statements, or that outgrow the record are not
+// replayed, and a conflict in them is a [NotReplayableError]. What a session holds that can't be made again, such as a temporary
+// table, keeps its transactions from going on, on another connection. A transaction
 // that opens a savepoint cockroach_restart of its own, as cockroach-go's ExecuteTx does, is left to the application altogether.
 //
 // # Policy
 //
 // A [RetryPolicy] bounds attempts, time and memory. It belongs to a connector, or by [WithRetryPolicy] to one transaction;
-// [WithoutRetries] switches retries off. Of the transactions of a connector only as many at a time retry, in the retry lane, as do not
-// get in each other's way, at first one; the others wait for their turn without holding locks. A [RetryThrottle] keeps a
+// [WithoutRetries] switches retries off. Of the transactions of a connector only one at a time retries, in the retry lane, and on PostgreSQL a
+// few; the others wait for their turn without holding locks. A [RetryThrottle] keeps a
 // struggling cluster from being drowned in retries.
 //
 // # Metrics

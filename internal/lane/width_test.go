@@ -225,7 +225,7 @@ func TestWidth_EveryAttemptLoses_ClosesTheNetworksPlaces(t *testing.T) {
 	assert.Zero(t, int(w.closed), "and one that wins opens one")
 }
 
-// Conflicts are dear on a slow network too, and it is still best to retry side by side: see docs/tuning-measurements.md.
+// Conflicts are dear on a slow network too, and it is still best to retry side by side.
 func TestWidth_SlowNetworkWithConflicts_StaysWide(t *testing.T) {
 	for lost, places := range map[time.Duration]int{
 		3 * time.Millisecond:  11,

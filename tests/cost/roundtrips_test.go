@@ -150,7 +150,7 @@ func tripsByRunTx(n int, run func(caller) error) func(*sql.DB) error {
 	}
 }
 
-// The table of docs/design.md: N + 1, in all query modes, and never more than pgx's stdlib takes for the same.
+// The table of docs/performance.md: N + 1, in all query modes, and never more than pgx's stdlib takes for the same.
 func TestRoundTripsOfATransaction(t *testing.T) {
 	t.Parallel()
 	for name, call := range statementCalls {
