@@ -1,7 +1,7 @@
 package cockroachdb
 
-// arena is memory for the record of a transaction, taken in pieces that grow with it. None of it is used twice: what the
-// application holds on to, such as a driver.Result, stays what it was.
+// arena is memory for the record of a transaction, taken in pieces that grow with it. None of it is used twice: what
+// the application holds on to, such as a driver.Result, stays what it was.
 type arena struct {
 	records []record
 	values  [][]byte
@@ -48,8 +48,8 @@ func (m *arena) copyOf(values [][]byte) [][]byte {
 	return copies
 }
 
-// take returns space for n elements, growing *piece (doubling, up to most) when it is full. Large requests get their own
-// allocation, so that the rest of the current piece is not wasted.
+// take returns space for n elements, growing *piece (doubling, up to most) when it is full. Large requests get their
+// own allocation, so that the rest of the current piece is not wasted.
 func take[T any](piece *[]T, n, most int) []T {
 	if cap(*piece)-len(*piece) < n {
 		if n > most/4 {

@@ -98,8 +98,9 @@ var (
 	commitWithRelease = []string{sqlRelease, sqlCommit}
 )
 
-// send sends RELEASE and COMMIT, or COMMIT alone, in one round trip. Once that is sent, only an answer that says so means
-// that nothing was committed. It returns what may be retried: a conflict, and what came before anything was sent.
+// send sends RELEASE and COMMIT, or COMMIT alone, in one round trip. Once that is sent, only an answer that says so
+// means that nothing was committed. It returns what may be retried: a conflict, and what came before anything was
+// sent.
 func (c *commitStep) send(ctx context.Context) fault {
 	t := c.t
 	if !t.history.passive {

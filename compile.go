@@ -67,8 +67,8 @@ var (
 	errNoDescriptionCache = errors.New("cannot use QueryExecModeCacheDescribe with disabled description cache")
 )
 
-// compile makes the statement of a request: it chooses how the statement goes over the wire, prepares it if need be, and
-// encodes the arguments, once.
+// compile makes the statement of a request: it chooses how the statement goes over the wire, prepares it if need be,
+// and encodes the arguments, once.
 func (c *conn) compile(ctx context.Context, t *tx, r *request) (wire.Statement, error) {
 	switch {
 	case r.stmt != nil:
@@ -142,8 +142,8 @@ func (r *request) checkCount(parameters int) error {
 	return errors.New("mismatched param and argument count")
 }
 
-// withoutArguments is an Exec without arguments. It may hold several statements, which only the simple protocol takes. A
-// single one goes by the extended protocol inside a transaction, where it can share a round trip with others.
+// withoutArguments is an Exec without arguments. It may hold several statements, which only the simple protocol takes.
+// A single one goes by the extended protocol inside a transaction, where it can share a round trip with others.
 func (c *conn) withoutArguments(t *tx, r *request) (wire.Statement, error) {
 	s := wire.Statement{Form: wire.Simple, SQL: r.sql, Class: c.session.Classify(r.sql)}
 	if s.Class.Copies {

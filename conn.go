@@ -15,8 +15,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
-// Conn is what a connection of this driver is to applications, which get it by [database/sql.Conn.Raw]. It is not safe for
-// concurrent use.
+// Conn is what a connection of this driver is to applications, which get it by [database/sql.Conn.Raw]. It is not safe
+// for concurrent use.
 type Conn interface {
 	driver.Conn
 

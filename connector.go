@@ -23,8 +23,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/dsnurl"
 )
 
-// Config says how to connect and how to retry. [ParseConfig] makes one; a Config made by hand needs a ConnConfig made by
-// [pgx.ParseConfig], and a RetryPolicy and RetryThrottle that are valid.
+// Config says how to connect and how to retry. [ParseConfig] makes one; a Config made by hand needs a ConnConfig made
+// by [pgx.ParseConfig], and a RetryPolicy and RetryThrottle that are valid.
 //
 // However a Config is printed or logged, it shows hosts, database, user and the retry settings, and no secret.
 type Config struct {
@@ -39,7 +39,8 @@ type Config struct {
 	// DefaultRetryThrottle.
 	RetryThrottle RetryThrottle
 
-	// Metrics counts what the connector's transactions come to. ParseConfig sets DefaultMetrics; nil switches counting off.
+	// Metrics counts what the connector's transactions come to. ParseConfig sets DefaultMetrics; nil switches counting
+	// off.
 	Metrics *Metrics
 
 	// DBName is the value of the metrics' label db_name. Empty means the database's name, or the user's where the server
@@ -57,40 +58,41 @@ type Config struct {
 	// discards the connection.
 	ResetSession func(context.Context, *pgx.Conn) error
 
-	// PingAfter is how long a connection may rest in the pool before it is pinged when it is used again, which costs a round
-	// trip: a look at the socket, which is all that a shorter rest calls for, can't see that something between it and the
-	// server has forgotten the connection. ParseConfig sets one second, as pgx has it; zero switches pings off.
+	// PingAfter is how long a connection may rest in the pool before it is pinged when it is used again, which costs a
+	// round trip: a look at the socket, which is all that a shorter rest calls for, can't see that something between
+	// it and the server has forgotten the connection. ParseConfig sets one second, as pgx has it; zero switches pings
+	// off.
 	PingAfter time.Duration
 
-	// BalanceHosts spreads connections over the hosts: a new one goes to the host with the fewest of this connector's, ties
-	// at random, and connections at rest on a host that has more than its share are replaced, a few each second. Where
-	// there is one host, a balancer's, that is done by the nodes of CockroachDB that are found behind it. Without it hosts are
-	// tried in the order given. ParseConfig sets it unless the DSN has target_session_attrs.
+	// BalanceHosts spreads connections over the hosts: a new one goes to the host with the fewest of this connector's,
+	// ties at random, and connections at rest on a host that has more than its share are replaced, a few each second.
+	// Where there is one host, a balancer's, that is done by the nodes of CockroachDB that are found behind it.
+	// Without it hosts are tried in the order given. ParseConfig sets it unless the DSN has target_session_attrs.
 	BalanceHosts bool
 
-	// ConnLifetime is how long a connection lives, give or take ten percent, drawn when it is made: a connection that is older
-	// and at rest is closed instead of being used again. ParseConfig sets 30 minutes; zero means no limit.
+	// ConnLifetime is how long a connection lives, give or take ten percent, drawn when it is made: a connection that
+	// is older and at rest is closed instead of being used again. ParseConfig sets 30 minutes; zero means no limit.
 	ConnLifetime time.Duration
 
 	// DialRate is how many dials a second the connector begins on average, and how many at once, over all hosts: when a
 	// node is lost, its connections are not all made anew in the same moment. ParseConfig sets 100; zero means no bound.
 	DialRate int
 
-	// OnRetry, if set, is called before each new attempt of a transaction, or of a statement outside of one, once all that it had to
-	// wait for is over: exactly as often as the metric cockroachdb_transaction_retries_total counts. The context is the
-	// one of the statement, as the tracer has made it, if there is one; in Commit it is BeginTx's.
+	// OnRetry, if set, is called before each new attempt of a transaction, or of a statement outside of one, once all
+	// that it had to wait for is over: exactly as often as the metric cockroachdb_transaction_retries_total counts.
+	// The context is the one of the statement, as the tracer has made it, if there is one; in Commit it is BeginTx's.
 	//
 	// It is called on the goroutine that runs the statement. It may block, and use the *sql.DB as anybody may, but the
-	// transaction waits for it, holding its connection, its locks and its place in the retry lane. It must not use the transaction, nor
-	// a *sql.Conn that this runs on: that would wait for itself. Its time counts towards RetryPolicy.MaxElapsed; an attempt
-	// that it has been told of begins in any case, unless its context is done. If it panics, that is logged by [slog]'s
-	// default logger, with the stack, and the transaction goes on.
+	// transaction waits for it, holding its connection, its locks and its place in the retry lane. It must not use the
+	// transaction, nor a *sql.Conn that this runs on: that would wait for itself. Its time counts towards
+	// RetryPolicy.MaxElapsed; an attempt that it has been told of begins in any case, unless its context is done. If
+	// it panics, that is logged by [slog]'s default logger, with the stack, and the transaction goes on.
 	OnRetry func(context.Context, RetryEvent)
 
 	// OnSettled, if set, is called once when a transaction, or a statement outside one, that met a conflict has ended,
-	// whether or not it was retried. The context is BeginTx's, or the statement's. The transaction's locks and its place in
-	// the retry lane are free by then; the connection is not yet. Otherwise what is said of OnRetry holds. A transaction
-	// that is rolled back because its context is done ends on a goroutine of database/sql's.
+	// whether or not it was retried. The context is BeginTx's, or the statement's. The transaction's locks and its
+	// place in the retry lane are free by then; the connection is not yet. Otherwise what is said of OnRetry holds. A
+	// transaction that is rolled back because its context is done ends on a goroutine of database/sql's.
 	OnSettled func(context.Context, OutcomeEvent)
 
 	// dsn is what the ConnConfig was parsed from, if nothing has changed it since: it is parsed anew for each connection.
@@ -100,24 +102,26 @@ type Config struct {
 	registered string
 }
 
-// ParseConfig parses a DSN. It may be whatever [pgx.ParseConfig] takes: a URL, with several hosts or one; keyword/value
-// pairs; nothing, for the PG* environment variables alone; or a name given by pgx's stdlib.RegisterConnConfig, with the
-// default retry settings. The schemes cockroachdb, cockroach and crdb-postgres stand beside postgresql and postgres. With
-// them a host without a port has that of PGPORT, or else 26257; but a URL of one host that leaves its port to a service
-// file has that service's port, or else 5432.
+// ParseConfig parses a DSN. It may be whatever [pgx.ParseConfig] takes: a URL, with several hosts or one;
+// keyword/value pairs; nothing, for the PG* environment variables alone; or a name given by pgx's
+// stdlib.RegisterConnConfig, with the default retry settings. The schemes cockroachdb, cockroach and crdb-postgres
+// stand beside postgresql and postgres. With them a host without a port has that of PGPORT, or else 26257; but a URL
+// of one host that leaves its port to a service file has that service's port, or else 5432.
 //
 // These keys are the driver's own and never reach the server:
 //
-//   - retry_max_attempts, retry_max_elapsed, retry_initial_backoff, retry_max_backoff, retry_backoff_multiplier, retry_lane_wait,
-//     retry_max_statements, retry_max_bytes and retry_max_failovers set the field of that name of [RetryPolicy];
+//   - retry_max_attempts, retry_max_elapsed, retry_initial_backoff, retry_max_backoff, retry_backoff_multiplier,
+//     retry_lane_wait, retry_max_statements, retry_max_bytes and retry_max_failovers set the field of that name of
+//     [RetryPolicy];
 //   - retry_throttle_tokens and retry_throttle_tokens_per_commit set MaxTokens and TokensPerCommit of [RetryThrottle];
-//   - ping_after sets PingAfter; connection_lifetime and dials_per_second set ConnLifetime and DialRate; load_balance_hosts, which
-//     may be random or disable, sets BalanceHosts;
-//   - dead_peer_timeout, a duration, is after how much silence of the network a connection that waits for an answer, or to be
-//     used, is given up: the ConnConfig gets a DialFunc for it. The default is 30 seconds; zero leaves that to the system.
+//   - ping_after sets PingAfter; connection_lifetime and dials_per_second set ConnLifetime and DialRate;
+//     load_balance_hosts, which may be random or disable, sets BalanceHosts;
+//   - dead_peer_timeout, a duration, is after how much silence of the network a connection that waits for an answer,
+//     or to be used, is given up: the ConnConfig gets a DialFunc for it. The default is 30 seconds; zero leaves that
+//     to the system.
 //
-// Durations are written as Go's: "500ms". A key that looks like a slip for one of them is an error. The defaults, and what else
-// they mean, are in the [README].
+// Durations are written as Go's: "500ms". A key that looks like a slip for one of them is an error. The defaults, and
+// what else they mean, are in the [README].
 //
 // No error quotes the DSN, nor a value from it. A password in a URL has its special characters percent-encoded; where
 // an unescaped '@' has put a part of one into the hosts or the database's name, that is an error too.
@@ -356,8 +360,9 @@ func connectable(cc *pgx.ConnConfig) (ok bool) {
 	return err != nil
 }
 
-// openRegistered finds the connector of pgx's own driver for a name given by its stdlib.RegisterConnConfig. That driver is
-// reached through database/sql, so that this package needn't import it: who registers a configuration has done so.
+// openRegistered finds the connector of pgx's own driver for a name given by its stdlib.RegisterConnConfig. That
+// driver is reached through database/sql, so that this package needn't import it: who registers a configuration has
+// done so.
 func openRegistered(cfg *Config) (driver.Connector, error) {
 	const pgxDriver = "pgx/v5"
 	if cfg.BeforeConnect != nil {
@@ -397,8 +402,8 @@ func dialRegistered(ctx context.Context, from driver.Connector, name string) (*p
 }
 
 // forceSavepointRestart reports whether a connection opened with these run-time parameters has the session variable
-// force_savepoint_restart on, which makes every savepoint a restart savepoint. It may be a parameter of its own or one of
-// the options ("-c name=value" or "--name=value").
+// force_savepoint_restart on, which makes every savepoint a restart savepoint. It may be a parameter of its own or one
+// of the options ("-c name=value" or "--name=value").
 func forceSavepointRestart(params map[string]string) bool {
 	const name = "force_savepoint_restart"
 	for key, value := range params {

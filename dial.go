@@ -45,8 +45,9 @@ func (l link) hangUp(ctx context.Context) {
 	l.member.Closed()
 }
 
-// dialPatience is for how long servers are dialled again that are going away or coming up, since a balancer may not have
-// noticed; and those that can't be reached but have been well lately, since another may be about to take their place.
+// dialPatience is for how long servers are dialled again that are going away or coming up, since a balancer may not
+// have noticed; and those that can't be reached but have been well lately, since another may be about to take their
+// place.
 const (
 	dialPatience = 5 * time.Second
 	lately       = 30 * time.Second
@@ -78,8 +79,8 @@ func (c *Connector) dial(ctx context.Context, avoid string) (link, error) {
 	}
 }
 
-// mayComeBack reports whether a dial that failed with err may succeed soon: because the server is going away or coming up,
-// or has just gone.
+// mayComeBack reports whether a dial that failed with err may succeed soon: because the server is going away or coming
+// up, or has just gone.
 func (c *Connector) mayComeBack(err error) bool {
 	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return failureOf(answer) == fleet.Refused

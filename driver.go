@@ -24,8 +24,8 @@ var (
 // openTimeout bounds [Driver.Open], which is given no context.
 const openTimeout = time.Minute
 
-// Open makes one connection, in at most a minute. database/sql does not call it, since it has [Driver.OpenConnector]; but
-// wrappers of drivers do. As long as one of them is open, connections of the same DSN share a retry lane, a retry
+// Open makes one connection, in at most a minute. database/sql does not call it, since it has [Driver.OpenConnector];
+// but wrappers of drivers do. As long as one of them is open, connections of the same DSN share a retry lane, a retry
 // throttle and their counts.
 func (d *Driver) Open(dsn string) (driver.Conn, error) {
 	c, err := reserve(dsn)
@@ -44,8 +44,8 @@ var opened = struct {
 	connectors map[string]*Connector
 }{connectors: make(map[string]*Connector)}
 
-// reserve returns the connector of a DSN. It stays until pool.released has been called once for reserve, and for each of
-// its connections.
+// reserve returns the connector of a DSN. It stays until pool.released has been called once for reserve, and for each
+// of its connections.
 func reserve(dsn string) (*Connector, error) {
 	opened.Lock()
 	defer opened.Unlock()

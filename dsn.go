@@ -131,8 +131,8 @@ func valueError(err error, text string) error {
 	}
 }
 
-// takeSettings moves the driver's settings from params to cfg, checks them, and refuses keys that look like a slip for one:
-// the server ignores keys that it doesn't know.
+// takeSettings moves the driver's settings from params to cfg, checks them, and refuses keys that look like a slip for
+// one: the server ignores keys that it doesn't know.
 func takeSettings(cfg *Config, params map[string]string) error {
 	given := make(map[string]string)
 	for _, key := range slices.Sorted(maps.Keys(params)) {
@@ -152,8 +152,8 @@ func takeSettings(cfg *Config, params map[string]string) error {
 	return checkSettings(cfg, given)
 }
 
-// checkSettings validates what the DSN has made of cfg. The error names the key that is wrong by itself, if there is one
-// such; if values are wrong only together, the policy's error names their fields.
+// checkSettings validates what the DSN has made of cfg. The error names the key that is wrong by itself, if there is
+// one such; if values are wrong only together, the policy's error names their fields.
 func checkSettings(cfg *Config, given map[string]string) error {
 	all := cfg.validate()
 	if all == nil {

@@ -11,10 +11,10 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 )
 
-// Errors of statements come to the application as the server sent them, as a bare *[pgconn.PgError]. The types below are
-// the outcomes that only this driver has. Each of them unwraps to the error that led to it, so that
-// errors.As(err, *pgconn.PgError) still finds the server's 40001 where there was one. None of them carries a value, an
-// argument or a statement's text.
+// Errors of statements come to the application as the server sent them, as a bare *[pgconn.PgError]. The types below
+// are the outcomes that only this driver has. Each of them unwraps to the error that led to it, so that errors.As(err,
+// *pgconn.PgError) still finds the server's 40001 where there was one. None of them carries a value, an argument or a
+// statement's text.
 
 // DivergenceKind says what of a replay was not as the application had seen it.
 type DivergenceKind string
@@ -30,9 +30,9 @@ const (
 )
 
 // DivergenceError says that a transaction lost a conflict and that running its statements again would have shown the
-// application something else than it had already seen. Nothing was committed. The transaction has to be rolled back; it can
-// be run again from its start, which is what [RunTx] does by itself. The message says what may have been the cause, what to do about
-// it, and where to read more; the cause is guessed by the statement's text.
+// application something else than it had already seen. Nothing was committed. The transaction has to be rolled back;
+// it can be run again from its start, which is what [RunTx] does by itself. The message says what may have been the
+// cause, what to do about it, and where to read more; the cause is guessed by the statement's text.
 type DivergenceError struct {
 	Statement int            // the number of the statement in its transaction, from 1
 	Kind      DivergenceKind // what differed
@@ -80,8 +80,8 @@ func (e *DivergenceError) what() string {
 // Unwrap gives the conflict that made the replay necessary.
 func (e *DivergenceError) Unwrap() error { return e.err }
 
-// brief is an error in the words of an own one. The server's message stays out of it: CockroachDB's conflicts quote keys, and so
-// what the application stores. Unwrap has it all.
+// brief is an error in the words of an own one. The server's message stays out of it: CockroachDB's conflicts quote
+// keys, and so what the application stores. Unwrap has it all.
 func brief(err error) string {
 	code := pgerr.SQLState(err)
 	switch {
@@ -93,7 +93,8 @@ func brief(err error) string {
 	return fmt.Sprintf("the server's error (SQLSTATE %s)", code)
 }
 
-// quietError is an error whose text leaves out that of the one which led to it, since that may quote an argument or a row's value.
+// quietError is an error whose text leaves out that of the one which led to it, since that may quote an argument or a
+// row's value.
 type quietError struct {
 	text string
 	err  error
@@ -138,8 +139,8 @@ func (e *RetriesExhaustedError) Error() string {
 // Unwrap gives the last conflict.
 func (e *RetriesExhaustedError) Unwrap() error { return e.err }
 
-// NotReplayableError says that a transaction lost a conflict after it had done something that the driver does not replay.
-// Nothing was committed. It unwraps to the conflict.
+// NotReplayableError says that a transaction lost a conflict after it had done something that the driver does not
+// replay. Nothing was committed. It unwraps to the conflict.
 type NotReplayableError struct {
 	Cause Cause // why
 
@@ -155,9 +156,10 @@ func (e *NotReplayableError) Error() string {
 // Unwrap gives the conflict.
 func (e *NotReplayableError) Unwrap() error { return e.err }
 
-// AmbiguousCommitError says that the commit was sent and that its outcome is not known: the transaction is committed or it is
-// not. The application has to find out by reading, or make the transaction one that can be run twice. It must not be retried
-// blindly, and the driver never does. It unwraps to what went wrong: a network error, the context's error, or the server's.
+// AmbiguousCommitError says that the commit was sent and that its outcome is not known: the transaction is committed
+// or it is not. The application has to find out by reading, or make the transaction one that can be run twice. It must
+// not be retried blindly, and the driver never does. It unwraps to what went wrong: a network error, the context's
+// error, or the server's.
 //
 // A statement outside a transaction, which is committed as it ends, has this error too where its answer was lost.
 type AmbiguousCommitError struct {
@@ -178,7 +180,8 @@ func (e *AmbiguousCommitError) Unwrap() error { return e.err }
 
 // ConnectionLostError says that the connection was lost inside a transaction before the commit was sent, and that the
 // transaction could not go on, on another connection: nothing was committed, and the transaction can be run again. It
-// unwraps to what went wrong; and before that to the conflict, if the connection was lost while the driver dealt with one.
+// unwraps to what went wrong; and before that to the conflict, if the connection was lost while the driver dealt with
+// one.
 type ConnectionLostError struct {
 	// Cause is why the transaction could not be run again on another connection; "" where it could have been, but none was
 	// to be had within the policy's bounds, or where retries are switched off.

@@ -45,8 +45,9 @@ var ownErrors = []func(error) error{
 	func(err error) error { return &ConnectionLostError{err: err} },
 }
 
-// FuzzServerError: whatever an error of the server says, its reason is one of the closed set, an outcome of the driver's own does not
-// repeat its message, and after a commit only the codes that are the server's definite word count as such.
+// FuzzServerError: whatever an error of the server says, its reason is one of the closed set, an outcome of the
+// driver's own does not repeat its message, and after a commit only the codes that are the server's definite word
+// count as such.
 func FuzzServerError(f *testing.F) {
 	f.Add("ERROR", "40001", "restart transaction: TransactionRetryWithProtoRefreshError: (RETRY_SERIALIZABLE): meta={key=/Table/52}")
 	f.Add("ERROR", "40001", "could not serialize access due to concurrent update")

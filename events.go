@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// RetryEvent is what [Config.OnRetry] is told of an attempt that is about to begin. It holds no argument, no value and no
-// statement's text. Err may, if it is the server's or wraps one of the server's: CockroachDB's conflicts quote keys.
+// RetryEvent is what [Config.OnRetry] is told of an attempt that is about to begin. It holds no argument, no value and
+// no statement's text. Err may, if it is the server's or wraps one of the server's: CockroachDB's conflicts quote
+// keys.
 type RetryEvent struct {
 	Attempt   int           // the number of the attempt that is about to begin: 2 at the first retry
 	Reason    Reason        // why the attempt before came to nothing,
@@ -92,9 +93,9 @@ func (t *tx) announceEnd(ctx context.Context, o Outcome, err error) {
 
 var errHookGone = errors.New("cockroachdb: Config.OnRetry ended its goroutine, and with it the transaction")
 
-// tell calls a hook. A panic of it would lose more than the transaction: out of Commit, database/sql would never give the
-// connection back. So it is logged. runtime.Goexit can't be recovered; then nothing may be added to the transaction, of
-// which half is missing, and others must not wait for it.
+// tell calls a hook. A panic of it would lose more than the transaction: out of Commit, database/sql would never give
+// the connection back. So it is logged. runtime.Goexit can't be recovered; then nothing may be added to the
+// transaction, of which half is missing, and others must not wait for it.
 func (t *tx) tell(ctx context.Context, name string, hook func()) {
 	returned := false
 	defer func() {

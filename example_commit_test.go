@@ -9,8 +9,8 @@ import (
 	"github.com/reprise-go/cockroachdb"
 )
 
-// If the connection is lost while the commit is under way, nobody knows whether it took effect. A row with an identifier that the
-// application has chosen answers the question.
+// If the connection is lost while the commit is under way, nobody knows whether it took effect. A row with an
+// identifier that the application has chosen answers the question.
 func ExampleAmbiguousCommitError() {
 	ctx := context.Background()
 	db := openBank()

@@ -13,8 +13,8 @@ import (
 	"github.com/reprise-go/cockroachdb"
 )
 
-// loseConflict runs a transaction that reads a value of account 1, and then changes the account, which somebody else has changed
-// in between.
+// loseConflict runs a transaction that reads a value of account 1, and then changes the account, which somebody else
+// has changed in between.
 func loseConflict(ctx context.Context, db *sql.DB, value string) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
@@ -34,8 +34,8 @@ func loseConflict(ctx context.Context, db *sql.DB, value string) error {
 	return tx.Commit()
 }
 
-// The transaction has read a balance that was another one when the driver ran it again. Nothing was committed. Run it again, or have
-// it be called again by RunTx.
+// The transaction has read a balance that was another one when the driver ran it again. Nothing was committed. Run it
+// again, or have it be called again by RunTx.
 func ExampleDivergenceError() {
 	db := openBank()
 	defer db.Close()
@@ -52,8 +52,8 @@ func ExampleDivergenceError() {
 	// the server said 40001
 }
 
-// The conflicts went on until a bound of the policy was reached. Nothing was committed. Here the time that the policy leaves is so
-// short that it is over after one attempt.
+// The conflicts went on until a bound of the policy was reached. Nothing was committed. Here the time that the policy
+// leaves is so short that it is over after one attempt.
 func ExampleRetriesExhaustedError() {
 	db := openBank()
 	defer db.Close()
@@ -102,7 +102,8 @@ func ExampleNotReplayableError() {
 	// Output: not replayable: raw
 }
 
-// The connection was lost before the commit was sent. Nothing was committed, and so the transaction can simply be run again.
+// The connection was lost before the commit was sent. Nothing was committed, and so the transaction can simply be run
+// again.
 func ExampleConnectionLostError() {
 	ctx := context.Background()
 	db := openBank()

@@ -10,7 +10,8 @@ import (
 	"github.com/reprise-go/cockroachdb"
 )
 
-// A log of what had to be retried, through log/slog. What a RetryEvent shows there holds nothing of what the database stores.
+// A log of what had to be retried, through log/slog. What a RetryEvent shows there holds nothing of what the database
+// stores.
 func ExampleConfig_onRetry() {
 	// For the example: without what is different each time.
 	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {

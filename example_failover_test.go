@@ -12,7 +12,8 @@ import (
 	"github.com/reprise-go/cockroachdb"
 )
 
-// openBankOnNode opens a bank as openBank does, and returns a function that ends all its connections, as the loss of a node does.
+// openBankOnNode opens a bank as openBank does, and returns a function that ends all its connections, as the loss of a
+// node does.
 func openBankOnNode() (db *sql.DB, loseNode func()) {
 	cfg, err := cockroachdb.ParseConfig(exampleDSN())
 	if err != nil {
@@ -47,8 +48,8 @@ func openBankOnNode() (db *sql.DB, loseNode func()) {
 	}
 }
 
-// A node is lost in the middle of a transaction, and the application sees nothing of it: the driver connects again, runs the
-// transaction's statements again and compares their answers with what the application was shown.
+// A node is lost in the middle of a transaction, and the application sees nothing of it: the driver connects again,
+// runs the transaction's statements again and compares their answers with what the application was shown.
 func Example_failover() {
 	ctx := context.Background()
 	db, loseNode := openBankOnNode()
@@ -84,8 +85,8 @@ func Example_failover() {
 	// Output: Bob 90 110
 }
 
-// The session had something that the driver can't make again on another connection. Nothing was committed. With a plain SET instead
-// of set_config, or within the transaction alone (true instead of false), it would have gone on.
+// The session had something that the driver can't make again on another connection. Nothing was committed. With a
+// plain SET instead of set_config, or within the transaction alone (true instead of false), it would have gone on.
 func ExampleConnectionLostError_cause() {
 	ctx := context.Background()
 	db, loseNode := openBankOnNode()

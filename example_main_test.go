@@ -9,7 +9,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
 )
 
-// exampleDSN leads to an empty database, as "postgresql://app@db1:26257,db2:26257,db3:26257/bank?sslmode=verify-full" would.
+// exampleDSN leads to an empty database, as "postgresql://app@db1:26257,db2:26257,db3:26257/bank?sslmode=verify-full"
+// would.
 func exampleDSN() string {
 	dsn := enginetest.DSN()
 	if !strings.Contains(dsn, "?") { // for examples that add a key
@@ -18,7 +19,8 @@ func exampleDSN() string {
 	return dsn
 }
 
-// openBank opens a database with two accounts, number 1 (Ada's) and 2 (Bob's), of 100 each, and an empty table of payments.
+// openBank opens a database with two accounts, number 1 (Ada's) and 2 (Bob's), of 100 each, and an empty table of
+// payments.
 func openBank() *sql.DB {
 	db, err := sql.Open("cockroachdb", exampleDSN())
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/reprise-go/cockroachdb"
 )
 
-// Nothing is registered until you do it. With sql.Open and nothing but a DSN, what to register is [cockroachdb.DefaultMetrics];
-// with a Config it can be Metrics of its own.
+// Nothing is registered until you do it. With sql.Open and nothing but a DSN, what to register is
+// [cockroachdb.DefaultMetrics]; with a Config it can be Metrics of its own.
 func ExampleMetrics() {
 	cfg, err := cockroachdb.ParseConfig(exampleDSN())
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/reprise-go/cockroachdb"
 )
 
-// COPY goes by the pgx connection behind database/sql's. Of what is done with it nothing is on record: the transaction is not
-// replayed any more, and a conflict comes to the application as a [cockroachdb.NotReplayableError].
+// COPY goes by the pgx connection behind database/sql's. Of what is done with it nothing is on record: the transaction
+// is not replayed any more, and a conflict comes to the application as a [cockroachdb.NotReplayableError].
 func ExampleConn_Conn() {
 	ctx := context.Background()
 	db := openBank()

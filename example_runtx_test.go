@@ -9,8 +9,8 @@ import (
 	"github.com/reprise-go/cockroachdb"
 )
 
-// A transaction that reads what others write, and then acts on it, can't always be replayed unseen. RunTx calls the function again
-// where it can't.
+// A transaction that reads what others write, and then acts on it, can't always be replayed unseen. RunTx calls the
+// function again where it can't.
 func ExampleRunTx() {
 	ctx := context.Background()
 	db := openBank()

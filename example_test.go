@@ -31,8 +31,8 @@ func Example() {
 	// Output: 42
 }
 
-// A transaction loses a conflict, and the application never hears of it: the owner that it has read is still the same when the
-// driver runs the transaction again.
+// A transaction loses a conflict, and the application never hears of it: the owner that it has read is still the same
+// when the driver runs the transaction again.
 func Example_transaction() {
 	ctx := context.Background()
 	db := openBank()
@@ -69,8 +69,8 @@ func Example_transaction() {
 	// Output: Bob 160
 }
 
-// What the errors of this package mean, and what to do about each. Here the transaction has read the balance that somebody else
-// then changes, so that it can't be replayed unseen.
+// What the errors of this package mean, and what to do about each. Here the transaction has read the balance that
+// somebody else then changes, so that it can't be replayed unseen.
 func Example_errors() {
 	ctx := context.Background()
 	db := openBank()

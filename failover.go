@@ -30,8 +30,8 @@ func (t *tx) hasLost(ctx context.Context, f fault) bool {
 	return pgerr.EndsNode(f.err, t.session().Closed())
 }
 
-// mayMove reports whether a transaction that has lost its connection with f may go on, on another one; and why not, where
-// that is its own doing.
+// mayMove reports whether a transaction that has lost its connection with f may go on, on another one; and why not,
+// where that is its own doing.
 func (t *tx) mayMove(f fault) (bool, Cause) {
 	switch {
 	case t.state > stateRestarting, t.history.passive, t.within != nil, t.policy.MaxFailovers == 0:
@@ -101,7 +101,8 @@ func (t *tx) reconnect(ctx context.Context, f fault) error {
 	return t.c.replace(ctx, t.policy)
 }
 
-// stranded ends a transaction whose connection is lost and that can't go on, on another one, because of cause or of err.
+// stranded ends a transaction whose connection is lost and that can't go on, on another one, because of cause or of
+// err.
 func (t *tx) stranded(f fault, cause Cause, err error) error {
 	if !t.explicit {
 		return t.reportAlone(f)
@@ -113,8 +114,8 @@ func (t *tx) stranded(f fault, cause Cause, err error) error {
 	return t.close(OutcomeConnectionLost, lost)
 }
 
-// replace replaces the session by a new one that is told what the application had set. It tries until ctx is done, unless
-// that is hopeless.
+// replace replaces the session by a new one that is told what the application had set. It tries until ctx is done,
+// unless that is hopeless.
 func (c *conn) replace(ctx context.Context, policy RetryPolicy) error {
 	var latest error
 	for n := 1; ; n++ {
@@ -140,8 +141,8 @@ func (c *conn) replace(ctx context.Context, policy RetryPolicy) error {
 // redialPause is the least time between two dials for one session.
 const redialPause = 10 * time.Millisecond
 
-// isHopeless reports whether it would be in vain to dial again after err: the server is there and does not want us, or the
-// session is not the same.
+// isHopeless reports whether it would be in vain to dial again after err: the server is there and does not want us, or
+// the session is not the same.
 func isHopeless(err error) bool {
 	if _, ok := errors.AsType[*otherSessionError](err); ok {
 		return true

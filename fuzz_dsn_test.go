@@ -40,8 +40,8 @@ func meaningOf(cc *pgx.ConnConfig) meaning {
 	return m
 }
 
-// FuzzDSN: a DSN that is taken means to this driver what it means to pgx, its own keys and the default port of its own schemes apart;
-// sql.Open says the same as ParseConfig; what is taken can be printed without its password.
+// FuzzDSN: a DSN that is taken means to this driver what it means to pgx, its own keys and the default port of its own
+// schemes apart; sql.Open says the same as ParseConfig; what is taken can be printed without its password.
 func FuzzDSN(f *testing.F) {
 	for _, dsn := range []string{
 		"", "host=db port=1 user=app password='p\\'w' dbname=bank", "postgresql://app:pw@a:1,[::1]:2,c/bank?sslmode=disable&application_name=x%20y",

@@ -33,8 +33,8 @@ const recordSize = int(unsafe.Sizeof(record{}) + unsafe.Sizeof(&record{}))
 
 func (r *record) size() int { return recordSize + r.Statement.Size() }
 
-// alone reports whether the statement must not share a Sync with others in a replay: because it can't, or because it may
-// commit, which has to wait until all that is on record before it has been compared.
+// alone reports whether the statement must not share a Sync with others in a replay: because it can't, or because it
+// may commit, which has to wait until all that is on record before it has been compared.
 func (r *record) alone() bool {
 	return r.Form == wire.Simple || r.Class.Commit != sqltext.NoCommit
 }
@@ -145,7 +145,8 @@ func (t *tx) put(r *record) {
 	}
 }
 
-// unrecord takes r, the latest statement, off the record again: it has not reached the server, and must not in a replay.
+// unrecord takes r, the latest statement, off the record again: it has not reached the server, and must not in a
+// replay.
 func (t *tx) unrecord(r *record) {
 	t.attempt.statements = max(t.attempt.statements-1, 0)
 	if t.history.drop(r) && t.explicit {

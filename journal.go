@@ -5,8 +5,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
-// journal is what the application has set on a connection's session, and what another session must be told before it can
-// take its place.
+// journal is what the application has set on a connection's session, and what another session must be told before it
+// can take its place.
 type journal struct {
 	sets   []string // in order, each of one statement
 	pinned bool     // the session has something that can't be made again elsewhere, or nobody knows what it has

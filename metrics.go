@@ -16,9 +16,9 @@ import (
 //	prometheus.MustRegister(cockroachdb.DefaultMetrics)
 var DefaultMetrics = NewMetrics()
 
-// Metrics is a [prometheus.Collector] of what transactions come to. One instance serves any number of pools, told apart by
-// the label db_name; pools of the same db_name are counted together. All values of the other labels are there, at zero,
-// as soon as a pool is. They are [listed] with their labels.
+// Metrics is a [prometheus.Collector] of what transactions come to. One instance serves any number of pools, told
+// apart by the label db_name; pools of the same db_name are counted together. All values of the other labels are
+// there, at zero, as soon as a pool is. They are [listed] with their labels.
 //
 // [listed]: https://github.com/reprise-go/cockroachdb/blob/main/docs/metrics.md
 type Metrics struct {
@@ -57,7 +57,8 @@ const (
 
 // NewMetrics returns Metrics of its own, registered nowhere.
 func NewMetrics() *Metrics {
-	// Classic buckets from 1 ms, doubling, to 16.384 s: from a commit without conflict to the longest of waits in line and its retries.
+	// Classic buckets from 1 ms, doubling, to 16.384 s: from a commit without conflict to the longest of waits in line
+	// and its retries.
 	seconds := prometheus.ExponentialBuckets(0.001, 2, 15)
 	return &Metrics{
 		transactions: counterVec("transactions_total",
@@ -153,8 +154,8 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// acquire returns the counts of one db_name, and makes them appear at zero if nobody else has acquired them. Nil Metrics
-// have nil counts, which count nothing.
+// acquire returns the counts of one db_name, and makes them appear at zero if nobody else has acquired them. Nil
+// Metrics have nil counts, which count nothing.
 func (m *Metrics) acquire(dbName string) *poolMetrics {
 	if m == nil {
 		return nil
@@ -189,8 +190,8 @@ func (m *Metrics) release(dbName string) {
 // labelValue makes a label's value of a name: client_golang panics at one that is not UTF-8.
 func labelValue(name string) string { return strings.ToValidUTF8(name, "\uFFFD") }
 
-// poolMetrics are the counts of one db_name, with all label values looked up beforehand. All methods may be called on nil,
-// and concurrently.
+// poolMetrics are the counts of one db_name, with all label values looked up beforehand. All methods may be called on
+// nil, and concurrently.
 type poolMetrics struct {
 	users int // that have acquired them; under Metrics.mu
 

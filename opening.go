@@ -104,7 +104,8 @@ var fromSavepoint = []string{sqlRollbackTo}
 // fromSavepoint sets the opening that goes back to the restart savepoint.
 func (o *opening) fromSavepoint() { o.pending, o.atSavepoint, o.high = fromSavepoint, true, false }
 
-// note takes note of what became of the opening, if one went out: how far the message got, and the server's status then.
+// note takes note of what became of the opening, if one went out: how far the message got, and the server's status
+// then.
 func (o *opening) note(reach wire.Reach, status byte) {
 	if reach == wire.Unsent || o.pending == nil {
 		return
@@ -122,8 +123,8 @@ func (t *tx) openFresh(high bool) {
 	}
 }
 
-// openAtOnce has the next message begin an attempt for which there is nothing to wait: it keeps the locks, and the place
-// in line, if it can.
+// openAtOnce has the next message begin an attempt for which there is nothing to wait: it keeps the locks, and the
+// place in line, if it can.
 func (t *tx) openAtOnce() {
 	if t.opening.savepoint && t.session().Status() != wire.Idle && !t.pool.savepoints.avoided() {
 		t.opening.fromSavepoint()

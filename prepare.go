@@ -49,8 +49,8 @@ func (c *conn) prepared(ctx context.Context, t *tx, sql string) (p *wire.Prepare
 	return p, true, err
 }
 
-// pinned is prepared for a driver.Stmt, for which the statement is kept. That it could be prepared is something that the
-// application has seen.
+// pinned is prepared for a driver.Stmt, for which the statement is kept. That it could be prepared is something that
+// the application has seen.
 func (c *conn) pinned(ctx context.Context, t *tx, sql string) (p *wire.Prepared, isNew bool, err error) {
 	if p = c.session.Statements.Get(sql); p != nil {
 		c.trace.alreadyPrepared(ctx, c.session.Pgx, t, p)

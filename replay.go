@@ -21,9 +21,9 @@ var (
 	errStaleInReplay = errors.New("cockroachdb: a prepared statement became invalid during a replay")
 )
 
-// replay runs the record again, after the opening, and compares what the application has seen. It costs one round trip,
-// and one more for each segmentBytes of answers, for each statement that had failed, since that ends a pipeline, and for
-// each that must not share a Sync with others.
+// replay runs the record again, after the opening, and compares what the application has seen. It costs one round
+// trip, and one more for each segmentBytes of answers, for each statement that had failed, since that ends a pipeline,
+// and for each that must not share a Sync with others.
 //
 // live, the last on record, is compared as far as it was read, and its answer comes back open, for the rest. Without a
 // record there is nothing to send: the opening waits for the next statement.
@@ -54,8 +54,8 @@ func (t *tx) replay(ctx context.Context, live *record) (wire.Answer, fault) {
 	return a, fault{}
 }
 
-// segmentBytes bounds the answers, as large as they were before, to what goes under one Sync: while statements are being
-// written that don't fit into the sockets' buffers, pgconn keeps all answers that come meanwhile in memory.
+// segmentBytes bounds the answers, as large as they were before, to what goes under one Sync: while statements are
+// being written that don't fit into the sockets' buffers, pgconn keeps all answers that come meanwhile in memory.
 const segmentBytes = 4 << 20
 
 // segmentLength returns how many of the records go under one Sync.
@@ -122,8 +122,8 @@ func faultIn(r, live *record, err error, reach wire.Reach) fault {
 	return fault{err: err, reach: reach, class: r.Class, earlier: r != live}
 }
 
-// compare reads the answer to r in this attempt as far as the application had read it. For the live statement the answer
-// comes back open. The error is a divergence, or what keeps the replay from going on.
+// compare reads the answer to r in this attempt as far as the application had read it. For the live statement the
+// answer comes back open. The error is a divergence, or what keeps the replay from going on.
 func (t *tx) compare(ctx context.Context, n int, r, live *record, a wire.Answer, err error) (wire.Answer, error) {
 	t.attempt.replayed = n + 1
 	if r == live {

@@ -21,8 +21,8 @@ type step interface {
 	renew(f fault) bool
 }
 
-// carryOn deals with a fault that s has met. As long as it can be retried it begins another attempt, in which s goes on.
-// It is the one loop that retries. It returns what the application is told: nil once s is through.
+// carryOn deals with a fault that s has met. As long as it can be retried it begins another attempt, in which s goes
+// on. It is the one loop that retries. It returns what the application is told: nil once s is through.
 func (t *tx) carryOn(ctx context.Context, s step, f fault) error {
 	for f.err != nil {
 		if told, over := t.restart(ctx, s, f); over {
@@ -34,8 +34,8 @@ func (t *tx) carryOn(ctx context.Context, s step, f fault) error {
 	return nil
 }
 
-// restart sets the opening of another attempt, if f can be retried: it decides, waits and gives up locks. If it can't be,
-// over is true, and told is what the application is told.
+// restart sets the opening of another attempt, if f can be retried: it decides, waits and gives up locks. If it can't
+// be, over is true, and told is what the application is told.
 func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over bool) {
 	diverged, differs := f.err.(*DivergenceError) //nolint:errorlint // made by the replay
 	switch {

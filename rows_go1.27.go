@@ -19,8 +19,8 @@ var _ driver.RowsColumnScanner = (*rows)(nil)
 // NextRow hands over the next row.
 func (r *rows) NextRow() error { return r.advance() }
 
-// ScanColumn scans a column of the row that NextRow handed over: what database/sql knows how to convert by its rules, and
-// everything else, such as slices and ranges, by pgx's.
+// ScanColumn scans a column of the row that NextRow handed over: what database/sql knows how to convert by its rules,
+// and everything else, such as slices and ranges, by pgx's.
 func (r *rows) ScanColumn(ctx driver.ScanContext, i int, dest any) error {
 	if dest == nil {
 		return errors.New("destination not a pointer")
@@ -46,8 +46,8 @@ func (r *rows) ScanColumn(ctx driver.ScanContext, i int, dest any) error {
 
 var convertedBySQLCache sync.Map // of reflect.Type to bool
 
-// convertedBySQL reports whether database/sql converts into a destination of type t. It is decided before the scan: trying one
-// after the other could call the application's code twice.
+// convertedBySQL reports whether database/sql converts into a destination of type t. It is decided before the scan:
+// trying one after the other could call the application's code twice.
 func convertedBySQL(t reflect.Type) bool {
 	if known, ok := convertedBySQLCache.Load(t); ok {
 		return known.(bool)

@@ -21,12 +21,13 @@ import (
 // again: on CockroachDB inside the same server transaction, so that its locks stay. fn may thus run several times, and
 // must not have effects outside the transaction that must not happen twice.
 //
-// How often and for how long is the policy's ([RetryPolicy], or [WithRetryPolicy] in ctx): transparent replays and calls
-// of fn count alike. With [WithoutRetries] fn is called once.
+// How often and for how long is the policy's ([RetryPolicy], or [WithRetryPolicy] in ctx): transparent replays and
+// calls of fn count alike. With [WithoutRetries] fn is called once.
 //
-// An error of fn that is no conflict (see below) rolls back and is returned as it is. A panic of fn rolls back and goes
-// on. fn must not call Commit or Rollback: RunTx then returns an error that says so, and what fn did is done. The errors
-// that RunTx returns of its own are those of this package; [AmbiguousCommitError] is the one to be prepared for.
+// An error of fn that is no conflict (see below) rolls back and is returned as it is. A panic of fn rolls back and
+// goes on. fn must not call Commit or Rollback: RunTx then returns an error that says so, and what fn did is done. The
+// errors that RunTx returns of its own are those of this package; [AmbiguousCommitError] is the one to be prepared
+// for.
 //
 // An error counts as a conflict if it unwraps to a SQLSTATE 40001 (or 40P01, PostgreSQL's deadlock), and so may be
 // wrapped by fn; fn may also swallow it.
@@ -116,10 +117,10 @@ func (r *txRun) wait(ctx context.Context, err error) (error, bool) {
 	return nil, true
 }
 
-// runner is what RunTx and the driver's transaction know of each other. It reaches the driver through BeginTx's context,
-// and so through drivers that wrap this one; what RunTx wants of the transaction it sends as an empty statement whose
-// context carries an order, and so under the locks of database/sql. The first transaction that is begun with the context
-// is RunTx's; for everybody else, hooks for instance, it means nothing.
+// runner is what RunTx and the driver's transaction know of each other. It reaches the driver through BeginTx's
+// context, and so through drivers that wrap this one; what RunTx wants of the transaction it sends as an empty
+// statement whose context carries an order, and so under the locks of database/sql. The first transaction that is
+// begun with the context is RunTx's; for everybody else, hooks for instance, it means nothing.
 type runner struct{ tx *tx }
 
 type (
@@ -134,8 +135,8 @@ func claim(ctx context.Context, t *tx) {
 	}
 }
 
-// withoutRunner returns the context for hooks that are called before RunTx's transaction is begun: the transactions that
-// they begin with it are their own.
+// withoutRunner returns the context for hooks that are called before RunTx's transaction is begun: the transactions
+// that they begin with it are their own.
 func withoutRunner(ctx context.Context) context.Context {
 	if ctx.Value(runnerKey{}) == nil {
 		return ctx
@@ -222,8 +223,8 @@ func (t *tx) endedInside() bool { return t.state == stateDetached && t.ending !=
 
 var errEndedInside = errors.New("cockroachdb: the function given to RunTx ended the transaction by itself (Commit, Rollback, or as SQL text); it must leave that to RunTx")
 
-// txDone returns what sql.ErrTxDone means: that stx was ended inside fn, or by its context; or nothing, if it comes from
-// another transaction of fn's.
+// txDone returns what sql.ErrTxDone means: that stx was ended inside fn, or by its context; or nothing, if it comes
+// from another transaction of fn's.
 func txDone(ctx context.Context, stx *sql.Tx, err error) error {
 	if rollbackErr := stx.Rollback(); !errors.Is(rollbackErr, sql.ErrTxDone) {
 		return err

@@ -44,9 +44,9 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	return rows, err
 }
 
-// wasStale reports whether the first run of a statement that the server had prepared before has failed, perhaps because it
-// had been prepared before: the application, which has prepared it anew, can't know of that. The next run prepares it anew.
-// In a transaction it is too late, since that has failed.
+// wasStale reports whether the first run of a statement that the server had prepared before has failed, perhaps
+// because it had been prepared before: the application, which has prepared it anew, can't know of that. The next run
+// prepares it anew. In a transaction it is too late, since that has failed.
 func (s *stmt) wasStale(err error) bool {
 	found := s.found
 	s.found = false

@@ -18,8 +18,9 @@ type RetryThrottle struct {
 	// single commit, after which the connector stops retrying. At least 1.
 	MaxTokens int
 
-	// TokensPerCommit is how many tokens come back with each commit of a transaction, and with each statement outside of one that
-	// succeeded after a retry: the number of retries a commit may cost in the long run. It may be a fraction. Above zero.
+	// TokensPerCommit is how many tokens come back with each commit of a transaction, and with each statement outside
+	// of one that succeeded after a retry: the number of retries a commit may cost in the long run. It may be a
+	// fraction. Above zero.
 	TokensPerCommit float64
 
 	// Off switches throttling off; the other fields do not matter then.

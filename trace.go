@@ -9,13 +9,13 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
-// AttemptFrom says of the context that a pgx tracer is given which attempt of its transaction the statement belongs to, from 1, and
-// whether the statement is a part of a replay: run again by the driver, not by the application. What the driver begins a replay with,
-// such as ROLLBACK TO SAVEPOINT, belongs to it.
+// AttemptFrom says of the context that a pgx tracer is given which attempt of its transaction the statement belongs
+// to, from 1, and whether the statement is a part of a replay: run again by the driver, not by the application. What
+// the driver begins a replay with, such as ROLLBACK TO SAVEPOINT, belongs to it.
 //
-// The statement that met the conflict runs again, too, but it goes on under the trace that it has, until it is answered. Where RunTx
-// calls its function again, what that runs is a further attempt and no replay. A context that does not come from this driver says
-// 1 and false.
+// The statement that met the conflict runs again, too, but it goes on under the trace that it has, until it is
+// answered. Where RunTx calls its function again, what that runs is a further attempt and no replay. A context that
+// does not come from this driver says 1 and false.
 func AttemptFrom(ctx context.Context) (attempt int, replay bool) {
 	m := markIn(ctx)
 	return m.attempt, m.replay
@@ -36,7 +36,8 @@ func markIn(ctx context.Context) mark {
 	return mark{attempt: 1}
 }
 
-// marked puts the mark of what t is about to run on ctx, for a tracer. It may bear that of another transaction, or of an earlier attempt.
+// marked puts the mark of what t is about to run on ctx, for a tracer. It may bear that of another transaction, or of
+// an earlier attempt.
 func (t *tx) marked(ctx context.Context) context.Context {
 	if t == nil {
 		return ctx

@@ -178,8 +178,8 @@ func (t *tx) abandon() {
 	t.end()
 }
 
-// detach takes note that the server's transaction was ended by something other than the driver. kept says that something
-// of it may be committed.
+// detach takes note that the server's transaction was ended by something other than the driver. kept says that
+// something of it may be committed.
 func (t *tx) detach(by ending, kept bool) {
 	if t.state != stateDetached {
 		t.settle(stateDetached)

@@ -118,7 +118,8 @@ func fieldsOf(t *testing.T, file, name string) (fields []string) {
 	return fields
 }
 
-// writesTo returns where a file assigns to a field of one of these names, whatever struct it is in, or takes its address, which comes to the same.
+// writesTo returns where a file assigns to a field of one of these names, whatever struct it is in, or takes its
+// address, which comes to the same.
 func writesTo(t *testing.T, file string, fields []string) (places []token.Position) {
 	t.Helper()
 	set := token.NewFileSet()

@@ -139,8 +139,9 @@ func newArena(tb testing.TB, g ground, w workload, p peer, pools, workers int) *
 
 func (a *arena) db() *sql.DB { return a.pools[0].db }
 
-// contend runs as many transactions as there are rounds of the loop. It returns how long each of them took, and how many committed in a
-// second while there were enough for all workers: the last few, which have nobody to contend with, would count for too much.
+// contend runs as many transactions as there are rounds of the loop. It returns how long each of them took, and how
+// many committed in a second while there were enough for all workers: the last few, which have nobody to contend with,
+// would count for too much.
 func (a *arena) contend(tb testing.TB, loop func() bool) (took *hdrhistogram.Histogram, perSecond float64) {
 	ctx, cancel := context.WithCancelCause(tb.Context())
 	defer cancel(nil)

@@ -9,8 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkLatency shows what becomes of the latency that was asked for: how long a round trip takes that has next to nothing else to
-// do, with nobody else on the server. It takes a little more than twice that, since timers are late and PostgreSQL answers too.
+// BenchmarkLatency shows what becomes of the latency that was asked for: how long a round trip takes that has next to
+// nothing else to do, with nobody else on the server. It takes a little more than twice that, since timers are late
+// and PostgreSQL answers too.
 func BenchmarkLatency(b *testing.B) {
 	for _, latency := range latencies {
 		b.Run("latency="+latency.String(), func(b *testing.B) {

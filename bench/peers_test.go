@@ -32,8 +32,8 @@ type client struct {
 	db *sql.DB
 	// once runs work in a transaction and commits it; a conflict may come back.
 	once func(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error
-	// attempts is how often transactions have been tried so far, and how often the one was that was tried most. It is nil if work
-	// is called for each attempt.
+	// attempts is how often transactions have been tried so far, and how often the one was that was tried most. It is
+	// nil if work is called for each attempt.
 	attempts func() (all, most int64)
 }
 
@@ -125,8 +125,8 @@ func executeTx(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error 
 	return crdb.ExecuteTx(crdb.WithMaxRetries(ctx, 0), db, nil, work)
 }
 
-// untilCommitted is the loop that CockroachDB's documentation teaches, around whatever of a peer's conflicts reach the application:
-// roll back, wait for a random time up to 20 ms, doubling, begin anew. ExecuteTx never needs it.
+// untilCommitted is the loop that CockroachDB's documentation teaches, around whatever of a peer's conflicts reach the
+// application: roll back, wait for a random time up to 20 ms, doubling, begin anew. ExecuteTx never needs it.
 func (c *client) untilCommitted(ctx context.Context, work func(*sql.Tx) error) error {
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		err := c.once(ctx, c.db, work)

@@ -43,9 +43,10 @@ func (s setting) with(p peer) peer {
 	return p
 }
 
-// BenchmarkPolicy sweeps the policy's knobs over workloads that contend in different ways, with every transaction in RunTx, so that the driver
-// alone retries. BENCH_POLICY says what to sweep: "dsn" is all that can be set in a DSN; anything else is the name of a setting that the
-// program was built with (knob:value), since the lane's width is no knob; bench/sweep does both.
+// BenchmarkPolicy sweeps the policy's knobs over workloads that contend in different ways, with every transaction in
+// RunTx, so that the driver alone retries. BENCH_POLICY says what to sweep: "dsn" is all that can be set in a DSN;
+// anything else is the name of a setting that the program was built with (knob:value), since the lane's width is no
+// knob; bench/sweep does both.
 func BenchmarkPolicy(b *testing.B) {
 	list := settings
 	switch build := os.Getenv("BENCH_POLICY"); build {
@@ -91,8 +92,8 @@ var oneRow = []workload{
 
 const crowd = 64
 
-// BenchmarkOneRow has a crowd of workers on a single row. It must neither collapse nor starve anyone: most-attempts is that of the
-// transaction that was tried most, p100-ms the time of the slowest.
+// BenchmarkOneRow has a crowd of workers on a single row. It must neither collapse nor starve anyone: most-attempts is
+// that of the transaction that was tried most, p100-ms the time of the slowest.
 func BenchmarkOneRow(b *testing.B) {
 	for _, w := range oneRow {
 		for _, latency := range latencies[:2] {
@@ -105,8 +106,8 @@ func BenchmarkOneRow(b *testing.B) {
 	}
 }
 
-// BenchmarkPools has two pools, each with a retry lane of its own and half of the workers, as two processes have that know nothing of each other,
-// beside one pool with all of them, with the lane and without.
+// BenchmarkPools has two pools, each with a retry lane of its own and half of the workers, as two processes have that
+// know nothing of each other, beside one pool with all of them, with the lane and without.
 func BenchmarkPools(b *testing.B) {
 	for _, w := range workloadsNamed(b, "transfer", "rmw", "new-order") {
 		for _, latency := range []time.Duration{0, 5 * time.Millisecond} {

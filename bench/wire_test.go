@@ -38,8 +38,9 @@ func (dial dialFunc) DialTimeout(network, addr string, timeout time.Duration) (n
 	return dial(ctx, network, addr)
 }
 
-// A wire is the network to a real cluster, in whose midst nobody can be put where it is encrypted. It counts, and adds its latency, at the
-// client's end: an answer is what is read after something was written, and comes later by the latency of both ways.
+// A wire is the network to a real cluster, in whose midst nobody can be put where it is encrypted. It counts, and adds
+// its latency, at the client's end: an answer is what is read after something was written, and comes later by the
+// latency of both ways.
 type wire struct {
 	latency atomic.Int64
 	trips   atomic.Int64
@@ -84,8 +85,8 @@ func (c *wireConn) SyscallConn() (syscall.RawConn, error) {
 	return c.Conn.(syscall.Conn).SyscallConn()
 }
 
-// TestWire holds the wire against crdbsim, which counts what clients wait for in their messages, and checks that a round trip takes no
-// less than its latency.
+// TestWire holds the wire against crdbsim, which counts what clients wait for in their messages, and checks that a
+// round trip takes no less than its latency.
 func TestWire(t *testing.T) {
 	sim, dsn := enginetest.NewSim(t, crdbsim.Config{})
 	w := &wire{}

@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A workload is a kind of transaction that conflicts with others of its kind, and what must hold when all have committed.
+// A workload is a kind of transaction that conflicts with others of its kind, and what must hold when all have
+// committed.
 type workload struct {
 	name   string
 	schema []string
@@ -77,8 +78,8 @@ func increment(ctx context.Context, tx *sql.Tx, k int) error {
 	return err
 }
 
-// transfer writes two rows without reading them first, in either order, which deadlocks. It takes one and gives two, so that the sum says
-// how many have committed.
+// transfer writes two rows without reading them first, in either order, which deadlocks. It takes one and gives two,
+// so that the sum says how many have committed.
 func transfer(r *rand.Rand) body {
 	rows := r.Perm(hotRows)
 	return func(ctx context.Context, tx *sql.Tx) (int64, error) {
@@ -146,8 +147,8 @@ func shifts() []string {
 	}
 }
 
-// changeShift lets a doctor go off call if another one stays, and come back on call. Two who go at once, neither of whom sees the
-// other, are write skew. A shift that nobody is left in stays so, that it may be found.
+// changeShift lets a doctor go off call if another one stays, and come back on call. Two who go at once, neither of
+// whom sees the other, are write skew. A shift that nobody is left in stays so, that it may be found.
 func changeShift(r *rand.Rand) body {
 	shift, doctor := r.IntN(shiftCount), r.IntN(doctorsOfShift)
 	return func(ctx context.Context, tx *sql.Tx) (int64, error) {
@@ -212,7 +213,8 @@ const (
 	restockAmount = 91
 )
 
-// orderEntry has the tables of TPC-C that New-Order touches, for one warehouse, with the columns that it reads and writes.
+// orderEntry has the tables of TPC-C that New-Order touches, for one warehouse, with the columns that it reads and
+// writes.
 func orderEntry() []string {
 	return []string{
 		"CREATE TABLE warehouse (w_id INT PRIMARY KEY, w_tax INT NOT NULL)",

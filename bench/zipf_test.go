@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// zipf draws from [0, n) with a probability that falls with the rank to the power of theta. YCSB's theta is below one, which
-// math/rand's Zipf does not have.
+// zipf draws from [0, n) with a probability that falls with the rank to the power of theta. YCSB's theta is below one,
+// which math/rand's Zipf does not have.
 type zipf struct{ cumulated []float64 }
 
 func newZipf(n int, theta float64) zipf {

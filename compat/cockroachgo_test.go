@@ -14,8 +14,8 @@ import (
 	"gorm.io/gorm"
 )
 
-// mustHaveStoodAside holds that cockroach-go has dealt with the conflict, as on any driver: the function was called twice, the driver
-// retried nothing, and the result is the same.
+// mustHaveStoodAside holds that cockroach-go has dealt with the conflict, as on any driver: the function was called
+// twice, the driver retried nothing, and the result is the same.
 func (b bank) mustHaveStoodAside(t *testing.T, calls int) {
 	t.Helper()
 	assert.Equal(t, 2, calls)

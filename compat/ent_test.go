@@ -73,7 +73,8 @@ func TestEntConstraint(t *testing.T) {
 	requireDuplicate(t, err)
 }
 
-// entTx is ent's driver on a transaction that RunTx has begun. Ent wants a transaction for some of its updates, and gets the one it is in.
+// entTx is ent's driver on a transaction that RunTx has begun. Ent wants a transaction for some of its updates, and
+// gets the one it is in.
 type entTx struct{ *entsql.Driver }
 
 func (d entTx) Tx(context.Context) (dialect.Tx, error) { return dialect.NopTx(d), nil }

@@ -183,8 +183,8 @@ func TestGORMConstraint(t *testing.T) {
 	})
 }
 
-// TestGORMGeneratedKeyDiverges is what can't be absorbed: Create has told the application of a key, and the server makes another one the
-// second time.
+// TestGORMGeneratedKeyDiverges is what can't be absorbed: Create has told the application of a key, and the server
+// makes another one the second time.
 func TestGORMGeneratedKeyDiverges(t *testing.T) {
 	eachGORM(t, func(t *testing.T, b bank, db *gorm.DB) {
 		err := db.Transaction(func(tx *gorm.DB) error {
@@ -203,7 +203,8 @@ func TestGORMGeneratedKeyDiverges(t *testing.T) {
 	})
 }
 
-// TestGORMRunTx is the same again, and a balance that is read, changed in Go and saved, with the function called again where need be.
+// TestGORMRunTx is the same again, and a balance that is read, changed in Go and saved, with the function called again
+// where need be.
 func TestGORMRunTx(t *testing.T) {
 	eachGORM(t, func(t *testing.T, b bank, db *gorm.DB) {
 		once := b.rivalDrawsOnce(t)

@@ -29,8 +29,9 @@ func TestMain(m *testing.M) {
 //go:embed sqlcbank/schema.sql
 var accountsTable string
 
-// A bank is a database with accounts, and a rival who draws on bob's in the middle of other people's transactions. The pools on it are
-// opened by the tests, as users open them; the driver counts them by the database's name, which no other test has.
+// A bank is a database with accounts, and a rival who draws on bob's in the middle of other people's transactions. The
+// pools on it are opened by the tests, as users open them; the driver counts them by the database's name, which no
+// other test has.
 type bank struct {
 	dsn   string
 	rival *sql.DB
@@ -76,8 +77,9 @@ func (b bank) mustExec(t *testing.T, query string) {
 	require.NoError(t, err)
 }
 
-// A transaction that loses is the same in every test: it reads who has money, which includes bob's row; the rival takes 10 from bob; it
-// takes 1 from bob. No server can order the two one behind the other, and yet the application has seen nothing that changed.
+// A transaction that loses is the same in every test: it reads who has money, which includes bob's row; the rival
+// takes 10 from bob; it takes 1 from bob. No server can order the two one behind the other, and yet the application
+// has seen nothing that changed.
 
 // rivalDraws makes the transaction that is open lose.
 func (b bank) rivalDraws(t *testing.T) {

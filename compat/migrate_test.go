@@ -19,7 +19,8 @@ import (
 var migrateFiles embed.FS
 
 func openMigrate(t *testing.T, b bank) *migrate.Migrate {
-	// The library would make this table itself, with an INT, which is too small for its numbers where the engine is PostgreSQL.
+	// The library would make this table itself, with an INT, which is too small for its numbers where the engine is
+	// PostgreSQL.
 	b.mustExec(t, "CREATE TABLE schema_lock (lock_id BIGINT NOT NULL PRIMARY KEY)")
 	db, err := sql.Open("cockroachdb", b.dsn)
 	require.NoError(t, err)
@@ -71,7 +72,8 @@ func requireMigrationError(t *testing.T, err error, what, code string) {
 
 var lose = crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_WRITE_TOO_OLD")}
 
-// TestMigrateConflict has a migration of one statement lose, and the transaction that notes its version, which is cockroach-go's.
+// TestMigrateConflict has a migration of one statement lose, and the transaction that notes its version, which is
+// cockroach-go's.
 func TestMigrateConflict(t *testing.T) {
 	t.Parallel()
 	b, sim := newSimBank(t)
@@ -88,7 +90,8 @@ func TestMigrateConflict(t *testing.T) {
 	assert.EqualValues(t, 99, b.balance(t, "bob"))
 }
 
-// TestMigrateConflictInSeveralStatements is what is not absorbed: some of a text's statements may have been committed when it fails.
+// TestMigrateConflictInSeveralStatements is what is not absorbed: some of a text's statements may have been committed
+// when it fails.
 func TestMigrateConflictInSeveralStatements(t *testing.T) {
 	t.Parallel()
 	b, sim := newSimBank(t)
@@ -114,8 +117,8 @@ func TestMigrateConstraint(t *testing.T) {
 	requireVersion(t, m, 2, false)
 }
 
-// TestMigrateDropComplains is what does not work: everything is dropped, the table of the lock too, and that this is all right the library
-// knows by lib/pq's type of errors alone.
+// TestMigrateDropComplains is what does not work: everything is dropped, the table of the lock too, and that this is
+// all right the library knows by lib/pq's type of errors alone.
 func TestMigrateDropComplains(t *testing.T) {
 	t.Parallel()
 	b := newEmptyBank(t)

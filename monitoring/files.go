@@ -1,5 +1,6 @@
-// Package monitoring is what operators load into Grafana and Prometheus: dashboard.json, rules.yaml and alerts.yaml, which
-// docs/monitoring.md explains. The package reads them, for the tests, and for the program that draws the pictures.
+// Package monitoring is what operators load into Grafana and Prometheus: dashboard.json, rules.yaml and alerts.yaml,
+// which docs/monitoring.md explains. The package reads them, for the tests, and for the program that draws the
+// pictures.
 //
 // dashboard.json is written by the command dashboard; the others are written by hand.
 package monitoring
@@ -96,8 +97,8 @@ func ReadRules() ([]Rule, error) {
 	return all, nil
 }
 
-// Fill puts values in place of the dashboard's variables, as Grafana does: all jobs, instances and databases, and window for the
-// time over which rates are taken.
+// Fill puts values in place of the dashboard's variables, as Grafana does: all jobs, instances and databases, and
+// window for the time over which rates are taken.
 func Fill(expr string, window time.Duration) string {
 	w := fmt.Sprintf("%ds", int(window.Seconds()))
 	return strings.NewReplacer("$__rate_interval", w, "$__range", w, "$job", ".*", "$instance", ".*", "$db_name", ".*").Replace(expr)

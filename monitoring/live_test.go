@@ -46,12 +46,12 @@ func TestPromtoolCheckRules(t *testing.T) {
 
 func TestPromtoolTestRules(t *testing.T) { promtool(t, "test", "rules", "rules_test.yaml") }
 
-// TestEveryQueryHasData runs the demonstration, and a Prometheus that scrapes it and evaluates the rules, and asks it every query of
-// the dashboard, of the rules and of the alerts.
+// TestEveryQueryHasData runs the demonstration, and a Prometheus that scrapes it and evaluates the rules, and asks it
+// every query of the dashboard, of the rules and of the alerts.
 //
-// An alert that is not firing has no data, and is not to have any; its operands have. What compares with the past, by offset, asks
-// for times at which the demonstration did not run yet: promtool has written them into the server's storage, under the names that
-// the server itself records since.
+// An alert that is not firing has no data, and is not to have any; its operands have. What compares with the past, by
+// offset, asks for times at which the demonstration did not run yet: promtool has written them into the server's
+// storage, under the names that the server itself records since.
 func TestEveryQueryHasData(t *testing.T) {
 	tool(t, "prometheus")
 	scratch := t.TempDir()
@@ -111,7 +111,8 @@ func allQueries(t *testing.T) map[string]string {
 	return all
 }
 
-// requireData waits until a query comes back with numbers, each of them one: histogram_quantile gives NaN where there is nothing.
+// requireData waits until a query comes back with numbers, each of them one: histogram_quantile gives NaN where there
+// is nothing.
 func requireData(ctx context.Context, t *testing.T, server *watch.Prometheus, where, expr string) {
 	t.Helper()
 	eventually(ctx, t, where+"\n"+expr, func() error {
@@ -131,7 +132,8 @@ func requireData(ctx context.Context, t *testing.T, server *watch.Prometheus, wh
 	})
 }
 
-// requireMoves waits for what a bank with hot accounts must show at a glance: a panel that says 0 whatever happens has data too.
+// requireMoves waits for what a bank with hot accounts must show at a glance: a panel that says 0 whatever happens has
+// data too.
 func requireMoves(ctx context.Context, t *testing.T, server *watch.Prometheus) {
 	d, err := ReadDashboard()
 	require.NoError(t, err)

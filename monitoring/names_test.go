@@ -23,7 +23,8 @@ import (
 // series are the metrics that there are, by the names that queries use: with each label's values; nil stands for any.
 type series map[string]map[string][]string
 
-// knownSeries asks the registry: what the driver and database/sql have for a pool, what Prometheus adds, and what rules.yaml records.
+// knownSeries asks the registry: what the driver and database/sql have for a pool, what Prometheus adds, and what
+// rules.yaml records.
 func knownSeries(t *testing.T) series {
 	cfg, err := cockroachdb.ParseConfig("postgresql://bank@localhost/bank")
 	require.NoError(t, err)
@@ -71,7 +72,8 @@ func (s series) add(f *dto.MetricFamily) {
 	s[f.GetName()+"_bucket"] = bucket
 }
 
-// record adds what a rule records. By the naming convention the labels that it has left are in front of the first colon.
+// record adds what a rule records. By the naming convention the labels that it has left are in front of the first
+// colon.
 func (s series) record(t *testing.T, r Rule) {
 	names, err := NamesIn(r.Expr)
 	require.NoError(t, err)
@@ -207,7 +209,8 @@ func family(series string) string {
 	return series
 }
 
-// TestPapersNameWhatThereIs holds every metric, and every label with a value, of README.md and docs against the registry.
+// TestPapersNameWhatThereIs holds every metric, and every label with a value, of README.md and docs against the
+// registry.
 func TestPapersNameWhatThereIs(t *testing.T) {
 	known := knownSeries(t)
 	values := map[string][]string{}

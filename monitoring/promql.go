@@ -7,8 +7,9 @@ import (
 	"github.com/VictoriaMetrics/metricsql"
 )
 
-// Operands gives the parts of a rule's expression that come back with data whether or not the alert is firing: the two sides of
-// each comparison, of and, or and unless. Numbers among them are left out. An expression without any of these is its only operand.
+// Operands gives the parts of a rule's expression that come back with data whether or not the alert is firing: the two
+// sides of each comparison, of and, or and unless. Numbers among them are left out. An expression without any of these
+// is its only operand.
 func Operands(expr string) ([]string, error) {
 	parsed, err := parse(expr)
 	if err != nil {

@@ -65,7 +65,8 @@ func mustOpen(cfg *cockroachdb.Config) *cockroachdb.Connector {
 	return connector
 }
 
-// request runs do in a span, and gives the tree of spans that it has made: each below its parent, indented, with its events.
+// request runs do in a span, and gives the tree of spans that it has made: each below its parent, indented, with its
+// events.
 func (s scope) request(t *testing.T, do func(ctx context.Context)) []string {
 	t.Helper()
 	require.NoError(t, s.PingContext(t.Context())) // connected, so that no span is about that
@@ -125,8 +126,8 @@ func withOtelpgx(cfg *cockroachdb.Config, provider trace.TracerProvider) *sql.DB
 	return sql.OpenDB(mustOpen(cfg))
 }
 
-// Below the driver: a span for each statement that the application runs, for the driver's own, and for each that is replayed, which says
-// so and stands below the statement that met the conflict.
+// Below the driver: a span for each statement that the application runs, for the driver's own, and for each that is
+// replayed, which says so and stands below the statement that met the conflict.
 func TestOtelpgx(t *testing.T) {
 	t.Parallel()
 	s := newScope(t, []string{"UPDATE b", releaseSQL}, withOtelpgx)
@@ -167,8 +168,8 @@ func TestOtelpgxOutside(t *testing.T) {
 	}))
 }
 
-// withOtelsql leaves out the span of BeginTx: its context is the transaction's, and it has ended by the time of the commit, so that events
-// added to it would be lost.
+// withOtelsql leaves out the span of BeginTx: its context is the transaction's, and it has ended by the time of the
+// commit, so that events added to it would be lost.
 func withOtelsql(cfg *cockroachdb.Config, provider trace.TracerProvider) *sql.DB {
 	return otelsql.OpenDB(mustOpen(cfg), otelsql.WithTracerProvider(provider), otelsql.WithSpanOptions(otelsql.SpanOptions{
 		OmitConnResetSession: true, OmitRows: true,
@@ -178,7 +179,8 @@ func withOtelsql(cfg *cockroachdb.Config, provider trace.TracerProvider) *sql.DB
 	}))
 }
 
-// Above the driver: one span for each call of the application, however often the driver runs its statement. Events tell of that.
+// Above the driver: one span for each call of the application, however often the driver runs its statement. Events
+// tell of that.
 func TestOtelsql(t *testing.T) {
 	t.Parallel()
 	quiet := newScope(t, nil, withOtelsql)

@@ -7,8 +7,8 @@ import (
 	"math"
 )
 
-// The chart has a panel for each latency, a group of bars for each workload, and a bar for each of these peers: how many times what
-// pgx's loop commits the peer does. The scale is logarithmic, so that half and twice look alike.
+// The chart has a panel for each latency, a group of bars for each workload, and a bar for each of these peers: how
+// many times what pgx's loop commits the peer does. The scale is logarithmic, so that half and twice look alike.
 var bars = []struct{ peer, label, colour string }{
 	{"ExecuteTx", "cockroach-go ExecuteTx", "#9aa5b1"},
 	{"transparent", "this driver", "#2f6fdb"},

@@ -18,8 +18,8 @@ var (
 	slow  = color.RGBA{R: 0xd9, G: 0x6b, B: 0x1f, A: 0xff}
 )
 
-// drawCurves has a panel for each knob and a curve for each latency: commits a second at each of the knob's values, as a multiple of what
-// the first of them commits, in the geometric mean over the workloads.
+// drawCurves has a panel for each knob and a curve for each latency: commits a second at each of the knob's values, as
+// a multiple of what the first of them commits, in the geometric mean over the workloads.
 func drawCurves(all *sweeps) ([]byte, error) {
 	knobs := all.list("Policy", "knob")
 	const width, height = 330, 260

@@ -2,8 +2,9 @@
 //
 //	go test -bench 'Contention|Latency' . | tee out.txt && go run ./report out.txt
 //
-// It prints the tables; with --doc it puts them into a Markdown file, between two comments, with --summary only the first of them, and
-// with --chart it draws the chart; with --policy and --curves it does the like with what bench/sweep has measured. Of several runs of a benchmark it takes the median.
+// It prints the tables; with --doc it puts them into a Markdown file, between two comments, with --summary only the
+// first of them, and with --chart it draws the chart; with --policy and --curves it does the like with what
+// bench/sweep has measured. Of several runs of a benchmark it takes the median.
 package main
 
 import (

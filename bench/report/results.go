@@ -101,8 +101,8 @@ func (all *results) ratio(peer, other, latency, unit string) float64 {
 	return math.Exp(sum / float64(n)) // NaN if there is none
 }
 
-// spread is how far apart the runs of a cell are, from the least to the most as a share of the median: in half of the cells it is no
-// more than usual, in the worst it is most.
+// spread is how far apart the runs of a cell are, from the least to the most as a share of the median: in half of the
+// cells it is no more than usual, in the worst it is most.
 func (all *results) spread(unit string) (runs int, usual, most float64) {
 	var spreads []float64
 	for c, units := range all.values {

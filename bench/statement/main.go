@@ -1,9 +1,10 @@
-// Statement measures the processor time and the allocations that a statement costs the application, beside pgx's stdlib:
+// Statement measures the processor time and the allocations that a statement costs the application, beside pgx's
+// stdlib:
 //
 //	go run ./statement | tee new.txt && benchstat -col /peer new.txt
 //
-// The server gives ready-made answers from a process of its own, and so is not in the figures. The peers take turns in short slices, each
-// slice a line of the output, so that whatever else the machine does falls on both alike.
+// The server gives ready-made answers from a process of its own, and so is not in the figures. The peers take turns in
+// short slices, each slice a line of the output, so that whatever else the machine does falls on both alike.
 package main
 
 import (

@@ -81,8 +81,8 @@ func one[T any](t *testing.T, db interface {
 	return value
 }
 
-// A rival changes account 1 when it is asked for its approval for the first time: the transaction that has read the account, and
-// is about to write to it, will lose a conflict.
+// A rival changes account 1 when it is asked for its approval for the first time: the transaction that has read the
+// account, and is about to write to it, will lose a conflict.
 type rival struct {
 	db     *sql.DB
 	once   sync.Once

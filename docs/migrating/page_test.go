@@ -19,8 +19,8 @@ func page(t *testing.T) string {
 	return string(text)
 }
 
-// TestPageShowsWhatIsRun looks for each line of the page's code in the files beside it: for what an edit takes away in one of them, for
-// what it puts there in another.
+// TestPageShowsWhatIsRun looks for each line of the page's code in the files beside it: for what an edit takes away in
+// one of them, for what it puts there in another.
 func TestPageShowsWhatIsRun(t *testing.T) {
 	files := sources(t)
 	block := regexp.MustCompile("(?s)```(\\w*)\n(.*?)```")
@@ -70,7 +70,8 @@ func sides(diff string) (older, newer string) {
 	return o.String(), n.String()
 }
 
-// isIn says whether one of the files has these lines, one after the other, all of them indented by the same or not at all.
+// isIn says whether one of the files has these lines, one after the other, all of them indented by the same or not at
+// all.
 func isIn(files [][]string, text string) bool {
 	want := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	return slices.ContainsFunc(files, func(file []string) bool {
@@ -86,8 +87,8 @@ func isIn(files [][]string, text string) bool {
 	})
 }
 
-// eachRow runs a test for each row of the tables below a heading, by its first cell. A row without a test, or a test without a row, is a
-// failure.
+// eachRow runs a test for each row of the tables below a heading, by its first cell. A row without a test, or a test
+// without a row, is a failure.
 func eachRow(t *testing.T, heading string, tests map[string]func(t *testing.T)) {
 	t.Helper()
 	_, section, ok := strings.Cut(page(t), "\n## "+heading+"\n")

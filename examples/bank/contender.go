@@ -65,8 +65,8 @@ func runTx(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
 	return cockroachdb.RunTx(ctx, db, nil, work)
 }
 
-// loop is the loop that applications without this driver write by hand: once, until it commits, with exponential backoff and
-// full jitter.
+// loop is the loop that applications without this driver write by hand: once, until it commits, with exponential
+// backoff and full jitter.
 func loop(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
 	for ceiling := 20 * time.Millisecond; ; ceiling = min(2*ceiling, time.Second) {
 		err := once(ctx, db, work)
@@ -81,8 +81,8 @@ func loop(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
 	}
 }
 
-// isConflict reports whether the server says that the transaction has lost against another one. The errors of the driver
-// cockroachdb unwrap to the server's.
+// isConflict reports whether the server says that the transaction has lost against another one. The errors of the
+// driver cockroachdb unwrap to the server's.
 func isConflict(err error) bool {
 	server, ok := errors.AsType[interface {
 		error

@@ -1,13 +1,13 @@
-// The command bank moves money between a few accounts that everybody wants at once: first through pgx, as most applications use
-// it, then through the driver cockroachdb, with the same transfers. It shows what becomes of the conflicts, and checks that no
-// money is made or lost.
+// The command bank moves money between a few accounts that everybody wants at once: first through pgx, as most
+// applications use it, then through the driver cockroachdb, with the same transfers. It shows what becomes of the
+// conflicts, and checks that no money is made or lost.
 //
 //	go run ./bank
 //	go run ./bank -url 'postgresql://root@localhost:26257/defaultdb?sslmode=disable' -workers 64 -accounts 4
 //
-// The exit status is 0 if the balances add up, 1 if they do not or something else went wrong, 2 for a mistake on the command line,
-// and 130 after Ctrl-C; go run and make report any of these but 0 as a failure of their own. Whatever was started or created is
-// gone by then.
+// The exit status is 0 if the balances add up, 1 if they do not or something else went wrong, 2 for a mistake on the
+// command line, and 130 after Ctrl-C; go run and make report any of these but 0 as a failure of their own. Whatever
+// was started or created is gone by then.
 package main
 
 import (

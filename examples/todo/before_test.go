@@ -38,7 +38,8 @@ func (a *app) updateBefore(w http.ResponseWriter, r *http.Request) error {
 	return say(w, r, note{Done: done, Reopened: reopened, Missing: len(ticked) + len(cleared) - done - reopened})
 }
 
-// TestBeforeAndAfter runs both on pgx's own driver, in a conflict: what the loop does there for the one, nobody does for the other.
+// TestBeforeAndAfter runs both on pgx's own driver, in a conflict: what the loop does there for the one, nobody does
+// for the other.
 func TestBeforeAndAfter(t *testing.T) {
 	s := newSite(t)
 	s.needsSim(t)

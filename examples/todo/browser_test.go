@@ -19,7 +19,8 @@ import (
 // browserTimeout is for a machine that has much else to do; what hangs, fails.
 const browserTimeout = 5 * time.Minute
 
-// newBrowser starts a Chromium, which ends with the test and leaves nothing behind. Where there is none the test is skipped, but not in CI.
+// newBrowser starts a Chromium, which ends with the test and leaves nothing behind. Where there is none the test is
+// skipped, but not in CI.
 func newBrowser(t *testing.T) context.Context {
 	t.Helper()
 	path, profile := findBrowser(t), newProfile(t)
@@ -133,8 +134,8 @@ func value[T any](b tab, expression string) T {
 	return get(b, chromedp.Evaluate[T](expression))
 }
 
-// focus waits until the element that the selector names has the focus. A page gives it with its first frame, which may come after the page
-// has been loaded.
+// focus waits until the element that the selector names has the focus. A page gives it with its first frame, which may
+// come after the page has been loaded.
 func (b tab) focus(selector string) {
 	b.t.Helper()
 	err := chromedp.Do(b.ctx, chromedp.Poll[chromedp.Void](fmt.Sprintf("document.activeElement.matches(%q)", selector)))

@@ -45,7 +45,8 @@ func TestConflictsAreNotSeen(t *testing.T) {
 	assert.NotContains(t, s.log.String(), "level=ERROR")
 }
 
-// TestEverybodyAtOnce has many people change the same items at the same time. Each leaves one item alone; the others each has twice.
+// TestEverybodyAtOnce has many people change the same items at the same time. Each leaves one item alone; the others
+// each has twice.
 func TestEverybodyAtOnce(t *testing.T) {
 	const people, rounds = 6, 4
 	s := newSite(t)
@@ -71,7 +72,8 @@ func TestEverybodyAtOnce(t *testing.T) {
 	t.Logf("%v retries", s.retries(t))
 }
 
-// TestDatabaseFails has errors which are no conflicts. Nothing of their text reaches the page; the log has it, under the page's reference.
+// TestDatabaseFails has errors which are no conflicts. Nothing of their text reaches the page; the log has it, under
+// the page's reference.
 func TestDatabaseFails(t *testing.T) {
 	s := newSite(t)
 	s.needsSim(t)

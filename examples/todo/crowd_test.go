@@ -14,9 +14,9 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/crdbsim"
 )
 
-// TestCrowd has several people's browsers update at once, over and over. Each ticks an item of its own, which is its transaction's first
-// statement, and clears the one that all have, which is the second. All of them have made the first before any comes to the
-// second: so all but one lose, for certain. Some of the commits lose as well.
+// TestCrowd has several people's browsers update at once, over and over. Each ticks an item of its own, which is its
+// transaction's first statement, and clears the one that all have, which is the second. All of them have made the
+// first before any comes to the second: so all but one lose, for certain. Some of the commits lose as well.
 func TestCrowd(t *testing.T) {
 	const people, rounds = 4, 3
 	s := newSite(t)

@@ -47,7 +47,8 @@ func open(o options, logger *slog.Logger) (*database, error) {
 	return openConfig(cfg)
 }
 
-// configure is what a program needs that wants to hear of its conflicts. One that does not opens the DSN, and that is all.
+// configure is what a program needs that wants to hear of its conflicts. One that does not opens the DSN, and that is
+// all.
 func configure(o options, logger *slog.Logger) (*cockroachdb.Config, error) {
 	cfg, err := cockroachdb.ParseConfig(o.url)
 	if err != nil {
@@ -98,7 +99,8 @@ func (db *database) check(ctx context.Context) error {
 	return nil
 }
 
-// wireLog logs what goes over the wire, by pgx's way to trace: the statements of the driver's own too, and those that it runs again.
+// wireLog logs what goes over the wire, by pgx's way to trace: the statements of the driver's own too, and those that
+// it runs again.
 type wireLog struct{ *slog.Logger }
 
 func (l wireLog) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {

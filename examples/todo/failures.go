@@ -11,7 +11,8 @@ import (
 	"github.com/reprise-go/cockroachdb"
 )
 
-// failure is an error for the people in front of the page: what happened, what has become of their words, and what to do.
+// failure is an error for the people in front of the page: what happened, what has become of their words, and what to
+// do.
 type failure struct {
 	Status    int
 	Title     string

@@ -73,8 +73,9 @@ func problem(what, value string, most int) string {
 
 func (f form) valid() bool { return f.TitleProblem == "" && f.TextProblem == "" }
 
-// id is the key of the item: the same if the same form is sent again with the same words, so that one that is sent twice makes
-// one item. It is made here and not by the server, so that it is the same in each attempt of the transaction, too.
+// id is the key of the item: the same if the same form is sent again with the same words, so that one that is sent
+// twice makes one item. It is made here and not by the server, so that it is the same in each attempt of the
+// transaction, too.
 func (f form) id() uuid.UUID {
 	return uuid.NewSHA1(uuid.Nil, []byte(f.Token+"\x00"+f.Title+"\x00"+f.Text))
 }

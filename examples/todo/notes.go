@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// note is what the page says about the action before. It travels in a cookie of its own to the page that the browser is sent to, which
-// deletes it: two tabs can't take each other's, and after a reload it is gone. It holds numbers alone, so that whoever could
-// set a cookie could not put words into the page.
+// note is what the page says about the action before. It travels in a cookie of its own to the page that the browser
+// is sent to, which deletes it: two tabs can't take each other's, and after a reload it is gone. It holds numbers
+// alone, so that whoever could set a cookie could not put words into the page.
 type note struct{ Added, Done, Reopened, Missing int }
 
 const noteFormat = "%d.%d.%d.%d"

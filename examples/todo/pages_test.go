@@ -157,7 +157,8 @@ func TestUpdate(t *testing.T) {
 	assert.Contains(t, v.post("/", url.Values{"done": gone}).main(), "One item is done. One item is no longer there.")
 }
 
-// TestOthersTicks has two pages of the same list sent one after the other. The later one has seen nothing of what the first did.
+// TestOthersTicks has two pages of the same list sent one after the other. The later one has seen nothing of what the
+// first did.
 func TestOthersTicks(t *testing.T) {
 	s := newSite(t)
 	ids := s.add(t, "milk", "bread", "salt")

@@ -1,5 +1,6 @@
-// Package cannedpg is a server that gives ready-made answers and allocates nothing while it does, so that what a benchmark or a
-// test of allocations measures is the client. It knows nothing but the texts that it was given and BEGIN, COMMIT, and their like.
+// Package cannedpg is a server that gives ready-made answers and allocates nothing while it does, so that what a
+// benchmark or a test of allocations measures is the client. It knows nothing but the texts that it was given and
+// BEGIN, COMMIT, and their like.
 package cannedpg
 
 import (

@@ -13,11 +13,12 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// bufferSize is how much of an answer is held back before it is sent although the client has not asked for it; CockroachDB v22.1 holds
-// back as much.
+// bufferSize is how much of an answer is held back before it is sent although the client has not asked for it;
+// CockroachDB v22.1 holds back as much.
 const bufferSize = 16 << 10
 
-// A conn is one client's connection and the connection to PostgreSQL behind it. One goroutine handles its messages one after the other.
+// A conn is one client's connection and the connection to PostgreSQL behind it. One goroutine handles its messages one
+// after the other.
 type conn struct {
 	sim     *Sim
 	id      uint64
@@ -150,7 +151,8 @@ func (c *conn) leave() {
 	c.sim.spares.put(c.up)
 }
 
-// cancel asks PostgreSQL to give up what it does for the client, and comes back when it has passed that on to whoever is at it.
+// cancel asks PostgreSQL to give up what it does for the client, and comes back when it has passed that on to whoever
+// is at it.
 func (c *conn) cancel() {
 	c.cancelling.Lock()
 	defer c.cancelling.Unlock()
@@ -287,8 +289,8 @@ func (c *conn) ready() error {
 	return c.depart()
 }
 
-// adopt takes over what PostgreSQL says of the transaction where that is news: it can end without our doing, by a CALL or by an error
-// of the kind that is no statement's.
+// adopt takes over what PostgreSQL says of the transaction where that is news: it can end without our doing, by a CALL
+// or by an error of the kind that is no statement's.
 func (c *conn) adopt(status byte) {
 	switch {
 	case c.sim.cfg.PostgreSQL:

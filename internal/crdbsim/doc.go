@@ -6,11 +6,12 @@
 // source, since there is no recording:
 //
 //   - crdb_version at start-up; start-up parameters that PostgreSQL doesn't know are ignored.
-//   - The restart savepoint with its rules and errors. RELEASE commits, says COMMIT and leaves the state at 'T' until COMMIT or ROLLBACK.
-//     ROLLBACK TO it works after any error, gives a new snapshot and leaves prepared statements alone.
+//   - The restart savepoint with its rules and errors. RELEASE commits, says COMMIT and leaves the state at 'T' until
+//     COMMIT or ROLLBACK. ROLLBACK TO it works after any error, gives a new snapshot and leaves prepared statements
+//     alone.
 //   - Transaction statements outside a transaction are errors; COMMIT of a failed one is a ROLLBACK and no error.
-//   - A conflict is a 40001 worded as CockroachDB words it, a deadlock too. The first statement of a transaction, and one outside a
-//     transaction, is tried again by the server as long as nothing of its answer was sent (16 KiB).
+//   - A conflict is a 40001 worded as CockroachDB words it, a deadlock too. The first statement of a transaction, and
+//     one outside a transaction, is tried again by the server as long as nothing of its answer was sent (16 KiB).
 //   - After a 40001 only the restart savepoint can be rolled back to.
 //   - Each statement outside a transaction is committed before it is answered, in the extended protocol too.
 //   - Priorities and AS OF SYSTEM TIME are accepted, every isolation level is SERIALIZABLE.
@@ -28,12 +29,13 @@
 //     ([Sim.LimitConns]). Its health check ([Sim.ServeHTTP]).
 //   - Several nodes over one database ([StartCluster]), each of which can be drained, killed, silenced and brought back
 //     ([Node]), with a load balancer in front ([Cluster.Balance]). A request to cancel reaches its node by way of any.
-//   - SHOW TRANSACTION STATUS, crdb_internal.force_retry, inject_retry_errors_enabled, unique_rowid, cluster_logical_timestamp.
+//   - SHOW TRANSACTION STATUS, crdb_internal.force_retry, inject_retry_errors_enabled, unique_rowid,
+//     cluster_logical_timestamp.
 //
 // What it can't play:
 //
-//   - Locks are not kept over ROLLBACK TO: PostgreSQL gives them up with the snapshot. A transaction that restarts has no advantage over
-//     others, so contention is not CockroachDB's, nor is anything measured under it.
+//   - Locks are not kept over ROLLBACK TO: PostgreSQL gives them up with the snapshot. A transaction that restarts has
+//     no advantage over others, so contention is not CockroachDB's, nor is anything measured under it.
 //   - now() is that of the restart and does not stay the same.
 //   - A setting is undone with its transaction where it can't be seen: set_config with arguments that are neither
 //     literals nor bound, and what functions, procedures, DO and EXECUTE do. SET LOCAL before the restart savepoint is
@@ -41,12 +43,13 @@
 //   - SHOW COMMIT TIMESTAMP shows the clock of the Sim when it heard of the commit: no row has that timestamp. In the
 //     middle of a text that is one transaction it does not fail.
 //   - USE and SET database are refused with 0A000: a session of PostgreSQL stays in its database.
-//   - Priorities decide nothing, AS OF SYSTEM TIME reads the present, and the server's own retry covers one statement: CockroachDB's covers
-//     all those of which nothing was sent.
+//   - Priorities decide nothing, AS OF SYSTEM TIME reads the present, and the server's own retry covers one statement:
+//     CockroachDB's covers all those of which nothing was sent.
 //   - Several statements in one Query outside a transaction are one transaction, as in v22.2 and later, unless one of
 //     them is about transactions, or changes the schema under autocommit_before_ddl. A string of which PostgreSQL
 //     can't parse a part is run up to that part.
-//   - After an error with application savepoints in place, Parse is answered with 25P02; CockroachDB still parses, and refuses at Execute.
+//   - After an error with application savepoints in place, Parse is answered with 25P02; CockroachDB still parses, and
+//     refuses at Execute.
 //   - What PostgreSQL says to an idle connection reaches the client with its next statement; for a node that goes down
 //     see [Sim.Enter].
 //   - A node refuses a client after it has declined encryption, and never before; [Sim.LimitConns] counts everybody,
@@ -60,7 +63,8 @@
 //     with the same attributes and settings.
 //   - PostgreSQL detects some conflicts that CockroachDB would not, and the other way round.
 //
-// Faults are put in force with [Sim.Inject]. A fault says where it strikes and what happens then; see [Fault] and [Action]:
+// Faults are put in force with [Sim.Inject]. A fault says where it strikes and what happens then; see [Fault] and
+// [Action]:
 //
 //	sim.Inject(crdbsim.On(`^release`, crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")}))
 //	sim.Inject(crdbsim.On(`^update`, crdbsim.Action{Then: crdbsim.ExecuteCut}))

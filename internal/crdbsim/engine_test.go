@@ -15,8 +15,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(runMain(m)) }
 
-// runMain runs the tests on a PostgreSQL that goes with this process, however it ends. Where there is only a CockroachDB they
-// have nothing to say.
+// runMain runs the tests on a PostgreSQL that goes with this process, however it ends. Where there is only a
+// CockroachDB they have nothing to say.
 func runMain(m *testing.M) int {
 	e, err := engine.Start(context.Background(), engine.Options{PostgreSQL: true})
 	if errors.Is(err, engine.ErrNone) {

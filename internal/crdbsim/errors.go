@@ -59,8 +59,8 @@ func errInjectedRetry() *pgproto3.ErrorResponse {
 
 const forcedRetry = "forced by crdb_internal.force_retry()"
 
-// Conflict is a 40001 as CockroachDB words it. The reason is one such as RETRY_SERIALIZABLE, ABORT_REASON_ABORTED_RECORD_FOUND or
-// WriteTooOldError.
+// Conflict is a 40001 as CockroachDB words it. The reason is one such as RETRY_SERIALIZABLE,
+// ABORT_REASON_ABORTED_RECORD_FOUND or WriteTooOldError.
 func Conflict(reason string) Error {
 	e := conflictFor(reason)
 	return Error{Code: e.Code, Message: e.Message, Hint: e.Hint}
@@ -84,8 +84,8 @@ func conflictFor(reason string) *pgproto3.ErrorResponse {
 	return conflict(prefix + reason)
 }
 
-// translate turns what PostgreSQL says of a conflict into what CockroachDB would say. Other errors stay as they are: the two agree on
-// their codes.
+// translate turns what PostgreSQL says of a conflict into what CockroachDB would say. Other errors stay as they are:
+// the two agree on their codes.
 func translate(e *pgproto3.ErrorResponse) *pgproto3.ErrorResponse {
 	switch {
 	case e.Code == "40P01":

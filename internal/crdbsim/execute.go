@@ -15,7 +15,8 @@ type run struct {
 	partly bool    // Execute asks for so many rows only
 }
 
-// perform executes s, without faults; ok is false if the client was given an error. With a limit, that many rows are passed on and no end.
+// perform executes s, without faults; ok is false if the client was given an error. With a limit, that many rows are
+// passed on and no end.
 func (c *conn) perform(s *statement, r run, limit int) (ok bool, err error) {
 	if !c.own(s) {
 		return c.performOrdinary(s, r, limit)
@@ -135,7 +136,8 @@ func (c *conn) refusal(s *statement) *pgproto3.ErrorResponse {
 	return nil
 }
 
-// windowOpen reports whether the server may try a statement again by itself: nothing of this transaction has been answered yet.
+// windowOpen reports whether the server may try a statement again by itself: nothing of this transaction has been
+// answered yet.
 func (c *conn) windowOpen() bool {
 	return !c.sim.cfg.PostgreSQL && (c.status == 'I' || c.status == 'T' && !c.tx.answered && len(c.tx.saved) == 0)
 }
@@ -184,8 +186,8 @@ func (c *conn) attempt(r run, alone bool, limit int) (answer, error) {
 	return c.ask(limit)
 }
 
-// tellForceRetry lets crdb_internal.force_retry know what it can't find out by itself: how long this transaction has been going on, over
-// all its attempts, and whether the server retries by itself.
+// tellForceRetry lets crdb_internal.force_retry know what it can't find out by itself: how long this transaction has
+// been going on, over all its attempts, and whether the server retries by itself.
 func (c *conn) tellForceRetry(r run, window bool) (bool, error) {
 	if ok, err := c.settle(); !ok || err != nil {
 		return false, err

@@ -6,8 +6,8 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// The extended protocol. A statement that this package answers by itself never reaches PostgreSQL, at Parse or later; an ordinary one
-// does, message by message, but nobody waits for answers before Execute.
+// The extended protocol. A statement that this package answers by itself never reaches PostgreSQL, at Parse or later;
+// an ordinary one does, message by message, but nobody waits for answers before Execute.
 
 // parse handles Parse.
 func (c *conn) parse(f frame) error {
@@ -160,8 +160,9 @@ func (c *conn) closeObject(f frame) error {
 	return nil
 }
 
-// reachable makes sure that PostgreSQL would look at a statement: in a failed transaction of its own it looks at none, where CockroachDB
-// still parses. So if the failed transaction is of no more use to anyone, it is rolled back behind the client's back.
+// reachable makes sure that PostgreSQL would look at a statement: in a failed transaction of its own it looks at none,
+// where CockroachDB still parses. So if the failed transaction is of no more use to anyone, it is rolled back behind
+// the client's back.
 func (c *conn) reachable() (bool, error) {
 	if c.sim.cfg.PostgreSQL || c.status != 'E' || !c.tx.open || !c.tx.aborted {
 		return true, nil

@@ -15,8 +15,8 @@ import (
 type Stage int
 
 const (
-	// AtExecute is when a statement is about to be executed, in either protocol. Several statements of the simple protocol that
-	// run as one (outside a transaction) are one.
+	// AtExecute is when a statement is about to be executed, in either protocol. Several statements of the simple
+	// protocol that run as one (outside a transaction) are one.
 	AtExecute Stage = iota
 	// AtParse is when Parse arrives. Only [Pass], [Fail] and [Cut] make sense.
 	AtParse
@@ -57,7 +57,8 @@ const (
 	ExecuteHalf
 )
 
-// An Error is what a server says in an ErrorResponse. Severity is ERROR unless set; after FATAL the connection is closed.
+// An Error is what a server says in an ErrorResponse. Severity is ERROR unless set; after FATAL the connection is
+// closed.
 type Error struct {
 	Severity string
 	Code     string
@@ -85,8 +86,8 @@ type Action struct {
 	CallReply  func()        // called after DelayReply, when the statement has been executed and not been answered
 }
 
-// A Fault is a place and what happens there. Of several that match the first injected strikes. The fields must not be changed once it is
-// injected; injecting it again starts its counts anew.
+// A Fault is a place and what happens there. Of several that match the first injected strikes. The fields must not be
+// changed once it is injected; injecting it again starts its counts anew.
 type Fault struct {
 	At      Stage
 	SQL     func(sql string) bool // nil matches all
@@ -95,8 +96,8 @@ type Fault struct {
 	Skip    int                   // how many matches to let pass first
 	Times   int                   // how often to strike: 0 stands for once, -1 for always
 
-	// Chance is the probability with which a match counts, drawn from Rand, without which it is the same in every run; 0 stands
-	// for certainty.
+	// Chance is the probability with which a match counts, drawn from Rand, without which it is the same in every run;
+	// 0 stands for certainty.
 	Chance float64
 	Rand   *rand.Rand
 

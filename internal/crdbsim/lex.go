@@ -103,7 +103,8 @@ func (l *lexer) skipComment() {
 	}
 }
 
-// quoted reads up to the closing quote; a doubled quote stands for itself, and so does one after a backslash if escapes is set.
+// quoted reads up to the closing quote; a doubled quote stands for itself, and so does one after a backslash if
+// escapes is set.
 func (l *lexer) quoted(start int, quote byte, escapes bool, kind tokenKind) token {
 	l.at++
 	from := l.at
@@ -164,8 +165,8 @@ func tokens(sql string) []token {
 	}
 }
 
-// split cuts a string of statements at its semicolons. Pieces that hold nothing but blanks and comments are left out, as are the
-// semicolons. One inside parentheses (CREATE RULE) or between BEGIN ATOMIC and its END does not separate.
+// split cuts a string of statements at its semicolons. Pieces that hold nothing but blanks and comments are left out,
+// as are the semicolons. One inside parentheses (CREATE RULE) or between BEGIN ATOMIC and its END does not separate.
 func split(sql string) []string {
 	var (
 		parts  []string

@@ -175,7 +175,8 @@ func TestPipelineOutsideTransaction(t *testing.T) {
 	assert.Equal(t, 11, w.value(t, 1))
 }
 
-// TestLatency only looks at how long things take at least, and at that the delay is one of travel: what travels together waits together.
+// TestLatency only looks at how long things take at least, and at that the delay is one of travel: what travels
+// together waits together.
 func TestLatency(t *testing.T) {
 	t.Parallel()
 	const latency = 20 * time.Millisecond

@@ -125,8 +125,8 @@ const noLimit = -1
 
 var errGone = errors.New("crdbsim: the client has gone")
 
-// relay sends what is queued and passes the answers on until the last is in. With a limit it passes on only so many rows, and no
-// CommandComplete. An error is not passed on but returned, with PostgreSQL ready for more.
+// relay sends what is queued and passes the answers on until the last is in. With a limit it passes on only so many
+// rows, and no CommandComplete. An error is not passed on but returned, with PostgreSQL ready for more.
 func (c *conn) relay(limit int) (answer, error) {
 	a := answer{end: -1}
 	c.busy.Store(true)

@@ -8,8 +8,9 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// The restart savepoint is ours alone: PostgreSQL never hears of it. Its RELEASE is PostgreSQL's COMMIT, and ROLLBACK TO it begins a new
-// transaction there, since only that gets a new snapshot. The application's savepoints are PostgreSQL's.
+// The restart savepoint is ours alone: PostgreSQL never hears of it. Its RELEASE is PostgreSQL's COMMIT, and ROLLBACK
+// TO it begins a new transaction there, since only that gets a new snapshot. The application's savepoints are
+// PostgreSQL's.
 
 // isRestart reports whether a savepoint of that name is a restart savepoint.
 func (c *conn) isRestart(name string) bool {
@@ -103,7 +104,8 @@ func (c *conn) rollbackTo(name string) (reply, error) {
 	return reply{tag: "ROLLBACK"}, nil
 }
 
-// restart begins the transaction again, with the first of its application savepoints: those which were made before data was touched.
+// restart begins the transaction again, with the first of its application savepoints: those which were made before
+// data was touched.
 func (c *conn) restart(keep int) {
 	if c.tx.open {
 		c.queueHidden("ROLLBACK")

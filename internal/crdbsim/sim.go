@@ -142,7 +142,8 @@ func (s *Sim) Drain(e Error) {
 	s.sendAway(&leaving{s.last, &e})
 }
 
-// ConnOf returns the number of the connection whose client was given this process id at start-up (PgConn.PID in pgx), 0 if there is none.
+// ConnOf returns the number of the connection whose client was given this process id at start-up (PgConn.PID in pgx),
+// 0 if there is none.
 func (s *Sim) ConnOf(pid uint32) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -17,8 +17,8 @@ func (c *conn) query(f frame) error {
 	return c.finish()
 }
 
-// statements takes a string apart as far as that is needed. A string without a statement for this package, outside a transaction, goes to
-// PostgreSQL whole and is one transaction there.
+// statements takes a string apart as far as that is needed. A string without a statement for this package, outside a
+// transaction, goes to PostgreSQL whole and is one transaction there.
 func (c *conn) statements(sql string) []*statement {
 	if c.sim.cfg.PostgreSQL {
 		return []*statement{c.classify(sql)}
@@ -36,7 +36,8 @@ func (c *conn) statements(sql string) []*statement {
 	return all
 }
 
-// runAll runs statements up to the first that fails. CockroachDB parses all of them before, so one that it can't parse stops them all.
+// runAll runs statements up to the first that fails. CockroachDB parses all of them before, so one that it can't parse
+// stops them all.
 func (c *conn) runAll(all []*statement) error {
 	if len(all) == 0 {
 		c.send(&pgproto3.EmptyQueryResponse{})

@@ -15,8 +15,8 @@ const mostSpares = 16
 // waits five seconds for those who are to leave.
 const keepSpares = time.Second
 
-// spares are connections to PostgreSQL whose clients have gone, as good as new. Each one that is used again spares PostgreSQL a new
-// process, whose start takes longer than all that most tests do with it.
+// spares are connections to PostgreSQL whose clients have gone, as good as new. Each one that is used again spares
+// PostgreSQL a new process, whose start takes longer than all that most tests do with it.
 type spares struct {
 	keep time.Duration
 
@@ -122,7 +122,8 @@ func (u *upstream) renew() bool {
 	return u.obeys("ROLLBACK", "DISCARD ALL")
 }
 
-// obeys reports whether PostgreSQL runs statements of ours one after the other, each a transaction of its own, and without an error.
+// obeys reports whether PostgreSQL runs statements of ours one after the other, each a transaction of its own, and
+// without an error.
 func (u *upstream) obeys(statements ...string) bool {
 	if !u.within(dialTimeout) {
 		return false
@@ -145,8 +146,8 @@ func (u *upstream) within(d time.Duration) bool {
 	return u.nc.SetDeadline(deadline) == nil
 }
 
-// run has PostgreSQL run a query of ours. It gives the first value of the last row, and reports whether the query failed; err is the
-// connection's.
+// run has PostgreSQL run a query of ours. It gives the first value of the last row, and reports whether the query
+// failed; err is the connection's.
 func (u *upstream) run(sql string) (value string, failed bool, err error) {
 	u.out, err = (&pgproto3.Query{String: sql}).Encode(u.out)
 	if err != nil {

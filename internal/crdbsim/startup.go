@@ -69,8 +69,8 @@ func (c *conn) refuseConnection(e Error) error {
 	return errors.Join(c.flush(), errCut)
 }
 
-// firstMessage returns the start-up message. Encryption asked for before it is declined; a request to cancel is passed on, and ends the
-// connection.
+// firstMessage returns the start-up message. Encryption asked for before it is declined; a request to cancel is passed
+// on, and ends the connection.
 func (c *conn) firstMessage() (*pgproto3.StartupMessage, error) {
 	for {
 		head, err := c.in.r.Peek(8)
@@ -161,8 +161,8 @@ func (c *conn) install() error {
 	return err
 }
 
-// welcome ends the start-up. The number of the connection is what the client has to show in order to cancel what it does: PostgreSQL's own
-// secret would still be good when the connection to it has gone to another client.
+// welcome ends the start-up. The number of the connection is what the client has to show in order to cancel what it
+// does: PostgreSQL's own secret would still be good when the connection to it has gone to another client.
 func (c *conn) welcome() error {
 	pid := c.processID()
 	c.pid.Store(pid)
@@ -189,7 +189,8 @@ const nodeShift = 20
 // nodeOf returns the node that a process id names, if it is one of a node.
 func nodeOf(pid uint32) uint32 { return pid >> nodeShift }
 
-// known are the start-up parameters that PostgreSQL is given. CockroachDB ignores those that it doesn't know, and so must we.
+// known are the start-up parameters that PostgreSQL is given. CockroachDB ignores those that it doesn't know, and so
+// must we.
 var known = map[string]bool{
 	"user": true, "database": true, "application_name": true, "client_encoding": true, "datestyle": true,
 	"timezone": true, "statement_timeout": true, "lock_timeout": true, "idle_in_transaction_session_timeout": true,
@@ -238,7 +239,8 @@ func options(s string) map[string]string {
 	return all
 }
 
-// functions are those of CockroachDB's that tests call. The lock keeps two who install them at once from tripping over each other.
+// functions are those of CockroachDB's that tests call. The lock keeps two who install them at once from tripping over
+// each other.
 const functions = `
 SELECT pg_advisory_xact_lock(7277501);
 CREATE SCHEMA IF NOT EXISTS crdb_internal;

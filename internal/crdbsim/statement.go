@@ -292,8 +292,8 @@ func (s *statement) parseValue(rest []token) {
 	}
 }
 
-// touchesData reports whether CockroachDB would ask its store for something. SELECT 1 doesn't, and the restart savepoint may still
-// come after it.
+// touchesData reports whether CockroachDB would ask its store for something. SELECT 1 doesn't, and the restart
+// savepoint may still come after it.
 func (s *statement) touchesData() bool {
 	switch s.word {
 	case "", "set", "reset", "show", "prepare", "deallocate", "discard":

@@ -19,8 +19,8 @@ type session struct {
 	commitTime string // of the latest transaction, empty if that has not committed
 }
 
-// A txn is the transaction as the client sees it. PostgreSQL's may be another: it ends when a restart begins, it is gone between RELEASE
-// and COMMIT, and it may be in order while the client has been told of an error.
+// A txn is the transaction as the client sees it. PostgreSQL's may be another: it ends when a restart begins, it is
+// gone between RELEASE and COMMIT, and it may be in order while the client has been told of an error.
 type txn struct {
 	begin      string      // how to begin it, and begin it again
 	open       bool        // PostgreSQL has one open

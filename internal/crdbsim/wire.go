@@ -55,7 +55,8 @@ func (fr *framer) next() (frame, error) {
 // unread returns how many bytes after the last frame have arrived.
 func (fr *framer) unread() int { return fr.r.Buffered() - fr.last }
 
-// peek returns the type of the message after the last one if it has arrived, else 0. It never moves what the last frame points at.
+// peek returns the type of the message after the last one if it has arrived, else 0. It never moves what the last
+// frame points at.
 func (fr *framer) peek() byte {
 	if fr.unread() == 0 {
 		return 0
@@ -83,8 +84,8 @@ func (c chunk) wait(done <-chan struct{}) {
 	}
 }
 
-// An inbox reads from the client ahead of time, so that messages that travel together arrive together however long the latency is, and
-// so that a client which hangs up is noticed while PostgreSQL is at work for it.
+// An inbox reads from the client ahead of time, so that messages that travel together arrive together however long the
+// latency is, and so that a client which hangs up is noticed while PostgreSQL is at work for it.
 type inbox struct {
 	full  chan chunk
 	free  chan []byte
@@ -204,8 +205,8 @@ func (in *inbox) take(c chunk, ok bool) {
 	in.gate.pass(in.done, in.ended)
 }
 
-// An outbox writes to the client: at once as long as there is no latency, from then on through a goroutine which holds each piece back
-// until it is due.
+// An outbox writes to the client: at once as long as there is no latency, from then on through a goroutine which holds
+// each piece back until it is due.
 type outbox struct {
 	nc      net.Conn
 	latency *atomic.Int64

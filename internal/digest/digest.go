@@ -19,9 +19,9 @@ const Marked = 32
 // MarksSize is how many bytes all marks take.
 const MarksSize = Marked * int(unsafe.Sizeof(uint32(0)))
 
-// Rows is a running digest of the rows that were handed over. Each row enters as the number of its values, each value as
-// its length and its raw bytes, and NULL as a length that no value has. The encoding can be read in one way only, so
-// two different results have the same digest with a probability of 2^-64.
+// Rows is a running digest of the rows that were handed over. Each row enters as the number of its values, each value
+// as its length and its raw bytes, and NULL as a length that no value has. The encoding can be read in one way only,
+// so two different results have the same digest with a probability of 2^-64.
 type Rows struct {
 	rows  int64
 	marks [Marked]uint32

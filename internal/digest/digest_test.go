@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rowsFrom makes rows of bytes that a fuzzer chooses: 0 ends a row, 1 is NULL, 2 an empty value; a value is its length, less 2, and its
-// bytes, whatever they are.
+// rowsFrom makes rows of bytes that a fuzzer chooses: 0 ends a row, 1 is NULL, 2 an empty value; a value is its
+// length, less 2, and its bytes, whatever they are.
 func rowsFrom(p []byte) (rows [][][]byte) {
 	var row [][]byte
 	for len(p) > 0 {
@@ -58,8 +58,8 @@ func digestOf(rows [][][]byte) (uint64, []uint32) {
 	return sum, slices.Clone(marks)
 }
 
-// FuzzDigest: rows have the same digest if they are the same, and, but for one chance in 2^64, only then. The marks of the rows
-// that two results begin with alike are alike.
+// FuzzDigest: rows have the same digest if they are the same, and, but for one chance in 2^64, only then. The marks of
+// the rows that two results begin with alike are alike.
 func FuzzRows(f *testing.F) {
 	for _, pair := range [][2]string{
 		{"", "\x00"},

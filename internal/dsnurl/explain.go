@@ -48,8 +48,8 @@ var parseErrors = []struct{ pgx, advice string }{
 	{"invalid default_query_exec_mode", "default_query_exec_mode must be cache_statement, cache_describe, describe_exec, exec or simple_protocol"},
 }
 
-// explainParseError says what pgx found wrong, in words that hold nothing of the DSN. pgx's own error holds all of it, and
-// hides passwords from its text only as well as it can.
+// explainParseError says what pgx found wrong, in words that hold nothing of the DSN. pgx's own error holds all of it,
+// and hides passwords from its text only as well as it can.
 func explainParseError(err error) error {
 	advice := "pgx does not take it"
 	if pe, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {

@@ -1,4 +1,5 @@
-// Package dsnurl reads the text of a DSN: URLs and key=value pairs, as pgx and libpq do, and the schemes and the port of CockroachDB.
+// Package dsnurl reads the text of a DSN: URLs and key=value pairs, as pgx and libpq do, and the schemes and the port
+// of CockroachDB.
 package dsnurl
 
 import (

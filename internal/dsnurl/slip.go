@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Distance counts the letters between a key and a setting's name, which begins with retry_ or not. Separators and case don't
-// count, nor does the order of the words, nor a missing "retry".
+// Distance counts the letters between a key and a setting's name, which begins with retry_ or not. Separators and case
+// don't count, nor does the order of the words, nor a missing "retry".
 func Distance(key, setting string) int {
 	if sortedWords(key) == sortedWords(setting) {
 		return 0

@@ -66,8 +66,8 @@ func (u urlParts) keys() []string {
 	return keys
 }
 
-// withCockroachPorts gives every host of a URL without a port the one of PGPORT or CockroachDB's, by a parameter "port",
-// which to pgx goes before the ports behind the hosts.
+// withCockroachPorts gives every host of a URL without a port the one of PGPORT or CockroachDB's, by a parameter
+// "port", which to pgx goes before the ports behind the hosts.
 func withCockroachPorts(rest string) string {
 	u := splitURL(rest)
 	keys := u.keys()

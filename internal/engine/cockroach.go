@@ -21,7 +21,8 @@ func (r running) start(ctx context.Context, _ Options) (*Engine, error) {
 	return connectCockroach(ctx, r.url, r.from)
 }
 
-// connectCockroach asks the server what it is. Nothing else than a CockroachDB will do: what the suite says of it would be wrong.
+// connectCockroach asks the server what it is. Nothing else than a CockroachDB will do: what the suite says of it
+// would be wrong.
 func connectCockroach(ctx context.Context, dsn, from string) (*Engine, error) {
 	if databaseOf(dsn) == defaultDatabase {
 		dsn = withDatabase(dsn, defaultDatabase)

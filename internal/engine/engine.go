@@ -1,5 +1,6 @@
-// Package engine finds a database server to run tests, demonstrations and benchmarks on, or starts one: the CockroachDB that
-// COCKROACH_URL names; else a cockroach of the PATH, in memory; else PostgreSQL in a temporary folder behind crdbsim.
+// Package engine finds a database server to run tests, demonstrations and benchmarks on, or starts one: the
+// CockroachDB that COCKROACH_URL names; else a cockroach of the PATH, in memory; else PostgreSQL in a temporary folder
+// behind crdbsim.
 package engine
 
 import (
@@ -28,8 +29,8 @@ type Options struct {
 	Sim        crdbsim.Config // for the Sim in front of PostgreSQL; Upstream is filled in
 }
 
-// An Engine is a server that is ready. What was started for it is stopped and removed by Close, and also when this process ends in
-// any other way, SIGKILL included.
+// An Engine is a server that is ready. What was started for it is stopped and removed by Close, and also when this
+// process ends in any other way, SIGKILL included.
 type Engine struct {
 	name   string
 	url    string   // through the Sim, where there is one
@@ -80,8 +81,8 @@ func (e *Engine) IsCockroach() bool { return e.sim == nil }
 // Sim is what stands between URL and PostgreSQL; nil on a real CockroachDB.
 func (e *Engine) Sim() *crdbsim.Sim { return e.sim }
 
-// Direct turns a DSN of this engine into one of the same database that leads straight to PostgreSQL, with no Sim between. On a
-// real CockroachDB it is the same.
+// Direct turns a DSN of this engine into one of the same database that leads straight to PostgreSQL, with no Sim
+// between. On a real CockroachDB it is the same.
 func (e *Engine) Direct(dsn string) string {
 	if e.IsCockroach() {
 		return dsn
@@ -92,8 +93,8 @@ func (e *Engine) Direct(dsn string) string {
 // Through turns a DSN of this engine into one of the same database that leads through sim.
 func (e *Engine) Through(sim *crdbsim.Sim, dsn string) string { return simURL(sim, databaseOf(dsn)) }
 
-// NewSim starts a further Sim in front of the same PostgreSQL, so that a test can inject faults without disturbing others. Close
-// closes it, if the caller has not. On a real CockroachDB it is an error.
+// NewSim starts a further Sim in front of the same PostgreSQL, so that a test can inject faults without disturbing
+// others. Close closes it, if the caller has not. On a real CockroachDB it is an error.
 func (e *Engine) NewSim(cfg crdbsim.Config) (*crdbsim.Sim, error) {
 	if e.IsCockroach() {
 		return nil, errors.New("faults can't be injected into a real CockroachDB: unset COCKROACH_URL and take cockroach off the PATH")

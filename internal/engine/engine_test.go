@@ -59,7 +59,8 @@ func start(t testing.TB) *engine.Engine {
 	return e
 }
 
-// onlyPostgres is for tests of what is done with PostgreSQL. A cockroach hides in a PATH only where it shares no folder with sh.
+// onlyPostgres is for tests of what is done with PostgreSQL. A cockroach hides in a PATH only where it shares no
+// folder with sh.
 func onlyPostgres(t testing.TB) {
 	t.Helper()
 	if os.Getenv("COCKROACH_URL") != "" {

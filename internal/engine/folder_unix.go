@@ -21,10 +21,11 @@ const (
 	longestSocket = 103
 )
 
-// newFolder makes a folder for the user that servers run as, and holds a lock in it for as long as this process and its guard
-// live. Folders that both have left behind go at the same time.
+// newFolder makes a folder for the user that servers run as, and holds a lock in it for as long as this process and
+// its guard live. Folders that both have left behind go at the same time.
 //
-// A lock says more than a process number does: numbers are used again, and mean nothing between containers that share /tmp.
+// A lock says more than a process number does: numbers are used again, and mean nothing between containers that share
+// /tmp.
 func newFolder(as *syscall.Credential) (string, *os.File, error) {
 	parent, err := folderParent(as)
 	if err != nil {
@@ -62,8 +63,8 @@ func lockFolder(folder string) (*os.File, error) {
 	return lock, nil
 }
 
-// removeStale removes the folders that nobody looks after, as far as it may. Should a PostgreSQL be running in one still, it notices
-// within a minute that its files are gone and stops by itself.
+// removeStale removes the folders that nobody looks after, as far as it may. Should a PostgreSQL be running in one
+// still, it notices within a minute that its files are gone and stops by itself.
 func removeStale(parent string) {
 	folders, _ := filepath.Glob(filepath.Join(parent, folderPrefix+"*")) // the only error is a bad pattern
 	for _, folder := range folders {

@@ -15,14 +15,15 @@ import (
 	"time"
 )
 
-// guardScript runs commands and outlives whoever started it, for as long as it takes to clean up. It holds the reading end of a
-// pipe whose writing end nobody has but this process: when that closes, be it by stop, by a panic or by SIGKILL, the command that
-// is running gets the signal and the folder is removed. This needs nothing of the system but sh, and is the same on Linux and macOS.
+// guardScript runs commands and outlives whoever started it, for as long as it takes to clean up. It holds the reading
+// end of a pipe whose writing end nobody has but this process: when that closes, be it by stop, by a panic or by
+// SIGKILL, the command that is running gets the signal and the folder is removed. This needs nothing of the system but
+// sh, and is the same on Linux and macOS.
 //
 // It holds the lock on the folder too, so that nobody takes the folder for a stale one before it is done.
 //
-// The commands call run, which keeps a command's number in $folder/pid. What the terminal or a service manager sends to every
-// process is ignored here, since the one that matters will go, and then the pipe.
+// The commands call run, which keeps a command's number in $folder/pid. What the terminal or a service manager sends
+// to every process is ignored here, since the one that matters will go, and then the pipe.
 const guardScript = `
 trap '' HUP INT QUIT TERM
 folder=$1 signal=$2 commands=$3
@@ -53,8 +54,8 @@ type guarded struct {
 	lifeline io.Closer // the writing end of the pipe
 }
 
-// startGuarded starts sh commands that find their arguments in $1 and so on and an empty folder of their own in $folder. Where
-// this process is root they run as an ordinary user, because PostgreSQL insists on it.
+// startGuarded starts sh commands that find their arguments in $1 and so on and an empty folder of their own in
+// $folder. Where this process is root they run as an ordinary user, because PostgreSQL insists on it.
 func startGuarded(signal, commands string, args ...string) (*guarded, error) {
 	as, err := ordinaryUser()
 	if err != nil {

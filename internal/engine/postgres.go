@@ -19,9 +19,9 @@ type postgres struct{ initdb, server string }
 
 func (p postgres) describe() string { return p.server + " behind crdbsim" }
 
-// serverCommands make a cluster and run it. It listens on a socket in its own folder alone: no port to find, nobody else can reach
-// it, and so nobody has to authenticate. What makes it safe against power cuts is off. SIGQUIT, with which it is stopped, is
-// PostgreSQL's immediate shutdown.
+// serverCommands make a cluster and run it. It listens on a socket in its own folder alone: no port to find, nobody
+// else can reach it, and so nobody has to authenticate. What makes it safe against power cuts is off. SIGQUIT, with
+// which it is stopped, is PostgreSQL's immediate shutdown.
 const serverCommands = `
 run "$1" --pgdata="$folder/data" --username=root --auth=trust --encoding=UTF8 --locale=C --no-sync --wal-segsize=1 &&
 run "$2" -D "$folder/data" -k "$folder" -c listen_addresses= -c max_connections=300 \

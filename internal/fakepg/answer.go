@@ -10,10 +10,10 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// Answer makes a handler for [Start] of a function that is asked once for each statement that is executed, at its Bind or in its
-// Query, and besides, with Describing set, at each Parse and Describe. Statements that the state of the transaction forbids are
-// answered without asking. The function is called from as many goroutines as there are connections: instead of counting in it, use
-// [Statement.Nth].
+// Answer makes a handler for [Start] of a function that is asked once for each statement that is executed, at its Bind
+// or in its Query, and besides, with Describing set, at each Parse and Describe. Statements that the state of the
+// transaction forbids are answered without asking. The function is called from as many goroutines as there are
+// connections: instead of counting in it, use [Statement.Nth].
 func Answer(reply func(Statement) Reply) func(*Conn) {
 	return func(c *Conn) { c.Serve(reply) }
 }

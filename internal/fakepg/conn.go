@@ -40,7 +40,8 @@ func (c *Conn) TLS() *tls.ConnectionState {
 	return &state
 }
 
-// Receive returns the next message, valid until the next call. It doesn't return if the client says Terminate or hangs up.
+// Receive returns the next message, valid until the next call. It doesn't return if the client says Terminate or hangs
+// up.
 func (c *Conn) Receive() pgproto3.FrontendMessage {
 	m, err := c.be.Receive()
 	if err != nil {

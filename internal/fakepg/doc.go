@@ -1,5 +1,6 @@
-// Package fakepg is a server that only pretends: it speaks the PostgreSQL protocol, holds no data, answers what a test tells it
-// to, and writes down every message a driver sends. It is for tests of exact bytes and of the number of round trips.
+// Package fakepg is a server that only pretends: it speaks the PostgreSQL protocol, holds no data, answers what a test
+// tells it to, and writes down every message a driver sends. It is for tests of exact bytes and of the number of round
+// trips.
 //
 // A test either plays the server message by message,
 //

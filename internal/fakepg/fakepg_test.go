@@ -95,7 +95,8 @@ func TestLogShowsEveryMessage(t *testing.T) {
 	assert.Empty(t, srv.Exchanges())
 }
 
-// pipeline sends statements under one Sync and gives the tag of each, or the code of its error, and the status at the end.
+// pipeline sends statements under one Sync and gives the tag of each, or the code of its error, and the status at the
+// end.
 func pipeline(t *testing.T, conn *pgx.Conn, statements ...string) string {
 	t.Helper()
 	p := conn.PgConn().StartPipeline(t.Context())
@@ -430,7 +431,8 @@ func TestTagsFitTheText(t *testing.T) {
 	}
 }
 
-// A driver that prepares with arguments of Go types must be able to, whether or not a test says what the parameters are.
+// A driver that prepares with arguments of Go types must be able to, whether or not a test says what the parameters
+// are.
 func TestParametersOfUnknownType(t *testing.T) {
 	srv := fakepg.Start(t, fakepg.Answer(zero))
 	conn := connect(t, srv)

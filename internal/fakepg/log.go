@@ -17,7 +17,8 @@ type exchange struct {
 	statements []string
 }
 
-// RoundTrips counts the completed exchanges: each Sync, Query, Flush, CopyDone and CopyFail ends one. Start-up isn't counted.
+// RoundTrips counts the completed exchanges: each Sync, Query, Flush, CopyDone and CopyFail ends one. Start-up isn't
+// counted.
 func (s *Server) RoundTrips() int { return int(s.trips.Load()) }
 
 // Exchanges lists what was received, one inner slice per round trip, in readable form:
@@ -35,8 +36,8 @@ func (s *Server) Exchanges() [][]string {
 	return s.logged(func(e exchange) []string { return e.messages })
 }
 
-// Statements lists the SQL of each statement that was executed, one inner slice per round trip; a Query is one statement. Round
-// trips that execute nothing, such as those that prepare a statement, are there and empty.
+// Statements lists the SQL of each statement that was executed, one inner slice per round trip; a Query is one
+// statement. Round trips that execute nothing, such as those that prepare a statement, are there and empty.
 func (s *Server) Statements() [][]string {
 	return s.logged(func(e exchange) []string { return e.statements })
 }

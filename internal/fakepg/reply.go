@@ -18,7 +18,8 @@ type Statement struct {
 	Conn          int     // the connection's ID
 	Nth           int     // how many times this text has been executed on the server, this one included; 0 when describing
 
-	// Describing is set when nothing is executed: a statement is being parsed or described. Only Columns and ParamOIDs of the reply are used, and Err where ErrAt is AtParse.
+	// Describing is set when nothing is executed: a statement is being parsed or described. Only Columns and ParamOIDs
+	// of the reply are used, and Err where ErrAt is AtParse.
 	Describing bool
 }
 
@@ -28,8 +29,8 @@ type Reply struct {
 	Columns   []Column
 	ParamOIDs []uint32 // default: as the client gave them in Parse, or 0, for which pgx encodes by Go type
 
-	// The rows: Go values, encoded for their column and the format the client asked for; then the bytes as they are; then those
-	// that a function yields. A slice that is yielded may be used again for the next row.
+	// The rows: Go values, encoded for their column and the format the client asked for; then the bytes as they are;
+	// then those that a function yields. A slice that is yielded may be used again for the next row.
 	Values   [][]any
 	Rows     [][][]byte
 	RowsFunc iter.Seq[[][]byte]
@@ -53,8 +54,8 @@ type Column struct {
 // A Step is the message to which an error is the answer.
 type Step int
 
-// What a real server answers with its errors: syntax and unknown tables at Parse, parameters it can't read at Bind, all others
-// at Execute.
+// What a real server answers with its errors: syntax and unknown tables at Parse, parameters it can't read at Bind,
+// all others at Execute.
 const (
 	AtExecute Step = iota
 	AtBind

@@ -51,15 +51,16 @@ func Version(v string) Option { return func(o *options) { o.version = v } }
 // Quiet keeps no log of the messages, for benchmarks. Round trips are still counted.
 func Quiet() Option { return func(o *options) { o.quiet = true } }
 
-// InMemory uses [net.Pipe] in place of sockets, so that a server and its clients can live in a testing/synctest bubble. Clients
-// must connect through [Server.Dial].
+// InMemory uses [net.Pipe] in place of sockets, so that a server and its clients can live in a testing/synctest
+// bubble. Clients must connect through [Server.Dial].
 func InMemory() Option { return func(o *options) { o.inMemory = true } }
 
 // TLS has the server speak TLS with those clients that ask for it.
 func TLS(config *tls.Config) Option { return func(o *options) { o.tls = config } }
 
-// Start starts a server that calls handle for each connection once its start-up is complete. It stops, and waits for every
-// handler, at the end of the test. A handler ends when it returns or when its client goes away; either closes the connection.
+// Start starts a server that calls handle for each connection once its start-up is complete. It stops, and waits for
+// every handler, at the end of the test. A handler ends when it returns or when its client goes away; either closes
+// the connection.
 func Start(t testing.TB, handle func(*Conn), opts ...Option) *Server {
 	t.Helper()
 	s := &Server{
@@ -124,7 +125,8 @@ func (s *Server) Disconnect() {
 	}
 }
 
-// Close stops the server. Start has arranged for it; a test calls it only to see what a driver does once the server is gone.
+// Close stops the server. Start has arranged for it; a test calls it only to see what a driver does once the server is
+// gone.
 func (s *Server) Close() {
 	s.mu.Lock()
 	if !s.closed {

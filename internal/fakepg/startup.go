@@ -13,7 +13,8 @@ func isEOF(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe)
 }
 
-// startUp leads a client to its first ReadyForQuery. It reports false where the connection was only for a cancel request.
+// startUp leads a client to its first ReadyForQuery. It reports false where the connection was only for a cancel
+// request.
 func (c *Conn) startUp() bool {
 	for {
 		m, err := c.be.ReceiveStartupMessage()
@@ -64,7 +65,8 @@ func (c *Conn) encrypt(config *tls.Config) {
 	c.nc, c.be = encrypted, pgproto3.NewBackend(encrypted, nil)
 }
 
-// welcome sends what a real CockroachDB says of itself (crdb-traces/connect.trace), to a client that asked for a time zone.
+// welcome sends what a real CockroachDB says of itself (crdb-traces/connect.trace), to a client that asked for a time
+// zone.
 func (c *Conn) welcome(timeZone string) {
 	c.id = int(c.srv.connections.Add(1))
 	c.Send(&pgproto3.AuthenticationOk{})

@@ -7,8 +7,8 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// transaction knows where a connection is, by the texts it has seen, and answers the statements that change it as the recordings
-// in crdb-traces do (or, without restart savepoints, as PostgreSQL does).
+// transaction knows where a connection is, by the texts it has seen, and answers the statements that change it as the
+// recordings in crdb-traces do (or, without restart savepoints, as PostgreSQL does).
 type transaction struct {
 	cockroach  bool
 	status     byte // 'I', 'T' or 'E'

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// A Lane is the retry lane of a connector: of the transactions that have lost a conflict, only one at a time tries again in
-// it, or on PostgreSQL a few, each until it ends; see [width]. The others wait their turn, first come, first served.
+// A Lane is the retry lane of a connector: of the transactions that have lost a conflict, only one at a time tries
+// again in it, or on PostgreSQL a few, each until it ends; see [width]. The others wait their turn, first come, first
+// served.
 //
 // It exists for throughput, not for correctness. A transaction that has waited long enough runs without the lane, so
 // nobody waits for ever, whatever the holders do; see [Lane.Enter].
@@ -35,8 +36,8 @@ type Pass struct {
 // New makes a lane that is for one, until it is known that the server is PostgreSQL; see [Lane.ConnectedTo].
 func New() *Lane { return &Lane{width: width{most: 1}} }
 
-// ConnectedTo says what kind of server a new connection of the connector has come to. All of them should be of one kind; if they
-// are not, the latest counts.
+// ConnectedTo says what kind of server a new connection of the connector has come to. All of them should be of one
+// kind; if they are not, the latest counts.
 func (l *Lane) ConnectedTo(cockroachDB bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -65,10 +66,10 @@ func (l *Lane) TryEnter() *Pass {
 //   - nil and no error once it has waited for bound: go without. A bound of zero or less does not wait at all.
 //
 // There is one more way in. A holder may never leave: the application forgot its transaction, or opened another one
-// inside it and so waits for itself. The first in the queue, when its bound is over and the oldest holder has been in the
-// lane for at least as long, takes its place, and the old pass is void. That waiter would run now in any case, so the
-// takeover makes nothing run that would not have run without it; what it changes is that those behind it wait for a
-// transaction that ends instead of each paying the full bound.
+// inside it and so waits for itself. The first in the queue, when its bound is over and the oldest holder has been in
+// the lane for at least as long, takes its place, and the old pass is void. That waiter would run now in any case, so
+// the takeover makes nothing run that would not have run without it; what it changes is that those behind it wait for
+// a transaction that ends instead of each paying the full bound.
 func (l *Lane) Enter(ctx, ctx2 context.Context, bound time.Duration) (*Pass, error) {
 	if err := cmp.Or(ctx.Err(), ctx2.Err()); err != nil {
 		return nil, err
@@ -96,8 +97,8 @@ func (l *Lane) Enter(ctx, ctx2 context.Context, bound time.Duration) (*Pass, err
 	}
 }
 
-// Leave gives the pass up: its place goes to the first in the queue, or it leaves the queue if it was still in it. It may be
-// called more than once, on a void pass and on nil, and does nothing then.
+// Leave gives the pass up: its place goes to the first in the queue, or it leaves the queue if it was still in it. It
+// may be called more than once, on a void pass and on nil, and does nothing then.
 func (p *Pass) Leave() {
 	if p == nil {
 		return
@@ -114,8 +115,8 @@ func (p *Pass) Leave() {
 	l.drop(p)
 }
 
-// Lost says that the holder has lost the attempt that it has made since it entered or since it lost the one before, if it has
-// made one there. What follows is the next.
+// Lost says that the holder has lost the attempt that it has made since it entered or since it lost the one before, if
+// it has made one there. What follows is the next.
 func (p *Pass) Lost() {
 	if p == nil {
 		return
@@ -129,7 +130,8 @@ func (p *Pass) Lost() {
 	}
 }
 
-// Holds reports whether the pass has a place in the lane: false for nil, after leave, and once another has taken it over.
+// Holds reports whether the pass has a place in the lane: false for nil, after leave, and once another has taken it
+// over.
 func (p *Pass) Holds() bool {
 	if p == nil {
 		return false

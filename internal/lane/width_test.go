@@ -150,7 +150,8 @@ func TestLaneLostWithoutAPlace(t *testing.T) {
 	assert.True(t, waiter.Holds())
 }
 
-// However often the lane changes its width, there are never more in it than it was ever wide, and it is empty in the end.
+// However often the lane changes its width, there are never more in it than it was ever wide, and it is empty in the
+// end.
 func TestLaneOfAnyWidth(t *testing.T) {
 	l := postgresLane()
 	var mu sync.Mutex
@@ -298,7 +299,8 @@ func TestLaneWidensWhenTheNetworkIsKnown(t *testing.T) {
 	assert.False(t, last.Holds())
 }
 
-// The lane is for one, however slow the network is and however well it goes, until the server is known, and on CockroachDB.
+// The lane is for one, however slow the network is and however well it goes, until the server is known, and on
+// CockroachDB.
 func TestLaneIsForOneOnCockroachDB(t *testing.T) {
 	for name, l := range map[string]*Lane{"not known": New(), "CockroachDB": narrowLane()} {
 		l.TripTook(20 * time.Millisecond)
@@ -309,8 +311,8 @@ func TestLaneIsForOneOnCockroachDB(t *testing.T) {
 	}
 }
 
-// Who waits need not wait any longer when it turns out that the server is PostgreSQL, and who is in the lane stays there when it is CockroachDB
-// after all.
+// Who waits need not wait any longer when it turns out that the server is PostgreSQL, and who is in the lane stays
+// there when it is CockroachDB after all.
 func TestLaneWhenTheServerIsKnown(t *testing.T) {
 	l := New()
 	l.TripTook(2 * time.Millisecond)

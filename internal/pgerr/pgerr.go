@@ -132,8 +132,8 @@ func IsPassing(err error) bool {
 	return code == lockNotAvailable || code == queryCanceled || code == internalError || hasAnyPrefix(code, "53", "58", "57P", "25P03", "25P04")
 }
 
-// EndsNode reports whether an answer of the server's means that its node goes away, or has, in the midst of other work; and
-// not that somebody wanted this session to end. closed says that the connection is closed.
+// EndsNode reports whether an answer of the server's means that its node goes away, or has, in the midst of other
+// work; and not that somebody wanted this session to end. closed says that the connection is closed.
 func EndsNode(err error, closed bool) bool {
 	code := Code(err)
 	switch {

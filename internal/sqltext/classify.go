@@ -43,8 +43,9 @@ type Class struct {
 	// Session says how the text changes the session for later transactions.
 	Session Session
 
-	// Pins says that the text may leave something on the session that can't be made again on another one: a temporary table, a
-	// prepared statement, a lock or a cursor that outlives its transaction; or that nobody knows what it leaves there.
+	// Pins says that the text may leave something on the session that can't be made again on another one: a temporary
+	// table, a prepared statement, a lock or a cursor that outlives its transaction; or that nobody knows what it
+	// leaves there.
 	Pins bool
 
 	// Deallocates says that the text deallocates all that is prepared on the server.

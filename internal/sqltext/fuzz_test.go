@@ -13,8 +13,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
 )
 
-// sqlParts are what the fuzzer makes texts of. They are mostly such as one of the servers, pgx or this driver reads in a way of its
-// own, and enough of plain SQL that the server goes further than to a syntax error.
+// sqlParts are what the fuzzer makes texts of. They are mostly such as one of the servers, pgx or this driver reads in
+// a way of its own, and enough of plain SQL that the server goes further than to a syntax error.
 var sqlParts = strings.Split("SELECT 1|;|SELECT |1|, |'a'|'|''|E'|e'|\\'|\\|'\\'|\"|\"a\"|$$|$a$|$1|$|U&'|U&\"|B'1'|x'f'|N'a'|--|-- c\n|\n|\r|\r\n|\t|\v|\f| |/*|*/|/**/|/* ; */|"+
 	"a|é|\u00a0|\ufeff|_|1e5|0x|1_0|#|-|~|@|&|?|:|::text|[|]|(|)|*|/|+|.|=| AS a| FROM kv|COMMIT|"+
 	"end|ABORT|BEGIN|START TRANSACTION|ROLLBACK| WORK| TRANSACTION| AND CHAIN| AND NO CHAIN| TO |SAVEPOINT |RELEASE |app|cockroach_restart|"+
@@ -48,9 +48,9 @@ func scriptOf(sql string) (script []byte) {
 	return script
 }
 
-// FuzzSQLAgainstPostgreSQL holds what the driver believes of a text against what PostgreSQL makes of it, in the directions that
-// would do harm: a text that it takes for one statement is not several; and one that it takes for harmless neither commits nor
-// ends the transaction that it runs in.
+// FuzzSQLAgainstPostgreSQL holds what the driver believes of a text against what PostgreSQL makes of it, in the
+// directions that would do harm: a text that it takes for one statement is not several; and one that it takes for
+// harmless neither commits nor ends the transaction that it runs in.
 func FuzzSQLAgainstPostgreSQL(f *testing.F) {
 	for _, sql := range append(append([]string(nil), singleStatements...), notSingleStatements...) {
 		f.Add(scriptOf(sql))

@@ -17,8 +17,9 @@ const (
 // A scanner cuts SQL text into tokens, just finely enough to know what is inside a literal, a quoted name or a
 // comment and what is not. Its zero value with sql set is ready; it does not allocate.
 //
-// CockroachDB, PostgreSQL and pgx differ here and there on where a literal or comment ends. The scanner does not choose:
-// it sets odd, and ends. Nearly all such texts are errors to at least one of the two servers, so nobody misses them.
+// CockroachDB, PostgreSQL and pgx differ here and there on where a literal or comment ends. The scanner does not
+// choose: it sets odd, and ends. Nearly all such texts are errors to at least one of the two servers, so nobody misses
+// them.
 type scanner struct {
 	sql        string
 	start, pos int // of the token: sql[start:pos]

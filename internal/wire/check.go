@@ -12,8 +12,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/liveness"
 )
 
-// Check finds out, before something is sent, whether the server has closed the connection or is about to. If so it closes
-// the connection and returns why, in the server's own words if there are any.
+// Check finds out, before something is sent, whether the server has closed the connection or is about to. If so it
+// closes the connection and returns why, in the server's own words if there are any.
 //
 // It costs a system call; where the server has sent something that can't be read, as it is encrypted or in a buffer,
 // a round trip too. It can't see a server or a network that died in silence.

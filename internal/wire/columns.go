@@ -54,7 +54,8 @@ func (c *Columns) Fit(fields []pgconn.FieldDescription) bool {
 	})
 }
 
-// Decoders returns what makes driver.Values of the columns' values. They are made once, for the types that m knows then.
+// Decoders returns what makes driver.Values of the columns' values. They are made once, for the types that m knows
+// then.
 func (c *Columns) Decoders(m *pgtype.Map) []Decoder {
 	if c.decoders == nil {
 		c.decoders = decodersFor(m, c.Fields)

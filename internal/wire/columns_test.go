@@ -20,8 +20,8 @@ func fieldsFrom(p []byte) (fields []pgconn.FieldDescription) {
 	return fields
 }
 
-// FuzzColumns: columns have the same digest if names, types, modifiers and formats are the same, and only then; and the columns of
-// a description fit an answer with that digest.
+// FuzzColumns: columns have the same digest if names, types, modifiers and formats are the same, and only then; and
+// the columns of a description fit an answer with that digest.
 func FuzzColumns(f *testing.F) {
 	for _, pair := range [][2]string{
 		{"", "\x00\x19\x00\x00"},

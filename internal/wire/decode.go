@@ -13,7 +13,8 @@ import (
 // Decoder makes a driver.Value of a value from the wire, of the same Go types as pgx's stdlib makes.
 type Decoder func(src []byte) (driver.Value, error)
 
-// decodersFor returns the decoders of a result's columns. They share state with nothing but themselves: one row at a time.
+// decodersFor returns the decoders of a result's columns. They share state with nothing but themselves: one row at a
+// time.
 func decodersFor(m *pgtype.Map, fields []pgconn.FieldDescription) []Decoder {
 	decoders := make([]Decoder, len(fields))
 	for i, field := range fields {
@@ -83,7 +84,8 @@ func decodeAs[T any](m *pgtype.Map, oid uint32, format int16, value func(*T) (dr
 	}
 }
 
-// hasCodec says whether a type is left to this codec of pgtype's, so that its values can be decoded without the detour through a plan.
+// hasCodec says whether a type is left to this codec of pgtype's, so that its values can be decoded without the detour
+// through a plan.
 func hasCodec(m *pgtype.Map, oid uint32, codec pgtype.Codec) bool {
 	t, ok := m.TypeForOID(oid)
 	return ok && t.Codec == codec

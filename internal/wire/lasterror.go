@@ -32,8 +32,8 @@ func (l *LastError) forget() {
 	}
 }
 
-// reason returns the error of a message that was sent, with what pgconn makes of it corrected: the server's own error is
-// bare, since ORMs look at the type of an error, and goes before that of a connection which has ended with it.
+// reason returns the error of a message that was sent, with what pgconn makes of it corrected: the server's own error
+// is bare, since ORMs look at the type of an error, and goes before that of a connection which has ended with it.
 func (s *Session) reason(ctx context.Context, err error) error {
 	if err == nil || pgerr.Answer(err) != nil {
 		return err

@@ -100,8 +100,8 @@ func (rt *RoundTrip) Send() (Reach, error) {
 	return InStatement, nil
 }
 
-// failedIn returns how far a message has got whose opening was answered with err. If the connection is lost with it, the server
-// may have carried everything out, and its answers are on their way no more.
+// failedIn returns how far a message has got whose opening was answered with err. If the connection is lost with it,
+// the server may have carried everything out, and its answers are on their way no more.
 func (s *Session) failedIn(err error) Reach {
 	if pgerr.Answer(err) == nil || s.Closed() {
 		return InStatement
@@ -204,8 +204,8 @@ func (s *Session) Control(ctx context.Context, statements ...string) (Reach, err
 	return InStatement, rt.Finish()
 }
 
-// Send sends the opening statements, if there are any, and st in one round trip, and reads as far as the first row of st,
-// or its end. An error means that there is nothing left to read.
+// Send sends the opening statements, if there are any, and st in one round trip, and reads as far as the first row of
+// st, or its end. An error means that there is nothing left to read.
 func (s *Session) Send(ctx context.Context, opening []string, st *Statement) (Answer, Reach, error) {
 	if err := s.unable(ctx); err != nil {
 		return Answer{}, Unsent, err
@@ -263,8 +263,8 @@ func (s *Session) sendAlone(ctx context.Context, st *Statement) Answer {
 	return a
 }
 
-// sendFirst has the server prepare st under its name and run it. Where the session is shared, what another client may have
-// left under that name is deallocated before.
+// sendFirst has the server prepare st under its name and run it. Where the session is shared, what another client may
+// have left under that name is deallocated before.
 func (s *Session) sendFirst(ctx context.Context, opening []string, st *Statement) (Answer, Reach, error) {
 	rt, _ := s.roundTrip(ctx, opening)
 	p := s.newPipeline(ctx)
@@ -287,8 +287,8 @@ func (s *Session) sendFirst(ctx context.Context, opening []string, st *Statement
 	return a, InStatement, err
 }
 
-// Describe sends the opening statements and a Parse of sql without a name in one round trip, and returns what the server
-// says of it.
+// Describe sends the opening statements and a Parse of sql without a name in one round trip, and returns what the
+// server says of it.
 func (s *Session) Describe(ctx context.Context, opening []string, sql string) (*pgconn.StatementDescription, Reach, error) {
 	rt, err := s.roundTrip(ctx, opening)
 	if err != nil {

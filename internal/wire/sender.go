@@ -129,8 +129,8 @@ func (p *pipelineSender) add(st *Statement) {
 	}
 }
 
-// addFirst adds a statement that the server prepares and runs. The answer describes itself: what was learnt before may be
-// out of date.
+// addFirst adds a statement that the server prepares and runs. The answer describes itself: what was learnt before may
+// be out of date.
 func (p *pipelineSender) addFirst(st *Statement) {
 	p.first = st.Prepared
 	p.pipe.SendPrepare(st.Prepared.Name, st.SQL, st.ParamOIDs)

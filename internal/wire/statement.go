@@ -66,8 +66,8 @@ func (s *Statement) ChooseFormats(formats pgx.QueryResultFormats, byOID pgx.Quer
 	s.Columns = newColumns(fields, s.ResultFormats)
 }
 
-// Encode encodes the arguments of st. The result is valid until the next call. If an argument can't be encoded, n is its
-// number, counted from 0.
+// Encode encodes the arguments of st. The result is valid until the next call. If an argument can't be encoded, n is
+// its number, counted from 0.
 func (s *Session) Encode(st *Statement, args []any) (n int, err error) {
 	var desc *pgconn.StatementDescription
 	if st.Prepared != nil {
@@ -93,8 +93,8 @@ func (s *Statement) isFirst() bool {
 	return s.Form == Named && !s.Prepared.onServer && !s.Prepared.gone && !s.Prepared.asText
 }
 
-// AsText makes the next run of a prepared statement independent of what the server has prepared, and of the columns that
-// were described: it goes as text, and asks for text, whatever the columns are now.
+// AsText makes the next run of a prepared statement independent of what the server has prepared, and of the columns
+// that were described: it goes as text, and asks for text, whatever the columns are now.
 func (s *Statement) AsText() { s.Form, s.ResultFormats = Unnamed, nil }
 
 // Size returns what it takes to keep the statement, in bytes: what it may come to, where that depends on the answer.

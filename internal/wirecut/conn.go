@@ -65,8 +65,8 @@ func (c *conn) Write(b []byte) (int, error) {
 	return c.cutClient(frames, at, how, len(b))
 }
 
-// start sends the first message, which has no type. One that asks for a statement to be cancelled is swallowed: whether it would come
-// in time is a matter of luck.
+// start sends the first message, which has no type. One that asks for a statement to be cancelled is swallowed:
+// whether it would come in time is a matter of luck.
 func (c *conn) start(b []byte) (int, error) {
 	if len(b) >= 8 && binary.BigEndian.Uint32(b[4:]) == cancelRequest {
 		c.broken.Store(true)

@@ -99,7 +99,8 @@ func (w *Wire) Disarm() (all Talk, struck bool) {
 	return Talk{string(w.client), string(w.server)}, w.struck
 }
 
-// Asked says how many messages of each side there were: of the server's before the client last sent something, of the client's with that.
+// Asked says how many messages of each side there were: of the server's before the client last sent something, of the
+// client's with that.
 func (w *Wire) Asked() (client, server int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -116,8 +117,8 @@ func (w *Wire) Left() <-chan struct{} {
 // patience is how long anything may take that must come; it is there for tests to end.
 const patience = time.Minute
 
-// Settle waits until no more than n connections are left, and the server has ended the sessions of the others. It says false if that does
-// not happen.
+// Settle waits until no more than n connections are left, and the server has ended the sessions of the others. It says
+// false if that does not happen.
 func (w *Wire) Settle(n int) bool {
 	giveUp := false
 	defer time.AfterFunc(patience, func() {

@@ -75,8 +75,8 @@ func TestTalk(t *testing.T) {
 	}
 }
 
-// TestCut: the server has done what it had been sent whole, by the time that the client knows. Outside a transaction, and so at Execute, it
-// commits.
+// TestCut: the server has done what it had been sent whole, by the time that the client knows. Outside a transaction,
+// and so at Execute, it commits.
 func TestCut(t *testing.T) {
 	t.Parallel()
 	l := newLine(t)

@@ -1,5 +1,5 @@
-// The command dashboard writes monitoring/dashboard.json. What is on the dashboard is in panels.go; this is where it is put into
-// Grafana's words.
+// The command dashboard writes monitoring/dashboard.json. What is on the dashboard is in panels.go; this is where it
+// is put into Grafana's words.
 //
 //	go run ./dashboard >dashboard.json
 package main

@@ -69,7 +69,8 @@ func quantile(q float64, by, metric string, matchers ...string) string {
 	return fmt.Sprintf("histogram_quantile(%v, %s)", q, sum("le"+by, rate(metric+"_bucket", matchers...)))
 }
 
-// retriesPerTransaction does not count those of statements outside a transaction, for which there is nothing to divide by.
+// retriesPerTransaction does not count those of statements outside a transaction, for which there is nothing to divide
+// by.
 var retriesPerTransaction = fmt.Sprintf("(%[1]s - %[2]s) / %[2]s",
 	sum("", rate("cockroachdb_transaction_attempts_sum")), sum("", rate("cockroachdb_transaction_attempts_count")))
 

@@ -1,5 +1,5 @@
-// The command pictures draws the main panels of the dashboard, with what a Prometheus has seen of the demonstration: the pictures of
-// README.md and docs/monitoring.md.
+// The command pictures draws the main panels of the dashboard, with what a Prometheus has seen of the demonstration:
+// the pictures of README.md and docs/monitoring.md.
 //
 //	go run ./pictures -duration 80s -out ../docs
 package main

@@ -35,7 +35,8 @@ func NewBank(ctx context.Context, db *sql.DB) (*Bank, error) {
 		fmt.Sprintf("INSERT INTO accounts SELECT g, %d FROM generate_series(0, %d) AS g", openingBalance, accounts-1))
 }
 
-// Transfer moves money. A careful one reads the balance and writes what it has computed; others leave the sum to the server.
+// Transfer moves money. A careful one reads the balance and writes what it has computed; others leave the sum to the
+// server.
 func (b *Bank) Transfer(ctx context.Context, way Way, from, to, amount int, careful bool) error {
 	t := Transfer{ID: int(b.ids.Add(1)), From: from, To: to, Amount: amount}
 	err := transact(ctx, b.db, way, func(tx *sql.Tx) error {

@@ -53,7 +53,8 @@ func outcomeOf(err error) Outcome {
 	return Failed
 }
 
-// expected says whether a client that meets conflicts and faults may be answered with err. Any other error is a mistake in the test.
+// expected says whether a client that meets conflicts and faults may be answered with err. Any other error is a
+// mistake in the test.
 func expected(err error) bool {
 	var (
 		ambiguous     *cockroachdb.AmbiguousCommitError
@@ -73,8 +74,8 @@ func expected(err error) bool {
 	return false
 }
 
-// Run has each of so many clients take so many steps, at the same time. It returns the first error that is none of those which
-// clients have to expect.
+// Run has each of so many clients take so many steps, at the same time. It returns the first error that is none of
+// those which clients have to expect.
 func Run(ctx context.Context, clients, steps int, seed uint64, step func(ctx context.Context, client int, rnd *rand.Rand) error) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// Duty is the workload of doctors who go off call if another one stays, and back on when they like. They look first, and believe
-// what they were shown.
+// Duty is the workload of doctors who go off call if another one stays, and back on when they like. They look first,
+// and believe what they were shown.
 type Duty struct {
 	db   *sql.DB
 	txns notes[DutyTxn]

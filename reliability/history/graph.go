@@ -35,7 +35,8 @@ func (g graph) add(from, to *Txn, by dependency, key int) {
 // A cycle is a list of edges each of which begins where the one before it ends.
 type cycle []edge
 
-// shortest finds a shortest cycle that begins with a dependency of the kind first and goes on by those in rest; nil if there is none.
+// shortest finds a shortest cycle that begins with a dependency of the kind first and goes on by those in rest; nil if
+// there is none.
 func (g graph) shortest(first, rest dependency) cycle {
 	g = g.core(first | rest)
 	var best cycle
@@ -135,8 +136,8 @@ func (c cycle) String() string {
 	return way.String() + c[0].from.name() + who.String()
 }
 
-// cycles looks for a cycle of each class, the worst first. The milder classes contain the worse ones, and are looked for only
-// where there is none of those.
+// cycles looks for a cycle of each class, the worst first. The milder classes contain the worse ones, and are looked
+// for only where there is none of those.
 func (g graph) cycles() (found anomalies) {
 	if c := g.shortest(ww, ww); c != nil {
 		found.add(WriteCycle, "%v", c)
@@ -154,7 +155,8 @@ func (g graph) cycles() (found anomalies) {
 	return found
 }
 
-// singleClass tells the best known cycle with one rw: both have read the same version of a list, and both written the next.
+// singleClass tells the best known cycle with one rw: both have read the same version of a list, and both written the
+// next.
 func singleClass(c cycle) Class {
 	for _, e := range c {
 		if e.key != c[0].key || e.by == wr {

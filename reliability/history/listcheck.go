@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// CheckLists says what is wrong with a history of transactions on lists. final is what the lists held when all had ended.
+// CheckLists says what is wrong with a history of transactions on lists. final is what the lists held when all had
+// ended.
 func CheckLists(txns []*Txn, final map[int][]int) []Anomaly {
 	c := &listCheck{txns: txns, final: final, writers: map[version]*Txn{}, last: map[*Txn]map[int]int{}, at: map[version]int{}}
 	c.index()

@@ -123,8 +123,8 @@ func values(text string) []int {
 	return list
 }
 
-// Undo runs body in a savepoint and rolls back to it. What body has read it has seen all the same; it must not read what it has
-// appended itself.
+// Undo runs body in a savepoint and rolls back to it. What body has read it has seen all the same; it must not read
+// what it has appended itself.
 func (t *ListTx) Undo(body func() error) error {
 	before := len(t.ops)
 	err := t.inSavepoint(body)

@@ -12,7 +12,8 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// A RegisterOp is a transaction on one register, as its client saw it. Values are written as text; NULL is a value like any other.
+// A RegisterOp is a transaction on one register, as its client saw it. Values are written as text; NULL is a value
+// like any other.
 type RegisterOp struct {
 	Client int
 	Key    int

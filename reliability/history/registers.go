@@ -22,8 +22,9 @@ type Registers struct {
 	ops    notes[RegisterOp]
 }
 
-// Clients look at few registers at a time, so that they meet, and move on to the next, so that each has a history of which it is soon
-// decided whether some order explains it: that takes time exponential in the number of operations whose outcome is unknown.
+// Clients look at few registers at a time, so that they meet, and move on to the next, so that each has a history of
+// which it is soon decided whether some order explains it: that takes time exponential in the number of operations
+// whose outcome is unknown.
 const (
 	registersAtATime = 2
 	registersMove    = 40 // after so many steps the first one is left alone, and a new one is in use
@@ -39,7 +40,8 @@ type RegisterType struct {
 	among  []string // its values; none stands for numbers that are all different
 }
 
-// What registers can hold. Truths and Pairs are of few values that are easily taken for each other where the bytes of a row run together.
+// What registers can hold. Truths and Pairs are of few values that are easily taken for each other where the bytes of
+// a row run together.
 var (
 	Numbers = RegisterType{column: "INT", read: "v"}
 	Truths  = RegisterType{column: "BOOL", read: "v", among: []string{null, "false", "true"}}

@@ -43,7 +43,8 @@ type rig struct {
 // servers are the two that the driver treats differently.
 var servers = map[string]crdbsim.Config{"CockroachDB": {}, "PostgreSQL": {PostgreSQL: true}}
 
-// postgres names, in the environment, a PostgreSQL to share: package mutants does not want to wait for one of each run's own.
+// postgres names, in the environment, a PostgreSQL to share: package mutants does not want to wait for one of each
+// run's own.
 const postgres = "HISTORY_POSTGRES"
 
 // database is the DSN of a database for all tests, straight to the server.

@@ -13,9 +13,10 @@ import (
 	"github.com/reprise-go/cockroachdb/reliability/history"
 )
 
-// TestScenario plays, one after the other, what the random runs meet by chance: a transaction that loses, or of whose commit the answer
-// is lost, at a place where a driver that is careless in one certain way would do wrong. The checkers look at what came of it. The
-// tests of package mutants plant that carelessness, and expect these to fail each time.
+// TestScenario plays, one after the other, what the random runs meet by chance: a transaction that loses, or of whose
+// commit the answer is lost, at a place where a driver that is careless in one certain way would do wrong. The
+// checkers look at what came of it. The tests of package mutants plant that carelessness, and expect these to fail
+// each time.
 func TestScenario(t *testing.T) {
 	t.Parallel()
 	for server, cfg := range servers {
@@ -65,8 +66,8 @@ func (r *rig) inject(f *crdbsim.Fault) {
 	r.sim.Inject(f)
 }
 
-// lose has the next commit lose, and something happen before the first statement of the attempt after it: the locks of the one that
-// lost are gone then, and the new attempt has seen nothing yet.
+// lose has the next commit lose, and something happen before the first statement of the attempt after it: the locks of
+// the one that lost are gone then, and the new attempt has seen nothing yet.
 func (r *rig) lose(meanwhile func()) {
 	r.loseAnd(crdbsim.Action{Call: meanwhile})
 }

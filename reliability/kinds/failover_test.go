@@ -14,8 +14,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
 )
 
-// cutting is a pool on a server that cuts the connection at the first run of "UPDATE lost", and for which any other text is
-// answered by reply, if that is set.
+// cutting is a pool on a server that cuts the connection at the first run of "UPDATE lost", and for which any other
+// text is answered by reply, if that is set.
 func cutting(t *testing.T, reply func(fakepg.Statement) fakepg.Reply) (*fakepg.Server, *sql.DB) {
 	t.Helper()
 	srv := fakepg.Start(t, fakepg.Answer(func(s fakepg.Statement) fakepg.Reply {

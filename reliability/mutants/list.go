@@ -77,7 +77,8 @@ var All = []Mutant{
 		Found: []Instrument{Programs(program.CockroachDB, "open results", 60, program.Shown)},
 	},
 
-	// The digest. Without its boundary for each row alone nothing goes unseen, since all rows of an answer have as many values.
+	// The digest. Without its boundary for each row alone nothing goes unseen, since all rows of an answer have as
+	// many values.
 	{
 		Name: "NULL is hashed like false", File: "internal/digest/digest.go",
 		Old:   "			d.length(isNull)\n			continue\n",

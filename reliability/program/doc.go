@@ -23,20 +23,20 @@
 //   - "timeouts": lock_timeout and statement_timeout, which also strike in replays;
 //   - "endings": what commits before the end, and what comes after that: COMMIT as text, a text with COMMIT in its
 //     middle, SHOW COMMIT TIMESTAMP, DDL that commits what is open (tail.go);
-//   - "the pgx connection": statements and COPY on the connection that Raw hands over (raw.go), and applications that go
-//     on after any error.
+//   - "the pgx connection": statements and COPY on the connection that Raw hands over (raw.go), and applications that
+//     go on after any error.
 //
-// They run under five policies: the default, one that soon steps aside, none, one that waits for long, and one that does
-// not go on, on another connection, when one is lost.
+// They run under five policies: the default, one that soon steps aside, none, one that waits for long, and one that
+// does not go on, on another connection, when one is lost.
 //
 // TestVariety fails if a word of this vocabulary does not come up in the rounds of a few seeds.
 //
 // # What they don't do
 //
-// One database on one node; no isolation level but the default; no LISTEN, large objects, cursors, procedures, temporary
-// tables, PREPARE as text or DISCARD; no AS OF SYSTEM TIME; no savepoint cockroach_restart of the application's own; no
-// pooler in between; no reads outside a transaction but the clock's. No two goroutines use one transaction. Hooks only
-// look. Packages history and kinds, and the driver's own tests, have some of these.
+// One database on one node; no isolation level but the default; no LISTEN, large objects, cursors, procedures,
+// temporary tables, PREPARE as text or DISCARD; no AS OF SYSTEM TIME; no savepoint cockroach_restart of the
+// application's own; no pooler in between; no reads outside a transaction but the clock's. No two goroutines use one
+// transaction. Hooks only look. Packages history and kinds, and the driver's own tests, have some of these.
 //
 // # How they are judged
 //

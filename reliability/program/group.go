@@ -78,8 +78,8 @@ func (g *Group) open(dsn string, metrics *cockroachdb.Metrics) error {
 	return nil
 }
 
-// settled looks at what the driver tells of a transaction that lost a conflict, and then the connection while the driver
-// was dealing with it: the conflict must be in the error.
+// settled looks at what the driver tells of a transaction that lost a conflict, and then the connection while the
+// driver was dealing with it: the conflict must be in the error.
 func (g *Group) settled(_ context.Context, e cockroachdb.OutcomeEvent) {
 	told := slices.ContainsFunc(lost, func(code string) bool { return finds(e.Err, code) })
 	if e.Attempts != 1 || e.Outcome != cockroachdb.OutcomeConnectionLost || told {

@@ -267,7 +267,8 @@ func (s *server) query(st *Statement, v value) (result, error) {
 	return s.rows(s.on.QueryContext(r.ctx, r.text, r.args...))
 }
 
-// prepares numbers the texts that are only prepared. A program that RunTx calls again must not find what it has prepared before.
+// prepares numbers the texts that are only prepared. A program that RunTx calls again must not find what it has
+// prepared before.
 var prepares atomic.Int64
 
 // prepare prepares a text that nobody has prepared before: of another the connection knows already, and tells what was

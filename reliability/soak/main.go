@@ -1,5 +1,6 @@
-// Command soak runs random programs through the driver under random faults, for as long as it is told, and holds what they were
-// shown against a model; see package program. It looks for what is left behind, and puts a load on the driver too.
+// Command soak runs random programs through the driver under random faults, for as long as it is told, and holds what
+// they were shown against a model; see package program. It looks for what is left behind, and puts a load on the
+// driver too.
 package main
 
 import (
@@ -51,7 +52,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitFine
 }
 
-// run starts a server and does all the parts on it. Faults can't be injected into a real CockroachDB, so it is PostgreSQL in any case.
+// run starts a server and does all the parts on it. Faults can't be injected into a real CockroachDB, so it is
+// PostgreSQL in any case.
 func run(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 	e, err := engine.Start(ctx, engine.Options{PostgreSQL: true})
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// counts are the driver's metrics, by name and the value of one label, as in "transaction_retries_total/commit", and by name alone: each
-// the sum over all other labels. Of a histogram it is the number of observations.
+// counts are the driver's metrics, by name and the value of one label, as in "transaction_retries_total/commit", and
+// by name alone: each the sum over all other labels. Of a histogram it is the number of observations.
 type counts map[string]float64
 
 func metricsOf(c prometheus.Collector) counts {

@@ -30,8 +30,8 @@ const (
 
 var quantityNames = [quantities]string{"heap after a collection (MiB)", "goroutines", "connections of the pools", "connections at the server", "bytes of history"}
 
-// room is by how much a quantity may be higher at the end of the soak than at its beginning: programs come and go, and at each sample another
-// number of them is under way. What leaks with each program soon is more.
+// room is by how much a quantity may be higher at the end of the soak than at its beginning: programs come and go, and
+// at each sample another number of them is under way. What leaks with each program soon is more.
 var room = [quantities]float64{heap: 24, goroutine: 300, poolConns: 20, simConns: 20, historyBytes: 1 << 20}
 
 const mib = 1 << 20

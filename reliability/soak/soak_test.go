@@ -26,7 +26,8 @@ func small(t *testing.T, args ...string) options {
 	return o
 }
 
-// TestSoak runs the parts of a soak, each small. They look at all connections and goroutines, and so come one after the other.
+// TestSoak runs the parts of a soak, each small. They look at all connections and goroutines, and so come one after
+// the other.
 func TestSoak(t *testing.T) {
 	e := enginetest.Get(t)
 	if e.IsCockroach() {

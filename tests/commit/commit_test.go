@@ -324,7 +324,8 @@ func TestCommit_OnlyTheAnswerToCommitLost_IsCommitted(t *testing.T) {
 	})
 }
 
-// The caller's cancellation is never taken for a network failure: it comes back as the context's error, without a replay.
+// The caller's cancellation is never taken for a network failure: it comes back as the context's error, without a
+// replay.
 func TestCommit_CallerCancelled_IsNoNetworkFailure(t *testing.T) {
 	t.Parallel()
 	const slow = "UPDATE kv SET slow = true"

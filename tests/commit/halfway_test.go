@@ -54,8 +54,8 @@ func halfwayPool(t testing.TB, srv *fakepg.Server) (*sql.DB, *atomic.Int64) {
 // commitBytes is how long RELEASE and COMMIT are on the wire, with a Sync.
 const commitBytes = 2*len("P....\x00..\x00B....\x00\x00\x00\x00\x00\x00\x00\x00D....P\x00E....\x00\x00\x00\x00\x00") + len(kit.Release) + len("COMMIT") + len("S....")
 
-// However little of the commit was written, it is ambiguous: the kernel may have had more than it says. Nothing is run again, and
-// only where the server has RELEASE in full is there anything to find.
+// However little of the commit was written, it is ambiguous: the kernel may have had more than it says. Nothing is run
+// again, and only where the server has RELEASE in full is there anything to find.
 func TestCommit_WrittenHalfway_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	var released atomic.Int64
@@ -83,8 +83,8 @@ func TestCommit_WrittenHalfway_IsAmbiguous(t *testing.T) {
 	assert.Less(t, int(released.Load()), commitBytes, "the break never came before its end")
 }
 
-// Any other write that breaks halfway has committed nothing, and says so; outside of a transaction nobody can know, and it is not
-// sent again.
+// Any other write that breaks halfway has committed nothing, and says so; outside of a transaction nobody can know,
+// and it is not sent again.
 func TestCommit_StatementWrittenHalfway_IsLost(t *testing.T) {
 	t.Parallel()
 	const update = "UPDATE kv SET v = v + 1"

@@ -76,7 +76,8 @@ func TestConnectionLostInWhatMayCommit(t *testing.T) {
 	}
 }
 
-// A conflict that does not say for certain that nothing was committed must not be found in the error: loops would run it again.
+// A conflict that does not say for certain that nothing was committed must not be found in the error: loops would run
+// it again.
 func TestAmbiguousConflict(t *testing.T) {
 	t.Parallel()
 	fatal := fakepg.Conflict()

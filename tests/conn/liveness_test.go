@@ -30,7 +30,8 @@ type talker struct {
 	conn net.Conn // the client's end of the first connection
 }
 
-// newTalker lets the first connection answer one exchange, which with inTx is the first of a transaction, and then waits for word.
+// newTalker lets the first connection answer one exchange, which with inTx is the first of a transaction, and then
+// waits for word.
 func newTalker(t *testing.T, encrypted bool, exchanges int) *talker {
 	t.Helper()
 	return newTalkerThat(t, encrypted, exchanges, nil)

@@ -19,8 +19,8 @@ func execOn(t testing.TB, c driver.ExecerContext, sql string) error {
 	return err
 }
 
-// A transaction on a sql.Conn whose context ends is rolled back by a goroutine of database/sql, whenever that gets round to it, and
-// Rollback says ErrTxDone meanwhile: the application may have begun the next one.
+// A transaction on a sql.Conn whose context ends is rolled back by a goroutine of database/sql, whenever that gets
+// round to it, and Rollback says ErrTxDone meanwhile: the application may have begun the next one.
 func TestTurns_LateRollbackOfTheTransactionBefore_EndsNothing(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string][]string{"which sent nothing": nil, "which sent something": {"UPDATE a"}} {

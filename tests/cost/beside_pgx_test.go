@@ -89,8 +89,8 @@ func wireCount(t *testing.T, driver, mode string, op wireOp, n int, inside, warm
 	return srv.RoundTrips()
 }
 
-// TestRoundTripsBesidePgx counts on the same server: warm, n statements cost n outside and n + 1 inside of a transaction; nothing
-// ever costs more than through pgx.
+// TestRoundTripsBesidePgx counts on the same server: warm, n statements cost n outside and n + 1 inside of a
+// transaction; nothing ever costs more than through pgx.
 func TestRoundTripsBesidePgx(t *testing.T) {
 	t.Parallel()
 	const n = 3

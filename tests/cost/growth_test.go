@@ -28,7 +28,8 @@ func heapInUse() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// growthPool is a pool of one connection to a server of ready-made answers, and what its metrics say of the memory of its records.
+// growthPool is a pool of one connection to a server of ready-made answers, and what its metrics say of the memory of
+// its records.
 func growthPool(t *testing.T, replies map[string]cannedpg.Reply) (db *sql.DB, recorded func() int64) {
 	t.Helper()
 	srv := cannedpg.Start(t, replies)
@@ -45,8 +46,8 @@ func growthPool(t *testing.T, replies map[string]cannedpg.Reply) (db *sql.DB, re
 
 func failTest(t *testing.T) func(error) { return func(err error) { t.Fatal(err) } }
 
-// What the metric and MaxBytes count of a record is what it takes, or a little more: the text, which the application may hold anyway, is
-// counted too.
+// What the metric and MaxBytes count of a record is what it takes, or a little more: the text, which the application
+// may hold anyway, is counted too.
 func TestMemoryOfARecord(t *testing.T) {
 	const updateMany = "UPDATE kv SET v = v + 1 WHERE k IN (100 keys)"
 	types, keys := make([]uint32, 100), make([]any, 100)

@@ -22,7 +22,8 @@ const (
 	tripSelect = "SELECT v WHERE k = $1"
 )
 
-// tripServer answers the three texts; the nth execution of them, from 1, and the first RELEASE or COMMIT if n is 0, lose a conflict.
+// tripServer answers the three texts; the nth execution of them, from 1, and the first RELEASE or COMMIT if n is 0,
+// lose a conflict.
 func tripServer(t *testing.T, loses int) *fakepg.Server {
 	return fakepg.Start(t, fakepg.Answer(func(s fakepg.Statement) fakepg.Reply {
 		r := fakepg.Reply{Tag: "UPDATE 1"}
@@ -51,7 +52,8 @@ func tripServer(t *testing.T, loses int) *fakepg.Server {
 
 const noConflict = -1
 
-// A statementCall is one way to run a statement, and what it costs the first time on a connection in the modes that prepare.
+// A statementCall is one way to run a statement, and what it costs the first time on a connection in the modes that
+// prepare.
 type statementCall struct {
 	run  func(q caller) error
 	cold int // round trips more for a text that is new to the connection
@@ -92,8 +94,8 @@ var statementCalls = map[string]statementCall{
 	}},
 }
 
-// tripModes are pgx's: what a statement with arguments costs more each time, what only the first time on a connection, and what a
-// transaction costs more.
+// tripModes are pgx's: what a statement with arguments costs more each time, what only the first time on a connection,
+// and what a transaction costs more.
 var tripModes = map[string]struct{ each, cold, tx int }{
 	"cache_statement": {0, 1, 0},
 	"cache_describe":  {0, 1, 0},
@@ -102,7 +104,8 @@ var tripModes = map[string]struct{ each, cold, tx int }{
 	"simple_protocol": {0, 0, 1},
 }
 
-// tripsOf counts the round trips of a transaction on the n-th call of which, if any, a conflict is lost; warm, after others of its kind.
+// tripsOf counts the round trips of a transaction on the n-th call of which, if any, a conflict is lost; warm, after
+// others of its kind.
 func tripsOf(t *testing.T, driver, mode string, warm bool, loses int, transact func(db *sql.DB) error) int {
 	t.Helper()
 	srv := tripServer(t, loses)
@@ -251,8 +254,8 @@ func TestRoundTripsOfPreparedStatements(t *testing.T) {
 	}
 }
 
-// A conflict costs one round trip more, wherever it comes; at the commit, the commit again. By the simple protocol, which can't be
-// pipelined, the rollback and each statement are one.
+// A conflict costs one round trip more, wherever it comes; at the commit, the commit again. By the simple protocol,
+// which can't be pipelined, the rollback and each statement are one.
 func TestRoundTripsOfAConflict(t *testing.T) {
 	t.Parallel()
 	const n = 10

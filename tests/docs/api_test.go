@@ -89,8 +89,8 @@ func checkFields(t *testing.T, of string, fields []*ast.Field) {
 	}
 }
 
-// TestExamplesShowTheMainNames: each exported function, type and variable is in an example that go doc shows, or is one that nobody
-// writes.
+// TestExamplesShowTheMainNames: each exported function, type and variable is in an example that go doc shows, or is
+// one that nobody writes.
 func TestExamplesShowTheMainNames(t *testing.T) {
 	unwritten := map[string]bool{
 		"Driver":         true, // opened by its name

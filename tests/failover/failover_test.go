@@ -26,7 +26,8 @@ func cuts() map[string]fakepg.Reply {
 	}
 }
 
-// movedOnce checks that one other connection has taken over, on which everything has run again, and been committed once.
+// movedOnce checks that one other connection has taken over, on which everything has run again, and been committed
+// once.
 func movedOnce(t *testing.T, st *kit.Rig, statements ...string) {
 	t.Helper()
 	assert.Equal(t, statements, st.LastAttempt())

@@ -53,7 +53,8 @@ func TestHosts_LoadBalanceDisabled_TakesThemInOrder(t *testing.T) {
 	assert.Equal(t, map[int]int{1: 3, 2: 0, 3: 0}, c.Conns())
 }
 
-// A node that goes away is left, and has its share again after it has come back: by hosts, and by node ids behind one address.
+// A node that goes away is left, and has its share again after it has come back: by hosts, and by node ids behind one
+// address.
 func TestHosts_NodeGoesAndComesBack_SpreadEvensOut(t *testing.T) {
 	t.Parallel()
 	for _, by := range []string{"hosts", "balancer"} {

@@ -138,7 +138,8 @@ func (h *bed) put(s *variant, strikes ...strike) (*result, error) {
 	return r, nil
 }
 
-// prepare has all as it was in the beginning, and one connection that has been used for nothing: a second one like it would say the same.
+// prepare has all as it was in the beginning, and one connection that has been used for nothing: a second one like it
+// would say the same.
 func (h *bed) prepare(ctx context.Context, s *variant, db *sql.DB) error {
 	h.cases++
 	text := "DELETE FROM notes; INSERT INTO notes VALUES (0, 'zero')"
@@ -228,8 +229,9 @@ const (
 	endings
 )
 
-// judge returns the ending of r, or says what is wrong; clean is a run without faults. "Whole" is what a run without faults writes. For an
-// application that goes on after an error it is all that it was told of as done, and not rolled back since.
+// judge returns the ending of r, or says what is wrong; clean is a run without faults. "Whole" is what a run without
+// faults writes. For an application that goes on after an error it is all that it was told of as done, and not rolled
+// back since.
 func (s *variant) judge(r, clean *result) (ending, error) {
 	none, whole := seeded.lines(), clean.believed
 	if s.sloppy {

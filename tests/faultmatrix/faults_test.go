@@ -12,8 +12,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/wirecut"
 )
 
-// A fault is something that can happen to a conversation. There are two kinds: what the server does at a stage of a statement, and what
-// happens to a message on its way.
+// A fault is something that can happen to a conversation. There are two kinds: what the server does at a stage of a
+// statement, and what happens to a message on its way.
 type fault struct {
 	name string
 
@@ -69,11 +69,11 @@ var (
 // conflictFault is the first where there are two.
 var conflictFault = &fault{name: "40001", act: conflicts40001, early: true}
 
-// matrixFaults are all of them. When a context ends "before", the statement is not executed; "after", it is, and its answer held back until
-// the client has gone: an answer that is late by a deadline is one of these two.
+// matrixFaults are all of them. When a context ends "before", the statement is not executed; "after", it is, and its
+// answer held back until the client has gone: an answer that is late by a deadline is one of these two.
 //
-// Left out are the lies, which no server tells: a 40001 in answer to what has committed, and on PostgreSQL, whose ERROR means that nothing
-// was done, other codes too.
+// Left out are the lies, which no server tells: a 40001 in answer to what has committed, and on PostgreSQL, whose
+// ERROR means that nothing was done, other codes too.
 var matrixFaults = []*fault{
 	conflictFault,
 	{name: "40001 after", act: afterwards(conflicts40001), lie: point.commits},
@@ -122,7 +122,8 @@ type strike struct {
 
 func (b strike) String() string { return fmt.Sprintf("%s at %d", b.name, b.at) }
 
-// An injector has the server strike, and notes what there was to strike at. Points are counted over all attempts and connections.
+// An injector has the server strike, and notes what there was to strike at. Points are counted over all attempts and
+// connections.
 type injector struct {
 	t      testing.TB
 	wire   *wirecut.Wire

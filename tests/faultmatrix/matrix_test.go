@@ -17,7 +17,8 @@ import (
 
 var updateGolden = flag.Bool("update", false, "write the golden file anew")
 
-// FAULT_MATRIX=full puts all faults everywhere, and in each replay all of them again, which takes hours. FAULT_MATRIX=sample tries a seventh. What follows is a transaction's name.
+// FAULT_MATRIX=full puts all faults everywhere, and in each replay all of them again, which takes hours.
+// FAULT_MATRIX=sample tries a seventh. What follows is a transaction's name.
 const settingFull, settingSample = "full", "sample"
 
 const matrixGolden = "testdata/fault_matrix.golden"
@@ -183,8 +184,8 @@ func (m *matrix) secondFaults(first matrixCase, r *result) (cases []matrixCase) 
 	return cases
 }
 
-// turns are which faults are put at which boundaries: all at all; or most of them, which are all but those at Parse and Bind; and one, by
-// turns, at some.
+// turns are which faults are put at which boundaries: all at all; or most of them, which are all but those at Parse
+// and Bind; and one, by turns, at some.
 type turns struct {
 	all, most bool
 	every     int // boundary of how many

@@ -22,8 +22,8 @@ type transaction struct {
 
 	// careful is for transactions that make no sense for an application which goes on after an error.
 	careful bool
-	// What the application has sent may have committed by itself, all or a part of it, though the answer was this error; docs/semantics.md
-	// says so. Then it is as good as called ambiguous.
+	// What the application has sent may have committed by itself, all or a part of it, though the answer was this
+	// error; docs/semantics.md says so. Then it is as good as called ambiguous.
 	perhaps func(error) bool
 
 	// partly lists what is there if only a part was committed, which only a text can do that commits in the middle.
@@ -32,8 +32,8 @@ type transaction struct {
 	everywhere bool // of newerTransactions: it is run on PostgreSQL, too
 }
 
-// matrixTables are what the transactions work on: notes, which they write and which has no key, so that a row written twice shows; and
-// things, which stay as they are.
+// matrixTables are what the transactions work on: notes, which they write and which has no key, so that a row written
+// twice shows; and things, which stay as they are.
 const matrixTables = `
 DROP TABLE IF EXISTS notes, things;
 CREATE TABLE notes (k INT, v TEXT); INSERT INTO notes VALUES (0, 'zero');
@@ -183,7 +183,8 @@ func rollbackTo(p *runner) error {
 
 var release = execStep("RELEASE SAVEPOINT s", nil)
 
-// fails runs a statement that the server answers by an error with this code. A careful application looks whether it was that one.
+// fails runs a statement that the server answers by an error with this code. A careful application looks whether it
+// was that one.
 func fails(code, text string, args ...any) step {
 	return func(p *runner) error {
 		_, err := p.tx.ExecContext(p.ctx, text, args...)

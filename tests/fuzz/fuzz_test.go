@@ -21,7 +21,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// What the application of FuzzServerAnswers does, by the bits of its first argument; the lowest three choose the query mode.
+// What the application of FuzzServerAnswers does, by the bits of its first argument; the lowest three choose the query
+// mode.
 const (
 	appPostgreSQL = 1 << (iota + 3)
 	appStatementConflicts
@@ -39,10 +40,10 @@ var appModes = []pgx.QueryExecMode{
 	pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
 }
 
-// FuzzServerAnswers runs a short application against a server whose answers are changed on the way: messages are lost, doubled, in
-// the wrong order, of the wrong kind or content, broken, or cut off. It must end, without a panic and with nobody left behind
-// (synctest sees to both: time is virtual, and a goroutine that waits for ever fails the test); and what is reported as success must
-// be what the server said, by a reading of its messages that is independent of pgx.
+// FuzzServerAnswers runs a short application against a server whose answers are changed on the way: messages are lost,
+// doubled, in the wrong order, of the wrong kind or content, broken, or cut off. It must end, without a panic and with
+// nobody left behind (synctest sees to both: time is virtual, and a goroutine that waits for ever fails the test); and
+// what is reported as success must be what the server said, by a reading of its messages that is independent of pgx.
 func FuzzServerAnswers(f *testing.F) {
 	for app := uint16(0); app < 1<<13; app += 37 {
 		f.Add(app, []byte{})
@@ -337,8 +338,8 @@ func (c claim) differs(e execution) string {
 	return ""
 }
 
-// checkCommit holds what a commit came to against what the server said: a success was one, of an attempt that was as the application
-// has seen it; and what the server has committed is not called anything else, unless it be ambiguous.
+// checkCommit holds what a commit came to against what the server said: a success was one, of an attempt that was as
+// the application has seen it; and what the server has committed is not called anything else, unless it be ambiguous.
 func (n *nonsenseTest) checkCommit(err error) {
 	n.t.Helper()
 	all, fit := n.executions()

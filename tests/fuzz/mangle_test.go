@@ -14,8 +14,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// A mangler stands between the driver and a server that answers rightly, and changes what the server says: edits are taken from
-// bytes that a fuzzer chooses. It keeps a transcript of what went to and fro, as it came to the driver.
+// A mangler stands between the driver and a server that answers rightly, and changes what the server says: edits are
+// taken from bytes that a fuzzer chooses. It keeps a transcript of what went to and fro, as it came to the driver.
 type mangler struct {
 	srv *fakepg.Server
 
@@ -54,8 +54,8 @@ const (
 	editKinds
 )
 
-// idle is after how long the mangler takes the conversation for over, in virtual time: an edit may have taken from the driver
-// what it waits for.
+// idle is after how long the mangler takes the conversation for over, in virtual time: an edit may have taken from the
+// driver what it waits for.
 const idle = time.Hour
 
 // dial fits pgconn.Config.DialFunc.
@@ -235,9 +235,9 @@ func (c *mangledConn) foreign(arg byte) []byte {
 	return message
 }
 
-// deliver gives the driver a message, but for a ReadyForQuery in the middle of a result. There the connection ends: pgconn overlooks
-// that message, reads on for the end of the result, and where it finds another ReadyForQuery instead it panics in the simple
-// protocol ("BUG: cannot unlock unlocked connection"). See TestPgconn_ReadsPastReadyForQuery.
+// deliver gives the driver a message, but for a ReadyForQuery in the middle of a result. There the connection ends:
+// pgconn overlooks that message, reads on for the end of the result, and where it finds another ReadyForQuery instead
+// it panics in the simple protocol ("BUG: cannot unlock unlocked connection"). See TestPgconn_ReadsPastReadyForQuery.
 func (c *mangledConn) deliver(message []byte) {
 	switch message[0] {
 	case 'T', 'D':

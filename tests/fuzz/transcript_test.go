@@ -22,8 +22,8 @@ func (f frame) kind() byte { return f.bytes[0] }
 
 func (f frame) body() string { return f.bytes[5:] }
 
-// An execution is a statement that was sent, with the answer that the server gave to it by the letter of the protocol: the
-// messages up to the n-th ReadyForQuery answer what was sent up to the n-th Sync.
+// An execution is a statement that was sent, with the answer that the server gave to it by the letter of the protocol:
+// the messages up to the n-th ReadyForQuery answer what was sent up to the n-th Sync.
 type execution struct {
 	at     int
 	sql    string
@@ -43,8 +43,9 @@ const (
 	failed                   // ErrorResponse, or skipped after one
 )
 
-// executions reads a transcript, in the order of sending. fit is false where that order can't be known: pgconn, where it waits for
-// the end of a result, takes no notice of a ReadyForQuery that comes before it, and reads on in the next answer.
+// executions reads a transcript, in the order of sending. fit is false where that order can't be known: pgconn, where
+// it waits for the end of a result, takes no notice of a ReadyForQuery that comes before it, and reads on in the next
+// answer.
 func (t *transcript) executions() (all []execution, fit bool) {
 	answers := splitAnswers(t.received)
 	texts := map[string]string{}
@@ -168,8 +169,8 @@ func (e *execution) read(f frame) {
 	}
 }
 
-// readInOrder reads the answers to several statements under one Sync: they are told apart by what ends each of them. Where there are
-// too many nothing is known of the last.
+// readInOrder reads the answers to several statements under one Sync: they are told apart by what ends each of them.
+// Where there are too many nothing is known of the last.
 func readInOrder(request []execution, answer []frame) {
 	i := 0
 	for _, f := range answer {

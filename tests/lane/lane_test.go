@@ -107,8 +107,8 @@ func TestLaneIsFirstComeFirstServed(t *testing.T) {
 	})
 }
 
-// On PostgreSQL a transaction that loses rolls back, and that tells how slow the network is: three milliseconds, so that there are
-// places for three.
+// On PostgreSQL a transaction that loses rolls back, and that tells how slow the network is: three milliseconds, so
+// that there are places for three.
 func TestLaneIsAsWideAsTheNetworkIsSlow(t *testing.T) {
 	t.Parallel()
 	const trip = 3 * time.Millisecond

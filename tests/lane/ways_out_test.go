@@ -377,8 +377,8 @@ func outsideRows(read func(*sql.Rows)) wayOut {
 	}}
 }
 
-// Whatever the way out of a transaction that was in the lane, the next one enters it at once, one connection is enough to go on,
-// and no goroutine is left: the bubble would not end.
+// Whatever the way out of a transaction that was in the lane, the next one enters it at once, one connection is enough
+// to go on, and no goroutine is left: the bubble would not end.
 func TestLaneIsLeftOnEveryWayOut(t *testing.T) {
 	t.Parallel()
 	for name, way := range waysOutOfTheLane() {

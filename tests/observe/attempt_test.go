@@ -176,7 +176,8 @@ func TestAttemptFromAnotherTransaction(t *testing.T) {
 	})
 }
 
-// pgx's tracelog logs each statement that the application runs, once, and each that is replayed; its logger can tell them apart.
+// pgx's tracelog logs each statement that the application runs, once, and each that is replayed; its logger can tell
+// them apart.
 func TestTracelog(t *testing.T) {
 	t.Parallel()
 	var lines []string

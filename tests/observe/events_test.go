@@ -55,7 +55,8 @@ func saidOf(attempt int, reason cockroachdb.Reason, at cockroachdb.Place, statem
 	return line
 }
 
-// OnRetry is called as often as a retry is counted; OnSettled once for each transaction that lost, with the outcome that is counted.
+// OnRetry is called as often as a retry is counted; OnSettled once for each transaction that lost, with the outcome
+// that is counted.
 func TestEventsFitTheMetrics(t *testing.T) {
 	t.Parallel()
 	for name, s := range metricsCases() {

@@ -48,7 +48,8 @@ func TestEventsHaveTheContext(t *testing.T) {
 	}, kit.Attempts(5))
 }
 
-// Blocking costs time and nothing else: the time counts, and a statement on the pool goes through, even one that loses itself.
+// Blocking costs time and nothing else: the time counts, and a statement on the pool goes through, even one that loses
+// itself.
 func TestEventsMayBlock(t *testing.T) {
 	t.Parallel()
 	var db *sql.DB
@@ -162,7 +163,8 @@ func TestEventsMayPanic(t *testing.T) {
 	})
 }
 
-// A hook that ends its goroutine, as t.FailNow does, ends the transaction: nothing of it is committed, and nobody waits for it.
+// A hook that ends its goroutine, as t.FailNow does, ends the transaction: nothing of it is committed, and nobody
+// waits for it.
 func TestEventsMayEndTheirGoroutine(t *testing.T) {
 	t.Parallel()
 	quitting := func(c *cockroachdb.Config) {

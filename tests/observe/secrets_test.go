@@ -32,7 +32,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// planted is put wherever a secret could come from: the password, arguments of all kinds, rows, and what the server says.
+// planted is put wherever a secret could come from: the password, arguments of all kinds, rows, and what the server
+// says.
 const planted = "s3cr3t-Zebra"
 
 // formsOfPlanted are the ways in which its bytes are printed, in lower case.
@@ -80,8 +81,8 @@ func prints(t testing.TB, v any) {
 	}
 }
 
-// quiet asserts that err, and what of this package it is made of, is printed without what is planted. The server's own errors,
-// and those of the application and of pgx inside ours, are not this package's to word.
+// quiet asserts that err, and what of this package it is made of, is printed without what is planted. The server's own
+// errors, and those of the application and of pgx inside ours, are not this package's to word.
 func quiet(t testing.TB, err error) {
 	t.Helper()
 	if _, server := err.(*pgconn.PgError); err == nil || server { //nolint:errorlint // by itself
@@ -150,8 +151,8 @@ func giveAway(t testing.TB, ctx context.Context, tx *sql.Tx, mode pgx.QueryExecM
 	require.Equal(t, planted, got)
 }
 
-// TestSecretsStayIn brings about every outcome after secrets were given away, in each query mode, and looks for them in all that
-// comes out.
+// TestSecretsStayIn brings about every outcome after secrets were given away, in each query mode, and looks for them
+// in all that comes out.
 func TestSecretsStayIn(t *testing.T) {
 	t.Parallel()
 	for name, o := range outcomeCases() {
@@ -284,8 +285,8 @@ func declaredOutcomes(t *testing.T) (all []string) {
 	return slices.DeleteFunc(all, func(s string) bool { return s == "NotReplayableError application_savepoint" })
 }
 
-// TestSecretsAreNotPrinted runs TestSecretsStayIn in a process of its own, and looks at what it prints: this package logs nothing,
-// to neither of the outputs nor to the standard loggers.
+// TestSecretsAreNotPrinted runs TestSecretsStayIn in a process of its own, and looks at what it prints: this package
+// logs nothing, to neither of the outputs nor to the standard loggers.
 func TestSecretsAreNotPrinted(t *testing.T) {
 	t.Parallel()
 	const inside = "REPRISE_SECRETS"

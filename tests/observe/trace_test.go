@@ -217,7 +217,8 @@ func TestTracersSeeAReplay(t *testing.T) {
 	}, started)
 }
 
-// A tracer that shows texts and no arguments must not be shown arguments in a text: those of the simple protocol are written into it.
+// A tracer that shows texts and no arguments must not be shown arguments in a text: those of the simple protocol are
+// written into it.
 func TestTracersSeeNoArgumentsInTextsOfAReplay(t *testing.T) {
 	t.Parallel()
 	db, r := tracedDB(t, "cockroachdb", "simple_protocol", kit.Script{kit.Release: {kit.Conflict, kit.OK}})

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// likes says, of each test of pgx's stdlib, what stands for it here: one of our tests, or a parityCase that both drivers play; or, behind
-// "none: ", why there is nothing.
+// likes says, of each test of pgx's stdlib, what stands for it here: one of our tests, or a parityCase that both
+// drivers play; or, behind "none: ", why there is nothing.
 var likes = map[string]string{
 	"TestSQLOpen":                                   "TestSQLOpenFailsEarly",
 	"TestSQLOpenFromPool":                           "none: this driver has no connections of a pgxpool's: they come from its own connector, with the retry lane",
@@ -79,7 +79,8 @@ var likes = map[string]string{
 	"TestScanNativeByteSlices":                      "value '\\x00ff'::bytea",
 }
 
-// TestParity_EachTestOfPgx_HasItsLike fails when pgx's stdlib has a test that nobody has looked at, as after an upgrade.
+// TestParity_EachTestOfPgx_HasItsLike fails when pgx's stdlib has a test that nobody has looked at, as after an
+// upgrade.
 func TestParity_EachTestOfPgx_HasItsLike(t *testing.T) {
 	t.Parallel()
 	theirs, ours := testsOfPgx(t), append(testsIn(t, "../../*_test.go"), testsIn(t, "../*/*_test.go")...)

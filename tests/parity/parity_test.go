@@ -135,8 +135,8 @@ func (d *difference) match(where, pgxSays, weSay string) bool {
 	return true
 }
 
-// TestParityWithPgx runs the same operations through pgx's own driver and through this one, in all query modes, outside and inside
-// of transactions. What an application sees must be the same but for the list above.
+// TestParityWithPgx runs the same operations through pgx's own driver and through this one, in all query modes,
+// outside and inside of transactions. What an application sees must be the same but for the list above.
 func TestParityWithPgx(t *testing.T) {
 	t.Parallel()
 	dsn := enginetest.NewDB(t)
@@ -191,8 +191,8 @@ func lineAt(lines []string, i int) string {
 	return "(nothing)"
 }
 
-// performInPeace plays a parityCase again if it was disturbed: by a connection that an earlier parityCase has given up, and whose transaction
-// the server has not.
+// performInPeace plays a parityCase again if it was disturbed: by a connection that an earlier parityCase has given
+// up, and whose transaction the server has not.
 func performInPeace(t *testing.T, admin, db *sql.DB, sc parityCase, inside bool) []string {
 	t.Helper()
 	for {
@@ -236,7 +236,8 @@ func parityPID(t *testing.T, db *sql.DB) (pid int) {
 	return pid
 }
 
-// parityConn is the driver's connection in a pool of one, after it has been tried out. A new one may have the process of an old one.
+// parityConn is the driver's connection in a pool of one, after it has been tried out. A new one may have the process
+// of an old one.
 func parityConn(t *testing.T, db *sql.DB) (dc any) {
 	t.Helper()
 	parityPID(t, db)

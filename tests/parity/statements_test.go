@@ -213,7 +213,8 @@ var parityCases = []parityCase{
 	}},
 }
 
-// endsMeanwhile gives do a context that ends while the server is at work, and a longer one where nothing had been sent yet.
+// endsMeanwhile gives do a context that ends while the server is at work, and a longer one where nothing had been sent
+// yet.
 func endsMeanwhile(ctx context.Context, do func(context.Context) error) error {
 	for patience := 20 * time.Millisecond; ; patience *= 4 {
 		soon, cancel := context.WithTimeout(ctx, patience)

@@ -18,8 +18,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// parityValues are values of all types that have a way of their own into a driver.Value, of all other types that pgx knows, and of some
-// that it does not know; with the values at which they end.
+// parityValues are values of all types that have a way of their own into a driver.Value, of all other types that pgx
+// knows, and of some that it does not know; with the values at which they end.
 var parityValues = []string{
 	"true", "NULL::bool", "'t'::text", "''::text", "NULL::text", "'x'::varchar(10)", "'x'::varchar", "'x'::char(3)", `'x'::"char"`, "'x'::name",
 	"7::int2", "NULL::int2", "-7::int4", "9223372036854775807::int8", "NULL::int8",

@@ -40,8 +40,8 @@ func TestStmt_TwoInterleaved_ReplayedInTheirOrder(t *testing.T) {
 	kit.WantUsable(t, db)
 }
 
-// A statement prepared on the DB and used through tx.Stmt across a retry; and the same when the server has forgotten the
-// statement in between, or the cache has.
+// A statement prepared on the DB and used through tx.Stmt across a retry; and the same when the server has forgotten
+// the statement in between, or the cache has.
 func TestStmt_OfTheDBUsedThroughTx_SurvivesARetry(t *testing.T) {
 	t.Parallel()
 	const a, b = "UPDATE a SET v = $1", "UPDATE b SET v = $1"

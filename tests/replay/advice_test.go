@@ -16,9 +16,9 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// Each cause of a divergence in docs/tuning.md, with its cures. A transaction runs statements, loses a conflict to a rival that does
-// something besides, and commits: of a cause, that is a DivergenceError whose message leads to the section on it; of a cure, it is
-// committed, and nobody hears of the conflict.
+// Each cause of a divergence in docs/tuning.md, with its cures. A transaction runs statements, loses a conflict to a
+// rival that does something besides, and commits: of a cause, that is a DivergenceError whose message leads to the
+// section on it; of a cure, it is committed, and nobody hears of the conflict.
 
 // A course is how a transaction with the disease, or with a cure for it, goes.
 type course struct {
@@ -45,8 +45,8 @@ func newWard(t *testing.T) ward {
 	return ward{a, l}
 }
 
-// run runs the transaction, which loses its conflict behind what p does: it has read the key of a row, and writes that row, which the
-// rival has written meanwhile.
+// run runs the transaction, which loses its conflict behind what p does: it has read the key of a row, and writes that
+// row, which the rival has written meanwhile.
 func (w ward) run(t *testing.T, p course) error {
 	t.Helper()
 	tx := w.Begin(t)
@@ -257,8 +257,9 @@ func TestAdvice_RowsWithoutOrder(t *testing.T) {
 	require.Len(t, w.Ended, 1)
 }
 
-// What FOR UPDATE is for: the rival can't change the row that was read, so that there is no conflict about it. That CockroachDB keeps the
-// lock over ROLLBACK TO, the stand-in can't play; but a replay takes it anew, and the rival is kept out again.
+// What FOR UPDATE is for: the rival can't change the row that was read, so that there is no conflict about it. That
+// CockroachDB keeps the lock over ROLLBACK TO, the stand-in can't play; but a replay takes it anew, and the rival is
+// kept out again.
 func TestAdvice_ForUpdate_CuresTheDivergence(t *testing.T) {
 	t.Parallel()
 	keptOut := func(t *testing.T, w ward) {
@@ -283,7 +284,8 @@ func TestAdvice_ForUpdate_CuresTheDivergence(t *testing.T) {
 	require.Len(t, w.Ended, 1)
 }
 
-// A table is altered while the transaction waits, without locks, for its turn: the lane is another's, and is not waited for.
+// A table is altered while the transaction waits, without locks, for its turn: the lane is another's, and is not
+// waited for.
 func TestAdvice_Columns(t *testing.T) {
 	t.Parallel()
 	run := func(t *testing.T, text string) error {

@@ -56,8 +56,8 @@ func TestReplay_CancelledDuringIt_RollsBack(t *testing.T) {
 	}
 	t.Run("the statement has a context of its own", func(t *testing.T) {
 		t.Parallel()
-		// Not in a bubble: database/sql's rollback waits for the statement on a mutex. The replay that runs is not cut short, but
-		// no other begins.
+		// Not in a bubble: database/sql's rollback waits for the statement on a mutex. The replay that runs is not cut
+		// short, but no other begins.
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		srv := fakepg.Start(t, fakepg.Answer(kit.Script{kit.Update(2): kit.Always(kit.Conflict)}.Calling(kit.Update(1), func(n int) fakepg.Reply {

@@ -28,8 +28,8 @@ func (f endTracer) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQu
 	f(sql)
 }
 
-// A replay that takes several round trips is left in the middle: the server has half of the record, and the connection is good. Nothing
-// of that may be committed.
+// A replay that takes several round trips is left in the middle: the server has half of the record, and the connection
+// is good. Nothing of that may be committed.
 func TestReplay_CancelledBetweenItsRoundTrips_Ends(t *testing.T) {
 	t.Parallel()
 	for _, commit := range []bool{false, true} {
@@ -96,8 +96,8 @@ func TestReplay_HasCommitted_IsNotRepeated(t *testing.T) {
 	}
 }
 
-// The driver's PRIORITY HIGH is one reason for 0A000; that the DDL is not supported is another, and before it was refused it has
-// committed.
+// The driver's PRIORITY HIGH is one reason for 0A000; that the DDL is not supported is another, and before it was
+// refused it has committed.
 func TestPriorityIsNotLoweredAfterACommit(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, func(c *fakepg.Conn) {

@@ -11,8 +11,9 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// An application tells by the constraint's name whether it is the user's name or the address that is taken, and by the message what a
-// function of its own has raised. A replay in which the other one is taken would have shown it something else.
+// An application tells by the constraint's name whether it is the user's name or the address that is taken, and by the
+// message what a function of its own has raised. A replay in which the other one is taken would have shown it
+// something else.
 func TestReplay_ErrorSaysSomethingElse_Diverges(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

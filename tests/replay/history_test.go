@@ -96,13 +96,14 @@ func TestHistory_BoundExceeded_LaterConflictIsNotReplayable(t *testing.T) {
 	})
 }
 
-// A panicking is an argument that panics. (A Scanner that does leaves database/sql in a deadlock with itself, whatever the driver.)
+// A panicking is an argument that panics. (A Scanner that does leaves database/sql in a deadlock with itself, whatever
+// the driver.)
 type panicking struct{}
 
 func (panicking) Value() (driver.Value, error) { panic("in the middle of an encode") }
 
-// A panic in the application's code while a statement is made leaves no half of it on record, and the connection good: who recovers
-// goes on, and a replay runs what ran.
+// A panic in the application's code while a statement is made leaves no half of it on record, and the connection good:
+// who recovers goes on, and a replay runs what ran.
 func TestHistory_PanicInAValuer_LeavesTheRecordWhole(t *testing.T) {
 	t.Parallel()
 	for _, mode := range kit.QueryModes {
@@ -125,8 +126,8 @@ func TestHistory_PanicInAValuer_LeavesTheRecordWhole(t *testing.T) {
 	}
 }
 
-// An application may raise 40001 itself, in a function of its own, and go on doing so: it is a conflict like any other, within the
-// bounds, and nothing is committed.
+// An application may raise 40001 itself, in a function of its own, and go on doing so: it is a conflict like any
+// other, within the bounds, and nothing is committed.
 func TestHistory_ConflictThatTheApplicationRaises(t *testing.T) {
 	t.Parallel()
 	a := kit.NewKV(t)

@@ -16,8 +16,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// A replay whose statements fill the buffers on their way out, while the answers to its first ones fill those on their way back: who
-// only wrote before reading would wait for ever.
+// A replay whose statements fill the buffers on their way out, while the answers to its first ones fill those on their
+// way back: who only wrote before reading would wait for ever.
 func TestReplay_LargerThanAllBuffers(t *testing.T) {
 	t.Parallel()
 	const statements = 10_000
@@ -44,7 +44,8 @@ func TestReplay_LargerThanAllBuffers(t *testing.T) {
 	assert.Equal(t, 2*statements, kit.Times(st.Server, "SELECT v WHERE k = $1"))
 }
 
-// Of a replay not more is under way at a time than may be held in memory. Each portion is compared like the whole, and a conflict in any of them starts from the top.
+// Of a replay not more is under way at a time than may be held in memory. Each portion is compared like the whole, and
+// a conflict in any of them starts from the top.
 func TestReplay_ManyBytes_IsSentInPortions(t *testing.T) {
 	t.Parallel()
 	const statements = 300

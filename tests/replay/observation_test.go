@@ -89,7 +89,8 @@ func TestReplay_CountUnchangedOnData_GoesOn(t *testing.T) {
 	assert.Equal(t, 11, a.Value(t, 1))
 }
 
-// Once the transaction has diverged it is failed to the application as one that the server has failed, until it rolls back.
+// Once the transaction has diverged it is failed to the application as one that the server has failed, until it rolls
+// back.
 func TestReplay_Diverged_RefusesAllButRollback(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{kit.Update(1): {kit.Tag("UPDATE 1"), kit.Tag("UPDATE 2")}, kit.Update(2): {kit.Conflict, kit.OK}})

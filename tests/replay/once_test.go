@@ -14,8 +14,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// TestReplay_AnswerLost_StatementRunsOnce: database/sql runs a statement again on another connection when the driver says that
-// nothing was sent. pgconn says so, too, of a connection that died after a Query had been sent.
+// TestReplay_AnswerLost_StatementRunsOnce: database/sql runs a statement again on another connection when the driver
+// says that nothing was sent. pgconn says so, too, of a connection that died after a Query had been sent.
 func TestReplay_AnswerLost_StatementRunsOnce(t *testing.T) {
 	t.Parallel()
 	for name, run := range map[string]func(context.Context, *sql.DB) error{
@@ -47,8 +47,8 @@ func TestReplay_AnswerLost_StatementRunsOnce(t *testing.T) {
 	}
 }
 
-// TestReplay_TextThatMayCommit_WaitsForTheComparison: the application releases the restart savepoint by itself and loses. A replay that put that
-// RELEASE behind a read that has changed would have committed before it saw the change.
+// TestReplay_TextThatMayCommit_WaitsForTheComparison: the application releases the restart savepoint by itself and
+// loses. A replay that put that RELEASE behind a read that has changed would have committed before it saw the change.
 func TestReplay_TextThatMayCommit_WaitsForTheComparison(t *testing.T) {
 	t.Parallel()
 	for _, commit := range []string{"RELEASE SAVEPOINT cockroach_restart", "COMMIT"} {

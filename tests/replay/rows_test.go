@@ -268,8 +268,8 @@ func TestReplay_RowAlreadyReadChangedOutside_Diverges(t *testing.T) {
 	assert.Equal(t, 1, st.Server.Connections())
 }
 
-// 40001 in mid-stream, only unread rows changed → the new rows are delivered. Twice, the second time behind a row that only
-// the second attempt has delivered.
+// 40001 in mid-stream, only unread rows changed → the new rows are delivered. Twice, the second time behind a row that
+// only the second attempt has delivered.
 func TestReplay_UnreadRowsChanged_GoesOn(t *testing.T) {
 	t.Parallel()
 	old := []any{"a", "b", "c"}

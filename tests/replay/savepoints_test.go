@@ -188,7 +188,8 @@ func executeTx(ctx context.Context, db *sql.DB, name string, fn func(*sql.Tx) er
 	return err
 }
 
-// cockroach-go's crdb.ExecuteTx on top → the driver stands aside; any name with the prefix, and force_savepoint_restart=on.
+// cockroach-go's crdb.ExecuteTx on top → the driver stands aside; any name with the prefix, and
+// force_savepoint_restart=on.
 func TestSavepoint_OfCockroachGosExecuteTx_StandsAside(t *testing.T) {
 	t.Parallel()
 	const force = "force_savepoint_restart"

@@ -18,8 +18,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// RowsAffected asked after a replay, or after Commit → the final attempt's; a count that changed but was never asked for
-// → no divergence.
+// RowsAffected asked after a replay, or after Commit → the final attempt's; a count that changed but was never asked
+// for → no divergence.
 func TestReplay_RowsAffected_AreTheLastAttempts(t *testing.T) {
 	t.Parallel()
 	const changing, other = "UPDATE kv SET v = 0", "UPDATE kv SET v = 1"
@@ -213,8 +213,8 @@ func TestReplay_AnyByteChanged_Diverges(t *testing.T) {
 	}
 }
 
-// INSERT … RETURNING a generated id → the documented outcome: a divergence where the id was read, since the replay has to
-// generate another one, and a transparent replay where it was not.
+// INSERT … RETURNING a generated id → the documented outcome: a divergence where the id was read, since the replay has
+// to generate another one, and a transparent replay where it was not.
 func TestReplay_GeneratedID_DivergesOnlyIfRead(t *testing.T) {
 	t.Parallel()
 	const insert = "INSERT INTO things (name) VALUES ('x') RETURNING id"

@@ -17,8 +17,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// TestRestart_RandomTransfers_LoseNoMoney runs transfers on few accounts. What can be replayed unseen must never fail; what reads first and then writes
-// what it has read may diverge, and is told so. Either way no money is made or lost.
+// TestRestart_RandomTransfers_LoseNoMoney runs transfers on few accounts. What can be replayed unseen must never fail;
+// what reads first and then writes what it has read may diverge, and is told so. Either way no money is made or lost.
 func TestRestart_RandomTransfers_LoseNoMoney(t *testing.T) {
 	t.Parallel()
 	t.Run("CockroachDB", func(t *testing.T) { testBank(t, kit.Open(t, enginetest.NewDB(t))) })

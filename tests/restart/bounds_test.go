@@ -130,8 +130,8 @@ func TestRestart_TokensUsedUp_Exhausted(t *testing.T) {
 	require.NoError(t, tx.Commit())
 }
 
-// A transaction that has given up leaves the retry lane, with its rollback at the latest: the next one to lose restarts at once,
-// by savepoint, without a wait.
+// A transaction that has given up leaves the retry lane, with its rollback at the latest: the next one to lose
+// restarts at once, by savepoint, without a wait.
 func TestRestart_Exhausted_LeavesTheLane(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{kit.Update(1): kit.Always(kit.Conflict), kit.Update(2): {kit.Conflict, kit.OK}}, "retry_max_attempts=3&retry_lane_wait=1h")

@@ -27,7 +27,8 @@ func endingAfter(t testing.TB, how string, d time.Duration) (context.Context, er
 	return ctx, context.Canceled
 }
 
-// waits are how a transaction comes to wait before it retries: behind another one in the lane, or because it lost in it.
+// waits are how a transaction comes to wait before it retries: behind another one in the lane, or because it lost in
+// it.
 var waits = map[string]kit.Script{
 	"backoff": {kit.Update(1): kit.Always(kit.Conflict), kit.Release: kit.Always(kit.Conflict)},
 	"lane":    {kit.Update(1): kit.Always(kit.Conflict), kit.Release: kit.Always(kit.Conflict), kit.Update(9): {kit.Conflict, kit.OK}},

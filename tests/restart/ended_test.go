@@ -314,7 +314,8 @@ func TestRenewalThatDiverges(t *testing.T) {
 	})
 }
 
-// A COMMIT that the application sends as text is a commit: an answer that leaves open whether it has committed is told as Commit would.
+// A COMMIT that the application sends as text is a commit: an answer that leaves open whether it has committed is told
+// as Commit would.
 func TestOwnCommitIsAmbiguous(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

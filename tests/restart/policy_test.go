@@ -16,7 +16,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// Without retries everything is as through pgx: no savepoint, the server's own errors, and its transaction left as it is.
+// Without retries everything is as through pgx: no savepoint, the server's own errors, and its transaction left as it
+// is.
 func TestPolicyOfOneAttempt(t *testing.T) {
 	t.Parallel()
 	one := cockroachdb.RetryPolicy{MaxAttempts: 1}

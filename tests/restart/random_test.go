@@ -18,8 +18,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// 25–50 % random conflicts, invariants hold (bank, write skew, counters). The conflicts strike before a statement, after it
-// and at the commit, besides those that the workers cause each other.
+// 25–50 % random conflicts, invariants hold (bank, write skew, counters). The conflicts strike before a statement,
+// after it and at the commit, besides those that the workers cause each other.
 func TestRestart_RandomConflicts_LoseNoWrite(t *testing.T) {
 	t.Parallel()
 	const workers, each = 4, 15

@@ -35,7 +35,8 @@ func TestValuesOutliveTheirRow(t *testing.T) {
 	assert.Equal(t, [3]any{"one", "two", nil}, text)
 }
 
-// A value that is no value of its type is an error, the same as with pgx, and costs neither the rows' end nor the connection.
+// A value that is no value of its type is an error, the same as with pgx, and costs neither the rows' end nor the
+// connection.
 func TestValueThatCannotBeDecoded(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, fakepg.Answer(func(s fakepg.Statement) fakepg.Reply {

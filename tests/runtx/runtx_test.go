@@ -20,8 +20,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// TestRunTxDoneOfAnotherTransaction: sql.ErrTxDone in an error of fn need not be about fn's own transaction. Taken for that, the
-// transaction would stay open, and its connection be lost to the pool.
+// TestRunTxDoneOfAnotherTransaction: sql.ErrTxDone in an error of fn need not be about fn's own transaction. Taken for
+// that, the transaction would stay open, and its connection be lost to the pool.
 func TestRunTxDoneOfAnotherTransaction(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, kit.Script{}.Handler())
@@ -131,7 +131,8 @@ func TestRunTx(t *testing.T) {
 	}
 }
 
-// A divergence means that fn is called again inside of the same server transaction, which keeps its locks: there is one BEGIN.
+// A divergence means that fn is called again inside of the same server transaction, which keeps its locks: there is
+// one BEGIN.
 func TestRunTxKeepsTheServerTransaction(t *testing.T) {
 	t.Parallel()
 	for name, at := range map[string]string{"at a statement": kit.Update(1), "at the commit": kit.Release} {

@@ -25,9 +25,9 @@ const (
 	toldNothing
 )
 
-// Contexts end wherever a transaction happens to be: in a statement, between two, in a replay, in the lane, in Commit, while another
-// goroutine runs a statement of it. Then database/sql rolls back in a goroutine of its own. What was called committed is there, what
-// was called ambiguous may be, and of all else there is nothing.
+// Contexts end wherever a transaction happens to be: in a statement, between two, in a replay, in the lane, in Commit,
+// while another goroutine runs a statement of it. Then database/sql rolls back in a goroutine of its own. What was
+// called committed is there, what was called ambiguous may be, and of all else there is nothing.
 func TestStatement_CancelledAnywhere_LeavesAUsableConnection(t *testing.T) {
 	t.Parallel()
 	db := kit.Open(t, kit.WithParams(enginetest.NewDB(t), kit.NoWaits+"&statement_timeout=30s"))
@@ -94,7 +94,8 @@ func toldOf(err error) int {
 	return toldNothing
 }
 
-// runOnHot runs a transaction in one of the ways there are: by RunTx, or by hand, with a statement under way in another goroutine.
+// runOnHot runs a transaction in one of the ways there are: by RunTx, or by hand, with a statement under way in
+// another goroutine.
 func runOnHot(ctx context.Context, db *sql.DB, id int) error {
 	work := func(tx *sql.Tx) error {
 		ctx := ctx

@@ -11,7 +11,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// TestCopyAsText: sent, the first of these would wait for rows until its context ends, and what the second answers would be lost.
+// TestCopyAsText: sent, the first of these would wait for rows until its context ends, and what the second answers
+// would be lost.
 func TestCopyAsText(t *testing.T) {
 	db := kit.Open(t, enginetest.NewDB(t))
 	_, err := db.ExecContext(t.Context(), "CREATE TABLE copied (id INT PRIMARY KEY)")

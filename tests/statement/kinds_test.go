@@ -120,8 +120,9 @@ func TestStatement_AsOfSystemTime_IsNotRestarted(t *testing.T) {
 	})
 }
 
-// DDL in a PRIORITY HIGH transaction → the original error surfaces. That is the application's own priority: the driver's
-// own, which it chose for a restart after a wait in the lane, is the driver's to take back, and nobody hears of it.
+// DDL in a PRIORITY HIGH transaction → the original error surfaces. That is the application's own priority: the
+// driver's own, which it chose for a restart after a wait in the lane, is the driver's to take back, and nobody hears
+// of it.
 func TestStatement_DDLInPriorityHigh_IsTheApplicationsError(t *testing.T) {
 	t.Parallel()
 	const ddl, high = "CREATE TABLE t (v INT)", "BEGIN PRIORITY HIGH"
@@ -199,7 +200,8 @@ func TestStatement_DDLInPriorityHigh_IsTheApplicationsError(t *testing.T) {
 	})
 }
 
-// Tx.Exec("COMMIT"), and several statements in one string with BEGIN/COMMIT in it → the record ends where TxStatus says so.
+// Tx.Exec("COMMIT"), and several statements in one string with BEGIN/COMMIT in it → the record ends where TxStatus
+// says so.
 func TestStatement_CommitOrRollbackAsText_EndsTheTransaction(t *testing.T) {
 	t.Parallel()
 	type step = func(context.Context, *sql.Tx) error

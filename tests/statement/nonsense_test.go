@@ -16,9 +16,11 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// What FuzzServerAnswers has found, each by itself: a server that breaks the protocol, and what the driver must make of it.
+// What FuzzServerAnswers has found, each by itself: a server that breaks the protocol, and what the driver must make
+// of it.
 
-// withNonsense gives test a pool on a server that answers each exchange with the next of the answers, then with the last one.
+// withNonsense gives test a pool on a server that answers each exchange with the next of the answers, then with the
+// last one.
 func withNonsense(t *testing.T, test func(t *testing.T, db *sql.DB), answers ...[]pgproto3.BackendMessage) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := fakepg.Start(t, func(c *fakepg.Conn) {

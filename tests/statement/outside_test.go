@@ -218,8 +218,8 @@ func TestTransactionAsTextLeftOpen(t *testing.T) {
 	assert.Equal(t, 2, st.Server.Connections())
 }
 
-// A connection cut in the middle of an answer is the application's to know of, since the statement may have been run: it must
-// not be run again on another. (pgx's stdlib does so in the simple protocol.)
+// A connection cut in the middle of an answer is the application's to know of, since the statement may have been run:
+// it must not be run again on another. (pgx's stdlib does so in the simple protocol.)
 func TestOutsideConnectionCut(t *testing.T) {
 	t.Parallel()
 	for name, cut := range map[string]fakepg.Cut{"before": fakepg.CutBefore, "half": fakepg.CutHalf, "after": fakepg.CutAfter, "unsent": fakepg.CutUnsent} {
@@ -287,8 +287,9 @@ func TestStatementOutsideIsNotRunAgainWhenItsAnswerIsLost(t *testing.T) {
 	}
 }
 
-// Outside of a transaction a statement commits as it ends. Run again to be compared with what the application has seen, it is
-// committed before it can be found to differ: so what may write is not run again once it has shown something.
+// Outside of a transaction a statement commits as it ends. Run again to be compared with what the application has
+// seen, it is committed before it can be found to differ: so what may write is not run again once it has shown
+// something.
 func TestOutsideWriteThatHasShownRowsIsNotRunAgain(t *testing.T) {
 	t.Parallel()
 	for _, insert := range []string{

@@ -74,8 +74,8 @@ func TestArgumentsOfEarlierStatementsStay(t *testing.T) {
 	assert.Equal(t, params[:3], params[3:])
 }
 
-// An argument that can't be encoded, and the wrong number of them, run nothing. What was known of the statement may be out
-// of date, and so the server is asked by the next use.
+// An argument that can't be encoded, and the wrong number of them, run nothing. What was known of the statement may be
+// out of date, and so the server is asked by the next use.
 func TestArguments_Bad_RunNothing(t *testing.T) {
 	t.Parallel()
 	for _, mode := range kit.QueryModes {

@@ -10,8 +10,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// With standard_conforming_strings=off a backslash escapes in '…' too, and what looks like one statement may be several,
-// one of which commits before another loses.
+// With standard_conforming_strings=off a backslash escapes in '…' too, and what looks like one statement may be
+// several, one of which commits before another loses.
 func TestStringsWithEscapes_TextThatCommitsAndLoses_IsRunOnce(t *testing.T) {
 	t.Parallel()
 	dsn := enginetest.NewDirectDB(t)

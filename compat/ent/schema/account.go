@@ -9,7 +9,8 @@ import (
 // Account is somebody's money.
 type Account struct{ ent.Schema }
 
-// Fields has no default for the identifier: it is the application that chooses it, so that a transaction can be replayed unseen.
+// Fields has no default for the identifier: it is the application that chooses it, so that a transaction can be
+// replayed unseen.
 func (Account) Fields() []ent.Field {
 	return []ent.Field{
 		field.Int64("id"),

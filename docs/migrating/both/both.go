@@ -54,8 +54,8 @@ func (p *Pools) Pick() *sql.DB {
 	return p.Old
 }
 
-// SQLState gives the code of the server's error in err, whichever driver it came through: lib/pq's errors and pgx's both have this
-// method, and this driver's own unwrap to pgx's.
+// SQLState gives the code of the server's error in err, whichever driver it came through: lib/pq's errors and pgx's
+// both have this method, and this driver's own unwrap to pgx's.
 func SQLState(err error) string {
 	if server, ok := errors.AsType[interface {
 		error

@@ -14,7 +14,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/engine"
 )
 
-// shared starts when a test first asks for it, so that a run of unit tests alone, or a fuzzing worker, doesn't pay for it.
+// shared starts when a test first asks for it, so that a run of unit tests alone, or a fuzzing worker, doesn't pay for
+// it.
 var shared struct {
 	once   sync.Once
 	engine *engine.Engine
@@ -24,7 +25,8 @@ var shared struct {
 	drops []func() // of the databases that DSN has made
 }
 
-// Main runs a package's tests, closes their engine if they had one, and fails if goroutines are left. It is for TestMain:
+// Main runs a package's tests, closes their engine if they had one, and fails if goroutines are left. It is for
+// TestMain:
 //
 //	func TestMain(m *testing.M) { enginetest.Main(m) }
 func Main(m *testing.M, leaks ...goleak.Option) {
@@ -70,8 +72,8 @@ func start() (*engine.Engine, error) {
 	return shared.engine, shared.err
 }
 
-// DSN makes an empty database, which goes when all tests have run, and returns its DSN. It is for Example functions, which have
-// no testing.TB; where no database can be had it panics.
+// DSN makes an empty database, which goes when all tests have run, and returns its DSN. It is for Example functions,
+// which have no testing.TB; where no database can be had it panics.
 func DSN() string {
 	e, err := start()
 	if err != nil {
@@ -107,8 +109,8 @@ func NewDirectDB(t testing.TB) string {
 	return Get(t).Direct(NewDB(t))
 }
 
-// NewSim makes an empty database behind a Sim of the test's own, for faults that don't disturb other tests. On a real CockroachDB
-// the test is skipped.
+// NewSim makes an empty database behind a Sim of the test's own, for faults that don't disturb other tests. On a real
+// CockroachDB the test is skipped.
 func NewSim(t testing.TB, cfg crdbsim.Config) (sim *crdbsim.Sim, dsn string) {
 	t.Helper()
 	e := Get(t)

@@ -11,8 +11,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
 )
 
-// A KV is a database with a table kv of rows 1 to 3 (v = 10, 20, 30) and a row 100 to clash on, the pool of one connection that is
-// tested, and a rival's.
+// A KV is a database with a table kv of rows 1 to 3 (v = 10, 20, 30) and a row 100 to clash on, the pool of one
+// connection that is tested, and a rival's.
 type KV struct {
 	*sql.DB
 	Rival *sql.DB
@@ -64,7 +64,8 @@ func (kv KV) Value(t testing.TB, k int) int {
 	return Scan[int](t, kv.Rival, "SELECT v FROM kv WHERE k = $1", k)
 }
 
-// WantEnded rolls back a transaction that has failed and asserts that nothing of it was committed and the connection is good.
+// WantEnded rolls back a transaction that has failed and asserts that nothing of it was committed and the connection
+// is good.
 func (kv KV) WantEnded(t testing.TB, tx *sql.Tx) {
 	t.Helper()
 	rollback(t, tx)

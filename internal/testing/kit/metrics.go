@@ -37,7 +37,8 @@ func Count(t testing.TB, m *cockroachdb.Metrics, name, label string) (sum float6
 	return sum
 }
 
-// Counts are all series by name and label values, such as "transactions_total committed"; a histogram is its count and sum.
+// Counts are all series by name and label values, such as "transactions_total committed"; a histogram is its count and
+// sum.
 func (r *Rig) Counts(t testing.TB) map[string]float64 {
 	t.Helper()
 	return countsOf(t, r.Registry)

@@ -55,7 +55,8 @@ func NewConnector(t testing.TB, c *cockroachdb.Config) *cockroachdb.Connector {
 	return connector
 }
 
-// Pool opens a pool of one connection to a fake server that the test has started, with the default waits and no metrics.
+// Pool opens a pool of one connection to a fake server that the test has started, with the default waits and no
+// metrics.
 func Pool(t testing.TB, srv *fakepg.Server, changes ...func(*cockroachdb.Config)) *sql.DB {
 	t.Helper()
 	cfg := ConfigFor(t, srv, "")

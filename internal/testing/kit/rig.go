@@ -33,8 +33,8 @@ type Rig struct {
 	probes int
 }
 
-// New starts a server on loopback and a pool of one connection to it, which is open and retries without waits. Options are
-// [fakepg.Option]s, functions that change the Config, and parameters of a DSN.
+// New starts a server on loopback and a pool of one connection to it, which is open and retries without waits. Options
+// are [fakepg.Option]s, functions that change the Config, and parameters of a DSN.
 func New(t testing.TB, s Script, options ...any) *Rig {
 	t.Helper()
 	return Answering(t, s.Reply, options...)
@@ -50,8 +50,9 @@ func Answering(t testing.TB, answer func(fakepg.Statement) fakepg.Reply, options
 	return r
 }
 
-// InBubble runs test in a testing/synctest bubble, where time is virtual and what nobody ends fails the test, with a server in memory
-// and a pool of any number of connections to it. Lost connections are not replaced. A text that begins with "UPDATE hold" loses the first time. Options are as for [New].
+// InBubble runs test in a testing/synctest bubble, where time is virtual and what nobody ends fails the test, with a
+// server in memory and a pool of any number of connections to it. Lost connections are not replaced. A text that
+// begins with "UPDATE hold" loses the first time. Options are as for [New].
 func InBubble(t *testing.T, s Script, test func(t *testing.T, r *Rig), options ...any) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -158,8 +159,8 @@ var shortNames = strings.NewReplacer(RollbackTo, "ROLLBACK TO", Release, "RELEAS
 // Short leaves out the name of the restart savepoint.
 func Short(sql string) string { return shortNames.Replace(sql) }
 
-// Trips lists the round trips of a connection: "Describe X" of a text without a name, "Parse X" under a name, what is executed, and
-// "Query X" for the simple protocol.
+// Trips lists the round trips of a connection: "Describe X" of a text without a name, "Parse X" under a name, what is
+// executed, and "Query X" for the simple protocol.
 func (r *Rig) Trips(conn int) []string {
 	texts, portal := map[string]string{}, ""
 	var all []string
@@ -200,7 +201,8 @@ func (r *Rig) HoldLane(t testing.TB) *sql.Tx {
 	return tx
 }
 
-// WantFreeLane asserts that a transaction which lost enters the lane at once: it goes back to its savepoint and waits for nothing.
+// WantFreeLane asserts that a transaction which lost enters the lane at once: it goes back to its savepoint and waits
+// for nothing.
 func (r *Rig) WantFreeLane(t testing.TB) {
 	t.Helper()
 	r.probes++
@@ -218,7 +220,8 @@ func (r *Rig) WantFreeLane(t testing.TB) {
 	}
 }
 
-// WantUsable asserts that the lane is free, no connection is held, one is enough to go on, and no gauge is left up. It is for [InBubble].
+// WantUsable asserts that the lane is free, no connection is held, one is enough to go on, and no gauge is left up. It
+// is for [InBubble].
 func (r *Rig) WantUsable(t testing.TB) {
 	t.Helper()
 	r.WantFreeLane(t)
@@ -238,8 +241,8 @@ func (r *Rig) WantEnded(t testing.TB, tx *sql.Tx) {
 	r.WantKept(t)
 }
 
-// WantKept asserts that the server's transaction has ended, at this moment and not when the connection is next used, and that the
-// connection is the first.
+// WantKept asserts that the server's transaction has ended, at this moment and not when the connection is next used,
+// and that the connection is the first.
 func (r *Rig) WantKept(t testing.TB) {
 	t.Helper()
 	all := r.Sent()

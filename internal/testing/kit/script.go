@@ -23,8 +23,9 @@ var QueryModes = []string{"cache_statement", "cache_describe", "describe_exec", 
 // Update is a statement without arguments, another one for each k.
 func Update(k int) string { return fmt.Sprintf("UPDATE kv SET v = v + 1 WHERE k = %d", k) }
 
-// A Script answers the nth run of a text with its nth reply. After the last one that repeats, or, if it is an error or a cut, success
-// follows. Texts that it does not have succeed. A text is described by its first reply that has columns or parameters.
+// A Script answers the nth run of a text with its nth reply. After the last one that repeats, or, if it is an error or
+// a cut, success follows. Texts that it does not have succeed. A text is described by its first reply that has columns
+// or parameters.
 type Script map[string][]fakepg.Reply
 
 // Reply is the answer to a statement.

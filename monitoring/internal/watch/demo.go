@@ -43,7 +43,8 @@ func Root() (string, error) {
 	}
 }
 
-// StartDemo builds the demonstration and starts it with flags, on a free loopback port. It comes back when the driver's pool is there.
+// StartDemo builds the demonstration and starts it with flags, on a free loopback port. It comes back when the
+// driver's pool is there.
 func StartDemo(ctx context.Context, scratch string, flags ...string) (*Demo, error) {
 	root, err := Root()
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// guard runs a command, and ends it when the pipe on its third file is closed: by stop, or by the end of this process, whatever
-// ends it.
+// guard runs a command, and ends it when the pipe on its third file is closed: by stop, or by the end of this process,
+// whatever ends it.
 const guard = `
 "$@" 3<&- &
 command=$!

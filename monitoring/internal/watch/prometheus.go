@@ -42,7 +42,8 @@ type Prometheus struct {
 	process *process
 }
 
-// A Past is a series that a server knows of from long before it was started: a sample a minute, From and To so long ago.
+// A Past is a series that a server knows of from long before it was started: a sample a minute, From and To so long
+// ago.
 type Past struct {
 	Series   string // in OpenMetrics' words
 	Value    float64

@@ -22,8 +22,8 @@ func Open(dsn string) (*sql.DB, error) {
 	return sql.Open("cockroachdb", dsn)
 }
 
-// Transfer moves money from one account to another. It depends on nothing that others change often: the owner of an account
-// stays the same.
+// Transfer moves money from one account to another. It depends on nothing that others change often: the owner of an
+// account stays the same.
 func (b *Bank) Transfer(ctx context.Context, from, to, amount int64) error {
 	return crdb.ExecuteTx(ctx, b.DB, nil, func(tx *sql.Tx) error {
 		var owner string

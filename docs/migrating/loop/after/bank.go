@@ -19,8 +19,8 @@ func Open(dsn string) (*sql.DB, error) {
 	return sql.Open("cockroachdb", dsn)
 }
 
-// Transfer moves money from one account to another. It depends on nothing that others change often: the owner of an account
-// stays the same.
+// Transfer moves money from one account to another. It depends on nothing that others change often: the owner of an
+// account stays the same.
 func (b *Bank) Transfer(ctx context.Context, from, to, amount int64) error {
 	tx, err := b.DB.BeginTx(ctx, nil)
 	if err != nil {

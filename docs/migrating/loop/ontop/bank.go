@@ -49,8 +49,8 @@ func once(ctx context.Context, db *sql.DB, fn func(*sql.Tx) error) error {
 	return tx.Commit()
 }
 
-// Transfer moves money from one account to another. It depends on nothing that others change often: the owner of an account
-// stays the same.
+// Transfer moves money from one account to another. It depends on nothing that others change often: the owner of an
+// account stays the same.
 func (b *Bank) Transfer(ctx context.Context, from, to, amount int64) error {
 	return Retry(ctx, b.DB, func(tx *sql.Tx) error {
 		var owner string
