@@ -33,8 +33,9 @@ func ExampleRetryPolicy() {
 
 	policy.MaxAttempts = 0
 	fmt.Println(policy.Validate())
-	// Output: <nil> cockroachdb: RetryPolicy.MaxAttempts is 0: it counts the first try; use 1 to switch retries off, 2
-	// or more to allow them
+	// Output:
+	// <nil>
+	// cockroachdb: RetryPolicy.MaxAttempts is 0: it counts the first try; use 1 to switch retries off, 2 or more to allow them
 }
 
 // A throttle that stops retrying sooner than the default's: after 50 retries in a row without one commit.
