@@ -79,6 +79,8 @@ func TestDatabaseFails(t *testing.T) {
 	s.needsSim(t)
 	v := s.visit(t)
 	ids := s.add(t, "milk")
+	always := crdbsim.On(`^(insert|update)`, crdbsim.Action{Then: crdbsim.Cut})
+	always.Times = -1 // one lost connection is replaced
 	secret := crdbsim.Error{Code: "XX000", Message: "secret of the server"}
 	for what, c := range map[string]struct {
 		fault  *crdbsim.Fault
@@ -86,7 +88,7 @@ func TestDatabaseFails(t *testing.T) {
 		words  string
 	}{
 		"server":     {crdbsim.On(`^(insert|update)`, crdbsim.Action{Then: crdbsim.Fail, Error: secret}), http.StatusInternalServerError, "Something went wrong"},
-		"connection": {crdbsim.On(`^(insert|update)`, crdbsim.Action{Then: crdbsim.Cut}), http.StatusServiceUnavailable, "can't be reached"},
+		"connection": {always, http.StatusServiceUnavailable, "can't be reached"},
 		"ambiguous":  {crdbsim.On(`^release`, crdbsim.Action{Then: crdbsim.ExecuteCut}), http.StatusServiceUnavailable, "Perhaps it was saved"},
 	} {
 		for path, form := range map[string]url.Values{"/new": item(what, "Its text."), "/": boxes(ids, nil)} {
@@ -104,6 +106,7 @@ func TestDatabaseFails(t *testing.T) {
 				assert.Contains(t, page.body, "Its text.</textarea>")
 			}
 
+			s.sim.ClearFaults()
 			page = v.post(path, form) // as a reload does
 			assert.Equal(t, http.StatusOK, page.StatusCode, "%s %s", what, path)
 		}
