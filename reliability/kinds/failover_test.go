@@ -127,3 +127,30 @@ func TestConnectionLost_Cancelled_IsNotRunAgain(t *testing.T) {
 	assert.Equal(t, 1, runs(srv, "UPDATE a"))
 	assert.Equal(t, 1, srv.Connections())
 }
+
+// What the application has read to its end must end there in a replay, too.
+func TestEndOfRowsSeen_MoreInTheReplay_Diverges(t *testing.T) {
+	t.Parallel()
+	_, db := cutting(t, func(s fakepg.Statement) fakepg.Reply {
+		if s.SQL != "SELECT v" {
+			return fakepg.Reply{}
+		}
+		rows := [][]any{{"a"}}
+		if s.Nth > 1 {
+			rows = append(rows, []any{"b"})
+		}
+		return fakepg.Reply{Columns: []fakepg.Column{{Name: "v"}}, Values: rows}
+	})
+	tx := begin(t, db)
+	rows, err := tx.QueryContext(t.Context(), "SELECT v")
+	require.NoError(t, err)
+	for rows.Next() {
+		var v string
+		require.NoError(t, rows.Scan(&v))
+	}
+	require.NoError(t, rows.Err())
+	_, err = tx.ExecContext(t.Context(), "UPDATE lost")
+	var diverged *cockroachdb.DivergenceError
+	require.ErrorAs(t, err, &diverged)
+	assert.Equal(t, cockroachdb.DivergedEndOfRows, diverged.Kind)
+}

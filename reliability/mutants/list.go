@@ -36,7 +36,7 @@ var All = []Mutant{
 		Name: "that the end of the rows was seen is not noted", File: "rows.go",
 		Old:   "		r.rec.end = true // even if an error comes in its place\n",
 		New:   "",
-		Found: []Instrument{Scenarios(history.LostUpdate)},
+		Found: []Instrument{Test(kinds, "TestEndOfRowsSeen_MoreInTheReplay_Diverges")},
 	},
 	{
 		Name: "the number of affected rows is not compared", File: "replay.go",
