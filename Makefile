@@ -54,7 +54,7 @@ browser:
 	@./tools/install-chromium || echo "there is no Chromium, and it can't be installed from here: some tests will be skipped" >&2
 
 .PHONY: test
-test: engine prometheus pgbouncer browser compiler test-go test-next ## every test of every module, and the driver's on the next Go too
+test: engine prometheus pgbouncer browser compiler test-go matrix test-next ## every test of every module, and the driver's on the next Go too
 
 .PHONY: one
 one: ## one test of the driver, by the beginning of its name (T=TestReplay)
@@ -72,7 +72,12 @@ quick: ## what needs no database, of the driver alone
 
 .PHONY: test-go
 test-go:
-	$(call each,$(TESTED),go test $(TEST_FLAGS) ./...)
+	$(call each,$(TESTED),FAULT_MATRIX=sample go test $(TEST_FLAGS) ./...)
+
+# The race detector makes it three times as long, and has been over a sample of it.
+.PHONY: matrix
+matrix: engine ## the whole fault matrix, and its golden file
+	go test -count=1 -timeout=20m ./tests/faultmatrix
 
 # What runs on a real CockroachDB: the driver, and what users write on top of it.
 .PHONY: test-cockroachdb
