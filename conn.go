@@ -73,7 +73,6 @@ func newConn(p *pool, l link) *conn {
 	c := &conn{
 		pool: p, mode: cfg.DefaultQueryExecMode, trace: newTracing(cfg.Tracer), forceSavepoint: forced, forceByDefault: forced,
 	}
-	l.OnControl = c.ofControl()
 	c.use(l)
 	p.lane.ConnectedTo(c.crdb)
 	p.acquired()
@@ -83,6 +82,7 @@ func newConn(p *pool, l link) *conn {
 // use makes l's session that of the connection.
 func (c *conn) use(l link) {
 	c.session, c.host, c.member = l.Session, l.host, l.member
+	c.session.OnControl = c.ofControl()
 	c.crdb, c.rests = isCockroachDB(l.Session), time.Time{}
 	c.textIsOneTx = runsTextAsOneTx(l.PG.ParameterStatus("crdb_version"))
 }
@@ -284,10 +284,7 @@ func (c *conn) ResetSession(ctx context.Context) error {
 		return driver.ErrBadConn
 	}
 	c.rests = time.Time{}
-	if reset := c.pool.resetSession; reset != nil {
-		return reset(withoutRunner(ctx), c.session.Pgx)
-	}
-	return nil
+	return c.pool.reset(ctx, c.session)
 }
 
 // hasRested reports whether the connection has rested for so long that a look at the socket is not enough: whatever

@@ -267,7 +267,7 @@ func (c *Config) dbName(cc *pgx.ConnConfig) string {
 
 // Connect makes a connection, trying the hosts in turn. Its errors are pgx's, or those of the hooks as they are.
 func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
-	l, err := c.connect(withoutRunner(ctx), "")
+	l, err := c.connect(ctx, "")
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ type link struct {
 
 // connect makes a new session, if it can to another host than avoid, and prepares it.
 func (c *Connector) connect(ctx context.Context, avoid string) (link, error) {
+	ctx = withoutRunner(ctx)
 	l, err := c.dial(ctx, avoid)
 	if err != nil {
 		return link{}, err
@@ -123,7 +124,7 @@ func (r *round) run(ctx context.Context) (link, error) {
 			return l, nil
 		}
 		r.failures = append(r.failures, err)
-		if ctx.Err() != nil || isRejected(err) {
+		if ctx.Err() != nil || failureOf(err) == fleet.Rejected { // and so will any other host
 			break
 		}
 	}
@@ -135,12 +136,6 @@ func (r *round) run(ctx context.Context) (link, error) {
 		return link{}, r.failures[0]
 	}
 	return link{}, errors.Join(r.failures...)
-}
-
-// isRejected reports whether a server does not want this login, and so no other will.
-func isRejected(err error) bool {
-	answer, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && failureOf(answer) == fleet.Rejected
 }
 
 // dial dials one host, once the fleet lets it.
@@ -157,7 +152,8 @@ func (r *round) dial(ctx context.Context, host string, last bool) (link, error) 
 	pc, err := pgx.ConnectConfig(ctx, cc)
 	if err == nil {
 		metrics.dialed(dialOpened)
-		return link{Session: wire.NewSession(pc, lastErr), host: host, member: d.Opened(nodeOf(pc))}, nil
+		s := wire.NewSession(pc, lastErr)
+		return link{Session: s, host: host, member: d.Opened(nodeOf(s))}, nil
 	}
 	if ctx.Err() != nil {
 		metrics.dialed(dialCancelled)
@@ -189,11 +185,11 @@ func failureOf(err error) fleet.Failure {
 }
 
 // nodeOf returns the CockroachDB node of a connection; 0 if it is not known.
-func nodeOf(pc *pgx.Conn) uint32 {
-	if pc.PgConn().ParameterStatus("crdb_version") == "" {
+func nodeOf(s *wire.Session) uint32 {
+	if !isCockroachDB(s) {
 		return 0
 	}
-	return fleet.NodeOf(pc.PgConn().PID())
+	return fleet.NodeOf(s.PG.PID())
 }
 
 // hostsOf lists where connections go to, each place once, in the order of the DSN.

@@ -92,9 +92,7 @@ func (c *Config) setBalanceHosts(text string) error {
 }
 
 func (c *Config) parseDeadPeerTimeout(text string) error {
-	var d time.Duration
-	scratch := Config{}
-	err := duration("", func(*Config) *time.Duration { return &d }).set(&scratch, text)
+	d, err := parseDuration(text)
 	if err == nil && d < 0 {
 		err = errors.New("the value is below zero")
 	}
@@ -108,13 +106,18 @@ const durationKind = `a duration such as "500ms"`
 
 func duration(key string, field func(*Config) *time.Duration) setting {
 	return setting{key, durationKind, func(c *Config, text string) error {
-		d, err := time.ParseDuration(text)
-		if _, notNumber := strconv.ParseFloat(text, 64); err != nil && notNumber == nil {
-			return errors.New("the value has no unit")
-		}
+		d, err := parseDuration(text)
 		*field(c) = d
-		return valueError(err, text)
+		return err
 	}}
+}
+
+func parseDuration(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if _, notNumber := strconv.ParseFloat(text, 64); err != nil && notNumber == nil {
+		return 0, errors.New("the value has no unit")
+	}
+	return d, valueError(err, text)
 }
 
 // valueError says what kept a value from being parsed, without quoting it.

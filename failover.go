@@ -9,8 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
+	"github.com/reprise-go/cockroachdb/internal/fleet"
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
 	"github.com/reprise-go/cockroachdb/internal/wire"
@@ -72,25 +71,26 @@ func (t *tx) failOver(ctx context.Context, f fault, at site) error {
 	t.restarts()
 	t.attempt.losses++
 	began := time.Now()
-	if err := t.reconnect(ctx, f); err != nil {
+	err := t.reconnect(ctx)
+	took := time.Since(began)
+	if err != nil {
 		if err := cmp.Or(ctx.Err(), t.ctx.Err()); err != nil {
 			return t.report(fault{err: err, reach: wire.Unsent})
 		}
-		t.pool.metrics().failedOver(failoverFailed, time.Since(began))
+		t.pool.metrics().failedOver(failoverFailed, took)
 		return t.stranded(f, "", err)
 	}
-	t.pool.metrics().failedOver(failoverDone, time.Since(began))
-	t.attempt.waited += time.Since(began)
-	t.newAttempt(ctx, ReasonConnection, at, time.Since(began), f.err)
+	t.pool.metrics().failedOver(failoverDone, took)
+	t.attempt.waited += took
+	t.newAttempt(ctx, ReasonConnection, at, took, f.err)
 	t.openFresh(false)
 	return nil
 }
 
 // reconnect replaces the session, within the bounds of the policy.
-func (t *tx) reconnect(ctx context.Context, f fault) error {
-	switch {
-	case t.attempt.losses > t.policy.MaxFailovers:
-		return fmt.Errorf("it has lost %d connections, and RetryPolicy.MaxFailovers is %d", t.attempt.losses, t.policy.MaxFailovers)
+func (t *tx) reconnect(ctx context.Context) error {
+	if n, most := t.attempt.losses, t.policy.MaxFailovers; n > most {
+		return fmt.Errorf("it has lost %d connections, and RetryPolicy.MaxFailovers is %d", n, most)
 	}
 	if bound := t.spent(); bound != "" {
 		return fmt.Errorf("the bound %q of its policy is reached", bound)
@@ -144,11 +144,8 @@ const redialPause = 10 * time.Millisecond
 // isHopeless reports whether it would be in vain to dial again after err: the server is there and does not want us, or
 // the session is not the same.
 func isHopeless(err error) bool {
-	if _, ok := errors.AsType[*otherSessionError](err); ok {
-		return true
-	}
-	answer, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && !pgerr.MayLetInLater(answer.Code)
+	_, differs := errors.AsType[*otherSessionError](err)
+	return differs || failureOf(err) == fleet.Rejected
 }
 
 // otherSessionError says that a new session is not as the lost one was.
@@ -168,10 +165,8 @@ func (e *otherSessionError) Unwrap() error { return e.err }
 
 // restore makes the new session s like the lost one.
 func (c *conn) restore(ctx context.Context, s *wire.Session) error {
-	if reset := c.pool.resetSession; reset != nil {
-		if err := reset(ctx, s.Pgx); err != nil {
-			return err
-		}
+	if err := c.pool.reset(ctx, s); err != nil {
+		return err
 	}
 	if len(c.journal.sets) > 0 {
 		if err := s.PG.Exec(ctx, strings.Join(c.journal.sets, "\n;\n")).Close(); err != nil {
@@ -183,9 +178,6 @@ func (c *conn) restore(ctx context.Context, s *wire.Session) error {
 	}
 	if name := otherParameter(c.session, s); name != "" {
 		return &otherSessionError{parameter: name}
-	}
-	if isCockroachDB(s) != c.crdb {
-		return &otherSessionError{parameter: "crdb_version"}
 	}
 	return nil
 }

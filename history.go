@@ -156,10 +156,8 @@ func (t *tx) unrecord(r *record) {
 
 // watch deals with the few statements that change how the transaction is to be treated.
 func (t *tx) watch(c *sqltext.Class) {
+	t.nested = t.nested || c.Savepoint != sqltext.NoSavepoint
 	switch {
-	case c.Savepoint != sqltext.NoSavepoint && !t.nested:
-		t.nested = true
-		t.watch(c)
 	case c.Savepoint == sqltext.RestartSavepoint, c.Savepoint != sqltext.NoSavepoint && (t.c.forceSavepoint || t.opening.forced):
 		t.becomePassive()
 	case c.ReadsPast:

@@ -73,6 +73,8 @@ func otherParameter(a, b *wire.Session) string {
 		return "user"
 	case was.Database != is.Database:
 		return "database"
+	case isCockroachDB(a) != isCockroachDB(b):
+		return "crdb_version"
 	}
 	for _, name := range comparedParameters {
 		if a.PG.ParameterStatus(name) != b.PG.ParameterStatus(name) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/reprise-go/cockroachdb/internal/fleet"
 	"github.com/reprise-go/cockroachdb/internal/lane"
+	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
 // pool is what the connections of a connector share.
@@ -49,6 +50,14 @@ func newPool(cfg *Config) *pool {
 
 // metrics returns the counts of the pool; nil, which counts nothing, where there are none.
 func (p *pool) metrics() *poolMetrics { return p.counts.Load() }
+
+// reset calls Config.ResetSession, if that is set. The transactions that it begins are its own.
+func (p *pool) reset(ctx context.Context, s *wire.Session) error {
+	if p.resetSession == nil {
+		return nil
+	}
+	return p.resetSession(withoutRunner(ctx), s.Pgx)
+}
 
 // noteWell notes that a connection is well.
 func (p *pool) noteWell(now time.Time) { p.wellAt.Store(now.UnixNano()) }

@@ -46,7 +46,7 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 	case f.err == errStaleInReplay: //nolint:errorlint // made by the replay
 		t.openAtOnce()
 	case t.hasLost(ctx, f):
-		if told := t.failOver(ctx, f, t.siteOf(s, f)); told != nil || t.state > stateRestarting {
+		if told := t.failOver(ctx, f, t.siteOf(s, f)); told != nil {
 			return told, true
 		}
 	case pgerr.IsStalePlan(f.err) && s.renew(f):

@@ -51,7 +51,7 @@ func NewSession(pc *pgx.Conn, last *LastError) *Session {
 // Inherit has s take over what was learnt of statements on a session that is lost and whose place it takes. Nothing is
 // prepared on its server.
 func (s *Session) Inherit(lost *Session) {
-	s.Statements, s.Descriptions, s.Shared, s.OnControl = lost.Statements, lost.Descriptions, lost.Shared, lost.OnControl
+	s.Statements, s.Descriptions, s.Shared = lost.Statements, lost.Descriptions, lost.Shared
 	s.Statements.Deallocated()
 }
 
