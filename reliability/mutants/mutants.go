@@ -59,6 +59,7 @@ const (
 	driver   = "../.."
 	checks   = "../history"
 	programs = "../program"
+	matrix   = driver + "/tests/faultmatrix"
 	kinds    = "../kinds"
 	scenario = "TestScenario"
 )
@@ -87,9 +88,9 @@ func Programs(on program.Server, topic string, rounds int, kinds ...string) Inst
 	return i
 }
 
-// Matrix is the fault matrix of the plays whose names contain a text, and what it says of them.
-func Matrix(play string, says ...string) Instrument {
-	return Instrument{Package: driver, Run: "^TestFaultMatrix$", Env: []string{"FAULT_MATRIX= " + play}, Says: says}
+// Matrix is the fault matrix of the transactions whose names contain a text, and what it says of them.
+func Matrix(transaction string, says ...string) Instrument {
+	return Instrument{Package: matrix, Run: "^TestFaultMatrix$", Env: []string{"FAULT_MATRIX= " + transaction}, Says: says}
 }
 
 // Test is a test of its own, and what it says.
