@@ -2,7 +2,7 @@ package kinds
 
 import (
 	"context"
-	"database/sql"
+	"maps"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,145 +12,83 @@ import (
 
 	"github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
+	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// cutting is a pool on a server that cuts the connection at the first run of "UPDATE lost", and for which any other
-// text is answered by reply, if that is set.
-func cutting(t *testing.T, reply func(fakepg.Statement) fakepg.Reply) (*fakepg.Server, *sql.DB) {
+// cutting is a pool on a server that plays a script, and cuts the connection at the first run of "UPDATE lost".
+func cutting(t *testing.T, script kit.Script) *kit.Rig {
 	t.Helper()
-	srv := fakepg.Start(t, fakepg.Answer(func(s fakepg.Statement) fakepg.Reply {
-		switch {
-		case s.SQL == "UPDATE lost" && s.Nth == 1:
-			return fakepg.Reply{Cut: fakepg.CutBefore}
-		case reply != nil:
-			return reply(s)
-		}
-		return fakepg.Reply{}
-	}))
-	db := newPool(t, "cockroachdb", srv.DSN())
-	db.SetMaxOpenConns(1)
-	return srv, db
-}
-
-func runs(srv *fakepg.Server, text string) (n int) {
-	for _, trip := range srv.Statements() {
-		for _, sql := range trip {
-			if sql == text {
-				n++
-			}
-		}
-	}
-	return n
-}
-
-func begin(t *testing.T, db *sql.DB) *sql.Tx {
-	t.Helper()
-	tx, err := db.BeginTx(t.Context(), nil)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = tx.Rollback() })
-	return tx
+	s := kit.Script{"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}}
+	maps.Copy(s, script)
+	return kit.New(t, s)
 }
 
 func TestConnectionLost_UnderWhatMayCommit_IsNotRunAgain(t *testing.T) {
 	t.Parallel()
 	var payments atomic.Int64
-	_, db := cutting(t, func(s fakepg.Statement) fakepg.Reply {
-		if s.SQL != "CALL pay()" || s.Describing {
-			return fakepg.Reply{}
+	r := kit.Answering(t, kit.Script{}.Calling("CALL pay()", func(n int) fakepg.Reply {
+		if n > 0 { // it is run, not described
+			payments.Add(1)
 		}
-		payments.Add(1)
 		return fakepg.Reply{Cut: fakepg.CutAfter}
-	})
-	tx := begin(t, db)
-	exec(t, tx, "UPDATE a")
-	_, err := tx.ExecContext(t.Context(), "CALL pay()")
-	require.Error(t, err)
+	}))
+	tx := r.Begin(t)
+	kit.Exec(t, tx, "UPDATE a")
+	require.Error(t, kit.ExecAll(tx, "CALL pay()"))
 	require.Error(t, tx.Commit())
 	assert.EqualValues(t, 1, payments.Load())
 }
 
 func TestConnectionLost_SettingsAreMadeAgain(t *testing.T) {
 	t.Parallel()
-	srv, db := cutting(t, nil)
-	exec(t, db, "SET search_path = a")
-	tx := begin(t, db)
-	exec(t, tx, "UPDATE a")
-	exec(t, tx, "UPDATE lost")
+	r := cutting(t, nil)
+	kit.Exec(t, r.DB, "SET search_path = a")
+	tx := r.Begin(t)
+	kit.Exec(t, tx, "UPDATE a")
+	kit.Exec(t, tx, "UPDATE lost")
 	require.NoError(t, tx.Commit())
-	assert.Equal(t, 2, runs(srv, "SET search_path = a"))
+	assert.Equal(t, 2, kit.Times(r.Server, "SET search_path = a"))
 }
 
 func TestConnectionLost_TemporaryTable_EndsTheTransaction(t *testing.T) {
 	t.Parallel()
-	srv, db := cutting(t, nil)
-	exec(t, db, "CREATE TEMP TABLE t (v INT)")
-	tx := begin(t, db)
-	exec(t, tx, "UPDATE a")
-	_, err := tx.ExecContext(t.Context(), "UPDATE lost")
-	var lost *cockroachdb.ConnectionLostError
-	require.ErrorAs(t, err, &lost)
+	r := cutting(t, nil)
+	kit.Exec(t, r.DB, "CREATE TEMP TABLE t (v INT)")
+	tx := r.Begin(t)
+	kit.Exec(t, tx, "UPDATE a")
+	lost := kit.As[*cockroachdb.ConnectionLostError](t, kit.ExecAll(tx, "UPDATE lost"))
 	assert.Equal(t, cockroachdb.CauseSession, lost.Cause)
-	assert.Equal(t, 1, runs(srv, "UPDATE a"))
+	assert.Equal(t, 1, kit.Times(r.Server, "UPDATE a"))
 }
 
 func TestConnectionLost_RowHasChanged_Diverges(t *testing.T) {
 	t.Parallel()
-	_, db := cutting(t, func(s fakepg.Statement) fakepg.Reply {
-		if s.SQL != "SELECT v" {
-			return fakepg.Reply{}
-		}
-		return fakepg.Reply{Columns: []fakepg.Column{{Name: "v"}}, Values: [][]any{{string(rune('a' + s.Nth))}}}
-	})
-	tx := begin(t, db)
-	var v string
-	require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT v").Scan(&v))
-	_, err := tx.ExecContext(t.Context(), "UPDATE lost")
-	var diverged *cockroachdb.DivergenceError
-	require.ErrorAs(t, err, &diverged)
+	r := cutting(t, kit.Script{"SELECT v": {kit.Texts("a"), kit.Texts("b")}})
+	tx := r.Begin(t)
+	require.Equal(t, "a", kit.Scan[string](t, tx, "SELECT v"))
+	kit.As[*cockroachdb.DivergenceError](t, kit.ExecAll(tx, "UPDATE lost"))
 }
 
 func TestConnectionLost_Cancelled_IsNotRunAgain(t *testing.T) {
 	t.Parallel()
-	srv, db := cutting(t, func(s fakepg.Statement) fakepg.Reply {
-		if s.SQL == "UPDATE slow" && s.Nth == 1 {
-			return fakepg.Reply{Delay: time.Hour}
-		}
-		return fakepg.Reply{}
-	})
-	tx := begin(t, db)
-	exec(t, tx, "UPDATE a")
+	r := cutting(t, kit.Script{"UPDATE slow": {{Delay: time.Hour}, kit.OK}})
+	tx := r.Begin(t)
+	kit.Exec(t, tx, "UPDATE a")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	_, err := tx.ExecContext(ctx, "UPDATE slow")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Error(t, tx.Commit())
-	assert.Equal(t, 1, runs(srv, "UPDATE a"))
-	assert.Equal(t, 1, srv.Connections())
+	assert.Equal(t, 1, kit.Times(r.Server, "UPDATE a"))
+	assert.Equal(t, 1, r.Connections())
 }
 
 // What the application has read to its end must end there in a replay, too.
 func TestEndOfRowsSeen_MoreInTheReplay_Diverges(t *testing.T) {
 	t.Parallel()
-	_, db := cutting(t, func(s fakepg.Statement) fakepg.Reply {
-		if s.SQL != "SELECT v" {
-			return fakepg.Reply{}
-		}
-		rows := [][]any{{"a"}}
-		if s.Nth > 1 {
-			rows = append(rows, []any{"b"})
-		}
-		return fakepg.Reply{Columns: []fakepg.Column{{Name: "v"}}, Values: rows}
-	})
-	tx := begin(t, db)
-	rows, err := tx.QueryContext(t.Context(), "SELECT v")
-	require.NoError(t, err)
-	for rows.Next() {
-		var v string
-		require.NoError(t, rows.Scan(&v))
-	}
-	require.NoError(t, rows.Err())
-	_, err = tx.ExecContext(t.Context(), "UPDATE lost")
-	var diverged *cockroachdb.DivergenceError
-	require.ErrorAs(t, err, &diverged)
+	r := cutting(t, kit.Script{"SELECT v": {kit.Texts("a"), kit.Texts("a", "b")}})
+	tx := r.Begin(t)
+	require.Equal(t, []string{"a"}, kit.Query(t, tx, "SELECT v").MustRest())
+	diverged := kit.As[*cockroachdb.DivergenceError](t, kit.ExecAll(tx, "UPDATE lost"))
 	assert.Equal(t, cockroachdb.DivergedEndOfRows, diverged.Kind)
 }
