@@ -7,9 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/reprise-go/cockroachdb/internal/guarded"
 )
 
 // running is a CockroachDB that somebody else has started.
@@ -48,25 +49,24 @@ func (c cockroach) describe() string { return c.binary + " in memory" }
 
 func (c cockroach) start(ctx context.Context, _ Options) (*Engine, error) {
 	// There is nothing to be saved, so SIGKILL is the quick way to stop it.
-	server, err := startGuarded("KILL", `
+	server, err := guarded.Start(guarded.Command{Signal: "KILL", Args: []string{c.binary}, Commands: `
 		run "$1" start-single-node --insecure --store=type=mem,size=1GiB --cache=128MiB --max-sql-memory=256MiB \
-			--listen-addr=127.0.0.1:0 --http-addr=127.0.0.1:0 --listening-url-file="$folder/url" --log-dir="$folder/logs"`,
-		c.binary)
+			--listen-addr=127.0.0.1:0 --http-addr=127.0.0.1:0 --listening-url-file="$folder/url" --log-dir="$folder/logs"`})
 	if err != nil {
 		return nil, err
 	}
 	e, err := c.await(ctx, server)
 	if err != nil {
-		return nil, errors.Join(server.failure(err), server.stop())
+		return nil, errors.Join(server.Failure(err), server.Stop())
 	}
 	e.server = server
 	return e, nil
 }
 
-func (c cockroach) await(ctx context.Context, server *guarded) (*Engine, error) {
+func (c cockroach) await(ctx context.Context, server *guarded.Server) (*Engine, error) {
 	var e *Engine
-	err := server.await(ctx, func() error {
-		dsn, err := os.ReadFile(filepath.Join(server.folder, "url"))
+	err := server.Await(ctx, func() error {
+		dsn, err := os.ReadFile(filepath.Join(server.Folder(), "url"))
 		if err != nil {
 			return err
 		}
@@ -75,6 +75,3 @@ func (c cockroach) await(ctx context.Context, server *guarded) (*Engine, error) 
 	})
 	return e, err
 }
-
-// pause is between two looks at a server that is starting.
-const pause = 10 * time.Millisecond

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/reprise-go/cockroachdb/internal/crdbsim"
+	"github.com/reprise-go/cockroachdb/internal/guarded"
 )
 
 // startTimeout is for slow machines: PostgreSQL takes about a second, CockroachDB a few.
@@ -33,10 +33,10 @@ type Options struct {
 // process ends in any other way, SIGKILL included.
 type Engine struct {
 	name   string
-	url    string   // through the Sim, where there is one
-	direct string   // without it
-	maker  string   // for making databases
-	server *guarded // nil if it was running before
+	url    string          // through the Sim, where there is one
+	direct string          // without it
+	maker  string          // for making databases
+	server *guarded.Server // nil if it was running before
 	sim    *crdbsim.Sim
 
 	mu    sync.Mutex
@@ -148,7 +148,7 @@ func (e *Engine) shutDown() error {
 		errs = append(errs, sim.Close())
 	}
 	if e.server != nil {
-		errs = append(errs, e.server.stop())
+		errs = append(errs, e.server.Stop())
 	}
 	return errors.Join(errs...)
 }
@@ -171,9 +171,4 @@ func withDatabase(dsn, name string) string {
 	}
 	u.Path = "/" + name
 	return u.String()
-}
-
-// environment is what servers run in: little, so that PGDATA, COCKROACH_… and the like of the developer's don't matter.
-func environment() []string {
-	return []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
 }

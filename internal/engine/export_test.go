@@ -1,7 +1,7 @@
 package engine
 
 // Folder is where the files of a server started for this run are.
-func (e *Engine) Folder() string { return e.server.folder }
+func (e *Engine) Folder() string { return e.server.Folder() }
 
 // PostgresFolders makes PostgreSQL findable on the PATH and there only, until the function it returns is called.
 func PostgresFolders(patterns ...string) (restore func()) {

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/reprise-go/cockroachdb/internal/crdbsim"
+	"github.com/reprise-go/cockroachdb/internal/guarded"
 )
 
 // postgres is the pair of binaries that a PostgreSQL is made and run with.
@@ -30,22 +31,22 @@ run "$2" -D "$folder/data" -k "$folder" -c listen_addresses= -c max_connections=
 	-c dynamic_shared_memory_type=mmap -c jit=off -c timezone=UTC -c log_min_messages=fatal -c log_min_error_statement=panic`
 
 func (p postgres) start(ctx context.Context, opts Options) (*Engine, error) {
-	server, err := startGuarded("QUIT", serverCommands, p.initdb, p.server)
+	server, err := guarded.Start(guarded.Command{Signal: "QUIT", Commands: serverCommands, Args: []string{p.initdb, p.server}})
 	if err != nil {
 		return nil, err
 	}
 	e := &Engine{server: server}
 	if err := e.connectPostgres(ctx, opts.Sim); err != nil {
-		return nil, errors.Join(server.failure(err), e.shutDown())
+		return nil, errors.Join(server.Failure(err), e.shutDown())
 	}
 	return e, nil
 }
 
 func (e *Engine) connectPostgres(ctx context.Context, cfg crdbsim.Config) error {
-	query := url.Values{"host": {e.server.folder}, "sslmode": {"disable"}}
+	query := url.Values{"host": {e.server.Folder()}, "sslmode": {"disable"}}
 	e.direct = (&url.URL{Scheme: "postgresql", User: url.User("root"), Path: "/postgres", RawQuery: query.Encode()}).String()
 	var version string
-	err := e.server.await(ctx, func() error {
+	err := e.server.Await(ctx, func() error {
 		conn, err := pgx.Connect(ctx, e.direct)
 		if err != nil {
 			return err
@@ -73,7 +74,7 @@ func (e *Engine) connectPostgres(ctx context.Context, cfg crdbsim.Config) error 
 }
 
 func (e *Engine) startSim(cfg crdbsim.Config) (*crdbsim.Sim, error) {
-	socket := filepath.Join(e.server.folder, ".s.PGSQL.5432")
+	socket := filepath.Join(e.server.Folder(), ".s.PGSQL.5432")
 	cfg.Upstream = func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)

@@ -20,6 +20,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb/internal/guarded"
 )
 
 // Mode is PgBouncer's pool_mode: for how long a client keeps a server.
@@ -53,7 +55,7 @@ type PgBouncer struct {
 	upstream string // what [databases] says
 	clients  *url.URL
 	version  string
-	process  *process // nil while it is stopped
+	process  *guarded.Server // nil while it is stopped
 }
 
 const (
@@ -107,7 +109,7 @@ func start(ctx context.Context, program, dsn string, opts Options) (*PgBouncer, 
 	b.settings["admin_users"] = server.User
 	for range 10 {
 		b.listenOn(freePort(), server)
-		if err = b.run(ctx); !errors.Is(err, errEnded) {
+		if err = b.run(ctx); !errors.Is(err, guarded.ErrEnded) {
 			return b, err
 		}
 	}
@@ -121,7 +123,7 @@ var versionNumber = regexp.MustCompile(`\d+\.\d+\.\d+`)
 
 func versionOf(ctx context.Context, program string) (string, error) {
 	cmd := exec.CommandContext(ctx, program, "--version")
-	cmd.Env = environment(program)
+	cmd.Env = append(guarded.Environment(), libraries(program))
 	out, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("%s --version: %w", program, err)
@@ -214,12 +216,12 @@ func (b *PgBouncer) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = p.await(ctx, func() error {
+	err = p.Await(ctx, func() error {
 		_, err := b.command(ctx, "SHOW VERSION")
 		return err
 	})
 	if err != nil {
-		return errors.Join(err, p.stop())
+		return errors.Join(p.Failure(err), p.Stop())
 	}
 	b.process = p
 	return nil
@@ -231,7 +233,7 @@ func (b *PgBouncer) stop() error {
 	if p == nil {
 		return nil
 	}
-	return p.stop()
+	return p.Stop()
 }
 
 func (b *PgBouncer) configuration() string {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/reprise-go/cockroachdb/internal/crdbsim"
 	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
+	"github.com/reprise-go/cockroachdb/internal/guarded"
 )
 
 // childVar makes the test binary a program that starts a PgBouncer and dies.
@@ -44,7 +45,7 @@ func child(how string) {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(b.process.folder)
+	fmt.Println(b.process.Folder())
 	if how == "panic" {
 		panic("as asked")
 	}
@@ -108,7 +109,7 @@ func connect(t *testing.T, b *PgBouncer) *pgx.Conn {
 func TestRestart_KeepsThePort(t *testing.T) {
 	t.Parallel()
 	b := Start(t, enginetest.NewDirectDB(t), Options{})
-	conn, dsn, folder := connect(t, b), b.DSN(), b.process.folder
+	conn, dsn, folder := connect(t, b), b.DSN(), b.process.Folder()
 	b.Stop(t)
 	assert.NoDirExists(t, folder)
 	require.Error(t, conn.Ping(t.Context()), "its connections are cut")
@@ -125,7 +126,7 @@ func TestStart_BadSetting_SaysWhatPgBouncerSays(t *testing.T) {
 	t.Parallel()
 	program := Start(t, nowhere, Options{}).program
 	_, err := start(t.Context(), program, nowhere, Options{Settings: map[string]string{"pool_mode": "no such mode"}})
-	require.ErrorIs(t, err, errEnded)
+	require.ErrorIs(t, err, guarded.ErrEnded)
 	assert.ErrorContains(t, err, "no such mode")
 }
 

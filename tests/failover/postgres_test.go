@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb/internal/engine"
+	"github.com/reprise-go/cockroachdb/internal/guarded"
 )
 
 // A pair is a PostgreSQL, and a standby that has each commit before it is acknowledged.
@@ -86,9 +87,12 @@ func (p *pair) dsn() string {
 func (p *pair) failOver(t *testing.T) {
 	t.Helper()
 	p.primary.stop(t)
-	data := filepath.Join(p.standby.folder, "data")
+	folder := p.standby.Folder()
+	data := filepath.Join(folder, "data")
+	as, err := guarded.OrdinaryUser()
+	require.NoError(t, err)
 	cmd := exec.Command(filepath.Join(p.bin, "pg_ctl"), "promote", "--wait", "--pgdata", data)
-	cmd.Dir, cmd.SysProcAttr = p.standby.folder, &syscall.SysProcAttr{Credential: ordinaryUser(t)}
+	cmd.Dir, cmd.SysProcAttr = folder, &syscall.SysProcAttr{Credential: as}
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 }

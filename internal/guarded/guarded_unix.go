@@ -1,6 +1,6 @@
 //go:build unix
 
-package engine
+package guarded
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 )
 
 // guardScript runs commands and outlives whoever started it, for as long as it takes to clean up. It holds the reading
-// end of a pipe whose writing end nobody has but this process: when that closes, be it by stop, by a panic or by
+// end of a pipe whose writing end nobody has but this process: when that closes, be it by Stop, by a panic or by
 // SIGKILL, the command that is running gets the signal and the folder is removed. This needs nothing of the system but
 // sh, and is the same on Linux and macOS.
 //
@@ -46,50 +46,67 @@ wait
 rm -rf "$folder"
 `
 
-// guarded is a server that runs under guardScript.
-type guarded struct {
+// A Server runs until Stop, or until this process ends.
+type Server struct {
 	folder   string
 	lock     *os.File
 	sh       *exec.Cmd
 	lifeline io.Closer // the writing end of the pipe
 }
 
-// startGuarded starts sh commands that find their arguments in $1 and so on and an empty folder of their own in
-// $folder. Where this process is root they run as an ordinary user, because PostgreSQL insists on it.
-func startGuarded(signal, commands string, args ...string) (*guarded, error) {
-	as, err := ordinaryUser()
+// Start starts a server. Where this process is root it runs as [OrdinaryUser], because many servers insist on that.
+func Start(c Command) (*Server, error) {
+	as, err := OrdinaryUser()
 	if err != nil {
 		return nil, err
 	}
-	g := &guarded{}
+	g := &Server{}
 	if g.folder, g.lock, err = newFolder(as); err != nil {
 		return nil, err
 	}
-	r, w, err := os.Pipe()
+	if c.Prepare != nil {
+		err = c.Prepare(g.folder)
+	}
+	if err == nil {
+		err = g.start(c, as)
+	}
 	if err != nil {
 		return nil, errors.Join(err, g.remove())
-	}
-	defer r.Close()
-	g.lifeline = w
-	g.sh = exec.Command("/bin/sh", append([]string{"-c", guardScript, "reprise-engine", g.folder, signal, commands}, args...)...)
-	g.sh.Dir, g.sh.Env, g.sh.ExtraFiles = g.folder, environment(), []*os.File{r, g.lock} // 3 and 4
-	// A session of its own is out of reach of the terminal's Ctrl-C.
-	g.sh.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: as}
-	if err := g.sh.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("run sh as user %d: %w", uid(as), err), w.Close(), g.remove())
 	}
 	return g, nil
 }
 
-// await calls ready until it has no error, the commands end, or the context does.
-func (g *guarded) await(ctx context.Context, ready func() error) error {
+func (g *Server) start(c Command, as *syscall.Credential) error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	g.lifeline = w
+	args := append([]string{"-c", guardScript, "reprise-engine", g.folder, c.Signal, c.Commands}, c.Args...)
+	g.sh = exec.Command("/bin/sh", args...)
+	g.sh.Dir, g.sh.ExtraFiles = g.folder, []*os.File{r, g.lock} // 3 and 4
+	g.sh.Env = append(Environment(), c.Env...)
+	// A session of its own is out of reach of the terminal's Ctrl-C.
+	g.sh.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: as}
+	if err := g.sh.Start(); err != nil {
+		return errors.Join(fmt.Errorf("run sh as user %d: %w", uid(as), err), w.Close())
+	}
+	return nil
+}
+
+// Folder is where the server's files are.
+func (g *Server) Folder() string { return g.folder }
+
+// Await calls ready until it has no error, the commands end, or the context does.
+func (g *Server) Await(ctx context.Context, ready func() error) error {
 	for {
 		err := ready()
 		if err == nil {
 			return nil
 		}
 		if _, statErr := os.Stat(filepath.Join(g.folder, "ended")); statErr == nil {
-			return errors.New("the server ended while it was starting")
+			return ErrEnded
 		}
 		select {
 		case <-ctx.Done():
@@ -99,8 +116,8 @@ func (g *guarded) await(ctx context.Context, ready func() error) error {
 	}
 }
 
-// failure adds to an error what the server has logged.
-func (g *guarded) failure(err error) error {
+// Failure adds to an error what the server has logged.
+func (g *Server) Failure(err error) error {
 	log, _ := os.ReadFile(filepath.Join(g.folder, "log"))
 	if text := strings.TrimSpace(string(log[max(0, len(log)-4000):])); text != "" {
 		return fmt.Errorf("%w; its log ends with:\n%s", err, text)
@@ -108,8 +125,8 @@ func (g *guarded) failure(err error) error {
 	return err
 }
 
-// stop stops the server, waits until it is gone, and removes its folder.
-func (g *guarded) stop() error {
+// Stop stops the server, waits until it is gone, and removes its folder.
+func (g *Server) Stop() error {
 	err := g.lifeline.Close()
 	var exit *exec.ExitError
 	if waitErr := g.sh.Wait(); !errors.As(waitErr, &exit) { // how a script that was told to stop exits says nothing
@@ -118,4 +135,4 @@ func (g *guarded) stop() error {
 	return errors.Join(err, g.remove())
 }
 
-func (g *guarded) remove() error { return errors.Join(os.RemoveAll(g.folder), g.lock.Close()) }
+func (g *Server) remove() error { return errors.Join(os.RemoveAll(g.folder), g.lock.Close()) }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package engine
+package guarded
 
 import (
 	"errors"
@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// ordinaryUser is who servers run as where this process is root; nil where it isn't.
-func ordinaryUser() (*syscall.Credential, error) {
+// OrdinaryUser is who servers run as where this process is root; nil where it isn't.
+func OrdinaryUser() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
 	}
