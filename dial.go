@@ -3,9 +3,7 @@ package cockroachdb
 import (
 	"context"
 	"errors"
-	"io"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -47,12 +45,8 @@ func (l link) hangUp(ctx context.Context) {
 }
 
 // dialPatience is for how long servers are dialled again that are going away or coming up, since a balancer may not
-// have noticed; and those that can't be reached but have been well lately, since another may be about to take their
-// place.
-const (
-	dialPatience = 5 * time.Second
-	lately       = 30 * time.Second
-)
+// have noticed; and those that can't be reached but were well within that time, since another may take their place.
+const dialPatience = 30 * time.Second
 
 // dial makes the bare connection.
 func (c *Connector) dial(ctx context.Context, avoid string) (link, error) {
@@ -80,14 +74,12 @@ func (c *Connector) dial(ctx context.Context, avoid string) (link, error) {
 	}
 }
 
-// mayComeBack reports whether a dial that failed with err may succeed soon: because the server is going away or coming
-// up, or has just gone.
+// mayComeBack reports whether a dial that failed with err may succeed soon.
 func (c *Connector) mayComeBack(err error) bool {
 	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return failureOf(answer) == fleet.Refused
 	}
-	justGone := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
-	return justGone || c.pool.wasWell(lately)
+	return c.pool.wasWell(dialPatience)
 }
 
 // dialAny tries the hosts in turn. What may differ from dial to dial, such as a password, is read anew.

@@ -3,8 +3,6 @@
 package rows_test
 
 import (
-	"database/sql/driver"
-	"reflect"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -14,11 +12,6 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
-
-func init() {
-	driverInterfaces = append(driverInterfaces, reflect.TypeFor[driver.RowsColumnScanner]())
-	mustHaveInterfaces = append(mustHaveInterfaces, reflect.TypeFor[driver.RowsColumnScanner]())
-}
 
 func TestScanWithoutHelp(t *testing.T) {
 	t.Parallel()
