@@ -92,11 +92,8 @@ func (c *conn) unlearn(p *wire.Prepared) {
 // unlearnPlan forgets what is known of a prepared statement that the server has lost, has already, or has outgrown.
 func (c *conn) unlearnPlan(p *wire.Prepared, err error) {
 	switch pgerr.Code(err) {
-	case pgerr.NoPreparedStatement:
+	case pgerr.NoPreparedStatement, pgerr.DuplicatePrepared:
 		p.Lost()
-		c.session.Shared = true
-	case pgerr.DuplicatePrepared:
-		p.Found()
 		c.session.Shared = true
 	default:
 		c.unlearn(p)

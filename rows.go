@@ -57,8 +57,11 @@ func (r *rows) show() {
 		fields = r.ans.Fields()
 	}
 	r.columns = rec.Columns
-	if r.columns == nil || !r.columns.Fit(fields) { // a description in the cache may be out of date
+	if r.columns == nil || !r.columns.Fit(fields) {
 		r.columns = wire.ColumnsOf(fields)
+		if p := rec.Prepared; p != nil && rec.Columns != nil { // what was learnt is out of date
+			r.t.c.unlearn(p)
+		}
 	}
 	rec.shown, rec.observation.columns = true, r.columns.Digest
 	r.digest.Reset()

@@ -71,11 +71,8 @@ func nameOf(desc *pgconn.StatementDescription) string {
 // Gone reports whether what is known of the statement is out of date, or no longer kept.
 func (p *Prepared) Gone() bool { return p.gone }
 
-// Lost notes that the server does not have the statement although it was prepared.
+// Lost notes that it is not known any more which server has the statement: it is to be prepared anew.
 func (p *Prepared) Lost() { p.onServer = false }
-
-// Found notes that the server has the statement already: another client has prepared it.
-func (p *Prepared) Found() { p.onServer = true }
 
 // RunsAsText has the statement run as text from now on. It must not be prepared any more: the server can't run what it
 // prepares.

@@ -255,10 +255,13 @@ func (s *Session) sendSimple(ctx context.Context, opening []string, st *Statemen
 // sendAlone spares a single statement the bookkeeping of a round trip.
 func (s *Session) sendAlone(ctx context.Context, st *Statement) Answer {
 	a := Answer{s: s, ctx: ctx}
-	if st.named() {
-		a.result = s.PG.ExecStatement(ctx, st.Prepared.Desc, st.Values, st.ParamFormats, st.ResultFormats)
-	} else {
+	switch {
+	case !st.named():
 		a.result = s.PG.ExecParams(ctx, st.SQL, st.Values, st.ParamOIDs, st.ParamFormats, st.ResultFormats)
+	case st.hasColumns():
+		a.result = s.PG.ExecPrepared(ctx, st.Prepared.Name, st.Values, st.ParamFormats, st.ResultFormats)
+	default:
+		a.result = s.PG.ExecStatement(ctx, st.Prepared.Desc, st.Values, st.ParamFormats, st.ResultFormats)
 	}
 	return a
 }

@@ -57,11 +57,14 @@ func (b *batchSender) control(statements []string) {
 }
 
 func (b *batchSender) add(st *Statement) {
-	if st.named() {
+	switch {
+	case !st.named():
+		b.statements.ExecParams(st.SQL, st.Values, st.ParamOIDs, st.ParamFormats, st.ResultFormats)
+	case st.hasColumns():
+		b.statements.ExecPrepared(st.Prepared.Name, st.Values, st.ParamFormats, st.ResultFormats)
+	default:
 		b.statements.ExecStatement(st.Prepared.Desc, st.Values, st.ParamFormats, st.ResultFormats)
-		return
 	}
-	b.statements.ExecParams(st.SQL, st.Values, st.ParamOIDs, st.ParamFormats, st.ResultFormats)
 }
 
 func (b *batchSender) sync() error {
@@ -122,10 +125,12 @@ func (p *pipelineSender) add(st *Statement) {
 	switch {
 	case st.Form == Parse:
 		p.parse(st.SQL)
-	case st.named():
-		p.pipe.SendQueryStatement(st.Prepared.Desc, st.Values, st.ParamFormats, st.ResultFormats)
-	default:
+	case !st.named():
 		p.pipe.SendQueryParams(st.SQL, st.Values, st.ParamOIDs, st.ParamFormats, st.ResultFormats)
+	case st.hasColumns():
+		p.pipe.SendQueryPrepared(st.Prepared.Name, st.Values, st.ParamFormats, st.ResultFormats)
+	default:
+		p.pipe.SendQueryStatement(st.Prepared.Desc, st.Values, st.ParamFormats, st.ResultFormats)
 	}
 }
 

@@ -92,3 +92,15 @@ func TestEndOfRowsSeen_MoreInTheReplay_Diverges(t *testing.T) {
 	diverged := kit.As[*cockroachdb.DivergenceError](t, kit.ExecAll(tx, "UPDATE lost"))
 	assert.Equal(t, cockroachdb.DivergedEndOfRows, diverged.Kind)
 }
+
+// A statement that is refused because rows are open tells the application that there is another row.
+func TestStatementRefusedForOpenRows_NoRowInTheReplay_Diverges(t *testing.T) {
+	t.Parallel()
+	r := kit.New(t, kit.Script{"SELECT v": {kit.BreakOff(kit.Texts("a"), 1), kit.Texts()}})
+	tx := r.Begin(t)
+	rows, err := tx.QueryContext(t.Context(), "SELECT v")
+	require.NoError(t, err)
+	require.Error(t, kit.ExecAll(tx, "UPDATE a"), "the rows are open")
+	diverged := kit.As[*cockroachdb.DivergenceError](t, rows.Close())
+	assert.Equal(t, cockroachdb.DivergedEndOfRows, diverged.Kind)
+}

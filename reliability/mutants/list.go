@@ -74,7 +74,7 @@ var All = []Mutant{
 		Name: "that a row was read ahead is revealed, and forgotten", File: "rows.go",
 		Old:   "{ r.rec.more = r.rec.more || r.ahead }",
 		New:   "{}",
-		Found: []Instrument{Programs(program.CockroachDB, "open results", 60, program.Shown)},
+		Found: []Instrument{Test(kinds, "TestStatementRefusedForOpenRows_NoRowInTheReplay_Diverges")},
 	},
 
 	// The digest. Without its boundary for each row alone nothing goes unseen, since all rows of an answer have as
@@ -235,7 +235,7 @@ var All = []Mutant{
 		Name: "statements of a failed transaction reach the server", File: "tx_state.go",
 		Old:   "	case t.state == stateFailed:\n		return errTxAborted\n",
 		New:   "",
-		Found: []Instrument{Programs(program.CockroachDB, "the pgx connection", 60, program.Phantom, program.Shown, program.Tables, program.Reasonless)},
+		Found: []Instrument{Test(driver+"/tests/errors", "TestFailedTransaction_EveryCall_IsRefused$/^a_divergence$/^Exec")},
 	},
 	{
 		Name: "an open transaction rests in the pool", File: "conn.go",
@@ -296,6 +296,18 @@ var All = []Mutant{
 		Old:   "		p.Lost()\n",
 		New:   "",
 		Found: []Instrument{Test(kinds, "TestStatementLost_IsPreparedAnew")},
+	},
+	{
+		Name: "a statement is thought to be on the server after another client's was found there", File: "internal/wire/roundtrip.go",
+		Old:   "		if pgerr.Code(err) != pgerr.DuplicatePrepared {\n",
+		New:   "		if st.Prepared.onServer = pgerr.Code(err) == pgerr.DuplicatePrepared; !st.Prepared.onServer {\n",
+		Found: []Instrument{Test(prepare, "TestFirstRun_PreparedByAnother_CountsOnNoServer")},
+	},
+	{
+		Name: "the columns of a prepared statement are believed, whoever has prepared it", File: "internal/wire/statement.go",
+		Old:   "bool { return len(s.Prepared.Desc.Fields) > 0 }",
+		New:   "bool { return false }",
+		Found: []Instrument{Test(pooler, "TestNamePreparedByAnother_AfterAChangeOfType_ValuesAreThoseMeant")},
 	},
 	{
 		Name: "what was learnt of a statement is not unlearnt", File: "cursor.go",

@@ -61,6 +61,8 @@ const (
 	programs = "../program"
 	matrix   = driver + "/tests/faultmatrix"
 	kinds    = "../kinds"
+	prepare  = driver + "/tests/prepare"
+	pooler   = driver + "/tests/pooler"
 	scenario = "TestScenario"
 )
 

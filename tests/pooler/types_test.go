@@ -172,6 +172,30 @@ func testColumnAdded(t *testing.T, w *world, servers *servers) {
 	}
 }
 
+// TestNamePreparedByAnother_AfterAChangeOfType_ValuesAreThoseMeant has the driver's own name prepared anew by another
+// client, on the server that this one goes on using, after a column has changed its type.
+func TestNamePreparedByAnother_AfterAChangeOfType_ValuesAreThoseMeant(t *testing.T) {
+	t.Parallel()
+	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+		const query = "SELECT v FROM things WHERE k = $1"
+		w.exec(t, "CREATE TABLE things (k INT, v BIGINT)", "INSERT INTO things VALUES (2, 7)")
+		p, outsider := w.program(t, 1), w.outsider(t)
+		w.hold(t).leave(0)
+		p.run(t, query, 2)
+		var name string
+		require.NoError(t, outsider.QueryRowContext(t.Context(), "SELECT name FROM pg_prepared_statements").Scan(&name))
+		w.exec(t, "ALTER TABLE things ALTER COLUMN v TYPE DOUBLE PRECISION")
+		for _, statement := range []string{"DEALLOCATE " + name, "PREPARE " + name + " (INT) AS " + query} {
+			_, err := outsider.ExecContext(t.Context(), statement)
+			require.NoError(t, err)
+		}
+		for range 2 {
+			assert.EqualValues(t, 7, ask(t, p, query, 2))
+			inTransaction(t, p, func(tx *sql.Tx) { assert.EqualValues(t, 7, ask(t, tx, query, 2)) })
+		}
+	}, ofPostgreSQL)
+}
+
 // columns returns what the scene's program reads.
 func (s *scene) columns(t *testing.T) ([]int64, error) {
 	t.Helper()

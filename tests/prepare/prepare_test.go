@@ -228,6 +228,26 @@ func TestStalePlanOutside(t *testing.T) {
 	assert.Equal(t, parsed(st.Server)[:1], closed(st.Server))
 }
 
+// The first run of a statement may find that another client of a pooler has prepared it on this server. The next run
+// may be on a server where nobody has: it must not count on what the first one found.
+func TestFirstRun_PreparedByAnother_CountsOnNoServer(t *testing.T) {
+	t.Parallel()
+	described := 0
+	st := kit.Answering(t, func(s fakepg.Statement) fakepg.Reply {
+		if s.Describing {
+			if described++; described == 3 { // after Parse and Describe without a name
+				return fakepg.Reply{Err: fakepg.Error("42P05", "it exists already"), ErrAt: fakepg.AtParse}
+			}
+		}
+		return kit.Texts("x")
+	})
+	ask(t, st, "SELECT a")
+	assert.Len(t, parsed(st.Server), 1, "it is run as text")
+	ask(t, st, "SELECT a")
+	assert.Len(t, parsed(st.Server), 2)
+	assert.Equal(t, parsed(st.Server)[:1], closed(st.Server), "what is there makes place")
+}
+
 func TestStalePlanForGood(t *testing.T) {
 	t.Parallel()
 	for _, inside := range []bool{false, true} {
