@@ -298,9 +298,9 @@ var All = []Mutant{
 		Found: []Instrument{Test(kinds, "TestStatementLost_IsPreparedAnew")},
 	},
 	{
-		Name: "a statement is thought to be on the server after another client's was found there", File: "internal/wire/roundtrip.go",
-		Old:   "		if pgerr.Code(err) != pgerr.DuplicatePrepared {\n",
-		New:   "		if st.Prepared.onServer = pgerr.Code(err) == pgerr.DuplicatePrepared; !st.Prepared.onServer {\n",
+		Name: "a statement is thought to be on the server after another client's was found there", File: "internal/wire/prepared.go",
+		Old:   "func (p *Prepared) Lost() { p.onServer = false }",
+		New:   "func (p *Prepared) Lost() { p.onServer = !p.onServer }",
 		Found: []Instrument{Test(prepare, "TestFirstRun_PreparedByAnother_CountsOnNoServer")},
 	},
 	{
