@@ -78,6 +78,14 @@ type Config struct {
 	// node is lost, its connections are not all made anew in the same moment. ParseConfig sets 100; zero means no bound.
 	DialRate int
 
+	// CommitMarker makes the outcome of a commit known whose answer was lost: a transaction that has written inserts a row
+	// into CommitTable with its commit, in the same round trip. See [CreateCommitTable]. ParseConfig leaves it off.
+	CommitMarker bool
+
+	// CommitTable is the name of the table of commit markers, which may have a schema before it and a dot. ParseConfig
+	// sets [DefaultCommitTable].
+	CommitTable string
+
 	// OnRetry, if set, is called before each new attempt of a transaction, or of a statement outside of one, once all
 	// that it had to wait for is over: exactly as often as the metric cockroachdb_transaction_retries_total counts.
 	// The context is the one of the statement, as the tracer has made it, if there is one; in Commit it is BeginTx's.
@@ -94,6 +102,10 @@ type Config struct {
 	// place in the retry lane are free by then; the connection is not yet. Otherwise what is said of OnRetry holds. A
 	// transaction that is rolled back because its context is done ends on a goroutine of database/sql's.
 	OnSettled func(context.Context, OutcomeEvent)
+
+	// OnCommitAsked, if set, is called when the answer to a commit was lost and the driver has asked what became of it,
+	// which it does with CommitMarker only. The context is the commit's. Otherwise what is said of OnRetry holds.
+	OnCommitAsked func(context.Context, CommitEvent)
 
 	// dsn is what the ConnConfig was parsed from, if nothing has changed it since: it is parsed anew for each connection.
 	dsn string
@@ -116,6 +128,7 @@ type Config struct {
 //   - retry_throttle_tokens and retry_throttle_tokens_per_commit set MaxTokens and TokensPerCommit of [RetryThrottle];
 //   - ping_after sets PingAfter; connection_lifetime and dials_per_second set ConnLifetime and DialRate;
 //     load_balance_hosts, which may be random or disable, sets BalanceHosts;
+//   - retry_commit_marker, which may be on or off, sets CommitMarker, and retry_commit_table sets CommitTable;
 //   - dead_peer_timeout, a duration, is after how much silence of the network a connection that waits for an answer,
 //     or to be used, is given up: the ConnConfig gets a DialFunc for it. The default is 30 seconds; zero leaves that
 //     to the system.
@@ -135,6 +148,7 @@ func ParseConfig(dsn string) (*Config, error) {
 		PingAfter:     defaultPingAfter,
 		ConnLifetime:  defaultConnLifetime,
 		DialRate:      defaultDialRate,
+		CommitTable:   DefaultCommitTable,
 	}
 	if registeredName.MatchString(dsn) {
 		cfg.registered = dsn
@@ -180,6 +194,9 @@ func (c *Config) validate() error {
 	}
 	if c.DialRate < 0 {
 		err = errors.Join(err, fmt.Errorf("cockroachdb: Config.DialRate is %d: use zero for no bound, or a number above zero", c.DialRate))
+	}
+	if c.CommitMarker && !isTableName(c.CommitTable) {
+		err = errors.Join(err, errors.New("cockroachdb: Config.CommitTable is no name of a table: use letters, digits and underscores, after a schema and a dot if need be"))
 	}
 	return err
 }

@@ -52,6 +52,8 @@ var settings = []setting{
 	duration("connection_lifetime", func(c *Config) *time.Duration { return &c.ConnLifetime }),
 	wholeNumber("dials_per_second", func(c *Config) *int { return &c.DialRate }),
 	{"load_balance_hosts", "random or disable", (*Config).setBalanceHosts},
+	{"retry_commit_marker", "on or off", (*Config).setCommitMarker},
+	{"retry_commit_table", "the name of a table", (*Config).setCommitTable},
 	{"dead_peer_timeout", durationKind, (*Config).parseDeadPeerTimeout},
 }
 
@@ -87,6 +89,22 @@ func (c *Config) setBalanceHosts(text string) error {
 	c.BalanceHosts = text == "random"
 	if !c.BalanceHosts && text != "disable" {
 		return errors.New("the value is neither")
+	}
+	return nil
+}
+
+func (c *Config) setCommitMarker(text string) error {
+	c.CommitMarker = text == "on"
+	if !c.CommitMarker && text != "off" {
+		return errors.New("the value is neither")
+	}
+	return nil
+}
+
+func (c *Config) setCommitTable(text string) error {
+	c.CommitTable = text
+	if !isTableName(text) {
+		return errors.New("the value is not one")
 	}
 	return nil
 }

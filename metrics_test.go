@@ -101,6 +101,7 @@ func TestMetricsAllLabelValuesArePresentAtZero(t *testing.T) {
 		"cockroachdb_backoff_seconds_total":        2,
 		"cockroachdb_failovers_total":              len(allFailoverOutcomes),
 		"cockroachdb_dials_total":                  len(allDialOutcomes),
+		"cockroachdb_commit_questions_total":       len(allCommitAnswers),
 	}
 	for name, family := range got {
 		want := 1
