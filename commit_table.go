@@ -12,7 +12,7 @@ import (
 )
 
 // DefaultCommitTable is the name of the table of commit markers where none is given.
-const DefaultCommitTable = "cockroachdb_commits"
+const DefaultCommitTable = "commit_markers"
 
 // tableName matches the names that a table of commit markers may have.
 var tableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$`)

@@ -70,6 +70,17 @@ type Config struct {
 	// Without it hosts are tried in the order given. ParseConfig sets it unless the DSN has target_session_attrs.
 	BalanceHosts bool
 
+	// HostGroups divides the hosts into groups, of which an earlier one is preferred: the hosts of the nearest region, for
+	// example. It has the size of each group, in the order of the hosts: with 2, 1 the first two hosts are one group, and
+	// the third is the next. Connections go to the first group, spread over its hosts as BalanceHosts says. A later group
+	// is used while each host of the earlier ones has lately failed, refused a login or lost a connection. After one of
+	// those has let the driver in again, connections at rest in later groups are replaced, a few each second.
+	//
+	// Nil, the default, means one group of all hosts. NewConnector returns an error if a size is below one, if their sum
+	// is not the number of hosts, each host and port counted once, or if BalanceHosts is false. Hosts that BeforeConnect
+	// adds after those belong to the last group.
+	HostGroups []int
+
 	// ConnLifetime is how long a connection lives, give or take ten percent, drawn when it is made: a connection that
 	// is older and at rest is closed instead of being used again. ParseConfig sets 30 minutes; zero means no limit.
 	ConnLifetime time.Duration
@@ -127,7 +138,8 @@ type Config struct {
 //     [RetryPolicy];
 //   - retry_throttle_tokens and retry_throttle_tokens_per_commit set MaxTokens and TokensPerCommit of [RetryThrottle];
 //   - ping_after sets PingAfter; connection_lifetime and dials_per_second set ConnLifetime and DialRate;
-//     load_balance_hosts, which may be random or disable, sets BalanceHosts;
+//     load_balance_hosts, which may be random or disable, sets BalanceHosts; load_balance_groups, sizes such as 2,1 or
+//     0 for one group of all, sets HostGroups;
 //   - retry_commit_marker, which may be on or off, sets CommitMarker, and retry_commit_table sets CommitTable;
 //   - dead_peer_timeout, a duration, is after how much silence of the network a connection that waits for an answer,
 //     or to be used, is given up: the ConnConfig gets a DialFunc for it. The default is 30 seconds; zero leaves that
@@ -198,7 +210,30 @@ func (c *Config) validate() error {
 	if c.CommitMarker && !isTableName(c.CommitTable) {
 		err = errors.Join(err, errors.New("cockroachdb: Config.CommitTable is no name of a table: use letters, digits and underscores, after a schema and a dot if need be"))
 	}
-	return err
+	return errors.Join(err, c.checkHostGroups())
+}
+
+// checkHostGroups returns an error if HostGroups does not divide the hosts.
+func (c *Config) checkHostGroups() error {
+	if len(c.HostGroups) == 0 {
+		return nil
+	}
+	if !c.BalanceHosts {
+		return errors.New("cockroachdb: Config.HostGroups needs BalanceHosts: set that too (load_balance_hosts=random), or give the hosts in order and no groups")
+	}
+	var hosts int
+	if c.ConnConfig != nil {
+		hosts = len(hostsOf(c.ConnConfig))
+	}
+	left, valid := hosts, true
+	for _, size := range c.HostGroups {
+		valid = valid && 0 < size && size <= left
+		left -= size
+	}
+	if !valid || left > 0 {
+		return fmt.Errorf("cockroachdb: Config.HostGroups is %v, and there are %d hosts: use the size of each group, which is one or more and in all the number of hosts", c.HostGroups, hosts)
+	}
+	return nil
 }
 
 func hostPort(host string, port uint16) string {
@@ -266,6 +301,7 @@ func NewConnector(cfg *Config) (*Connector, error) {
 	if cfg.ConnConfig != nil {
 		c.cfg.ConnConfig = cfg.ConnConfig.Copy()
 	}
+	c.cfg.HostGroups = slices.Clone(cfg.HostGroups)
 	c.pool = newPool(&c.cfg)
 	c.pool.connect = c.connect
 	if c.registered == nil || cfg.DBName != "" {

@@ -52,6 +52,7 @@ var settings = []setting{
 	duration("connection_lifetime", func(c *Config) *time.Duration { return &c.ConnLifetime }),
 	wholeNumber("dials_per_second", func(c *Config) *int { return &c.DialRate }),
 	{"load_balance_hosts", "random or disable", (*Config).setBalanceHosts},
+	{"load_balance_groups", `a list of numbers such as "2,1"`, (*Config).setHostGroups},
 	{"retry_commit_marker", "on or off", (*Config).setCommitMarker},
 	{"retry_commit_table", "the name of a table", (*Config).setCommitTable},
 	{"dead_peer_timeout", durationKind, (*Config).parseDeadPeerTimeout},
@@ -105,6 +106,21 @@ func (c *Config) setCommitTable(text string) error {
 	c.CommitTable = text
 	if !isTableName(text) {
 		return errors.New("the value is not one")
+	}
+	return nil
+}
+
+func (c *Config) setHostGroups(text string) error {
+	c.HostGroups = nil
+	if text == "0" {
+		return nil
+	}
+	for size := range strings.SplitSeq(text, ",") {
+		n, err := strconv.Atoi(size)
+		if err != nil {
+			return valueError(err, text)
+		}
+		c.HostGroups = append(c.HostGroups, n)
 	}
 	return nil
 }
@@ -185,7 +201,10 @@ func checkSettings(cfg *Config, given map[string]string) error {
 		if !ok {
 			continue
 		}
-		alone := Config{RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle()}
+		alone := Config{
+			RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle(),
+			ConnConfig: cfg.ConnConfig, BalanceHosts: cfg.BalanceHosts, // which HostGroups is checked against
+		}
 		_ = s.set(&alone, text) // it went well before
 		if err := alone.validate(); err != nil {
 			return fmt.Errorf("cockroachdb: DSN key %q (%s): %s", s.key, s.kind, withoutPrefix(err))

@@ -164,7 +164,7 @@ func (e *NotReplayableError) Unwrap() error { return e.err }
 // A statement outside a transaction, which is committed as it ends, has this error too where its answer was lost.
 type AmbiguousCommitError struct {
 	err   error
-	alone bool  // it was a statement outside a transaction
+	alone bool    // it was a statement outside a transaction
 	mark  *marker // by which the outcome can be asked for; nil if there is none
 }
 

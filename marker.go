@@ -275,8 +275,6 @@ func (m *markTable) question() string {
 func (m *marker) ask(ctx context.Context, s *wire.Session) (CommitAnswer, error) {
 	res := s.PG.ExecParams(ctx, m.table.question(), [][]byte{[]byte(m.key.String()), []byte(m.epoch.String())}, nil, nil, nil).Read()
 	switch {
-	case pgerr.Answer(res.Err) != nil && pgerr.Conflict(res.Err) == nil && !s.Closed():
-		return CommitAnswerUnknown, &askError{res.Err}
 	case res.Err != nil:
 		return CommitAnswerUnknown, res.Err
 	case len(res.Rows) == 0:
@@ -287,14 +285,6 @@ func (m *marker) ask(ctx context.Context, s *wire.Session) (CommitAnswer, error)
 	}
 	return CommitAnswerCommitted, nil
 }
-
-// askError says that the server can't answer: the table is gone, for example.
-type askError struct{ err error }
-
-func (e *askError) Error() string {
-	return "the table of commit markers can't be asked: " + e.err.Error()
-}
-func (e *askError) Unwrap() error { return e.err }
 
 // check makes sure, with the pool's first connection, that the table of markers is there and may be used, and learns
 // its epoch. On a server that takes no writes there is nothing to mark.

@@ -84,7 +84,7 @@ func TestMetricsNames(t *testing.T) {
 		"cockroachdb_replay_divergences_total", "cockroachdb_not_replayable_total", "cockroachdb_ambiguous_commits_total", "cockroachdb_retries_throttled_total",
 		"cockroachdb_backoff_seconds_total", "cockroachdb_retry_lane_waiting", "cockroachdb_history_bytes", "cockroachdb_savepoint_restarts_refused_total",
 		"cockroachdb_failovers_total", "cockroachdb_failover_duration_seconds", "cockroachdb_abandoned_sessions_total", "cockroachdb_dials_total",
-		"cockroachdb_connections_retired_total",
+		"cockroachdb_connections_retired_total", "cockroachdb_commit_questions_total",
 	}, names)
 }
 

@@ -46,7 +46,9 @@ func newPool(cfg *Config) *pool {
 		policy: cfg.RetryPolicy, pingAfter: cfg.PingAfter, resetSession: cfg.ResetSession,
 		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled, onAsked: cfg.OnCommitAsked, marks: newMarkTable(cfg),
 		lane: lane.New(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
-		fleet: fleet.New(fleet.Config{Balance: cfg.BalanceHosts, Lifetime: cfg.ConnLifetime, DialRate: cfg.DialRate}),
+		fleet: fleet.New(fleet.Config{
+			Balance: cfg.BalanceHosts, Groups: cfg.HostGroups, Lifetime: cfg.ConnLifetime, DialRate: cfg.DialRate,
+		}),
 	}
 }
 
