@@ -78,7 +78,7 @@ func CommitOutcome(ctx context.Context, db *sql.DB, err error) (committed bool, 
 	}
 	for {
 		var refused bool
-		err := db.QueryRowContext(WithoutRetries(ctx), m.table.question(), m.key.String(), m.epoch.String()).Scan(&refused)
+		err := db.QueryRowContext(WithoutRetries(ctx), m.table.question(), m.key.String(), m.known.epoch.String()).Scan(&refused)
 		switch {
 		case err == nil:
 			return !refused, nil

@@ -381,4 +381,25 @@ var All = []Mutant{
 		New:   "s.Control(ctx, sqlCommit); err",
 		Found: []Instrument{Scenarios(history.DirtyRead)},
 	},
+
+	// Exactly once.
+	{
+		Name: "the outcome of a commit is asked for by reading", File: "marker.go",
+		Old: "	return \"INSERT INTO \" + m.name + \" AS m (id, refused) SELECT $1::UUID, true FROM \" + m.name + \" AS e WHERE e.id = $2::UUID\" +\n" +
+			"		\" ON CONFLICT (id) DO UPDATE SET refused = m.refused RETURNING m.refused\"\n",
+		New:   "	return \"SELECT coalesce((SELECT refused FROM \" + m.name + \" AS m WHERE id = $1::UUID AND $2::UUID IS NOT NULL), true)\"\n",
+		Found: []Instrument{Test(once, "TestCommit_ArrivesAfterTheQuestion_IsNotCarriedOut")},
+	},
+	{
+		Name: "the replay keeps the key of the commit that was refused", File: "marker.go",
+		Old:   "	m := &marker{table: t.pool.marks, known: known, key: newUID(), at: time.Now()}\n",
+		New:   "	m := &marker{table: t.pool.marks, known: known, key: uid{1: byte(len(t.c.pool.dbName))}, at: time.Now()}\n",
+		Found: []Instrument{Test(once, "TestRunTx_AnswerLost_IsCarriedOutOnce")},
+	},
+	{
+		Name: "a marker is placed although the table was truncated", File: "marker.go",
+		Old:   "CASE WHEN pg_relation_filenode('\" + m.table.name +\n		\"'::REGCLASS) = $2 THEN false END",
+		New:   "CASE WHEN pg_relation_filenode('\" + m.table.name +\n		\"'::REGCLASS) IS NOT NULL OR $2 IS NULL THEN false END",
+		Found: []Instrument{Test(once, "TestTableTruncated_RefusedCommitArrives_IsNotCarriedOut")},
+	},
 }

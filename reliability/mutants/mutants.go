@@ -63,6 +63,7 @@ const (
 	kinds    = "../kinds"
 	prepare  = driver + "/tests/prepare"
 	pooler   = driver + "/tests/pooler"
+	once     = driver + "/tests/exactlyonce"
 	scenario = "TestScenario"
 )
 

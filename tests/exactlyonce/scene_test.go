@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { enginetest.Main(m) }
 const (
 	table    = cockroachdb.DefaultCommitTable
 	onCommit = `^(RELEASE|COMMIT)`
-	onMarker = `^INSERT INTO "` + table + `" \(id\)`
+	onMarker = `^INSERT INTO "` + table + `" \(id, refused\) VALUES`
 	onAsking = `^INSERT INTO "` + table + `" AS m`
 )
 
@@ -101,6 +101,21 @@ func (s *scene) asked(_ context.Context, e cockroachdb.CommitEvent) {
 	defer s.mu.Unlock()
 	s.answers = append(s.answers, e.Answer)
 	s.answered <- struct{}{}
+}
+
+// eachLoss runs a test for each way in which the answer to a commit is lost. Each begins with nothing added or asked.
+func (s *scene) eachLoss(t *testing.T, test func(t *testing.T, l loss)) {
+	t.Helper()
+	for name, l := range losses {
+		t.Run(name, func(t *testing.T) {
+			_, err := s.plain.ExecContext(t.Context(), "UPDATE accounts SET n = 0")
+			require.NoError(t, err)
+			s.mu.Lock()
+			s.answers = nil
+			s.mu.Unlock()
+			test(t, l)
+		})
+	}
 }
 
 // inject has faults strike from now on.

@@ -95,6 +95,25 @@ func TestTableTruncated_OutcomeStaysUnknown(t *testing.T) {
 	})
 }
 
+// A commit was refused, and arrives after the row that refuses it was truncated.
+func TestTableTruncated_RefusedCommitArrives_IsNotCarriedOut(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *scene) {
+		tx := s.begin(t, t.Context(), nil)
+		late := crdbsim.On(onMarker, crdbsim.Action{Call: func() {
+			s.cut()
+			<-s.answered
+			_, err := s.plain.ExecContext(context.Background(), "TRUNCATE "+table)
+			assert.NoError(t, err)
+			assert.NoError(t, cockroachdb.CreateCommitTable(context.Background(), s.plain))
+		}})
+		late.At = crdbsim.AtParse // later it holds a lock on the table
+		s.inject(late)
+		require.NoError(t, tx.Commit())
+		s.wants(t, 1, refused)
+	})
+}
+
 func TestTableMissing_ErrorAtTheFirstConnection(t *testing.T) {
 	t.Parallel()
 	_, dsn := enginetest.NewSim(t, crdbsim.Config{})
