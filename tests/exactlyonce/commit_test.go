@@ -109,11 +109,8 @@ func TestCommit_ArrivesAfterTheQuestion_IsNotCarriedOut(t *testing.T) {
 	t.Parallel()
 	servers(t, func(t *testing.T, s *scene) {
 		tx := s.begin(t, t.Context(), nil)
-		s.inject(crdbsim.On(onMarker, crdbsim.Action{Call: func() {
-			s.cut()
-			<-s.answered
-		}}))
-		require.NoError(t, tx.Commit(), "the replay waits for the locks of what came late")
+		s.arrivesLate(t, func() {})
+		require.NoError(t, tx.Commit(), "the replay waits for the locks of what comes late")
 		s.wants(t, 1, refused)
 	})
 }

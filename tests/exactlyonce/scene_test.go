@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // what comes past the driver
@@ -22,6 +23,7 @@ func TestMain(m *testing.M) { enginetest.Main(m) }
 const (
 	table    = cockroachdb.DefaultCommitTable
 	onCommit = `^(RELEASE|COMMIT)`
+
 	onMarker = `^INSERT INTO "` + table + `" \(id, refused\) VALUES`
 	onAsking = `^INSERT INTO "` + table + `" AS m`
 )
@@ -37,6 +39,7 @@ type scene struct {
 	answers []cockroachdb.CommitAnswer
 
 	answered chan struct{} // has something for each answer
+	holds    atomic.Pointer[holding]
 }
 
 // servers runs a test on the manners of both servers.
@@ -86,7 +89,10 @@ func (s *scene) dial(ctx context.Context, network, address string) (net.Conn, er
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns = append(s.conns, c)
-	return c, err
+	if err != nil {
+		return nil, err
+	}
+	return &lateConn{Conn: c, holds: &s.holds}, nil
 }
 
 // cut closes the latest connection on the application's side: the server goes on with what it was sent.

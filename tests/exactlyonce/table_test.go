@@ -100,15 +100,11 @@ func TestTableTruncated_RefusedCommitArrives_IsNotCarriedOut(t *testing.T) {
 	t.Parallel()
 	servers(t, func(t *testing.T, s *scene) {
 		tx := s.begin(t, t.Context(), nil)
-		late := crdbsim.On(onMarker, crdbsim.Action{Call: func() {
-			s.cut()
-			<-s.answered
+		s.arrivesLate(t, func() {
 			_, err := s.plain.ExecContext(context.Background(), "TRUNCATE "+table)
 			assert.NoError(t, err)
 			assert.NoError(t, cockroachdb.CreateCommitTable(context.Background(), s.plain))
-		}})
-		late.At = crdbsim.AtParse // later it holds a lock on the table
-		s.inject(late)
+		})
 		require.NoError(t, tx.Commit())
 		s.wants(t, 1, refused)
 	})
