@@ -139,14 +139,14 @@ var All = []Mutant{
 	// The commit.
 	{
 		Name: "an ambiguous commit is replayed", File: "commit.go",
-		Old:   "	c.told = t.commitAnswer(tag, err)\n",
-		New:   "	if err != nil {\n		return fault{err: &pgconn.PgError{Code: pgerr.SerializationFailure}, reach: wire.InStatement}\n	}\n	c.told = t.commitAnswer(tag, err)\n",
+		Old:   "	case err != nil:\n		return c.refused(err)\n",
+		New:   "	case err != nil:\n		return fault{err: &pgconn.PgError{Code: pgerr.SerializationFailure}, reach: wire.InStatement}\n",
 		Found: []Instrument{Scenarios(history.Duplicate)},
 	},
 	{
 		Name: "a commit without an answer is called not committed", File: "commit.go",
-		Old:   "	if !ok {\n		return t.ambiguous(err)\n",
-		New:   "	if !ok {\n		return t.connectionLost(fault{err: err})\n",
+		Old:   "	if !ok {\n		return c.unknown(err)\n",
+		New:   "	if !ok {\n		c.told = t.connectionLost(fault{err: err})\n		return fault{}\n",
 		Found: []Instrument{Scenarios(history.DirtyRead), Matrix("single write", "told of an error, yet there is an effect")},
 	},
 	{
