@@ -39,6 +39,31 @@ func TestConnectionClosedByTheServer_TheReasonIsFound(t *testing.T) {
 	}
 }
 
+// Outside a transaction the reason comes as the server has said it, in no type of the driver's own. A conflict that ends
+// the connection is a hot standby's with recovery.
+func TestConnectionClosedByTheServer_OutsideATransaction_TheReasonIsFound(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"25P03", "40001"} {
+		broken := kit.Texts("a", "b", "c")
+		broken.Err, broken.ErrAfterRows = kit.Fatal(code, "terminating connection").Err, 2
+		for name, reply := range map[string]fakepg.Reply{
+			"before rows": {Columns: broken.Columns, Err: broken.Err}, "after rows": broken,
+		} {
+			for _, text := range []string{"SELECT v FROM kv", "UPDATE kv SET v = v RETURNING v", "SELECT pay(v) FROM kv"} {
+				t.Run(code+"/"+name+"/"+text, func(t *testing.T) {
+					t.Parallel()
+					st := kit.New(t, kit.Script{text: {reply, kit.OK}})
+					_, err := kit.ReadAll(t.Context(), st, text)
+					kit.WantCode(t, err, code)
+					assert.Equal(t, 1, st.Times(text))
+					kit.Exec(t, st, "UPDATE a")
+					assert.Equal(t, 2, st.Server.Connections())
+				})
+			}
+		}
+	}
+}
+
 // A server that is being drained ends each connection with its transaction: the ROLLBACK before a wait is the last.
 func TestConflict_OnADrainingNode_IsRunAgainElsewhere(t *testing.T) {
 	t.Parallel()
