@@ -3,6 +3,7 @@ package errors_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -159,4 +160,35 @@ func TestFailedTransaction_EveryCall_IsRefused(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestRestartingTransaction_HookUsesItsConnection_IsRefused: between two attempts there is nothing on the server that
+// what a hook does could belong to. database/sql keeps hooks away from the connection; who has it without database/sql
+// is told.
+func TestRestartingTransaction_HookUsesItsConnection_IsRefused(t *testing.T) {
+	t.Parallel()
+	var c kit.DriverConnection
+	told := map[string]error{}
+	srv := fakepg.Start(t, kit.Script{"UPDATE b": {kit.Conflict, kit.OK}}.Handler())
+	c = kit.DriverConn(t, srv, func(cfg *cockroachdb.Config) {
+		cfg.OnRetry = func(ctx context.Context, _ cockroachdb.RetryEvent) {
+			_, told["Exec"] = c.ExecContext(ctx, doorSQL, nil)
+			_, told["Query"] = c.QueryContext(ctx, doorSQL, nil)
+			_, told["Prepare"] = c.PrepareContext(ctx, doorSQL)
+			_, told["BeginTx"] = c.BeginTx(ctx, driver.TxOptions{})
+			_, told["Raw"] = c.Conn().Exec(ctx, doorSQL, pgx.QueryExecModeExec)
+		}
+	})
+	tx, err := c.BeginTx(t.Context(), driver.TxOptions{})
+	require.NoError(t, err)
+	for _, text := range []string{"UPDATE a", "UPDATE b"} {
+		_, err := c.ExecContext(t.Context(), text, nil)
+		require.NoError(t, err)
+	}
+	require.NoError(t, tx.Commit())
+	require.Len(t, told, 5)
+	for door, err := range told {
+		assert.Error(t, err, door)
+	}
+	assert.Equal(t, 1, kit.Times(srv, doorSQL), "by Raw alone, to a server that refuses it: %q", srv.Statements())
 }
