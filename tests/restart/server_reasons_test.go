@@ -39,6 +39,26 @@ func TestConnectionClosedByTheServer_TheReasonIsFound(t *testing.T) {
 	}
 }
 
+// A node that is being drained may say so by an error that is not FATAL, and close the connection after it.
+func TestConnectionClosedByTheServer_AfterAnError_TheReasonIsFound(t *testing.T) {
+	t.Parallel()
+	closing := kit.Fails("57P01", "server is shutting down")
+	closing.Cut = fakepg.CutAfter
+	for _, mode := range kit.QueryModes {
+		for _, where := range []string{"BEGIN", "UPDATE a", "UPDATE b"} {
+			t.Run(mode+"/"+where, func(t *testing.T) {
+				t.Parallel()
+				st := kit.New(t, kit.Script{where: kit.Always(closing)}, kit.NoFailover, "default_query_exec_mode="+mode)
+				tx := st.Begin(t)
+				err := kit.ExecAll(tx, "UPDATE a", "UPDATE b")
+				kit.As[*cockroachdb.ConnectionLostError](t, err)
+				kit.WantCodeWithin(t, err, "57P01")
+				require.Error(t, tx.Commit())
+			})
+		}
+	}
+}
+
 // Outside a transaction the reason comes as the server has said it, in no type of the driver's own. A conflict that ends
 // the connection is a hot standby's with recovery.
 func TestConnectionClosedByTheServer_OutsideATransaction_TheReasonIsFound(t *testing.T) {
