@@ -235,7 +235,28 @@ var All = []Mutant{
 		Name: "statements of a failed transaction reach the server", File: "tx_state.go",
 		Old:   "	case t.state == stateFailed:\n		return errTxAborted\n",
 		New:   "",
-		Found: []Instrument{Test(driver+"/tests/errors", "TestFailedTransaction_EveryCall_IsRefused$/^a_divergence$/^Exec")},
+		Found: []Instrument{Test(errs, "TestFailedTransaction_EveryCall_IsRefused$/^a_divergence$/^Exec")},
+	},
+	{
+		Name: "the pgx connection of a failed transaction is handed over", File: "tx.go",
+		Old: "			t.session().Die() // nothing of a transaction that has failed must be committed\n",
+		New: "			return\n",
+		Found: []Instrument{
+			Test(errs, "TestFailedTransaction_EveryCall_IsRefused$/^a_wait_that_ends$/^Raw,_by_pgx"),
+			Test(statement, "TestRaw_CopyAfterAWaitThatEnded_CommitsNothing"),
+		},
+	},
+	{
+		Name: "a transaction that used the pgx connection is replayed without it", File: "tx.go",
+		Old:   "	t.unreplayable(CauseRaw)\n",
+		New:   "",
+		Found: []Instrument{Test(statement, "TestRaw_ThenAConflict_IsNotReplayable")},
+	},
+	{
+		Name: "a hook can use the connection of a transaction that is being retried", File: "tx_state.go",
+		Old:   "	case t.state == stateRestarting:\n		return errRestarting\n",
+		New:   "",
+		Found: []Instrument{Test(errs, "TestRestartingTransaction_HookUsesItsConnection_IsRefused$/^Prepare")},
 	},
 	{
 		Name: "an open transaction rests in the pool", File: "conn.go",
@@ -311,9 +332,17 @@ var All = []Mutant{
 	},
 	{
 		Name: "what was learnt of a statement is not unlearnt", File: "cursor.go",
-		Old:   "			t.c.unlearn(p)\n		}\n	}\n	cu.end()",
-		New:   "			_ = p\n		}\n	}\n	cu.end()",
-		Found: []Instrument{Programs(program.CockroachDB, "types", 40, program.Stuck)},
+		Old: "			t.c.unlearn(p)\n		}\n	}\n	cu.end()",
+		New: "			_ = p\n		}\n	}\n	cu.end()",
+		Found: []Instrument{
+			Test(prepare, "TestColumnRetyped_FailsOnceAtMost"), Programs(program.CockroachDB, "types", 40, program.Stuck),
+		},
+	},
+	{
+		Name: "the DSN is read once", File: "connector.go",
+		Old:   "	if c.cfg.dsn == \"\" {\n		return c.cfg.ConnConfig.Copy(), nil\n",
+		New:   "	if true {\n		return c.cfg.ConnConfig.Copy(), nil\n",
+		Found: []Instrument{Test(conns, "TestDSN_PasswordChanged_NewConnectionsHaveIt")},
 	},
 	{
 		Name: "two statements have one name", File: "internal/wire/prepared.go",
@@ -331,9 +360,48 @@ var All = []Mutant{
 	// The reason.
 	{
 		Name: "a timeout in a replay is called a divergence", File: "internal/pgerr/pgerr.go",
-		Old:   "code == lockNotAvailable || code == queryCanceled || code == internalError",
-		New:   "code == internalError",
-		Found: []Instrument{Programs(program.CockroachDB, "timeouts", 60, program.Misleading)},
+		Old: "code == lockNotAvailable || code == queryCanceled || code == internalError",
+		New: "code == internalError",
+		Found: []Instrument{
+			Test(driver+"/tests/replay", "TestReplay_MeetsATimeout_SaysSo"),
+			Programs(program.CockroachDB, "timeouts", 60, program.Misleading),
+		},
+	},
+	{
+		Name: "a restart by savepoint that failed is the transaction's failure", File: "opening.go",
+		Old:   "	t.pool.savepoints.avoid()\n	t.pool.metrics().savepointRefused()\n	t.openFresh(false)\n	return true\n",
+		New:   "	return false\n",
+		Found: []Instrument{Test(restart, "TestRestart_FailsAfterTheSavepoint_BeginsAnew")},
+	},
+	{
+		Name: "what the server says at rest before it closes the connection is not read", File: "internal/wire/check.go",
+		Old:   "		return s.farewell()\n",
+		New:   "		return ErrClosed\n",
+		Found: []Instrument{Test(conns, "TestCommit_ServerHasEndedTheConnection_SaysWhy")},
+	},
+	{
+		Name: "the conflict is forgotten when the connection is lost during its replay", File: "errors.go",
+		Old:   "	return errors.Join(conflict, err)\n",
+		New:   "	return err\n",
+		Found: []Instrument{Test(restart, "TestConnectionClosedByTheServer_TheReasonIsFound")},
+	},
+	{
+		Name: "what the server said before it closed the connection is forgotten", File: "internal/wire/lasterror.go",
+		Old:   "		return s.last.err\n",
+		New:   "		return err\n",
+		Found: []Instrument{Test(restart, "TestConnectionClosedByTheServer_AfterAnError_TheReasonIsFound")},
+	},
+	{
+		Name: "the server's errors come in a type of the driver's own", File: "cursor.go",
+		Old:   "	cu.over, cu.err = true, err\n	cu.rec.settle()\n	t.noteSession(",
+		New:   "	cu.over, cu.err = true, &quietError{\"it failed\", err}\n	cu.rec.settle()\n	t.noteSession(",
+		Found: []Instrument{Test(errs, "TestErrorsOfStatementsAreBare")},
+	},
+	{
+		Name: "a hot standby's conflict is retried like any other", File: "attempt.go",
+		Old:   "PG.ParameterStatus(\"in_hot_standby\") == \"on\"",
+		New:   "PG.ParameterStatus(\"in_hot_standby\") == \"yes\"",
+		Found: []Instrument{Test(restart, "TestRestart_OnAHotStandby_GivesUpSoon")},
 	},
 
 	// Pools, the network, the lane.
@@ -345,15 +413,23 @@ var All = []Mutant{
 	},
 	{
 		Name: "a connection that has rested is not pinged", File: "conn.go",
-		Old:   "	return after > 0 && !c.rests.IsZero() && time.Since(c.rests) >= after\n",
-		New:   "	return after < 0\n",
-		Found: []Instrument{Test(kinds, "TestRestedConnection_IsPinged")},
+		Old: "	return after > 0 && !c.rests.IsZero() && time.Since(c.rests) >= after\n",
+		New: "	return after < 0\n",
+		Found: []Instrument{
+			Test(conns, "TestRest_FlowIsGone_StatementRunsOnAnother"), Test(kinds, "TestRestedConnection_IsPinged"),
+		},
 	},
 	{
 		Name: "the lane on CockroachDB is as wide as on PostgreSQL", File: "internal/lane/lane.go",
 		Old:   "{most: 1}",
 		New:   "{most: widest}",
 		Found: []Instrument{Test(driver+"/internal/lane", "TestLaneIsForOneOnCockroachDB")},
+	},
+	{
+		Name: "a reader keeps its place in the lane while its rows are read", File: "rows.go",
+		Old:   "		r.t.leaveLane() // it has nothing left to lose to anybody\n",
+		New:   "",
+		Found: []Instrument{Test(driver+"/tests/lane", "TestLaneIsLeftByAReaderWithItsFirstRow")},
 	},
 	{
 		Name: "what calls an unknown function is thought to read only", File: "internal/sqltext/reads.go",
@@ -366,6 +442,38 @@ var All = []Mutant{
 		Old:   "	if ctx.Value(runnerKey{}) == nil {\n		return ctx\n	}\n	return context.WithValue(ctx, runnerKey{}, nil)\n",
 		New:   "	return ctx\n",
 		Found: []Instrument{Test(kinds, "TestHooksOwnTransaction_IsNotRunTxs")},
+	},
+	{
+		Name: "a host without a port has PostgreSQL's", File: "internal/dsnurl/url.go",
+		Old:   "			ports[i] = cmp.Or(p, fallback)\n",
+		New:   "			ports[i] = cmp.Or(p, \"5432\")\n",
+		Found: []Instrument{Test(driver, "TestDSNForms")},
+	},
+
+	// The simulator: what it does not do as CockroachDB does, the tests of the driver can't find.
+	{
+		Name: "crdbsim: a ROLLBACK undoes a SET", File: "internal/crdbsim/txn.go",
+		Old:   "	c.restoreAll()\n	c.status, c.tx = 'I', txn{}\n",
+		New:   "	c.status, c.tx = 'I', txn{}\n",
+		Found: []Instrument{Test(crdbsim, "TestSetSurvives_HoweverItIsUndone")},
+	},
+	{
+		Name: "crdbsim: a restart undoes a SET", File: "internal/crdbsim/savepoint.go",
+		Old:   "	c.restoreAll()\n	c.queueHidden(c.tx.begin)\n",
+		New:   "	c.queueHidden(c.tx.begin)\n",
+		Found: []Instrument{Test(crdbsim, "TestTraces$/^set_in_transaction")},
+	},
+	{
+		Name: "crdbsim: SHOW COMMIT TIMESTAMP leaves the transaction open", File: "internal/crdbsim/commit_timestamp.go",
+		Old:   "		if e, err := c.commitAndWait(); e != nil || err != nil {\n			return reply{failed: e}, err\n		}\n",
+		New:   "",
+		Found: []Instrument{Test(crdbsim, "TestShowCommitTimestamp_ThenRelease")},
+	},
+	{
+		Name: "crdbsim: a kept session outlives its role's grants", File: "internal/crdbsim/spares.go",
+		Old:   "u.unchanged() {",
+		New:   "u.unchanged() || true {",
+		Found: []Instrument{Test(crdbsim, "TestSpareIsAsNew$/^setting_of_the_role")},
 	},
 
 	// The transaction as such.
