@@ -156,8 +156,7 @@ func (c *conn) attempts(r run, window bool, limit int) (answer, error) {
 		if alone && a.at.typ == 'S' && a.end >= 0 { // the commit failed: this was no success
 			c.out = c.out[:a.end]
 		}
-		lost := translate(a.failed).Code == "40001"
-		if !lost || !window || r.partly || !a.begun || !c.unsent(a.start) || n == maxOwnRetries {
+		if !window || n == maxOwnRetries || !c.canRunAgain(r, a) {
 			return a, nil
 		}
 		c.out = c.out[:a.start.at]
@@ -170,6 +169,11 @@ func (c *conn) attempts(r run, window bool, limit int) (answer, error) {
 			c.queue(r.portal.bind, pending{typ: 'B', hidden: true})
 		}
 	}
+}
+
+// canRunAgain reports whether a statement lost a conflict, and the client has seen nothing of its answer.
+func (c *conn) canRunAgain(r run, a answer) bool {
+	return translate(a.failed).Code == "40001" && !r.partly && a.begun && c.unsent(a.start)
 }
 
 // attempt has PostgreSQL execute a statement once.

@@ -99,6 +99,11 @@ func (c *conn) control(s *statement) (reply, error) {
 	case c.status == 'E':
 		return refuse(errAborted())
 	}
+	return c.controlUnfailed(s)
+}
+
+// controlUnfailed executes the statements that a failed transaction refuses.
+func (c *conn) controlUnfailed(s *statement) (reply, error) {
 	switch s.kind {
 	case kindBegin:
 		return c.begin(s)

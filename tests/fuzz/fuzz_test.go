@@ -346,28 +346,40 @@ func (n *nonsenseTest) checkCommit(err error) {
 	if !fit {
 		return
 	}
-	began, committed, sent, idle := 0, false, false, false
-	for i, e := range all {
-		switch text := kit.Short(e.sql); {
-		case strings.HasPrefix(text, "BEGIN"), text == "ROLLBACK TO":
-			began, committed, sent = i, false, false
-		case text == "RELEASE", text == "COMMIT":
-			sent, idle = true, e.idle
-			committed = committed || e.ending == completed && e.tag == "COMMIT"
-		}
-	}
+	last := lastAttempt(all)
 	ambiguous, _ := errors.AsType[*cockroachdb.AmbiguousCommitError](err)
 	switch {
-	case idle: // the transaction had ended before, unasked
-	case err == nil && !committed && sent:
+	case last.idle: // the transaction had ended before, unasked
+	case err == nil && !last.committed && last.sent:
 		n.t.Fatalf("Commit said it had committed\n%s", n.transcript())
 	case err == nil:
 		for _, c := range n.claims {
-			n.check(c, all[began:])
+			n.check(c, last.statements)
 		}
-	case ambiguous == nil && committed && kit.StateOf(err) != "XXA00":
+	case ambiguous == nil && last.committed && kit.StateOf(err) != "XXA00":
 		n.t.Fatalf("Commit said %v\n%s", err, n.transcript())
 	}
+}
+
+// An attempt is the statements from a BEGIN or ROLLBACK TO on.
+type attempt struct {
+	statements      []execution
+	sent, committed bool // a RELEASE or COMMIT was; the server said that it had committed
+	idle            bool // the server was in no transaction when that came
+}
+
+func lastAttempt(all []execution) (a attempt) {
+	a.statements = all
+	for i, e := range all {
+		switch text := kit.Short(e.sql); {
+		case strings.HasPrefix(text, "BEGIN"), text == "ROLLBACK TO":
+			a = attempt{statements: all[i:], idle: a.idle}
+		case text == "RELEASE", text == "COMMIT":
+			a.sent, a.idle = true, e.idle
+			a.committed = a.committed || e.ending == completed && e.tag == "COMMIT"
+		}
+	}
+	return a
 }
 
 // transcript is everything that went to and fro, for a failure's message.

@@ -72,15 +72,7 @@ func (t *transcript) executions() (all []execution, fit bool) {
 		if n >= len(answers) {
 			return append(all, request...), true
 		}
-		answer := answers[n]
-		switch {
-		case f.kind() == 'Q':
-			request = readSimple(request[0], answer)
-		case len(request) == 1 && !closes:
-			readLoosely(&request[0], answer)
-		case len(request) > 0:
-			readInOrder(request, answer)
-		}
+		request = readAnswer(f.kind(), request, closes, answers[n])
 		before := answers[n-1]
 		for i := range request {
 			request[i].idle = before[len(before)-1].body() == "I"
@@ -92,6 +84,20 @@ func (t *transcript) executions() (all []execution, fit bool) {
 		request, closes, n = nil, false, n+1
 	}
 	return all, true
+}
+
+// readAnswer notes the answer to a request, which a Query or a Sync ended, and returns its executions: a Query may be
+// several. closes tells whether a Close is among its messages.
+func readAnswer(kind byte, request []execution, closes bool, answer []frame) []execution {
+	switch {
+	case kind == 'Q':
+		return readSimple(request[0], answer)
+	case len(request) == 1 && !closes:
+		readLoosely(&request[0], answer)
+	case len(request) > 0:
+		readInOrder(request, answer)
+	}
+	return request
 }
 
 // splitAnswers cuts what was received behind each ReadyForQuery, and leaves out what may come at any time.
