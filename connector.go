@@ -192,7 +192,8 @@ func hostPort(host string, port uint16) string {
 func (c Config) LogValue() slog.Value {
 	var attrs []slog.Attr
 	if cc := c.ConnConfig; cc != nil {
-		attrs = append(attrs, slog.String("hosts", strings.Join(hostsOf(cc), ",")), slog.String("database", cc.Database), slog.String("user", cc.User))
+		attrs = append(attrs, slog.String("hosts", strings.Join(hostsOf(cc), ",")),
+			slog.String("database", cc.Database), slog.String("user", cc.User))
 	} else if c.registered != "" {
 		attrs = append(attrs, slog.String("registered", c.registered))
 	}

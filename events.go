@@ -103,7 +103,8 @@ func (t *tx) tell(ctx context.Context, name string, hook func()) {
 			return
 		}
 		if reason := recover(); reason != nil {
-			slog.ErrorContext(ctx, "cockroachdb: Config."+name+" panicked; the transaction goes on", "panic", reason, "stack", string(debug.Stack()))
+			slog.ErrorContext(ctx, "cockroachdb: Config."+name+" panicked; the transaction goes on",
+				"panic", reason, "stack", string(debug.Stack()))
 			return
 		}
 		t.leaveLane()

@@ -129,7 +129,8 @@ func (c *conn) refusal(s *statement) *pgproto3.ErrorResponse {
 		return errCommitted()
 	case c.status == 'E':
 		return errAborted()
-	case c.status == 'T' && c.on("inject_retry_errors_enabled") && c.tx.injected < 3 && s.word != "set" && s.word != "show":
+	case c.on("inject_retry_errors_enabled") && c.status == 'T' && c.tx.injected < 3 &&
+		s.word != "set" && s.word != "show":
 		c.tx.injected++
 		return errInjectedRetry()
 	}
@@ -147,7 +148,8 @@ const maxOwnRetries = 100
 
 // attempts has PostgreSQL execute a statement until it succeeds or the error is the client's to deal with.
 func (c *conn) attempts(r run, window bool, limit int) (answer, error) {
-	alone := c.status == 'I' && !c.sim.cfg.PostgreSQL && !r.partly // CockroachDB commits each such statement before it answers
+	// CockroachDB commits each statement outside a transaction before it answers.
+	alone := c.status == 'I' && !c.sim.cfg.PostgreSQL && !r.partly
 	for n := 0; ; n++ {
 		a, err := c.attempt(r, alone, limit)
 		if err != nil || a.failed == nil {

@@ -259,7 +259,8 @@ func (c *conn) relayError(a *answer, f frame, p pending) error {
 		return nil
 	}
 	c.queueSync()
-	if err := c.up.send(); err != nil && a.failed.Severity != "FATAL" { // after a FATAL it is up to relay, which finds the end
+	// After a FATAL relay finds the end of the connection.
+	if err := c.up.send(); err != nil && a.failed.Severity != "FATAL" {
 		return err
 	}
 	return nil

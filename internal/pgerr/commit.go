@@ -31,7 +31,8 @@ func OutcomeOfCommit(err error, postgres bool) CommitOutcome {
 		return CommitConflict
 	case answer.Code == schemaChangeFailed:
 		return CommitSchemaFailed
-	case answer.Code == noSavepoint, hasAnyPrefix(answer.Code, classInvalidTransaction) && answer.Code != invalidTransaction:
+	case answer.Code == noSavepoint,
+		hasAnyPrefix(answer.Code, classInvalidTransaction) && answer.Code != invalidTransaction:
 		return CommitRefused
 	}
 	return CommitAmbiguous

@@ -127,7 +127,9 @@ var Worst = Class{
 
 // classifySeveral is Classify for a text that may hold several statements.
 func classifySeveral(sql string) Class {
-	all := Class{Several: true, Blank: isBlank(sql), Commit: MayCommit, Partly: true, Once: true, RowsOnly: true, SetsOnly: true}
+	all := Class{
+		Several: true, Blank: isBlank(sql), Commit: MayCommit, Partly: true, Once: true, RowsOnly: true, SetsOnly: true,
+	}
 	s := scanner{sql: sql}
 	for s.toStatement() {
 		one := classifyOne(&s)

@@ -88,8 +88,10 @@ var (
 	comings = weighted[Kind]{
 		{Get, 3}, {Scan, 1}, {Count, 2}, {Set, 2}, {Insert, 4}, {Return, 3}, {Quiet, 2}, {Upsert, 1}, {Delete, 5},
 	}
-	looks    = weighted[Kind]{{Look, 12}, {Get, 4}, {Scan, 1}}
-	extras   = weighted[Kind]{{Create, 3}, {Drop, 3}, {GetExtra, 6}, {PutExtra, 4}, {Get, 1}, {Set, 2}, {Add, 2}, {Look, 1}}
+	looks  = weighted[Kind]{{Look, 12}, {Get, 4}, {Scan, 1}}
+	extras = weighted[Kind]{
+		{Create, 3}, {Drop, 3}, {GetExtra, 6}, {PutExtra, 4}, {Get, 1}, {Set, 2}, {Add, 2}, {Look, 1},
+	}
 	types    = weighted[Kind]{{GetTyped, 5}, {PutTyped, 5}, {Feel, 3}, {Retype, 2}, {Remake, 1}, {Set, 1}, {Add, 2}}
 	settings = weighted[Kind]{
 		{Assign, 7}, {Config, 4}, {Show, 1}, {Setting, 1}, {Stamp, 6}, {GetSpot, 2}, {PutSpot, 6}, {Add, 2}, {Get, 1},

@@ -49,9 +49,15 @@ var kinds = [columns]struct {
 		same(nil), same(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)), same(time.Unix(0, 0)), // the first is zero on the wire
 		same(time.Date(1999, 12, 31, 23, 59, 59, 999999000, time.FixedZone("", 3600))),
 	}},
-	UUID:  {"u", "UUID", []value{same(nil), same("00000000-0000-0000-0000-000000000000"), same("6ba7b810-9dad-11d1-80b4-00c04fd430c8")}},
-	JSON:  {"j", "JSONB", []value{same(nil), asText("null"), asText("{}"), asText("false"), asText(`{"a": [1, null, ""]}`)}},
-	Array: {"a", "INT8[]", []value{same(nil), {[]int64{}, "{}"}, {[]int64{0}, "{0}"}, {[]*int64{nil}, "{NULL}"}, {[]int64{1, 2}, "{1,2}"}}},
+	UUID: {"u", "UUID", []value{
+		same(nil), same("00000000-0000-0000-0000-000000000000"), same("6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
+	}},
+	JSON: {"j", "JSONB", []value{
+		same(nil), asText("null"), asText("{}"), asText("false"), asText(`{"a": [1, null, ""]}`),
+	}},
+	Array: {"a", "INT8[]", []value{
+		same(nil), {[]int64{}, "{}"}, {[]int64{0}, "{0}"}, {[]*int64{nil}, "{NULL}"}, {[]int64{1, 2}, "{1,2}"},
+	}},
 }
 
 const lookalikes = 2

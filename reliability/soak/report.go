@@ -109,7 +109,9 @@ func reportSamples(w io.Writer, s *samples) {
 		if !c.flat {
 			verdict = "IT GROWS"
 		}
-		t.AppendRow(table.Row{name, figure(c.first), figure(c.last), figure(c.highest), fmt.Sprintf("%+.2f", c.slope), verdict})
+		t.AppendRow(table.Row{
+			name, figure(c.first), figure(c.last), figure(c.highest), fmt.Sprintf("%+.2f", c.slope), verdict,
+		})
 	}
 	t.Render()
 }

@@ -56,7 +56,8 @@ func StartDemo(ctx context.Context, scratch string, flags ...string) (*Demo, err
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the demonstration: %w\n%s", err, out)
 	}
-	p, err := start(scratch, examples, binary, append([]string{"-drivers", "cockroachdb", "-metrics", "127.0.0.1:0"}, flags...)...)
+	args := append([]string{"-drivers", "cockroachdb", "-metrics", "127.0.0.1:0"}, flags...)
+	p, err := start(scratch, examples, binary, args...)
 	if err != nil {
 		return nil, err
 	}
