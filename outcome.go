@@ -22,7 +22,7 @@ const (
 	OutcomeNotReplayable  Outcome = "not_replayable"       // a NotReplayableError
 	OutcomeAmbiguous      Outcome = "ambiguous"            // an AmbiguousCommitError
 	OutcomeConnectionLost Outcome = "connection_lost"      // before the commit was sent
-	OutcomeCancelled      Outcome = "cancelled"            // its context, or a statement's, was done before the commit was sent
+	OutcomeCancelled      Outcome = "cancelled"            // a context was done before the commit was sent
 	OutcomeFailed         Outcome = "failed"               // another error of the server's
 	OutcomeOver           Outcome = "ended_by_application" // by a COMMIT or ROLLBACK of its own, or by DDL that commits
 )

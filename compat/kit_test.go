@@ -101,7 +101,8 @@ func (b bank) mustHaveAbsorbed(t *testing.T) {
 
 func (b bank) balance(t *testing.T, owner string) (balance int64) {
 	t.Helper()
-	require.NoError(t, b.rival.QueryRowContext(t.Context(), "SELECT balance FROM accounts WHERE owner = $1", owner).Scan(&balance))
+	row := b.rival.QueryRowContext(t.Context(), "SELECT balance FROM accounts WHERE owner = $1", owner)
+	require.NoError(t, row.Scan(&balance))
 	return balance
 }
 

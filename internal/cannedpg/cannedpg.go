@@ -253,16 +253,7 @@ func (s *session) handle(kind byte, body []byte) error {
 	}
 	switch kind {
 	case 'P':
-		name, rest := word(body)
-		sql, _ := word(rest)
-		c := s.replies[string(sql)]
-		if c == nil {
-			return errUnknown
-		}
-		if s.statements[string(name)] != c {
-			s.statements[string(name)] = c
-		}
-		return s.write(parseComplete)
+		return s.parse(body)
 	case 'B':
 		_, rest := word(body)
 		name, _ := word(rest)
@@ -275,32 +266,53 @@ func (s *session) handle(kind byte, body []byte) error {
 		name, _ := word(body[1:])
 		return s.write(s.statements[string(name)].description)
 	case 'E':
-		if s.bound.loses {
-			if s.lost = !s.lost; s.lost {
-				s.skipping, s.status = true, 'E'
-				return s.write(conflict)
-			}
-		}
-		s.ran(s.bound)
-		return s.write(s.bound.result)
+		return s.execute()
 	case 'C':
 		return s.write(closeComplete)
 	case 'S':
 		s.skipping = false
 		return s.ready()
 	case 'Q':
-		sql, _ := word(body)
-		c := s.replies[string(sql)]
-		if c == nil {
-			return errUnknown
-		}
-		s.ran(c)
-		if err := s.write(c.simple); err != nil {
-			return err
-		}
-		return s.ready()
+		return s.query(body)
 	}
 	return errUnknown
+}
+
+func (s *session) parse(body []byte) error {
+	name, rest := word(body)
+	sql, _ := word(rest)
+	c := s.replies[string(sql)]
+	if c == nil {
+		return errUnknown
+	}
+	if s.statements[string(name)] != c {
+		s.statements[string(name)] = c
+	}
+	return s.write(parseComplete)
+}
+
+func (s *session) execute() error {
+	if s.bound.loses {
+		if s.lost = !s.lost; s.lost {
+			s.skipping, s.status = true, 'E'
+			return s.write(conflict)
+		}
+	}
+	s.ran(s.bound)
+	return s.write(s.bound.result)
+}
+
+func (s *session) query(body []byte) error {
+	sql, _ := word(body)
+	c := s.replies[string(sql)]
+	if c == nil {
+		return errUnknown
+	}
+	s.ran(c)
+	if err := s.write(c.simple); err != nil {
+		return err
+	}
+	return s.ready()
 }
 
 func (s *session) ran(c *canned) {

@@ -105,7 +105,13 @@ func (c *conn) performOrdinary(s *statement, r run, limit int) (bool, error) {
 	if c.status == 'I' {
 		c.noteCommit()
 	}
-	switch a.tag {
+	c.forget(s, a.tag)
+	return true, nil
+}
+
+// forget drops what a statement with this tag has ended: prepared statements and variables.
+func (c *conn) forget(s *statement, tag string) {
+	switch tag {
 	case "DEALLOCATE ALL":
 		clear(c.stmts)
 	case "DISCARD ALL":
@@ -117,7 +123,6 @@ func (c *conn) performOrdinary(s *statement, r run, limit int) (bool, error) {
 			c.tx.eachLocal(func(vars map[string]string) { clear(vars) })
 		}
 	}
-	return true, nil
 }
 
 // refusal is what the state of the transaction has to say against s.

@@ -40,7 +40,8 @@ func OutcomeOfCommit(err error, postgres bool) CommitOutcome {
 
 func outcomeOnPostgres(answer *pgconn.PgError) CommitOutcome {
 	switch {
-	case severityOf(answer) != "ERROR", answer.Code == statementUnknown, hasAnyPrefix(answer.Code, classConnection, classOperatorIntervention):
+	case severityOf(answer) != "ERROR", answer.Code == statementUnknown,
+		hasAnyPrefix(answer.Code, classConnection, classOperatorIntervention):
 		return CommitAmbiguous
 	case isConflictCode(answer.Code):
 		return CommitConflict

@@ -241,7 +241,11 @@ var byFirstWord = func() (table [12][]entry) {
 		{word: "release", look: lookRelease},
 
 		{word: "prepare", class: once, look: lookPrepare},
-		{word: "deallocate", class: Class{Commit: MayCommit, Once: true, Session: SessionLasts, Pins: true}, look: lookDeallocate},
+		{
+			word:  "deallocate",
+			class: Class{Commit: MayCommit, Once: true, Session: SessionLasts, Pins: true},
+			look:  lookDeallocate,
+		},
 		{word: "listen", class: pins},
 		{word: "load", class: pins},
 		{word: "declare", class: Class{RowsOnly: true}, look: lookDeclare},

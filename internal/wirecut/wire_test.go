@@ -82,7 +82,9 @@ func TestCut(t *testing.T) {
 	l := newLine(t)
 	const execute = 3
 	for i := range len("PBDES") {
-		for how, done := range map[wirecut.How]bool{wirecut.Before: i > execute, wirecut.Half: i > execute, wirecut.After: i >= execute} {
+		for how, done := range map[wirecut.How]bool{
+			wirecut.Before: i > execute, wirecut.Half: i > execute, wirecut.After: i >= execute,
+		} {
 			l.testCut(t, wirecut.Cut{Side: wirecut.Client, At: i, How: how}, done)
 		}
 	}

@@ -38,12 +38,17 @@ var classic = []Server{CockroachDB, PostgreSQL}
 var topics = weighted[topic]{
 	{topic{name: "keys", kinds: all, open: 12, own: 6, careless: 16, slow: 40, tails: 40, raw: 60, cancel: 12}, 5},
 	{topic{name: "comings and goings", kinds: comings, own: 6, careless: 16, slow: 40, cancel: 12}, 2},
-	{topic{name: "open results", kinds: append(looks, comings...), open: 2, own: 6, careless: 16, slow: 40, cancel: 30}, 3},
+	{topic{
+		name: "open results", kinds: append(looks, comings...), open: 2, own: 6, careless: 16, slow: 40, cancel: 30,
+	}, 3},
 	{topic{name: "schema", kinds: extras, open: 12, only: 3, own: 6, careless: 16, cancel: 30, servers: classic}, 2},
 	{topic{name: "types", kinds: append(types, reads...), own: 6, careless: 16, cancel: 30, servers: classic}, 2},
 	{topic{name: "settings", kinds: settings, settings: 1, own: 1, open: 12, cancel: 30}, 3},
 	{topic{name: "endings", kinds: sets, tails: 1, own: 4, cancel: 20}, 3},
-	{topic{name: "the pgx connection", kinds: append(copies, sets...), own: 1, plain: true, raw: 3, careless: 2, slow: 2, cancel: 2}, 3},
+	{topic{
+		name: "the pgx connection", kinds: append(copies, sets...), own: 1, plain: true, raw: 3, careless: 2, slow: 2,
+		cancel: 2,
+	}, 3},
 	{topic{name: "timeouts", kinds: append(hurries, sets...), own: 4, careless: 8, cancel: 30}, 2},
 }
 

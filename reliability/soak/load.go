@@ -276,7 +276,10 @@ func (l *loading) crowd(ctx context.Context) (rows [][2]string, wrong string, er
 	}
 	took, transactions, now := time.Since(began), l.conns*l.each, metricsOf(l.metrics)
 	rows = [][2]string{
-		{fmt.Sprintf("%d transactions of %d statements over %d connections, in", transactions, crowdStatements, l.conns), took.Round(time.Millisecond).String()},
+		{
+			fmt.Sprintf("%d transactions of %d statements over %d connections, in", transactions, crowdStatements, l.conns),
+			took.Round(time.Millisecond).String(),
+		},
 		{"  conflicts taken up", fmt.Sprintf("%.0f", now["transaction_retries_total"]-counts["transaction_retries_total"])},
 	}
 	after, err := l.sum(context.WithoutCancel(ctx))

@@ -50,7 +50,9 @@ func newTalkerThat(t *testing.T, encrypted bool, exchanges int, then func(*fakep
 	sslmode, options := "disable", []fakepg.Option(nil)
 	if encrypted {
 		cert := newAuthority(t).issue(t)
-		sslmode, options = "require", []fakepg.Option{fakepg.TLS(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})}
+		sslmode, options = "require", []fakepg.Option{
+			fakepg.TLS(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}),
+		}
 	}
 	k.Server = fakepg.Start(t, func(c *fakepg.Conn) {
 		if c.ID() == 1 {
@@ -261,7 +263,8 @@ func TestCommitBehindANotice(t *testing.T) {
 			answerPlainly(c) // the ping
 			commit <- len(c.ReceiveUntilSync())
 			for _, tag := range []string{"COMMIT", "COMMIT"} { // RELEASE, then COMMIT
-				c.Send(&pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, &pgproto3.NoData{}, &pgproto3.CommandComplete{CommandTag: []byte(tag)})
+				c.Send(&pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, &pgproto3.NoData{},
+					&pgproto3.CommandComplete{CommandTag: []byte(tag)})
 			}
 			c.Ready('I')
 		})

@@ -110,10 +110,12 @@ func TestRoundTripsBesidePgx(t *testing.T) {
 							want++ // which a Query message can't
 						}
 					}
-					ours, theirs := wireCount(t, "cockroachdb", mode, op, n, inside, true), wireCount(t, "pgx", mode, op, n, inside, true)
+					ours := wireCount(t, "cockroachdb", mode, op, n, inside, true)
+					theirs := wireCount(t, "pgx", mode, op, n, inside, true)
 					assert.Equal(t, want, ours, "warm")
 					assert.LessOrEqual(t, ours, theirs, "warm")
-					ours, theirs = wireCount(t, "cockroachdb", mode, op, n, inside, false), wireCount(t, "pgx", mode, op, n, inside, false)
+					ours = wireCount(t, "cockroachdb", mode, op, n, inside, false)
+					theirs = wireCount(t, "pgx", mode, op, n, inside, false)
 					assert.LessOrEqual(t, ours, theirs, "cold")
 				})
 			}

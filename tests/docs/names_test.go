@@ -100,7 +100,9 @@ func TestReadmeErrors(t *testing.T) {
 		inReadme = append(inReadme, name)
 		words := papers.Code(row[1])
 		if name == "RetriesExhaustedError" {
-			for _, b := range []cockroachdb.Bound{cockroachdb.BoundAttempts, cockroachdb.BoundElapsed, cockroachdb.BoundThrottle} {
+			for _, b := range []cockroachdb.Bound{
+				cockroachdb.BoundAttempts, cockroachdb.BoundElapsed, cockroachdb.BoundThrottle,
+			} {
 				assert.Contains(t, words, string(b))
 			}
 		}

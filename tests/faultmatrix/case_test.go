@@ -274,8 +274,8 @@ func (s *variant) judgeAmbiguous(r *result, whole []string) (ending, error) {
 }
 
 func (r *result) wrong(format string, args ...any) (ending, error) {
-	return 0, fmt.Errorf("%s; faults: %s; error: %v; shown: %q; the table: %q",
-		fmt.Sprintf(format, args...), strings.Join(r.struck, ", "), r.err, r.shown, r.contents)
+	return 0, fmt.Errorf("%s; faults: %s; error: %s; shown: %q; the table: %q",
+		fmt.Sprintf(format, args...), strings.Join(r.struck, ", "), fmt.Sprint(r.err), r.shown, r.contents)
 }
 
 func isAmbiguous(err error) bool {
@@ -290,6 +290,6 @@ func isNamed(err error) bool {
 	_, exhausted := errors.AsType[*cockroachdb.RetriesExhaustedError](err)
 	_, notReplayable := errors.AsType[*cockroachdb.NotReplayableError](err)
 	_, server := errors.AsType[*pgconn.PgError](err)
-	return lost || diverged || exhausted || notReplayable || server ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, pgx.ErrTxCommitRollback)
+	return lost || diverged || exhausted || notReplayable || server || errors.Is(err, context.Canceled) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, pgx.ErrTxCommitRollback)
 }

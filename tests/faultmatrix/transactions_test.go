@@ -284,7 +284,10 @@ func prepared(p *runner) error {
 			return nil
 		}
 	}
-	return p.all(query(write, writes(1), 1, value(1)), query(look, writes()), query(write, writes(2), 2, value(2)), query(look, writes()))
+	return p.all(
+		query(write, writes(1), 1, value(1)), query(look, writes()),
+		query(write, writes(2), 2, value(2)), query(look, writes()),
+	)
 }
 
 const batchSize = 100
@@ -347,7 +350,10 @@ var matrixTransactions = []transaction{
 	{name: "single write", run: txOf(insert(1))},
 	{name: "read, then write", run: txOf(read(readThings), update0)},
 	{name: "several statements", run: txOf(insert(1), update0, read(readThings), insert(2), update0)},
-	{name: "savepoint, rolled back to", run: txOf(insert(1), savepoint, insert(2), rollbackTo, read(readThings), insert(3))},
+	{
+		name: "savepoint, rolled back to",
+		run:  txOf(insert(1), savepoint, insert(2), rollbackTo, read(readThings), insert(3)),
+	},
 	{name: "savepoint, released", run: txOf(insert(1), savepoint, insert(2), release, insert(3))},
 	{name: "error survived", run: txOf(insert(1),
 		survives("22012", divide, 1), survives("23505", "INSERT INTO things VALUES (1, 'again')"), insert(2))},
@@ -363,7 +369,9 @@ var matrixTransactions = []transaction{
 	{name: "DDL", run: txOf(insert(1), addColumn, insert(2))},
 	{name: "own COMMIT", run: ownCommit(insert(1), insert(2), execStep("COMMIT", nil)), careful: true},
 	{
-		name: "own COMMIT in a text", run: ownCommit(insert(1), execStep(inserts("%s; COMMIT; %s", 2, 3), writes(2, 3))), careful: true,
+		name:    "own COMMIT in a text",
+		run:     ownCommit(insert(1), execStep(inserts("%s; COMMIT; %s", 2, 3), writes(2, 3))),
+		careful: true,
 		perhaps: func(error) bool { return true }, partly: [][]string{{"0=zero", "1=" + value(1), "2=" + value(2)}},
 	},
 	{name: "RunTx", run: closure(read(readThings), insert(1), survives("22012", divide, 1), update0)},

@@ -167,7 +167,9 @@ func TestSecretsStayIn(t *testing.T) {
 				t.Parallel()
 				tracer := &gossip{}
 				l := &kit.Listener{}
-				options := []any{o.option, l.Hooks, func(c *cockroachdb.Config) { c.ConnConfig.Password, c.ConnConfig.Tracer = planted, tracer }}
+				options := []any{
+					o.option, l.Hooks, func(c *cockroachdb.Config) { c.ConnConfig.Password, c.ConnConfig.Tracer = planted, tracer },
+				}
 				kit.InBubble(t, o.withSecrets(), func(t *testing.T, r *kit.Rig) {
 					tell(t, o, r, mode)
 					if text := strings.Join(tracer.told, "\n"); shows(text) {
@@ -253,7 +255,9 @@ func TestSecretsOfEveryOutcome(t *testing.T) {
 // declaredOutcomes are the exported error types of the driver, and the values of DivergenceError.Kind and so on.
 func declaredOutcomes(t *testing.T) (all []string) {
 	t.Helper()
-	valuesOf := map[string]string{"DivergenceKind": "DivergenceError ", "Bound": "RetriesExhaustedError ", "Cause": "NotReplayableError "}
+	valuesOf := map[string]string{
+		"DivergenceKind": "DivergenceError ", "Bound": "RetriesExhaustedError ", "Cause": "NotReplayableError ",
+	}
 	names, err := filepath.Glob("../../*.go")
 	require.NoError(t, err)
 	for _, name := range names {

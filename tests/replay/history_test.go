@@ -25,7 +25,9 @@ func TestHistory_BoundExceeded_LaterConflictIsNotReplayable(t *testing.T) {
 		"statements": func(p *cockroachdb.RetryPolicy) { p.MaxStatements = 2 },
 		"bytes":      func(p *cockroachdb.RetryPolicy) { p.MaxBytes = 2000 },
 	} {
-		for name, at := range map[string]string{"no conflict": "", "at a statement": kit.Update(9), "at the commit": kit.Release, "between": "SELECT v FROM kv"} {
+		for name, at := range map[string]string{
+			"no conflict": "", "at a statement": kit.Update(9), "at the commit": kit.Release, "between": "SELECT v FROM kv",
+		} {
 			t.Run(cause+", "+name, func(t *testing.T) {
 				t.Parallel()
 				p := kit.Script{insert: {{ParamOIDs: []uint32{pgtype.TextOID}}}, "SELECT v FROM kv": {kit.Ints(1)}}

@@ -27,7 +27,9 @@ func TestRestart_BeginLoses_IsAbsorbed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := kit.New(t, kit.Script{"BEGIN": {kit.Conflict, kit.Conflict, kit.Conflict, kit.OK}, "SELECT v": {kit.Texts("a")}})
+			st := kit.New(t, kit.Script{
+				"BEGIN": {kit.Conflict, kit.Conflict, kit.Conflict, kit.OK}, "SELECT v": {kit.Texts("a")},
+			})
 			require.NoError(t, first(st, t))
 		})
 	}
