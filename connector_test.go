@@ -395,7 +395,7 @@ func TestRegisteredConnConfigErrors(t *testing.T) {
 	cfg := mustParse(t, "registeredConnConfig987654")
 	cfg.BeforeConnect = func(context.Context, *pgx.ConnConfig) error { return nil }
 	_, err = NewConnector(cfg)
-	assert.ErrorContains(t, err, "BeforeConnect can't be had")
+	assert.ErrorContains(t, err, "BeforeConnect is not available")
 }
 
 func TestPrintingShowsNoSecret(t *testing.T) {

@@ -50,7 +50,7 @@ func TestReadmeSettings(t *testing.T) {
 	assert.Equal(t, want, keys)
 }
 
-// TestTuningDefaults holds the defaults in docs/tuning.md, which stand behind the keys, against the code.
+// TestTuningDefaults holds the defaults in docs/tuning.md, which follow the keys, against the code.
 func TestTuningDefaults(t *testing.T) {
 	found := map[string]bool{}
 	keys := regexp.MustCompile("\\*\\*`([a-z_]+)`\\*\\* \\(([^),]+)")

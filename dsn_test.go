@@ -237,7 +237,7 @@ func TestSettingErrors(t *testing.T) {
 		}
 	}
 	_, err := ParseConfig("postgresql://db/bank?retry_initial_backoff=500ms&retry_max_backoff=100ms")
-	assert.ErrorContains(t, err, "RetryPolicy.MaxBackoff is 100ms", "each is right by itself")
+	assert.ErrorContains(t, err, "RetryPolicy.MaxBackoff is 100ms", "each is right alone")
 }
 
 func TestRepeatedSettings(t *testing.T) {

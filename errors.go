@@ -31,7 +31,7 @@ const (
 
 // DivergenceError says that a transaction lost a conflict and that running its statements again would have shown the
 // application something else than it had already seen. Nothing was committed. The transaction has to be rolled back;
-// it can be run again from its start, which is what [RunTx] does by itself. The message says what may have been the
+// it can be run again from its start, which is what [RunTx] does. The message says what may have been the
 // cause, what to do about it, and where to read more; the cause is guessed by the statement's text.
 type DivergenceError struct {
 	Statement int            // the number of the statement in its transaction, from 1

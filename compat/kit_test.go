@@ -78,7 +78,7 @@ func (b bank) mustExec(t *testing.T, query string) {
 }
 
 // A transaction that loses is the same in every test: it reads who has money, which includes bob's row; the rival
-// takes 10 from bob; it takes 1 from bob. No server can order the two one behind the other, and yet the application
+// takes 10 from bob; it takes 1 from bob. No server can order the two one after the other, and yet the application
 // has seen nothing that changed.
 
 // rivalDraws makes the transaction that is open lose.

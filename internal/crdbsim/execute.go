@@ -142,13 +142,13 @@ func (c *conn) refusal(s *statement) *pgproto3.ErrorResponse {
 	return nil
 }
 
-// windowOpen reports whether the server may try a statement again by itself: nothing of this transaction has been
+// windowOpen reports whether the server may try a statement again automatically: nothing of this transaction has been
 // answered yet.
 func (c *conn) windowOpen() bool {
 	return !c.sim.cfg.PostgreSQL && (c.status == 'I' || c.status == 'T' && !c.tx.answered && len(c.tx.saved) == 0)
 }
 
-// maxOwnRetries bounds how often the server tries by itself.
+// maxOwnRetries bounds how often the server tries automatically.
 const maxOwnRetries = 100
 
 // attempts has PostgreSQL execute a statement until it succeeds or the error is the client's to deal with.
@@ -197,8 +197,8 @@ func (c *conn) attempt(r run, alone bool, limit int) (answer, error) {
 	return c.ask(limit)
 }
 
-// tellForceRetry lets crdb_internal.force_retry know what it can't find out by itself: how long this transaction has
-// been going on, over all its attempts, and whether the server retries by itself.
+// tellForceRetry lets crdb_internal.force_retry know what it can't find out: how long this transaction has
+// been going on, over all its attempts, and whether the server retries automatically.
 func (c *conn) tellForceRetry(r run, window bool) (bool, error) {
 	if ok, err := c.settle(); !ok || err != nil {
 		return false, err

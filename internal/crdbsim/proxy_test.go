@@ -168,7 +168,7 @@ func TestPostgreSQLPipeline(t *testing.T) {
 	assert.Equal(t, 10, w.value(t, 1))
 }
 
-// TestPipelineOutsideTransaction checks that CockroachDB commits each statement by itself.
+// TestPipelineOutsideTransaction checks that CockroachDB commits each statement separately.
 func TestPipelineOutsideTransaction(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Config{})

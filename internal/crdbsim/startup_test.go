@@ -102,7 +102,7 @@ func TestCancelRequest(t *testing.T) {
 	})
 }
 
-// TestClientGone checks that a client which hangs up does not leave a statement waiting behind it.
+// TestClientGone checks that a client which hangs up does not leave a statement waiting.
 func TestClientGone(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {

@@ -66,7 +66,7 @@ func (t *txn) find(name string) int {
 	return -1
 }
 
-// A reply is the answer to a statement that this package answers by itself.
+// A reply is the answer to a statement that this package answers, not PostgreSQL.
 type reply struct {
 	tag    string
 	value  string // of the one row there is, if the statement has a field

@@ -34,7 +34,7 @@ func Parse(dsn string) (*pgx.ConnConfig, error) {
 			return nil, parseError("the scheme is none of postgresql, postgres, cockroachdb, cockroach and crdb-postgres")
 		}
 		if strings.Contains(splitURL(rest).path, "@") {
-			return nil, parseError("there is an '@' behind the first '/': write an '@' in the database's name as %40, and a '/' or an '@' in the password as %2F or %40")
+			return nil, parseError("there is an '@' after the first '/': write an '@' in the database's name as %40, and a '/' or an '@' in the password as %2F or %40")
 		}
 		dsn = "postgresql://" + rest
 	}

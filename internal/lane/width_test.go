@@ -199,7 +199,7 @@ func TestWidthFollowsTheNetwork(t *testing.T) {
 	}
 }
 
-// Messages that wait behind others say nothing about the network, however many they are.
+// Messages that wait for others say nothing about the network, however many they are.
 func TestWidth_OverloadedServer_StaysNarrow(t *testing.T) {
 	w := newWidth()
 	w.tripTook(300 * time.Microsecond)

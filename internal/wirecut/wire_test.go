@@ -133,7 +133,7 @@ func TestCutOnlyOnce(t *testing.T) {
 	assert.Equal(t, 3, l.Made()-1, "and one by which a statement was to be cancelled")
 }
 
-// TestAfterError: behind an error the server skips everything up to Sync, and nobody waits for more.
+// TestAfterError: after an error the server skips everything up to Sync, and nobody waits for more.
 func TestAfterError(t *testing.T) {
 	t.Parallel()
 	l := newLine(t)

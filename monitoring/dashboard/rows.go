@@ -31,7 +31,7 @@ var rows = []row{
 		},
 		{
 			title: "Divergences", kind: glance, unit: number, bad: 0.5, whole: true,
-			means:   "Transactions in the time shown that your application was told to run again (DivergenceError), because a replay would have shown it something else. Those that RunTx ran again by itself are not in it.",
+			means:   "Transactions in the time shown that your application was told to run again (DivergenceError), because a replay would have shown it something else. Those that RunTx ran again automatically are not in it.",
 			queries: []query{{"diverged", duringRange("cockroachdb_transactions_total", `outcome="diverged"`)}},
 		},
 	}},
@@ -108,7 +108,7 @@ var rows = []row{
 	{"Where conflicts strike", []panel{
 		{
 			title: "Retries, by place", unit: perSecond, axis: "retries/s",
-			means:   "Where the conflict came to light: at a statement, behind rows that your application had already read, or at the commit. At the commit all of the work is done again; locking early (FOR UPDATE) moves conflicts forward, where they cost less.",
+			means:   "Where the conflict came to light: at a statement, after rows that your application had already read, or at the commit. At the commit all of the work is done again; locking early (FOR UPDATE) moves conflicts forward, where they cost less.",
 			queries: []query{{"{{at}}", sum("at", rate("cockroachdb_transaction_retries_total"))}},
 		},
 		{

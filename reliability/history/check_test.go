@@ -61,7 +61,7 @@ func TestCheckRegisters(t *testing.T) {
 		"an unknown one does not": {
 			ops: []history.RegisterOp{unknown(between(0, 1, sets("NULL", "1", true))), between(2, 3, sees("NULL"))},
 		},
-		"each key by itself": {ops: []history.RegisterOp{elsewhere, between(4, 5, sees("NULL"))}},
+		"each key on its own": {ops: []history.RegisterOp{elsewhere, between(4, 5, sees("NULL"))}},
 		"an old value is seen": {
 			bad: true, ops: []history.RegisterOp{between(0, 1, writes("1")), between(2, 3, sees("NULL"))},
 		},

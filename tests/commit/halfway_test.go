@@ -81,7 +81,7 @@ func TestCommit_WrittenHalfway_IsAmbiguous(t *testing.T) {
 		require.NoError(t, db.Close())
 	}
 	require.Eventually(t, func() bool { return released.Load() > 0 }, time.Minute, time.Millisecond,
-		"the break never came behind RELEASE")
+		"the break never came after RELEASE")
 	assert.Less(t, int(released.Load()), commitBytes, "the break never came before its end")
 }
 

@@ -108,7 +108,7 @@ func TestAmbiguousConflict(t *testing.T) {
 	}
 }
 
-// Nothing behind a Close that fails has run, the opening neither.
+// Nothing after a Close that fails has run, the opening neither.
 func TestDeallocationThatFailsInFrontOfBegin(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"40001", "57014"} {

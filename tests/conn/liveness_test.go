@@ -174,8 +174,8 @@ func TestIdleConnectionThatTheServerLeaves(t *testing.T) {
 	}
 }
 
-// The farewell may come so soon behind an answer that both are read together.
-func TestFarewellBehindAnAnswer(t *testing.T) {
+// The farewell may come so soon after an answer that both are read together.
+func TestFarewellAfterAnAnswer(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, func(c *fakepg.Conn) {
 		if c.ID() == 1 {
@@ -209,7 +209,7 @@ func TestMessagesThatKillNothing(t *testing.T) {
 				k.Forget()
 				kit.Exec(t, k.db, "UPDATE a")
 				assert.Equal(t, 1, k.Connections())
-				assert.Equal(t, 2, k.RoundTrips(), "one to ask what there may be behind it")
+				assert.Equal(t, 2, k.RoundTrips(), "one to ask what may follow it")
 				kit.Exec(t, k.db, "UPDATE a")
 				assert.Equal(t, 3, k.RoundTrips(), "once only")
 			})

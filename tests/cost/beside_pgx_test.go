@@ -155,7 +155,7 @@ func TestRestart_BeginFails_RunsNothing(t *testing.T) {
 		require.Error(t, tx.Commit())
 		touched := 0
 		for _, exchange := range st.Server.Statements() {
-			if len(exchange) > 0 && exchange[0] != "BEGIN" { // what comes behind BEGIN is skipped
+			if len(exchange) > 0 && exchange[0] != "BEGIN" { // what comes after BEGIN is skipped
 				touched++
 			}
 		}

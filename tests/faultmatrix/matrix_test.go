@@ -175,7 +175,7 @@ func (m *matrix) firstFaults(s *variant, r *result) (cases []matrixCase) {
 	return cases
 }
 
-// secondFaults puts each fault at each boundary behind the conflict of the case, which has been run.
+// secondFaults puts each fault at each boundary after the conflict of the case, which has been run.
 func (m *matrix) secondFaults(first matrixCase, r *result) (cases []matrixCase) {
 	at := first.strikes[0].at
 	if first.sloppy && !m.full {

@@ -22,7 +22,7 @@ type transaction struct {
 
 	// careful is for transactions that make no sense for an application which goes on after an error.
 	careful bool
-	// What the application has sent may have committed by itself, all or a part of it, though the answer was this
+	// What the application has sent may have committed, all or a part of it, though the answer was this
 	// error; docs/semantics.md says so. Then it is as good as called ambiguous.
 	perhaps func(error) bool
 
@@ -199,7 +199,7 @@ func fails(code, text string, args ...any) step {
 	}
 }
 
-// survives has a statement fail behind a savepoint.
+// survives has a statement fail after a savepoint.
 func survives(code, text string, args ...any) step {
 	return func(p *runner) error { return p.all(savepoint, fails(code, text, args...), rollbackTo) }
 }

@@ -257,7 +257,7 @@ func (c *mangledConn) deliver(message []byte) {
 	c.out = append(c.out, message...)
 }
 
-// deliverBroken delivers what is no message any more; nor is what comes behind it.
+// deliverBroken delivers what is no message any more; nor is what comes after it.
 func (c *mangledConn) deliverBroken(message []byte) {
 	c.out = append(c.out, message...)
 	c.log.broken = true

@@ -27,7 +27,7 @@ func (f frame) body() string { return f.bytes[5:] }
 type execution struct {
 	at     int
 	sql    string
-	rows   []string // the bytes of each DataRow behind the number of values
+	rows   []string // the bytes of each DataRow after the number of values
 	tag    string
 	state  string // SQLSTATEs of the errors: of two, either may be told
 	ending ending
@@ -100,7 +100,7 @@ func readAnswer(kind byte, request []execution, closes bool, answer []frame) []e
 	return request
 }
 
-// splitAnswers cuts what was received behind each ReadyForQuery, and leaves out what may come at any time.
+// splitAnswers cuts what was received after each ReadyForQuery, and leaves out what may come at any time.
 func splitAnswers(received []frame) (answers [][]frame) {
 	answers = [][]frame{nil}
 	for _, f := range received {

@@ -301,12 +301,12 @@ func waysOutOfTheLane() map[string]wayOut {
 		),
 		"RunTx fails": runTx(nil, func(context.Context, *sql.Tx) error { return errOfTheCaller }, "the caller's own"),
 		"RunTx's function commits": runTx(nil, func(_ context.Context, tx *sql.Tx) error { return tx.Commit() },
-			"ended the transaction by itself"),
+			"ended the transaction itself"),
 		"RunTx's function rolls back": runTx(nil, func(_ context.Context, tx *sql.Tx) error { return tx.Rollback() },
-			"ended the transaction by itself"),
+			"ended the transaction itself"),
 		"RunTx's function says COMMIT": runTx(
 			nil, func(_ context.Context, tx *sql.Tx) error { return kit.ExecAll(tx, "COMMIT") },
-			"ended the transaction by itself",
+			"ended the transaction itself",
 		),
 		"RunTx is exhausted": runTx(
 			kit.Script{"UPDATE a": {kit.Conflict, kit.Conflict, kit.Conflict, kit.Conflict, kit.Conflict, kit.Conflict}},

@@ -344,7 +344,7 @@ func accounts() map[string]account {
 			},
 		},
 
-		"RunTx calls again behind a divergence": {
+		"RunTx calls again after a divergence": {
 			script: kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2), kit.Ints(2)}, release: {kit.Conflict, kit.OK}},
 			retries: []string{
 				"2 serializable at commit 0 *pgconn.PgError", "3 diverged at statement 2 *cockroachdb.DivergenceError",

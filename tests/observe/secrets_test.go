@@ -85,7 +85,7 @@ func prints(t testing.TB, v any) {
 // errors, and those of the application and of pgx inside ours, are not this package's to word.
 func quiet(t testing.TB, err error) {
 	t.Helper()
-	if _, server := err.(*pgconn.PgError); err == nil || server { //nolint:errorlint // by itself
+	if _, server := err.(*pgconn.PgError); err == nil || server { //nolint:errorlint // not what it wraps
 		return
 	}
 	prints(t, err)
@@ -120,7 +120,7 @@ func (g *gossip) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.Trac
 }
 
 func (g *gossip) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
-	if _, server := data.Err.(*pgconn.PgError); !server { //nolint:errorlint // by itself
+	if _, server := data.Err.(*pgconn.PgError); !server { //nolint:errorlint // not what it wraps
 		g.told = append(g.told, fmt.Sprint(data.CommandTag, data.Err))
 	}
 }
@@ -224,7 +224,7 @@ func tell(t *testing.T, o outcomeCase, r *kit.Rig, mode pgx.QueryExecMode) {
 
 // nameOf says which outcome of this package's err is.
 func nameOf(err error) string {
-	switch err := err.(type) { //nolint:errorlint // by itself: an outcome is not wrapped
+	switch err := err.(type) { //nolint:errorlint // an outcome is not wrapped
 	case *cockroachdb.DivergenceError:
 		return "DivergenceError " + string(err.Kind)
 	case *cockroachdb.RetriesExhaustedError:

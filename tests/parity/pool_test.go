@@ -60,7 +60,7 @@ var poolCases = []poolCase{
 				}
 				say("end: %s", kit.Describe(end(tx)))
 				_, err = inside.ExecContext(ctx, "late", 1)
-				say("behind the end: %s", kit.Describe(err))
+				say("after the end: %s", kit.Describe(err))
 				_, err = stmt.ExecContext(ctx, "outside", 2)
 				say("outside: %s", kit.Describe(err))
 			}
@@ -74,7 +74,7 @@ var poolCases = []poolCase{
 		var name string
 		say("%s %s", kit.Describe(stmt.QueryRowContext(ctx, 1).Scan(&name)), name)
 		say("commit: %s", kit.Describe(tx.Commit()))
-		say("behind it: %s", kit.Describe(stmt.QueryRowContext(ctx, 1).Scan(&name)))
+		say("after it: %s", kit.Describe(stmt.QueryRowContext(ctx, 1).Scan(&name)))
 	}},
 	{"ends of a transaction", func(t *testing.T, ctx context.Context, db *sql.DB, say func(string, ...any)) {
 		for _, last := range []string{

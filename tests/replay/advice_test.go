@@ -45,7 +45,7 @@ func newWard(t *testing.T) ward {
 	return ward{a, l}
 }
 
-// run runs the transaction, which loses its conflict behind what p does: it has read the key of a row, and writes that
+// run runs the transaction, which loses its conflict after what p does: it has read the key of a row, and writes that
 // row, which the rival has written meanwhile.
 func (w ward) run(t *testing.T, p course) error {
 	t.Helper()
@@ -110,7 +110,7 @@ func diseases() map[string]disease {
 				},
 				// That the rival can't change the row, see TestAdvice_ForUpdate_CuresTheDivergence.
 				"read FOR UPDATE": reading("SELECT v FROM kv WHERE k = 1 FOR UPDATE"),
-				"move the read behind the conflict": {rival: []string{changesRow1}, then: func(t *testing.T, _ ward, tx *sql.Tx) {
+				"move the read after the conflict": {rival: []string{changesRow1}, then: func(t *testing.T, _ ward, tx *sql.Tx) {
 					assert.Equal(t, []string{"11"}, kit.Query(t, tx, "SELECT v FROM kv WHERE k = 1").MustRest())
 				}},
 				"read less": reading("SELECT k FROM kv WHERE k = 1", changesRow1),
@@ -246,7 +246,7 @@ func TestAdvice_OnData_NamesTheLikelyCause(t *testing.T) {
 	}
 }
 
-// requireLedTo checks that a divergence names the statement behind the first, why, and the section.
+// requireLedTo checks that a divergence names the statement after the first, why, and the section.
 func requireLedTo(t testing.TB, err error, kind cockroachdb.DivergenceKind, says, section string) {
 	t.Helper()
 	d := kit.As[*cockroachdb.DivergenceError](t, err)

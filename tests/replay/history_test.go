@@ -174,7 +174,7 @@ func TestHistory_SessionState_IsMadeAgain(t *testing.T) {
 	}
 	assert.Equal(t, int64(10), kit.Scan[int64](t, tx, "FETCH cur"))
 	require.NoError(t, a.Provoke(t, tx))
-	assert.Equal(t, int64(20), kit.Scan[int64](t, tx, "FETCH cur"), "behind the row that was fetched before")
+	assert.Equal(t, int64(20), kit.Scan[int64](t, tx, "FETCH cur"), "the row after the one that was fetched before")
 	assert.Equal(t, "replayed", kit.Scan[string](t, tx, "SHOW application_name"))
 	assert.Equal(t, "9s", kit.Scan[string](t, tx, "SHOW statement_timeout"))
 	a.MustCommit(t, tx)

@@ -124,7 +124,7 @@ func TestReplay_OutcomeChanges_Diverges(t *testing.T) {
 	for name, replies := range map[string][]fakepg.Reply{
 		"success becomes an error":             {kit.OK, kit.Fails("23505", "refused")},
 		"success becomes an error, of a query": {kit.Texts("a"), kit.Fails("23505", "refused")},
-		"success becomes an error, behind the rows": {
+		"success becomes an error, after the rows": {
 			kit.Texts("a"),
 			{
 				Columns: kit.Texts().Columns, Values: kit.Texts("a").Values,

@@ -47,8 +47,8 @@ func TestReplay_AnswerLost_StatementRunsOnce(t *testing.T) {
 	}
 }
 
-// TestReplay_TextThatMayCommit_WaitsForTheComparison: the application releases the restart savepoint by itself and
-// loses. A replay that put that RELEASE behind a read that has changed would have committed before it saw the change.
+// TestReplay_TextThatMayCommit_WaitsForTheComparison: the application releases the restart savepoint itself and
+// loses. A replay that put that RELEASE after a read that has changed would have committed before it saw the change.
 func TestReplay_TextThatMayCommit_WaitsForTheComparison(t *testing.T) {
 	t.Parallel()
 	for _, commit := range []string{"RELEASE SAVEPOINT cockroach_restart", "COMMIT"} {

@@ -334,7 +334,7 @@ func TestReplay_RowAlreadyReadChangedOutside_Diverges(t *testing.T) {
 	assert.Equal(t, 1, st.Server.Connections())
 }
 
-// 40001 in mid-stream, only unread rows changed → the new rows are delivered. Twice, the second time behind a row that
+// 40001 in mid-stream, only unread rows changed → the new rows are delivered. Twice, the second time after a row that
 // only the second attempt has delivered.
 func TestReplay_UnreadRowsChanged_GoesOn(t *testing.T) {
 	t.Parallel()
@@ -392,7 +392,7 @@ func TestReplay_UnreadRowsChangedOutside_GoesOn(t *testing.T) {
 	assert.Equal(t, 1, st.Server.Connections())
 }
 
-// On data: the conflict strikes behind the second row, and the rival has changed one row.
+// On data: the conflict comes after the second row, and the rival has changed one row.
 func TestReplay_MidStreamOnData_VerifiesWhatWasRead(t *testing.T) {
 	t.Parallel()
 	for rival, want := range map[string]any{

@@ -15,7 +15,7 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// endingAfter is a context that ends after d, by itself or by its deadline.
+// endingAfter is a context that ends after d, cancelled or by its deadline.
 func endingAfter(t testing.TB, how string, d time.Duration) (context.Context, error) {
 	if how == "deadline" {
 		ctx, cancel := context.WithTimeout(t.Context(), d)
@@ -27,7 +27,7 @@ func endingAfter(t testing.TB, how string, d time.Duration) (context.Context, er
 	return ctx, context.Canceled
 }
 
-// waits are how a transaction comes to wait before it retries: behind another one in the lane, or because it lost in
+// waits are how a transaction comes to wait before it retries: after another one in the lane, or because it lost in
 // it.
 var waits = map[string]kit.Script{
 	"backoff": {kit.Update(1): kit.Always(kit.Conflict), kit.Release: kit.Always(kit.Conflict)},

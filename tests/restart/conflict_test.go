@@ -93,7 +93,7 @@ func TestRestart_FirstExecWithAnArgumentLoses_IsAbsorbed(t *testing.T) {
 	}
 }
 
-// The statement is run again by itself.
+// Only the statement is run again.
 func TestRestart_OutsideOfATransaction_RunsTheStatementAgain(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{kit.Update(1): {kit.Conflict, kit.Conflict, kit.Tag("UPDATE 7")}})

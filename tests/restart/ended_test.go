@@ -104,7 +104,7 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 				err := kit.ExecAll(tx, ddl)
 				var diverged *cockroachdb.DivergenceError
 				require.ErrorAs(t, err, &diverged)
-				assert.Same(t, diverged, err, "by itself, not as a aborted connection")
+				assert.Same(t, diverged, err, "the error itself, not one of an aborted connection")
 				assert.Equal(t, cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedRow, Row: 1, Attempts: 3},
 					publicPart(diverged))
 				assert.Equal(t, "40001", kit.StateOf(err))
@@ -167,7 +167,7 @@ func TestRestartNotAfterTheServerHasCommitted(t *testing.T) {
 					r.WantUsable(t)
 				}, options...)
 			})
-			t.Run("a conflict behind COMMIT in one text", func(t *testing.T) {
+			t.Run("a conflict after COMMIT in one text", func(t *testing.T) {
 				kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 					tx := r.Begin(t)
 					committedPart(t, kit.ExecAll(tx, "UPDATE a", "COMMIT; BEGIN; UPDATE b"))
@@ -177,7 +177,7 @@ func TestRestartNotAfterTheServerHasCommitted(t *testing.T) {
 					r.WantUsable(t)
 				}, options...)
 			})
-			t.Run("a conflict behind COMMIT, outside", func(t *testing.T) {
+			t.Run("a conflict after COMMIT, outside", func(t *testing.T) {
 				kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 					_, err := r.DB.Exec("BEGIN; UPDATE a; COMMIT; UPDATE b")
 					committedPart(t, err)
@@ -218,7 +218,7 @@ func TestRestartNotAfterDDLThatCommits(t *testing.T) {
 			require.NoError(t, err)
 			err = kit.ExecAll(tx, "UPDATE a", "CREATE TABLE x ()")
 			assert.Equal(t, answer.Err, kit.StateOf(err))
-			require.NoError(t, kit.ExecAll(tx, "UPDATE b"), "it runs by itself, as through pgx")
+			require.NoError(t, kit.ExecAll(tx, "UPDATE b"), "it runs outside, as through pgx")
 			require.Error(t, tx.Rollback(), "it is committed")
 			assert.Len(t, srv.Statements(), 3)
 			assert.Equal(t, []string{"UPDATE b"}, srv.Statements()[2])

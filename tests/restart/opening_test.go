@@ -48,7 +48,7 @@ func TestRestart_BeginLoses_IsAbsorbed(t *testing.T) {
 		tx, err := st.BeginTx(cockroachdb.WithoutRetries(t.Context()), nil)
 		require.NoError(t, err)
 		require.Equal(t, "40001", kit.StateOf(kit.ExecAll(tx, "UPDATE a")))
-		require.Error(t, kit.ExecAll(tx, "UPDATE b"), "it would run by itself")
+		require.Error(t, kit.ExecAll(tx, "UPDATE b"), "it would run outside")
 		require.Error(t, tx.Commit())
 		assert.Zero(t, kit.Times(st.Server, "UPDATE b"))
 	})

@@ -201,7 +201,7 @@ func TestRunTxIsBounded(t *testing.T) {
 func TestRunTxErrorOfTheFunction(t *testing.T) {
 	t.Parallel()
 	own := errors.New("no funds")
-	const ended = "RunTx ended the transaction by itself"
+	const ended = "RunTx ended the transaction itself"
 	for name, tc := range map[string]struct {
 		fn      func(*sql.Tx) error
 		message string // "" means own
@@ -509,7 +509,7 @@ func TestRunTxForeignDriver(t *testing.T) {
 		assert.Panics(t, func() { _ = cockroachdb.RunTx(ctx, db, nil, func(*sql.Tx) error { panic("oh") }) })
 		assert.Equal(t, 2, kit.Times(srv, "rollback"))
 		err = cockroachdb.RunTx(ctx, db, nil, func(tx *sql.Tx) error { return tx.Commit() })
-		require.ErrorContains(t, err, "ended the transaction by itself")
+		require.ErrorContains(t, err, "ended the transaction itself")
 		assert.Zero(t, db.Stats().InUse)
 	})
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// What FuzzServerAnswers has found, each by itself: a server that breaks the protocol, and what the driver must make
+// What FuzzServerAnswers has found, one at a time: a server that breaks the protocol, and what the driver must make
 // of it.
 
 // withNonsense gives test a pool on a server that answers each exchange with the next of the answers, then with the

@@ -92,7 +92,7 @@ func (d *Demo) ready(ctx context.Context) error {
 	return nil
 }
 
-// Ended is closed when the demonstration has come to its end by itself, or was stopped.
+// Ended is closed when the demonstration has come to its end, or was stopped.
 func (d *Demo) Ended() <-chan struct{} { return d.process.ended }
 
 // Stop ends the demonstration, and all that it has started.
