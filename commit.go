@@ -82,6 +82,12 @@ type commitStep struct {
 	told error // what the application is told where the commit was answered, and not by a conflict
 }
 
+// settled ends the step once the commit is known to have been carried out although its answer was lost.
+func (c *commitStep) settled(fault) error {
+	c.t.committed()
+	return nil
+}
+
 func (c *commitStep) site() site             { return site{at: PlaceCommit} }
 func (c *commitStep) mayRunAgainAlone() bool { return false }
 func (c *commitStep) renew(fault) bool       { return false }
@@ -112,15 +118,51 @@ func (c *commitStep) send(ctx context.Context) fault {
 	if t.opening.savepoint && !t.history.passive {
 		statements = commitWithRelease
 	}
+	var marker []wire.Extra
+	if t.history.wrote && t.marks() {
+		marker = t.place()
+	}
 	rt := t.session().NewRoundTrip(ctx, nil)
+	rt.AddExtras(marker)
 	rt.Control(statements)
 	if reach, err := rt.Send(); err != nil && reach == wire.Unsent {
 		return c.notSent(err)
 	} else if err != nil {
-		c.told = t.ambiguous(err)
-		return fault{}
+		return c.unknown(err)
+	}
+	if err := rt.ReadExtras(marker); err != nil {
+		return c.unmarked(rt.Fail(err))
 	}
 	return c.answered(&rt, statements)
+}
+
+// unknown is for a commit of which err leaves open whether it was carried out. A marked one can be asked for.
+func (c *commitStep) unknown(err error) fault {
+	if c.t.marking.sent != nil {
+		return fault{err: err, reach: wire.InStatement, class: sqltext.Class{Commit: sqltext.CommitEnds}}
+	}
+	c.told = c.t.ambiguous(err)
+	return fault{}
+}
+
+// unmarked is for a commit whose marker met err. If that is the server's answer, the commit after it was not carried
+// out.
+func (c *commitStep) unmarked(err error) fault {
+	t, answer := c.t, pgerr.Answer(err)
+	if answer == nil || t.session().Closed() {
+		return c.unknown(err)
+	}
+	t.marking.sent = nil
+	switch {
+	case pgerr.Conflict(err) != nil:
+		return fault{err: err, reach: wire.InStatement, class: sqltext.Class{Commit: sqltext.CommitEnds}}
+	case answer.Code == readOnlyTransaction:
+		t.marking.off = true
+		return fault{err: err, reach: wire.InStatement, unmarked: true}
+	}
+	t.notCommitted(OutcomeFailed)
+	c.told = fmt.Errorf("cockroachdb: the commit marker can't be placed in the table %s, and nothing was committed: %w", t.pool.marks.name, err)
+	return fault{}
 }
 
 // notSent is for a commit of which nothing was sent: the context was done already. The application can't go on with it.
@@ -157,40 +199,42 @@ func (c *commitStep) answered(rt *wire.RoundTrip, statements []string) fault {
 	if conflict != nil && pgerr.OutcomeOfCommit(conflict, !t.c.crdb) == pgerr.CommitConflict {
 		return fault{err: conflict, reach: wire.InStatement, class: sqltext.Class{Commit: sqltext.CommitEnds}}
 	}
-	c.told = t.commitAnswer(tag, err)
+	switch {
+	case err != nil:
+		return c.refused(err)
+	case tag.String() == sqlRollback:
+		t.notCommitted(OutcomeFailed)
+		c.told = pgx.ErrTxCommitRollback
+	case tag.String() != sqlCommit:
+		t.session().Die()
+		return c.unknown(wire.ErrProtocol)
+	default:
+		t.committed()
+	}
 	return fault{}
 }
 
-// commitAnswer returns what the application is told of the answer to RELEASE, or to a COMMIT alone.
-func (t *tx) commitAnswer(tag pgconn.CommandTag, err error) error {
-	switch {
-	case err != nil:
-	case tag.String() == sqlRollback:
-		t.notCommitted(OutcomeFailed)
-		return pgx.ErrTxCommitRollback
-	case tag.String() != sqlCommit:
-		t.session().Die()
-		return t.ambiguous(wire.ErrProtocol)
-	default:
-		t.committed()
-		return nil
-	}
+// refused is for the answer err to RELEASE, or to a COMMIT alone, which is no conflict that the connection survives.
+func (c *commitStep) refused(err error) fault {
+	t := c.t
 	answer, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
-		return t.ambiguous(err)
+		return c.unknown(err)
 	}
 	switch pgerr.OutcomeOfCommit(answer, !t.c.crdb) {
 	case pgerr.CommitConflict: // that ends the connection
-		return t.connectionLost(fault{err: answer})
+		c.told = t.connectionLost(fault{err: answer})
 	case pgerr.CommitSchemaFailed:
 		t.rollback() // which only ends the block
 		t.committed()
-		return answer
+		c.told = answer
 	case pgerr.CommitRefused:
 		t.notCommitted(OutcomeFailed)
-		return answer
+		c.told = answer
+	default:
+		return c.unknown(err)
 	}
-	return t.ambiguous(err)
+	return fault{}
 }
 
 // commitDetached commits a transaction that was ended by something other than the driver. A schema change has left

@@ -49,6 +49,8 @@ type conn struct {
 	loneRecord record // and its record
 	executing  cursor // of the Exec that runs
 
+	spent *marker // of the latest transaction whose commit is known: the next one deletes it
+
 	records []*record // empty, with room for those of the next transaction
 	args    []any     // likewise, for the arguments of the next statement
 }
@@ -140,11 +142,13 @@ func (t *tx) exec(ctx context.Context, s *wire.Statement, end traceEnd) (driver.
 	*cu = cursor{t: t, ctx: ctx, trace: end}
 	cu.open(s)
 	cu.drain()
-	rec, tag, err := cu.rec, cu.tag, cu.err
+	rec, tag, err, lost := cu.rec, cu.tag, cu.err, cu.lost
 	*cu = cursor{}
 	switch {
 	case err != nil:
 		return nil, err
+	case lost:
+		return lostResult{}, nil
 	case !t.explicit:
 		return driver.RowsAffected(tag.RowsAffected()), nil
 	}
@@ -337,6 +341,12 @@ func (c *conn) noteSwitch(t *tx, s sqltext.Switch) {
 		c.forceSavepoint = c.forceByDefault
 	}
 }
+
+// lostResult is what an Exec returns that is committed, and whose answer was lost with the connection.
+type lostResult struct{}
+
+func (lostResult) LastInsertId() (int64, error) { return driver.RowsAffected(0).LastInsertId() }
+func (lostResult) RowsAffected() (int64, error) { return 0, &ResultLostError{} }
 
 // result is what an Exec inside a transaction returns. The number of affected rows is an observation once it has been
 // asked for.

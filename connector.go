@@ -70,6 +70,17 @@ type Config struct {
 	// Without it hosts are tried in the order given. ParseConfig sets it unless the DSN has target_session_attrs.
 	BalanceHosts bool
 
+	// HostGroups divides the hosts into groups, of which an earlier one is preferred: the hosts of the nearest region, for
+	// example. It has the size of each group, in the order of the hosts: with 2, 1 the first two hosts are one group, and
+	// the third is the next. Connections go to the first group, spread over its hosts as BalanceHosts says. A later group
+	// is used while each host of the earlier ones has lately failed, refused a login or lost a connection. After one of
+	// those has let the driver in again, connections at rest in later groups are replaced, a few each second.
+	//
+	// Nil, the default, means one group of all hosts. NewConnector returns an error if a size is below one, if their sum
+	// is not the number of hosts, each host and port counted once, or if BalanceHosts is false. Hosts that BeforeConnect
+	// adds after those belong to the last group.
+	HostGroups []int
+
 	// ConnLifetime is how long a connection lives, give or take ten percent, drawn when it is made: a connection that
 	// is older and at rest is closed instead of being used again. ParseConfig sets 30 minutes; zero means no limit.
 	ConnLifetime time.Duration
@@ -77,6 +88,14 @@ type Config struct {
 	// DialRate is how many dials a second the connector begins on average, and how many at once, over all hosts: when a
 	// node is lost, its connections are not all made anew in the same moment. ParseConfig sets 100; zero means no bound.
 	DialRate int
+
+	// CommitMarker makes the outcome of a commit known whose answer was lost: a transaction that has written inserts a row
+	// into CommitTable with its commit, in the same round trip. See [CreateCommitTable]. ParseConfig leaves it off.
+	CommitMarker bool
+
+	// CommitTable is the name of the table of commit markers, which may have a schema before it and a dot. ParseConfig
+	// sets [DefaultCommitTable].
+	CommitTable string
 
 	// OnRetry, if set, is called before each new attempt of a transaction, or of a statement outside of one, once all
 	// that it had to wait for is over: exactly as often as the metric cockroachdb_transaction_retries_total counts.
@@ -94,6 +113,10 @@ type Config struct {
 	// place in the retry lane are free by then; the connection is not yet. Otherwise what is said of OnRetry holds. A
 	// transaction that is rolled back because its context is done ends on a goroutine of database/sql's.
 	OnSettled func(context.Context, OutcomeEvent)
+
+	// OnCommitAsked, if set, is called when the answer to a commit was lost and the driver has asked what became of it,
+	// which it does with CommitMarker only. The context is the commit's. Otherwise what is said of OnRetry holds.
+	OnCommitAsked func(context.Context, CommitEvent)
 
 	// dsn is what the ConnConfig was parsed from, if nothing has changed it since: it is parsed anew for each connection.
 	dsn string
@@ -115,7 +138,9 @@ type Config struct {
 //     [RetryPolicy];
 //   - retry_throttle_tokens and retry_throttle_tokens_per_commit set MaxTokens and TokensPerCommit of [RetryThrottle];
 //   - ping_after sets PingAfter; connection_lifetime and dials_per_second set ConnLifetime and DialRate;
-//     load_balance_hosts, which may be random or disable, sets BalanceHosts;
+//     load_balance_hosts, which may be random or disable, sets BalanceHosts; load_balance_groups, sizes such as 2,1 or
+//     0 for one group of all, sets HostGroups;
+//   - retry_commit_marker, which may be on or off, sets CommitMarker, and retry_commit_table sets CommitTable;
 //   - dead_peer_timeout, a duration, is after how much silence of the network a connection that waits for an answer,
 //     or to be used, is given up: the ConnConfig gets a DialFunc for it. The default is 30 seconds; zero leaves that
 //     to the system.
@@ -135,6 +160,7 @@ func ParseConfig(dsn string) (*Config, error) {
 		PingAfter:     defaultPingAfter,
 		ConnLifetime:  defaultConnLifetime,
 		DialRate:      defaultDialRate,
+		CommitTable:   DefaultCommitTable,
 	}
 	if registeredName.MatchString(dsn) {
 		cfg.registered = dsn
@@ -181,7 +207,33 @@ func (c *Config) validate() error {
 	if c.DialRate < 0 {
 		err = errors.Join(err, fmt.Errorf("cockroachdb: Config.DialRate is %d: use zero for no bound, or a number above zero", c.DialRate))
 	}
-	return err
+	if c.CommitMarker && !isTableName(c.CommitTable) {
+		err = errors.Join(err, errors.New("cockroachdb: Config.CommitTable is no name of a table: use letters, digits and underscores, after a schema and a dot if need be"))
+	}
+	return errors.Join(err, c.checkHostGroups())
+}
+
+// checkHostGroups returns an error if HostGroups does not divide the hosts.
+func (c *Config) checkHostGroups() error {
+	if len(c.HostGroups) == 0 {
+		return nil
+	}
+	if !c.BalanceHosts {
+		return errors.New("cockroachdb: Config.HostGroups needs BalanceHosts: set that too (load_balance_hosts=random), or give the hosts in order and no groups")
+	}
+	var hosts int
+	if c.ConnConfig != nil {
+		hosts = len(hostsOf(c.ConnConfig))
+	}
+	left, valid := hosts, true
+	for _, size := range c.HostGroups {
+		valid = valid && 0 < size && size <= left
+		left -= size
+	}
+	if !valid || left > 0 {
+		return fmt.Errorf("cockroachdb: Config.HostGroups is %v, and there are %d hosts: use the size of each group, which is one or more and in all the number of hosts", c.HostGroups, hosts)
+	}
+	return nil
 }
 
 func hostPort(host string, port uint16) string {
@@ -250,6 +302,7 @@ func NewConnector(cfg *Config) (*Connector, error) {
 	if cfg.ConnConfig != nil {
 		c.cfg.ConnConfig = cfg.ConnConfig.Copy()
 	}
+	c.cfg.HostGroups = slices.Clone(cfg.HostGroups)
 	c.pool = newPool(&c.cfg)
 	c.pool.connect = c.connect
 	if c.registered == nil || cfg.DBName != "" {

@@ -173,6 +173,13 @@ func TestNewConnectorRefusesWhatWouldPanicLater(t *testing.T) {
 		"throttle": {
 			func() *Config { c := good(); c.RetryThrottle = RetryThrottle{}; return c }, "RetryThrottle.MaxTokens",
 		},
+		"groups": {
+			func() *Config { c := good(); c.HostGroups = []int{2, 1}; return c },
+			"Config.HostGroups is [2 1], and there are 1 hosts",
+		},
+		"groups in order": {
+			func() *Config { c := good(); c.HostGroups, c.BalanceHosts = []int{1}, false; return c }, "BalanceHosts",
+		},
 		"settings past ours": {func() *Config { c := good(); c.ConnConfig = parsed; return c }, "retry_max_attempts"},
 	} {
 		t.Run(name, func(t *testing.T) {

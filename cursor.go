@@ -25,20 +25,57 @@ type cursor struct {
 	tag     pgconn.CommandTag
 	err     error
 	over    bool // the answer has been read to its end
+	marked  bool // outside a transaction: it is committed with a marker
+	lost    bool // it is committed, and its answer was lost
 	renewed bool // its prepared statement was found out of date once, and it is not renewed again
 	trace   traceEnd
 }
 
 // open sends the statement and reads as far as its first row.
 func (cu *cursor) open(s *wire.Statement) {
+	cu.rec = cu.t.record(s)
+	if f := cu.send(cu.ctx); f.err != nil {
+		cu.carryOn(f)
+	}
+}
+
+// send sends the statement, with a marker where it is to commit.
+func (cu *cursor) send(ctx context.Context) fault {
 	t := cu.t
-	cu.rec = t.record(s)
 	var reach wire.Reach
 	var err error
-	cu.ans, reach, err = t.session().Send(cu.ctx, t.opening.pending, &cu.rec.Statement)
+	if cu.marked = t.marksAlone(&cu.rec.Statement); cu.marked {
+		with := wire.Around{After: t.place(), Commit: true, Later: cu != &t.c.executing}
+		cu.ans, reach, err = t.session().SendAround(ctx, beginAlone, &cu.rec.Statement, with)
+		cu.tidy()
+	} else {
+		cu.ans, reach, err = t.send(ctx, &cu.rec.Statement)
+	}
+	return fault{err: err, reach: reach, class: cu.rec.Class}
+}
+
+var beginAlone = []string{"BEGIN"}
+
+// send sends a statement after the opening. One that commits the transaction has a marker before it.
+func (t *tx) send(ctx context.Context, s *wire.Statement) (a wire.Answer, reach wire.Reach, err error) {
+	if t.marksBefore(s) {
+		a, reach, err = t.session().SendAround(ctx, t.opening.pending, s, wire.Around{Before: t.place()})
+	} else {
+		a, reach, err = t.session().Send(ctx, t.opening.pending, s)
+	}
 	t.opening.note(reach, t.session().Status())
-	if err != nil {
-		cu.carryOn(fault{err: err, reach: reach, class: cu.rec.Class})
+	return a, reach, err
+}
+
+// tidy ends the server's transaction of a marked statement that has failed: nothing waits with its locks held, and the
+// server's answer to the statement itself says that nothing is committed.
+func (cu *cursor) tidy() {
+	t := cu.t
+	if s := t.session(); cu.marked && !cu.ans.Open() && !s.Closed() && s.Status() != wire.Idle {
+		if !cu.ans.Whole() {
+			t.marking.sent = nil
+		}
+		t.rollback()
 	}
 }
 
@@ -62,6 +99,7 @@ func (cu *cursor) read() bool {
 			cu.succeed(tag)
 			return false
 		}
+		cu.tidy()
 		cu.carryOn(fault{err: err, reach: wire.InStatement, class: cu.rec.Class, partly: cu.partlyCommitted()})
 	}
 	return false
@@ -83,8 +121,31 @@ func (cu *cursor) carryOn(f fault) {
 
 // resume runs the record again. The statement's answer comes back after the rows that the application has seen.
 func (cu *cursor) resume(ctx context.Context) (f fault) {
+	if cu.marked {
+		return cu.send(ctx) // nothing of it was shown
+	}
 	cu.ans, f = cu.t.replay(ctx, cu.rec)
 	return f
+}
+
+// settled ends a statement that is committed although its answer, or what came after it, was lost.
+func (cu *cursor) settled(f fault) error {
+	t := cu.t
+	switch class := &cu.rec.Class; {
+	case cu.marked && cu.ans.Whole():
+		cu.succeed(cu.ans.Tag())
+	case cu.marked && cu == &t.c.executing:
+		cu.lost = true
+		cu.succeed(noTag)
+	case cu.marked:
+		return &ResultLostError{err: f.err}
+	case class.Commit == sqltext.CommitEnds && !class.Several:
+		t.committed()
+		cu.succeed(pgconn.NewCommandTag(sqlCommit))
+	default:
+		return t.unresolved(f.err, t.c.spent) // a part may have come after the commit
+	}
+	return nil
 }
 
 func (cu *cursor) site() site {
@@ -152,6 +213,8 @@ func (cu *cursor) succeed(tag pgconn.CommandTag) {
 	if class := &cu.rec.Class; class.Deallocates {
 		t.session().Statements.Deallocated()
 	}
+	t.history.noteWrite(&cu.rec.Class, tag)
+	t.concludeMark(tag)
 	t.c.noteSwitch(t, cu.rec.Class.ForceSavepoint)
 	t.noteSession(&cu.rec.Statement, false)
 	t.noteTag(&cu.rec.Class, tag, &cu.ans.Several)

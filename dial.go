@@ -35,6 +35,12 @@ func (c *Connector) connect(ctx context.Context, avoid string) (link, error) {
 			return link{}, err
 		}
 	}
+	if m := c.pool.marks; m != nil {
+		if err := m.check(ctx, l.Session); err != nil {
+			l.hangUp(ctx)
+			return link{}, err
+		}
+	}
 	return l, nil
 }
 

@@ -91,7 +91,8 @@
 //   - [ConnectionLostError]: the connection was lost before the commit was sent, and the transaction could not go on,
 //     on another one; its Cause says why. Not committed.
 //   - [AmbiguousCommitError]: the commit, or a statement outside a transaction that may write, was sent, and its
-//     outcome is not known. The driver never runs it again.
+//     outcome is not known. The driver never runs it again blindly; see [CreateCommitTable] for how it can find out.
+//   - [ResultLostError]: the statement is committed, and its result was lost with the connection.
 //
 // Each unwraps to the error that led to it, so that [errors.As] still finds the server's 40001 in the first three of
 // them.

@@ -21,7 +21,7 @@ import (
 func defaults() Config {
 	return Config{
 		RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle(), PingAfter: defaultPingAfter,
-		ConnLifetime: defaultConnLifetime, DialRate: defaultDialRate, BalanceHosts: true,
+		ConnLifetime: defaultConnLifetime, DialRate: defaultDialRate, BalanceHosts: true, CommitTable: DefaultCommitTable,
 	}
 }
 

@@ -52,6 +52,9 @@ var settings = []setting{
 	duration("connection_lifetime", func(c *Config) *time.Duration { return &c.ConnLifetime }),
 	wholeNumber("dials_per_second", func(c *Config) *int { return &c.DialRate }),
 	{"load_balance_hosts", "random or disable", (*Config).setBalanceHosts},
+	{"load_balance_groups", `a list of numbers such as "2,1"`, (*Config).setHostGroups},
+	{"retry_commit_marker", "on or off", (*Config).setCommitMarker},
+	{"retry_commit_table", "the name of a table", (*Config).setCommitTable},
 	{"dead_peer_timeout", durationKind, (*Config).parseDeadPeerTimeout},
 }
 
@@ -87,6 +90,37 @@ func (c *Config) setBalanceHosts(text string) error {
 	c.BalanceHosts = text == "random"
 	if !c.BalanceHosts && text != "disable" {
 		return errors.New("the value is neither")
+	}
+	return nil
+}
+
+func (c *Config) setCommitMarker(text string) error {
+	c.CommitMarker = text == "on"
+	if !c.CommitMarker && text != "off" {
+		return errors.New("the value is neither")
+	}
+	return nil
+}
+
+func (c *Config) setCommitTable(text string) error {
+	c.CommitTable = text
+	if !isTableName(text) {
+		return errors.New("the value is not one")
+	}
+	return nil
+}
+
+func (c *Config) setHostGroups(text string) error {
+	c.HostGroups = nil
+	if text == "0" {
+		return nil
+	}
+	for size := range strings.SplitSeq(text, ",") {
+		n, err := strconv.Atoi(size)
+		if err != nil {
+			return valueError(err, text)
+		}
+		c.HostGroups = append(c.HostGroups, n)
 	}
 	return nil
 }
@@ -167,7 +201,10 @@ func checkSettings(cfg *Config, given map[string]string) error {
 		if !ok {
 			continue
 		}
-		alone := Config{RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle()}
+		alone := Config{
+			RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle(),
+			ConnConfig: cfg.ConnConfig, BalanceHosts: cfg.BalanceHosts, // which HostGroups is checked against
+		}
 		_ = s.set(&alone, text) // it went well before
 		if err := alone.validate(); err != nil {
 			return fmt.Errorf("cockroachdb: DSN key %q (%s): %s", s.key, s.kind, withoutPrefix(err))

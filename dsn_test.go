@@ -1,6 +1,7 @@
 package cockroachdb
 
 import (
+	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -176,6 +177,7 @@ func TestSettings(t *testing.T) {
 		"retry_throttle_tokens": "17", "retry_throttle_tokens_per_commit": "0.7", "ping_after": "3s",
 		"retry_max_failovers": "5", "connection_lifetime": "9m", "dials_per_second": "12",
 		"load_balance_hosts": "disable", "dead_peer_timeout": "4s",
+		"load_balance_groups": "0", "retry_commit_marker": "on", "retry_commit_table": "bank.markers",
 	}
 	require.Len(t, settings, len(values))
 	var pairs []string
@@ -196,6 +198,8 @@ func TestSettings(t *testing.T) {
 		assert.Equal(t, 9*time.Minute, cfg.ConnLifetime)
 		assert.Equal(t, 12, cfg.DialRate)
 		assert.False(t, cfg.BalanceHosts)
+		assert.True(t, cfg.CommitMarker)
+		assert.Equal(t, "bank.markers", cfg.CommitTable)
 	}
 	assert.False(t, mustParse(t, "cockroachdb://db/bank?target_session_attrs=read-write").BalanceHosts,
 		"the order may matter")
@@ -205,6 +209,43 @@ func TestSettings(t *testing.T) {
 	assert.Equal(t, DefaultRetryPolicy(), cfg.RetryPolicy)
 	assert.Equal(t, DefaultRetryThrottle(), cfg.RetryThrottle)
 	assert.True(t, cfg.BalanceHosts)
+}
+
+func TestHostGroups(t *testing.T) {
+	clearEnv(t)
+	for dsn, want := range map[string][]int{
+		"cockroachdb://a,b,c/bank?load_balance_groups=2,1":                      {2, 1},
+		"cockroachdb://a,b,c/bank?load_balance_groups=1%2C1%2C1&sslmode=prefer": {1, 1, 1},
+		"cockroachdb://a,b,c/bank?load_balance_groups=3":                        {3},
+		"cockroachdb://a,b,c/bank?load_balance_groups=0":                        nil,
+		"cockroachdb://a,b,c/bank":                                              nil,
+		"host=a,a,b port=1,2,1 load_balance_groups='2,1'":                       {2, 1},
+
+		"cockroachdb://a,b/bank?load_balance_groups=1,1&load_balance_hosts=random&target_session_attrs=prefer-standby": {1, 1},
+	} {
+		assert.Equal(t, want, mustParse(t, dsn).HostGroups, dsn)
+	}
+	const list, sizes = `takes a list of numbers such as "2,1"`, "use the size of each group"
+	for query, want := range map[string]string{
+		"load_balance_groups=":                                          list + ": the value is empty",
+		"load_balance_groups=near":                                      list + ": the value is not one",
+		"load_balance_groups=2,,1":                                      list + ": the value is not one",
+		"load_balance_groups=99999999999999999999":                      list + ": the value is out of range",
+		"load_balance_groups=2":                                         "and there are 3 hosts: " + sizes,
+		"load_balance_groups=2,2":                                       sizes,
+		"load_balance_groups=3,0":                                       sizes,
+		"load_balance_groups=4,-1":                                      sizes,
+		"load_balance_groups=9223372036854775807,9223372036854775807,5": sizes,
+		"load_balance_groups=2,1&load_balance_hosts=disable":            "needs BalanceHosts",
+		"load_balance_groups=2,1&target_session_attrs=read-write":       "needs BalanceHosts",
+	} {
+		_, err := sql.Open("cockroachdb", "cockroachdb://a,b,c/bank?"+query)
+		require.Error(t, err, query)
+		assert.ErrorContains(t, err, `cockroachdb: DSN key "load_balance_groups" `, query)
+		assert.ErrorContains(t, err, want, query)
+	}
+	_, err := ParseConfig("cockroachdb://a,b,c/bank?load_balance_groups=2,1&retry_initial_backoff=500ms&retry_max_backoff=100ms")
+	assert.NotContains(t, fmt.Sprint(err), "load_balance_groups", "it is not to blame")
 }
 
 func TestSettingErrors(t *testing.T) {

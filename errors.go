@@ -165,7 +165,8 @@ func (e *NotReplayableError) Unwrap() error { return e.err }
 // A statement outside a transaction, which is committed as it ends, has this error too where its answer was lost.
 type AmbiguousCommitError struct {
 	err   error
-	alone bool // it was a statement outside a transaction
+	alone bool    // it was a statement outside a transaction
+	mark  *marker // by which the outcome can be asked for; nil if there is none
 }
 
 // Error says what happened and what to do. It holds no value and no argument.
@@ -178,6 +179,23 @@ func (e *AmbiguousCommitError) Error() string {
 
 // Unwrap gives what went wrong.
 func (e *AmbiguousCommitError) Unwrap() error { return e.err }
+
+// ResultLostError says that a statement is committed, and that its result was lost with the connection: it must not be
+// run again. It is the error of RowsAffected after an Exec, and of a query outside a transaction whose rows are lost.
+// Only a connection with Config.CommitMarker knows it. It unwraps to what went wrong.
+type ResultLostError struct{ err error }
+
+// Error says what happened and what to do.
+func (e *ResultLostError) Error() string {
+	const text = "cockroachdb: the statement is committed, and its result was lost with the connection; don't run it again, read what it has done"
+	if e.err == nil {
+		return text
+	}
+	return text + ": " + brief(e.err)
+}
+
+// Unwrap returns what went wrong.
+func (e *ResultLostError) Unwrap() error { return e.err }
 
 // ConnectionLostError says that the connection was lost inside a transaction before the commit was sent, and that the
 // transaction could not go on, on another connection: nothing was committed, and the transaction can be run again. It

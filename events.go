@@ -49,6 +49,28 @@ func (e OutcomeEvent) LogValue() slog.Value {
 		slog.Duration("elapsed", e.Elapsed))...)
 }
 
+// CommitEvent is what [Config.OnCommitAsked] is told when the answer to a commit was lost and the driver has asked what
+// became of it. What is said of [RetryEvent] about its content holds here too.
+type CommitEvent struct {
+	Answer  CommitAnswer  // what was found out
+	Asked   int           // how often it was asked
+	Elapsed time.Duration // for how long
+	Err     error         // what came in place of the answer to the commit
+}
+
+// LogValue shows the event to [slog], and of Err no more than this package's own words.
+func (e CommitEvent) LogValue() slog.Value {
+	return slog.GroupValue(logged(e.Err,
+		slog.String("answer", string(e.Answer)), slog.Int("asked", e.Asked), slog.Duration("elapsed", e.Elapsed))...)
+}
+
+// announceAnswer tells Config.OnCommitAsked of the answer.
+func (t *tx) announceAnswer(ctx context.Context, e CommitEvent) {
+	if hook := t.pool.onAsked; hook != nil {
+		t.tell(ctx, "OnCommitAsked", func() { hook(ctx, e) })
+	}
+}
+
 func logged(err error, attrs ...slog.Attr) []slog.Attr {
 	if err != nil {
 		attrs = append(attrs, slog.String("err", discreet(err)))
@@ -59,7 +81,8 @@ func logged(err error, attrs ...slog.Attr) []slog.Attr {
 // discreet returns an error without the server's words in it: an outcome of this package's own says none.
 func discreet(err error) string {
 	switch err.(type) { //nolint:errorlint // what it is itself
-	case *DivergenceError, *RetriesExhaustedError, *NotReplayableError, *AmbiguousCommitError, *ConnectionLostError:
+	case *DivergenceError, *RetriesExhaustedError, *NotReplayableError,
+		*AmbiguousCommitError, *ConnectionLostError, *ResultLostError:
 		return err.Error()
 	}
 	return brief(err)

@@ -21,7 +21,11 @@ import (
 // hasLost reports whether f means that the connection is lost, and that nobody wanted that.
 func (t *tx) hasLost(ctx context.Context, f fault) bool {
 	switch {
-	case ctx.Err() != nil, t.ctx.Err() != nil, pgerr.IsCancellation(f.err), errors.Is(f.err, wire.ErrProtocol):
+	case ctx.Err() != nil, t.ctx.Err() != nil, pgerr.IsCancellation(f.err):
+		return false
+	case f.refused:
+		return true
+	case errors.Is(f.err, wire.ErrProtocol):
 		return false
 	case pgerr.Answer(f.err) == nil:
 		return t.session().Closed() || f.reach != wire.Unsent
@@ -37,6 +41,8 @@ func (t *tx) mayMove(f fault) (bool, Cause) {
 		return false, ""
 	case f.reach == wire.InStatement && f.class.Commit != sqltext.NoCommit:
 		return false, "" // it may be committed
+	case !t.explicit && f.refused:
+		return !t.hasShown(), ""
 	case !t.explicit && (f.reach != wire.InStatement || !f.class.Reads):
 		return false, ""
 	case t.history.cause != "":

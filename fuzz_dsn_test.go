@@ -56,6 +56,7 @@ func FuzzDSN(f *testing.F) {
 		"postgresql://db?retry_throttle_tokens=1&retry_throttle_tokens_per_commit=0.5",
 		"host=db statement_cache_capacity=0 description_cache_capacity=3 connect_timeout=9", "cockroachdb://[::1", "cockroachdb://a?port=9", "cockroachdb://a:1,b?x=y&",
 		"postgresql://h?options=-c%20force_savepoint_restart%3Don&target_session_attrs=read-write", " cockroachdb://a", "COCKROACHDB://a",
+		"cockroachdb://a,b,c/bank?load_balance_groups=2,1",
 	} {
 		f.Add(dsn)
 	}

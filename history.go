@@ -19,6 +19,7 @@ type history struct {
 	passive bool  // the application restarts the transaction, or doesn't want retries: nothing is recorded
 	cause   Cause // why the record is not complete; "" if it is
 	touched bool  // a statement other than SET has run
+	wrote   bool  // a statement has run that may have written something
 }
 
 // record is one statement of the transaction with its observation.

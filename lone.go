@@ -58,6 +58,10 @@ func (t *tx) reportAlone(f fault) error {
 		return nil
 	case pgerr.IsConflict(f.err) && (f.partly || t.within != nil):
 		return &AmbiguousCommitError{err: errConflictAfterCommit}
+	case f.refused && pgerr.IsCancellation(f.err):
+		return f.err
+	case f.refused:
+		return &ConnectionLostError{err: f.err}
 	case closed && t.mayHaveWritten(f):
 		return &AmbiguousCommitError{err: f.err, alone: true}
 	case f.reach == wire.Unsent && (closed || t.ctx.Err() == nil) && !t.hasShown() && t.within == nil:

@@ -31,6 +31,7 @@ type Metrics struct {
 	divergences        *prometheus.CounterVec
 	notReplayable      *prometheus.CounterVec
 	ambiguousCommits   *prometheus.CounterVec
+	commitQuestions    *prometheus.CounterVec
 	failovers          *prometheus.CounterVec
 	failoverDuration   *prometheus.HistogramVec
 	ghosts             *prometheus.CounterVec
@@ -79,6 +80,8 @@ func NewMetrics() *Metrics {
 			"Number of transactions that the driver stopped recording, by the cause, whether or not they met a conflict.", "cause"),
 		ambiguousCommits: counterVec("ambiguous_commits_total",
 			"Number of commits of which it is not known whether they took effect."),
+		commitQuestions: counterVec("commit_questions_total",
+			"Number of commits whose answer was lost and that were asked for by their marker, by what was found out.", "answer"),
 		failovers: counterVec("failovers_total",
 			"Number of connections lost under a transaction or a read, by whether another connection took their place.", "outcome"),
 		failoverDuration: histogramVec("failover_duration_seconds",
@@ -137,8 +140,8 @@ type vec interface {
 func (m *Metrics) vecs() []vec {
 	return []vec{
 		m.transactions, m.retries, m.attempts, m.duration, m.replayDuration, m.replayedStatements, m.divergences,
-		m.notReplayable, m.ambiguousCommits, m.failovers, m.failoverDuration, m.ghosts, m.dials, m.retirements,
-		m.throttled, m.savepointsRefused, m.backoff, m.laneWaiting, m.historyBytes,
+		m.notReplayable, m.ambiguousCommits, m.commitQuestions, m.failovers, m.failoverDuration, m.ghosts, m.dials,
+		m.retirements, m.throttled, m.savepointsRefused, m.backoff, m.laneWaiting, m.historyBytes,
 	}
 }
 
@@ -206,6 +209,7 @@ type poolMetrics struct {
 	divergences        map[DivergenceKind]prometheus.Counter
 	notReplayables     map[Cause]prometheus.Counter
 	ambiguousCommits   prometheus.Counter
+	commitQuestions    map[CommitAnswer]prometheus.Counter
 	failovers          map[failoverOutcome]prometheus.Counter
 	failoverDuration   prometheus.Observer
 	ghosts             prometheus.Counter
@@ -237,6 +241,7 @@ func newPoolMetrics(m *Metrics, db string) *poolMetrics {
 		divergences:        children(m.divergences, db, allDivergenceKinds),
 		notReplayables:     children(m.notReplayable, db, allCauses),
 		ambiguousCommits:   m.ambiguousCommits.WithLabelValues(db),
+		commitQuestions:    children(m.commitQuestions, db, allCommitAnswers),
 		failovers:          children(m.failovers, db, allFailoverOutcomes),
 		failoverDuration:   m.failoverDuration.WithLabelValues(db),
 		ghosts:             m.ghosts.WithLabelValues(db),
@@ -312,6 +317,13 @@ func (p *poolMetrics) diverged(kind DivergenceKind) {
 func (p *poolMetrics) notReplayable(cause Cause) {
 	if p != nil {
 		increment(p.notReplayables[cause])
+	}
+}
+
+// asked counts a question for the outcome of a commit.
+func (p *poolMetrics) asked(answer CommitAnswer) {
+	if p != nil {
+		increment(p.commitQuestions[answer])
 	}
 }
 

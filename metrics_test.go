@@ -89,7 +89,7 @@ func TestMetricsNames(t *testing.T) {
 		"cockroachdb_history_bytes", "cockroachdb_savepoint_restarts_refused_total",
 		"cockroachdb_failovers_total", "cockroachdb_failover_duration_seconds",
 		"cockroachdb_abandoned_sessions_total", "cockroachdb_dials_total",
-		"cockroachdb_connections_retired_total",
+		"cockroachdb_connections_retired_total", "cockroachdb_commit_questions_total",
 	}, names)
 }
 
@@ -106,6 +106,7 @@ func TestMetricsAllLabelValuesArePresentAtZero(t *testing.T) {
 		"cockroachdb_backoff_seconds_total":        2,
 		"cockroachdb_failovers_total":              len(allFailoverOutcomes),
 		"cockroachdb_dials_total":                  len(allDialOutcomes),
+		"cockroachdb_commit_questions_total":       len(allCommitAnswers),
 	}
 	for name, family := range got {
 		want := 1

@@ -29,6 +29,7 @@ type opening struct {
 	pending   []string // what goes out with the next statement; nil if nothing does
 	begun     bool     // the server has a transaction block of this transaction's, or had one
 	sent      bool     // something was sent, and so the transaction counts
+	readOnly  bool     // the application has asked for a transaction that only reads
 
 	high        bool // the latest BEGIN says PRIORITY HIGH
 	noHigh      bool // the server has refused that

@@ -20,6 +20,8 @@ type pool struct {
 	resetSession func(context.Context, *pgx.Conn) error
 	onRetry      func(context.Context, RetryEvent)
 	onSettled    func(context.Context, OutcomeEvent)
+	onAsked      func(context.Context, CommitEvent)
+	marks        *markTable // nil where commits are not marked
 
 	lane       *lane.Lane
 	throttle   *throttle
@@ -42,9 +44,11 @@ type pool struct {
 func newPool(cfg *Config) *pool {
 	return &pool{
 		policy: cfg.RetryPolicy, pingAfter: cfg.PingAfter, resetSession: cfg.ResetSession,
-		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled,
+		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled, onAsked: cfg.OnCommitAsked, marks: newMarkTable(cfg),
 		lane: lane.New(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
-		fleet: fleet.New(fleet.Config{Balance: cfg.BalanceHosts, Lifetime: cfg.ConnLifetime, DialRate: cfg.DialRate}),
+		fleet: fleet.New(fleet.Config{
+			Balance: cfg.BalanceHosts, Groups: cfg.HostGroups, Lifetime: cfg.ConnLifetime, DialRate: cfg.DialRate,
+		}),
 	}
 }
 

@@ -133,6 +133,7 @@ type parseStep struct {
 func (p *parseStep) site() site             { return site{PlaceStatement, p.t.attempt.statements + 1} }
 func (p *parseStep) mayRunAgainAlone() bool { return true }
 func (p *parseStep) renew(fault) bool       { return false }
+func (p *parseStep) settled(f fault) error  { return f.err }
 
 func (p *parseStep) resume(ctx context.Context) fault {
 	if _, f := p.t.replay(ctx, nil); f.err != nil {

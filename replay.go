@@ -77,12 +77,11 @@ func segmentLength(records []*record) int {
 }
 
 func (t *tx) replaySegment(ctx context.Context, n int, segment []*record, live *record) (wire.Answer, fault) {
-	if segment[0].Form != wire.Simple {
+	r := segment[0]
+	if r.Form != wire.Simple && (r != live || !t.marksBefore(&r.Statement)) {
 		return t.replayPipeline(ctx, n, segment, live)
 	}
-	r := segment[0]
-	a, reach, err := t.session().Send(ctx, t.opening.pending, &r.Statement)
-	t.opening.note(reach, t.session().Status())
+	a, reach, err := t.send(ctx, &r.Statement)
 	if err == nil || reach == wire.InStatement {
 		a, err = t.compare(ctx, n, r, live, a, err)
 	}
@@ -171,6 +170,7 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a wire.Answer, e
 		return diverged(n, r, differs, &a)
 	}
 	r.affected = tag.RowsAffected()
+	t.history.noteWrite(&r.Class, tag)
 	return nil
 }
 

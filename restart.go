@@ -17,6 +17,8 @@ type step interface {
 	site() site
 	// mayRunAgainAlone reports whether the step may be repeated outside a transaction.
 	mayRunAgainAlone() bool
+	// settled ends the step after f had left open what became of a commit, which is known now to have been carried out.
+	settled(f fault) error
 	// renew makes the step independent of a prepared statement that is out of date, and reports whether it can.
 	renew(f fault) bool
 }
@@ -37,6 +39,11 @@ func (t *tx) carryOn(ctx context.Context, s step, f fault) error {
 // restart sets the opening of another attempt, if f can be retried: it decides, waits and gives up locks. If it can't
 // be, over is true, and told is what the application is told.
 func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over bool) {
+	if t.isOpen(f) {
+		if told, over := t.resolve(ctx, s, &f); over {
+			return told, true
+		}
+	}
 	diverged, differs := f.err.(*DivergenceError) //nolint:errorlint // made by the replay
 	switch {
 	case differs:
@@ -53,7 +60,7 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 		t.restarts()
 		t.newAttempt(ctx, ReasonStalePlan, s.site(), 0, f.err)
 		t.openAtOnce()
-	case t.savepointRefused(f), t.savepointFailed(f), t.highRefused(f): // the opening is set
+	case t.savepointRefused(f), t.savepointFailed(f), t.highRefused(f), t.markRefused(f): // the opening is set
 	case t.canRetry(s, f):
 		t.restarts()
 		if err := t.nextAttempt(ctx, f.err, t.siteOf(s, f)); err != nil {

@@ -27,6 +27,7 @@ type tx struct {
 	inText  bool     // for a statement outside a transaction: the application has begun one as text
 	within  *tx      // for a statement outside a transaction: the sql.Tx that it was run in, which has ended on the server
 
+	marking    marking    // the markers of its commits: marker.go
 	committing commitStep // the Commit that is under way
 }
 
@@ -51,6 +52,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		return nil, err
 	}
 	c.tx = c.newTx(ctx, policy, begin)
+	c.tx.opening.readOnly = opts.ReadOnly
 	claim(ctx, c.tx)
 	return c.tx, nil
 }
@@ -109,6 +111,7 @@ func (t *tx) handOver() {
 		t.session().Die() // there is no transaction to work in
 	}
 	t.unreplayable(CauseRaw)
+	t.history.wrote = true // nobody knows
 }
 
 // handOverStep sends the opening alone.
@@ -117,6 +120,7 @@ type handOverStep struct{ t *tx }
 func (h *handOverStep) site() site             { return site{PlaceStatement, h.t.attempt.statements + 1} }
 func (h *handOverStep) mayRunAgainAlone() bool { return false }
 func (h *handOverStep) renew(fault) bool       { return false }
+func (h *handOverStep) settled(f fault) error  { return f.err }
 
 func (h *handOverStep) resume(ctx context.Context) fault {
 	if _, f := h.t.replay(ctx, nil); f.err != nil {

@@ -155,6 +155,7 @@ func (t *tx) committed() {
 	if !ddl {
 		t.outcome = OutcomeCommitted
 	}
+	t.noteMark()
 }
 
 // noteFailure keeps what Commit has told the application, for the event of the transaction's end.
@@ -216,8 +217,10 @@ type fault struct {
 	reach wire.Reach
 	class sqltext.Class // of the statement that met it
 
-	earlier bool // it was met by a statement that was run again, before the one that the application waits for
-	partly  bool // a part of the text that met it may be committed
+	earlier  bool // it was met by a statement that was run again, before the one that the application waits for
+	partly   bool // a part of the text that met it may be committed
+	refused  bool // the commit that met it can't be carried out any more
+	unmarked bool // it was met by the marker of a commit, in a transaction that takes no writes
 }
 
 // report turns a fault that is not retried into what the application is told, and the state into what follows from it.

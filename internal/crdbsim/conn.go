@@ -317,6 +317,7 @@ func (c *conn) adopt(status byte) {
 // fail gives the client an error in place of an answer.
 func (c *conn) fail(e *pgproto3.ErrorResponse) {
 	c.send(e)
+	c.tx.answered = true
 	if c.status == 'T' && !c.tx.committed {
 		c.status = 'E'
 	}

@@ -135,6 +135,20 @@ func TestServerRetries(t *testing.T) {
 	})
 }
 
+// TestServerRetries_AfterAnError_NotAnyMore has Parse fail before the statement that conflicts: the client has been
+// told something of the snapshot, and the server gives it no other without a word.
+func TestServerRetries_AfterAnError_NotAnyMore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Config{})
+	c := w.client(t)
+	c.pipeline("BEGIN", open, "SAVEPOINT s")
+	c.send(&pgproto3.Parse{Query: "SELECT v FROM missing"}, &pgproto3.Sync{})
+	require.Equal(t, []string{"E 42P01", "Z E"}, c.untilReady())
+	c.pipeline("ROLLBACK TO SAVEPOINT s", "RELEASE SAVEPOINT s")
+	w.client(t).pipeline(update)
+	assert.Equal(t, []string{"E 40001", "Z E"}, c.pipeline(update))
+}
+
 // TestPreparedStatements runs pgx's own cache of statements over the life of a transaction.
 func TestPreparedStatements(t *testing.T) {
 	t.Parallel()

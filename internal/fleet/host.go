@@ -31,6 +31,7 @@ const (
 // A host is one address. The fleet's lock guards it.
 type host struct {
 	name    string
+	group   int     // by the latest plan that named it
 	open    int     // connections
 	dialing int     // calls of Dial that have not settled, those that still wait among them
 	planned instant // when a plan last named it
@@ -63,6 +64,9 @@ func (h *host) draining() bool { return !h.healthy() && h.reason == Refused }
 
 // load is what hosts are compared by.
 func (h *host) load() int { return h.open + h.dialing }
+
+// place is where the host's connections are.
+func (h *host) place() place { return place{h.group, h.load()} }
 
 // doubt puts the host in doubt, or keeps it there, for some seconds from now.
 func (h *host) doubt(reason Failure, at instant) {

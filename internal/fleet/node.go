@@ -21,6 +21,9 @@ func NodeOf(pid uint32) uint32 {
 	return pid >> shift
 }
 
+// place is where the node's connections are. Behind a balancer there are no groups.
+func (n *node) place() place { return place{conns: n.open} }
+
 // node returns what is known of a node, which may be new. The unknown node 0 has nothing.
 func (f *Fleet) node(id uint32) *node {
 	if id == 0 {

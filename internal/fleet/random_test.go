@@ -163,6 +163,7 @@ func newMonkey(t *testing.T, bytes []byte) *monkey {
 	m := &monkey{t: t, bytes: bytes, hosts: append([]string{"db4:1"}, three...)}
 	m.fleet = New(Config{
 		Balance:  m.next(2) == 0,
+		Groups:   [][]int{nil, {2, 2}, {1, 1}}[m.next(3)],
 		Lifetime: time.Duration(m.next(3)) * time.Minute,
 		DialRate: m.next(3) * 5,
 	})

@@ -11,9 +11,9 @@ const (
 )
 
 // Retire reports whether the connection, which must be at rest, should be replaced now: its lifetime is over, its host
-// refuses logins while another is healthy, or its host has more than its share. Such connections leave one by one, at
-// most some a second, so one that is not retired now may be the next time. A connection that was told to leave should
-// be closed.
+// refuses logins while another is healthy, its host has more than its share, or a host of an earlier group works again.
+// Such connections leave one by one, at most some a second, so one that is not retired now may be the next time. A
+// connection that was told to leave should be closed.
 //
 // It is cheap enough to be asked before every transaction, and allocates nothing.
 func (m *Member) Retire(now time.Time) bool {
@@ -38,14 +38,14 @@ func (f *Fleet) retire(m *Member, at instant) bool {
 	case f.left(m.host):
 		return f.letGo(&f.counts.Retired.Draining, at)
 	}
-	s, n := f.survey(at), f.atPlaceOf(m)
+	s, p := f.survey(at), f.placeOf(m)
 	switch {
-	case s.uneven(n):
+	case s.uneven(p):
 		return f.spread.move(&f.counts.Retired.Spread, at)
-	case s.wanting(n):
+	case s.wanting(p):
 		return f.spread.tryAbsent(&f.counts.Retired.Probe, s.away, at)
 	}
-	if !s.wanting(s.most) && !slices.ContainsFunc(f.planned, f.left) {
+	if !s.wanting(s.worst) && !slices.ContainsFunc(f.planned, f.left) {
 		f.quiet.Store(int64(at + quietFor))
 	}
 	return false

@@ -13,6 +13,8 @@ type Answer struct {
 	result *pgconn.ResultReader
 	multi  *pgconn.MultiResultReader // the statement went by the simple protocol
 	last   sender                    // the statement went with others, of which it is the last
+	rest   *rest                     // it went with others that come after it
+	whole  bool                      // it has been answered to its end, without an error
 	tag    pgconn.CommandTag
 	err    error
 
@@ -74,9 +76,20 @@ func (a *Answer) Close() (pgconn.CommandTag, error) {
 	if a.last != nil {
 		a.keep(a.tag, a.last.finish())
 	}
-	*a = Answer{s: a.s, ctx: a.ctx, tag: a.tag, err: a.err, Several: a.Several}
+	if a.rest != nil {
+		a.whole = a.err == nil
+		a.keep(a.tag, a.rest.finish(a.whole))
+	}
+	*a = Answer{s: a.s, ctx: a.ctx, tag: a.tag, err: a.err, whole: a.whole, Several: a.Several}
 	return a.tag, a.err
 }
+
+// Whole reports whether the statement itself was answered to its end without an error, although what came after it in
+// the same round trip may have failed. It is false of a statement that nothing came after.
+func (a *Answer) Whole() bool { return a.whole }
+
+// Tag returns the statement's command tag, once the answer is closed.
+func (a *Answer) Tag() pgconn.CommandTag { return a.tag }
 
 func (a *Answer) closeMulti() {
 	a.count()

@@ -215,7 +215,7 @@ func (s *Session) Send(ctx context.Context, opening []string, st *Statement) (An
 	case st.Form == Simple:
 		return s.sendSimple(ctx, opening, st)
 	case st.isFirst():
-		return s.sendFirst(ctx, opening, st)
+		return s.SendAround(ctx, opening, st, Around{})
 	case len(opening) == 0 && len(s.Statements.doomed) == 0:
 		return s.sendAlone(ctx, st), InStatement, nil
 	}
@@ -264,30 +264,6 @@ func (s *Session) sendAlone(ctx context.Context, st *Statement) Answer {
 		a.result = s.PG.ExecStatement(ctx, st.Prepared.Desc, st.Values, st.ParamFormats, st.ResultFormats)
 	}
 	return a
-}
-
-// sendFirst has the server prepare st under its name and run it. Where the session is shared, what another client may
-// have left under that name is deallocated before.
-func (s *Session) sendFirst(ctx context.Context, opening []string, st *Statement) (Answer, Reach, error) {
-	rt, _ := s.roundTrip(ctx, opening)
-	p := s.newPipeline(ctx)
-	if s.Shared {
-		p.deallocate(st.Prepared.Name)
-	}
-	rt.sender = p
-	rt.control(opening)
-	p.addFirst(st)
-	if reach, err := rt.Send(); err != nil {
-		return Answer{}, reach, err
-	}
-	if err := p.prepared(); err != nil {
-		if pgerr.Code(err) != pgerr.DuplicatePrepared {
-			s.Statements.Doom(st.Prepared.Name) // it may be there although its description failed
-		}
-		return Answer{}, InStatement, rt.fail(err)
-	}
-	a, err := rt.Last()
-	return a, InStatement, err
 }
 
 // Describe sends the opening statements and a Parse of sql without a name in one round trip, and returns what the

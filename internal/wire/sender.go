@@ -22,6 +22,7 @@ type batchSender struct {
 	pg         *pgconn.PgConn
 	statements pgconn.Batch
 	multi      *pgconn.MultiResultReader
+	added      bool // statements holds something already
 
 	// encoded is what the driver has sent before: BEGIN and RELEASE in their few varieties are encoded once.
 	encoded map[[maxControl]string]pgconn.Batch
@@ -36,27 +37,37 @@ func (s *Session) newBatch(ctx context.Context) *batchSender {
 	if b.encoded == nil {
 		b.encoded = make(map[[maxControl]string]pgconn.Batch)
 	}
-	b.ctx, b.pg, b.statements, b.multi = ctx, s.PG, pgconn.Batch{}, nil
+	b.ctx, b.pg, b.statements, b.multi, b.added = ctx, s.PG, pgconn.Batch{}, nil, false
 	return b
 }
 
 func (b *batchSender) control(statements []string) {
-	if len(statements) == 0 {
+	switch {
+	case len(statements) == 0:
+		return
+	case b.added:
+		b.encode(statements)
 		return
 	}
 	var key [maxControl]string
 	copy(key[:], statements)
+	b.added = true
 	if encoded, ok := b.encoded[key]; ok {
 		b.statements = encoded
 		return
 	}
-	for _, sql := range statements {
-		b.statements.ExecParams(sql, nil, nil, nil, nil)
-	}
+	b.encode(statements)
 	b.encoded[key] = b.statements
 }
 
+func (b *batchSender) encode(statements []string) {
+	for _, sql := range statements {
+		b.statements.ExecParams(sql, nil, nil, nil, nil)
+	}
+}
+
 func (b *batchSender) add(st *Statement) {
+	b.added = true
 	switch {
 	case !st.named():
 		b.statements.ExecParams(st.SQL, st.Values, st.ParamOIDs, st.ParamFormats, st.ResultFormats)

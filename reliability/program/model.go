@@ -100,7 +100,7 @@ func (c code) SQLState() string { return string(c) }
 func (m *model) play(p *Program, part int, told []string) ([]string, error) {
 	before := m.clone()
 	m.program, m.session = p.ID, firstSettings()
-	pl := player{on: m, program: p, at: func(int) {}, believes: told}
+	pl := player{on: m, program: p, at: func(int) {}, believes: told, settled: !m.server.retriesFirst()}
 	err := pl.play(part)
 	m.saved, m.busy = nil, nil
 	if err != nil {

@@ -30,7 +30,8 @@ type player struct {
 	shown    []string       // by the part that is played
 	number   any            // the one shown last
 	open     map[int]opened // by slot
-	believes []string       // the model: what the application was shown; errors that nobody can foresee are taken from it
+	believes []string       // the model: what the application was shown; what nobody can foresee is taken from it
+	settled  bool           // the server changes the transaction's snapshot no more without telling: a statement was run
 }
 
 // play plays a part of a program.
@@ -89,7 +90,7 @@ func (p *player) statement(s *Statement) error {
 	case s.Kind == Look:
 		return p.look(s)
 	case s.Only:
-		return p.tell("prepare "+s.String(), func() (string, error) { return ": done", p.on.prepare(s) })
+		return p.tell("prepare "+s.String(), func() (string, error) { return preparedText, p.on.prepare(s) })
 	case s.Slot != 0 && p.open[s.Slot].result != nil:
 		return nil // it is taken
 	}
@@ -102,6 +103,7 @@ func (p *player) statement(s *Statement) error {
 
 // run runs a statement, and gives what it shows.
 func (p *player) run(s *Statement, v value) (string, error) {
+	p.settled = true
 	switch {
 	case !s.Kind.rows():
 		n, err := p.on.exec(s, v)
@@ -141,7 +143,10 @@ func (p *player) tell(text string, run func() (string, error)) error {
 	return err
 }
 
-const cancelledText = ": cancelled"
+const (
+	cancelledText = ": cancelled"
+	preparedText  = ": done"
+)
 
 // quietly is tell for what shows nothing but errors.
 func (p *player) quietly(text string, run func() error) error {
@@ -153,15 +158,19 @@ func (p *player) quietly(text string, run func() error) error {
 	return err
 }
 
-// try runs something, unless the application was told of an error that the model does not know: then that is the
-// answer.
+// try runs something, unless the application was told what the model does not know: then that is the answer. That is an
+// error of a timeout, or that a Prepare has succeeded before anything was run: CockroachDB retries the first statement
+// by itself, as of a later time, and does not prepare again what was prepared before it.
 func (p *player) try(text string, run func() (string, error)) (string, error) {
 	if len(p.shown) >= len(p.believes) {
 		return run()
 	}
 	told := p.believes[len(p.shown)]
-	if told == text+cancelledText {
+	switch {
+	case told == text+cancelledText:
 		return "", context.Canceled
+	case !p.settled && told == text+preparedText:
+		return preparedText, nil
 	}
 	for _, c := range outOfTime {
 		if told == text+": error "+c {

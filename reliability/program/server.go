@@ -40,3 +40,6 @@ func (s Server) schemaChangesCommit() bool { return s == NewerCockroachDB }
 
 // showsCommitTimestamp reports whether SHOW COMMIT TIMESTAMP is known, which commits.
 func (s Server) showsCommitTimestamp() bool { return s != PostgreSQL }
+
+// retriesFirst reports whether the server retries the first statement of a transaction, as of a later time.
+func (s Server) retriesFirst() bool { return s != PostgreSQL }

@@ -6,8 +6,8 @@ import (
 )
 
 // A Tail is something by which a program commits before its end, and what it does after that. What stands before is the
-// program's first part; each statement after it that is a transaction of its own is another, and so is the transaction that a text
-// has begun.
+// program's first part; each statement after it that is a transaction of its own is another, and so is the transaction
+// that a text has begun.
 type Tail struct {
 	By    By
 	Pair  [2]Statement // of HalfwayText: what stands before the COMMIT in it, and after

@@ -101,6 +101,7 @@ func TestExamplesShowTheMainNames(t *testing.T) {
 		"Place":          true, // a field of the events
 		"Reason":         true, // a field of the events
 		"DivergenceKind": true, // a field of DivergenceError
+		"CommitAnswer":   true, // a field of CommitEvent
 	}
 	shown := map[string]bool{}
 	name := regexp.MustCompile(`\bcockroachdb\.([A-Z]\w*)`)

@@ -53,15 +53,47 @@ func TestHosts_LoadBalanceDisabled_TakesThemInOrder(t *testing.T) {
 	assert.Equal(t, map[int]int{1: 3, 2: 0, 3: 0}, c.Conns())
 }
 
+// The nodes of the first group have all connections while one of them is there, and again after they have come back.
+func TestHosts_FirstGroupGoesAndComesBack_ConnectionsReturn(t *testing.T) {
+	t.Parallel()
+	for name, takeAway := range waysToGo {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := clustertest.New(t, 3, crdbsim.Config{})
+			s := scene{dsn: kit.WithParams(c.DSN(), "load_balance_groups=2,1"), direct: c.Direct, planned: name == "drain"}
+			s.leave = func(t *testing.T, l *load) {
+				assert.Zero(t, c.Conns()[3], "%v", c.Conns())
+				takeAway(t, c.Node(1))
+				l.goesOn(t)
+				assert.Zero(t, c.Conns()[3], "%v", c.Conns())
+				takeAway(t, c.Node(2))
+				l.goesOn(t)
+				assert.Positive(t, c.Conns()[3])
+				for id := 1; id <= 2; id++ {
+					require.NoError(t, c.Node(id).Return())
+				}
+				require.Eventually(t, func() bool {
+					conns := c.Conns()
+					return conns[1] > 0 && conns[2] > 0 && conns[3] == 0
+				}, time.Minute, 50*time.Millisecond, "%v", c.Conns())
+			}
+			s.play(t, ours)
+		})
+	}
+}
+
+// waysToGo are the ways in which a node goes away.
+var waysToGo = map[string]func(*testing.T, *crdbsim.Node){
+	"drain": func(t *testing.T, n *crdbsim.Node) { t.Helper(); require.NoError(t, n.Drain(t.Context())) },
+	"kill":  func(_ *testing.T, n *crdbsim.Node) { n.Kill() },
+}
+
 // A node that goes away is left, and has its share again after it has come back: by hosts, and by node ids behind one
 // address.
 func TestHosts_NodeGoesAndComesBack_SpreadEvensOut(t *testing.T) {
 	t.Parallel()
 	for _, by := range []string{"hosts", "balancer"} {
-		for name, takeAway := range map[string]func(*testing.T, *crdbsim.Node){
-			"drain": func(t *testing.T, n *crdbsim.Node) { t.Helper(); require.NoError(t, n.Drain(t.Context())) },
-			"kill":  func(_ *testing.T, n *crdbsim.Node) { n.Kill() },
-		} {
+		for name, takeAway := range waysToGo {
 			t.Run(by+", "+name, func(t *testing.T) {
 				t.Parallel()
 				c := clustertest.New(t, 3, crdbsim.Config{})

@@ -1,0 +1,352 @@
+package cockroachdb
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
+	"github.com/reprise-go/cockroachdb/internal/sqltext"
+	"github.com/reprise-go/cockroachdb/internal/wire"
+)
+
+// A commit marker is a row that a transaction inserts with its commit, by which its outcome is known where the answer
+// was lost. Who asks inserts the same key, marked as refused: if that succeeds the lost commit can never happen, since
+// its own insert fails; if the key is there, and not refused, it has happened. Reading would prove nothing: the commit
+// may still be on its way.
+//
+// The row of a confirmed commit is deleted by the next transaction of the connection. Rows whose transaction nobody
+// has heard of any more, and those of refused ones, expire.
+//
+// One row, the epoch, is as old as the table. A question is answered only where the epoch is still there that was
+// learnt before the commit: after a TRUNCATE a marker that is missing proves nothing.
+
+// uid is a UUID in binary.
+type uid [16]byte
+
+func newUID() (u uid) {
+	_, _ = rand.Read(u[:]) // never fails
+	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
+	return u
+}
+
+func (u uid) String() string {
+	h := hex.EncodeToString(u[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
+
+// A marker is the marker of one commit.
+type marker struct {
+	table *markTable
+	key   uid
+	epoch uid
+	at    time.Time // when it was sent
+	place []byte    // of the row, on PostgreSQL
+}
+
+// markTable is what a pool knows of the table of commit markers.
+type markTable struct {
+	name  string              // quoted
+	epoch atomic.Pointer[uid] // nil while it is not known: then no commit is marked
+}
+
+func newMarkTable(cfg *Config) *markTable {
+	if !cfg.CommitMarker {
+		return nil
+	}
+	return &markTable{name: quoteTable(cfg.CommitTable)}
+}
+
+// quoteTable quotes a table's name, which may have a schema.
+func quoteTable(name string) string { return pgx.Identifier(strings.Split(name, ".")).Sanitize() }
+
+// insert is the statement that places the marker m.
+func (m *marker) insert(crdb bool) wire.Extra {
+	sql, row := "INSERT INTO "+m.table.name+" (id) VALUES ($1)", (func([][]byte))(nil)
+	if !crdb {
+		sql += " RETURNING ctid"
+		row = func(values [][]byte) { m.place = append([]byte(nil), values[0]...) }
+	}
+	return wire.Extra{Statement: wire.Statement{
+		Form: wire.Unnamed, SQL: sql, Values: [][]byte{m.key[:]},
+		ParamOIDs: []uint32{pgtype.UUIDOID}, ParamFormats: binaryFormat,
+	}, Row: row}
+}
+
+// remove is the statement that deletes the marker m, whose transaction is committed. On PostgreSQL it goes to the row's
+// place: to look a key up in the index would, in a serializable transaction, conflict with everybody who inserts one.
+func (m *marker) remove() wire.Extra {
+	s := wire.Statement{
+		Form: wire.Unnamed, SQL: "DELETE FROM " + m.table.name + " WHERE id = $1", Values: [][]byte{m.key[:]},
+		ParamOIDs: []uint32{pgtype.UUIDOID}, ParamFormats: binaryFormat,
+	}
+	if m.place != nil {
+		s.SQL += " AND ctid = $2"
+		s.Values, s.ParamOIDs = append(s.Values, m.place), append(s.ParamOIDs, pgtype.TIDOID)
+		s.ParamFormats = []int16{pgx.BinaryFormatCode, pgx.TextFormatCode}
+	}
+	return wire.Extra{Statement: s}
+}
+
+var binaryFormat = []int16{pgx.BinaryFormatCode}
+
+// marking is what a transaction knows of its markers.
+type marking struct {
+	sent *marker // went out with the latest message that may commit, and what became of it is not known
+	off  bool    // the server takes no writes in this transaction
+}
+
+// marks reports whether what t commits is marked.
+func (t *tx) marks() bool {
+	table := t.pool.marks
+	return table != nil && table.epoch.Load() != nil && !t.history.passive && !t.marking.off && !t.opening.readOnly
+}
+
+// place makes a new marker, which goes out with the message that is about to be sent. It returns the statements for it.
+func (t *tx) place() []wire.Extra {
+	m := &marker{table: t.pool.marks, key: newUID(), epoch: *t.pool.marks.epoch.Load(), at: time.Now()}
+	t.marking.sent = m
+	if before := t.c.spent; before != nil {
+		return []wire.Extra{before.remove(), m.insert(t.c.crdb)}
+	}
+	return []wire.Extra{m.insert(t.c.crdb)}
+}
+
+// noteMark takes note that the marker's transaction is known to be committed: nobody will ask for it any more.
+func (t *tx) noteMark() {
+	if m := t.marking.sent; m != nil {
+		t.c.spent, t.marking.sent = m, nil
+	}
+}
+
+// marksAlone reports whether s, a statement outside a transaction, is committed with a marker.
+func (t *tx) marksAlone(s *wire.Statement) bool {
+	class := &s.Class
+	return !t.explicit && t.pool.marks != nil && t.marks() && t.within == nil && !t.inText && s.Form != wire.Simple &&
+		class.RowsOnly && !class.Reads && !class.Several && class.Commit == sqltext.NoCommit
+}
+
+// marksBefore reports whether s commits the application's transaction, and is to have a marker before it. Of DDL, which
+// stands alone after the commit, the marker would say nothing.
+func (t *tx) marksBefore(s *wire.Statement) bool {
+	return t.explicit && s.Class.Commit != sqltext.NoCommit && !s.Class.DDL && s.Form != wire.Parse &&
+		t.history.wrote && t.marks()
+}
+
+// concludeMark takes note of the success of a statement that had a marker.
+func (t *tx) concludeMark(tag pgconn.CommandTag) {
+	if t.explicit && tag.String() != sqlCommit {
+		t.marking.sent = nil // the transaction is still open, or it was rolled back
+	}
+	t.noteMark()
+}
+
+// noteWrite takes note of what a statement that succeeded may have written.
+func (h *history) noteWrite(class *sqltext.Class, tag pgconn.CommandTag) {
+	h.wrote = h.wrote || !class.Reads && (class.Several || mayWrite(tag.String()))
+}
+
+// mayWrite reports whether the statement with this tag may have written something. A SELECT may have called a function
+// that does.
+func mayWrite(tag string) bool {
+	word, _, _ := strings.Cut(tag, " ")
+	switch word {
+	case "SET", "SHOW", "RESET", "SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "START", "COMMIT",
+		"DECLARE", "FETCH", "MOVE", "CLOSE", "PREPARE", "DEALLOCATE", "DISCARD", "LOCK", "LISTEN", "UNLISTEN", "":
+		return false
+	}
+	return true
+}
+
+// CommitAnswer is what was answered to the question for the outcome of a commit. It is the metrics' label answer.
+type CommitAnswer string
+
+// What can be answered.
+const (
+	CommitAnswerCommitted CommitAnswer = "committed" // the transaction is committed
+	CommitAnswerRefused   CommitAnswer = "refused"   // it is not, and never will be
+	CommitAnswerUnknown   CommitAnswer = "unknown"   // nobody answered in time, or the table of markers lost its rows
+)
+
+var allCommitAnswers = []CommitAnswer{CommitAnswerCommitted, CommitAnswerRefused, CommitAnswerUnknown}
+
+// isOpen reports whether f leaves open what became of a commit that is marked.
+func (t *tx) isOpen(f fault) bool {
+	if t.marking.sent == nil {
+		return false
+	}
+	if f.reach == wire.InStatement && pgerr.OutcomeOfCommit(f.err, !t.c.crdb) == pgerr.CommitAmbiguous {
+		return true
+	}
+	t.marking.sent = nil
+	return false
+}
+
+// resolve deals with a commit that f has left open: it asks what became of it. If it was carried out the step is over.
+// If it can't be any more, f becomes the loss of a connection before the commit.
+func (t *tx) resolve(ctx context.Context, s step, f *fault) (told error, over bool) {
+	m := t.marking.sent
+	switch t.ask(ctx, *f) {
+	case CommitAnswerCommitted:
+		return s.settled(*f), true
+	case CommitAnswerRefused:
+		t.notCommitted(OutcomeFailed)
+		*f = fault{err: f.err, reach: wire.Unsent, refused: true}
+		return nil, false
+	}
+	return t.unresolved(f.err, m), true
+}
+
+// unresolved ends a transaction, or a statement outside one, whose outcome can still be asked for by m.
+func (t *tx) unresolved(err error, m *marker) error {
+	if !t.explicit {
+		t.leaveLane()
+		return &AmbiguousCommitError{err: err, alone: true, mark: m}
+	}
+	told := t.ambiguous(err)
+	if ambiguous, ok := told.(*AmbiguousCommitError); ok { //nolint:errorlint // made by it
+		ambiguous.mark = m
+	}
+	return told
+}
+
+// markRefused reports whether f was met by a marker because the transaction takes no writes. Then it begins anew, and
+// its commit is not marked.
+func (t *tx) markRefused(f fault) bool {
+	if !f.unmarked || !t.restartable() {
+		return false
+	}
+	t.openFresh(false)
+	return true
+}
+
+// askTime is for how much longer the question is asked after the context of the commit has ended, and at least.
+const askTime = 5 * time.Second
+
+// ask finds out what became of the commit that f has left open. It asks on connections of its own, until there is an
+// answer or the policy's time is over.
+func (t *tx) ask(ctx context.Context, f fault) CommitAnswer {
+	m, began, times := t.marking.sent, time.Now(), 0
+	t.marking.sent = nil
+	t.rollback() // or the question would wait for what is left of the transaction
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(t.timeLeft(), askTime))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(askTime, cancel) })()
+	var answer CommitAnswer
+	for again := true; again; {
+		var err error
+		times++
+		if answer, err = t.askOnce(asking, m); err == nil {
+			break
+		}
+		again = (pgerr.Conflict(err) != nil || !isHopeless(err)) && sleep(asking, asking, redialPause) == nil
+	}
+	if answer == CommitAnswerCommitted {
+		t.c.spent = m
+	}
+	t.pool.metrics().asked(answer)
+	t.announceAnswer(ctx, CommitEvent{Answer: answer, Asked: times, Elapsed: time.Since(began), Err: f.err})
+	return answer
+}
+
+func (t *tx) askOnce(ctx context.Context, m *marker) (CommitAnswer, error) {
+	l, err := t.pool.connect(ctx, t.c.host)
+	if err != nil {
+		return CommitAnswerUnknown, err
+	}
+	defer l.hangUp(ctx)
+	return m.ask(ctx, l.Session)
+}
+
+// question inserts the key as refused. It changes nothing where the key is there, and finds nothing where the epoch is
+// not.
+func (m *markTable) question() string {
+	return "INSERT INTO " + m.name + " AS m (id, refused) " +
+		"SELECT $1::UUID, true FROM " + m.name + " AS e WHERE e.id = $2::UUID " +
+		"ON CONFLICT (id) DO UPDATE SET refused = m.refused RETURNING m.refused"
+}
+
+// ask puts the question on a session. With an error there is no answer yet.
+func (m *marker) ask(ctx context.Context, s *wire.Session) (CommitAnswer, error) {
+	keys := [][]byte{[]byte(m.key.String()), []byte(m.epoch.String())}
+	res := s.PG.ExecParams(ctx, m.table.question(), keys, nil, nil, nil).Read()
+	switch {
+	case res.Err != nil:
+		return CommitAnswerUnknown, res.Err
+	case len(res.Rows) == 0:
+		m.table.forget(m.epoch)
+		return CommitAnswerUnknown, nil
+	case string(res.Rows[0][0]) == "t":
+		return CommitAnswerRefused, nil
+	}
+	return CommitAnswerCommitted, nil
+}
+
+// check makes sure, with the pool's first connection, that the table of markers is there and may be used, and learns
+// its epoch. On a server that takes no writes there is nothing to mark.
+func (m *markTable) check(ctx context.Context, s *wire.Session) error {
+	if m.epoch.Load() != nil || ctx.Value(withoutTableKey{}) != nil {
+		return nil
+	}
+	epoch, err := m.tryOut(ctx, s)
+	for pgerr.Conflict(err) != nil && ctx.Err() == nil {
+		epoch, err = m.tryOut(ctx, s)
+	}
+	switch {
+	case pgerr.SQLState(err) == readOnlyTransaction:
+		return nil
+	case err != nil:
+		return fmt.Errorf("cockroachdb: retry_commit_marker is on, and the table %s can't be used: cockroachdb.CreateCommitTable makes it, and "+
+			"this user must be allowed to SELECT, INSERT, UPDATE and DELETE in it: %w", m.name, err)
+	case epoch == nil:
+		return fmt.Errorf("cockroachdb: the table %s of commit markers is empty, as after a TRUNCATE: call cockroachdb.CreateCommitTable again", m.name)
+	}
+	m.epoch.Store(epoch)
+	if !isCockroachDB(s) {
+		_ = s.PG.Exec(ctx, "DELETE FROM "+m.name+" WHERE expires_at < now()").Close() // the next process will try again
+	}
+	return nil
+}
+
+// tryOut does in the table whatever the driver will do, and returns the epoch; nil if the table has none.
+func (m *markTable) tryOut(ctx context.Context, s *wire.Session) (*uid, error) {
+	key := "'" + newUID().String() + "'"
+	results, err := s.PG.Exec(ctx, strings.Join([]string{
+		"INSERT INTO " + m.name + " (id, refused, expires_at) VALUES (" + key + ", true, now())",
+		"UPDATE " + m.name + " SET refused = refused WHERE id = " + key,
+		"DELETE FROM " + m.name + " WHERE id = " + key,
+		"SELECT id FROM " + m.name + " WHERE expires_at IS NULL ORDER BY id LIMIT 1",
+	}, "; ")).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	found := results[len(results)-1].Rows
+	if len(found) == 0 {
+		return nil, nil
+	}
+	var epoch pgtype.UUID
+	err = epoch.Scan(string(found[0][0]))
+	return (*uid)(&epoch.Bytes), err
+}
+
+const readOnlyTransaction = "25006"
+
+type withoutTableKey struct{}
+
+var errNoMark = errors.New("cockroachdb: the error has no commit marker: it is no AmbiguousCommitError of a connection with retry_commit_marker=on, or comes from a transaction that has none")
+
+// forget has the next connection learn the epoch anew.
+func (m *markTable) forget(epoch uid) {
+	if known := m.epoch.Load(); known != nil && *known == epoch {
+		m.epoch.CompareAndSwap(known, nil)
+	}
+}

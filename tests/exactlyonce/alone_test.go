@@ -1,0 +1,113 @@
+package exactlyonce_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/crdbsim"
+)
+
+func TestAlone_AnswerLost_IsCarriedOutOnce(t *testing.T) {
+	t.Parallel()
+	for name, loss := range losses {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			servers(t, func(t *testing.T, s *scene) {
+				for i := range 3 { // prepared, run for the first time, run again
+					s.inject(strike(loss.action))
+					res, err := s.ExecContext(t.Context(), add, 1)
+					require.NoError(t, err)
+					if n, err := res.RowsAffected(); err == nil {
+						assert.EqualValues(t, 1, n)
+					} else { // the statement's own answer may be lost, too
+						var lost *cockroachdb.ResultLostError
+						require.ErrorAs(t, err, &lost)
+						assert.Equal(t, committed, loss.answer)
+					}
+					assert.Equal(t, i+1, s.number(t, "SELECT n FROM accounts WHERE id = 1"))
+				}
+				s.wants(t, 3, loss.answer, loss.answer, loss.answer)
+			})
+		})
+	}
+}
+
+// The answer to the statement itself is lost, with that to its commit.
+func TestAlone_ResultLost_SaysThatItIsCommitted(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *scene) {
+		s.inject(crdbsim.On("^UPDATE accounts", crdbsim.Action{CallReply: s.cut}))
+		res, err := s.ExecContext(t.Context(), add, 1)
+		require.NoError(t, err)
+		if _, err := res.RowsAffected(); err != nil {
+			var lost *cockroachdb.ResultLostError
+			require.ErrorAs(t, err, &lost)
+		}
+		assert.Equal(t, 1, s.number(t, "SELECT n FROM accounts WHERE id = 1"))
+	})
+}
+
+func TestAlone_Returning_AnswerLost_IsCarriedOutOnce(t *testing.T) {
+	t.Parallel()
+	for name, loss := range losses {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			servers(t, func(t *testing.T, s *scene) {
+				s.inject(strike(loss.action))
+				var n int
+				err := s.QueryRowContext(t.Context(), add+" RETURNING n", 1).Scan(&n)
+				if loss.answer == refused && err != nil { // a row was handed over, and can't be taken back
+					var lost *cockroachdb.ConnectionLostError
+					require.ErrorAs(t, err, &lost)
+					s.wants(t, 0, refused)
+					return
+				}
+				require.NoError(t, err)
+				assert.Equal(t, 1, n)
+				s.wants(t, 1, loss.answer)
+			})
+		})
+	}
+}
+
+func TestAlone_StatementFails_ErrorAsEver(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *scene) {
+		for range 2 {
+			_, err := s.ExecContext(t.Context(), "INSERT INTO accounts VALUES ($1, 0)", 1)
+			require.ErrorContains(t, err, "23505")
+		}
+		_, err := s.ExecContext(t.Context(), add, 1)
+		require.NoError(t, err)
+		s.wants(t, 1)
+	})
+}
+
+func TestAlone_Conflict_IsRetried(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *scene) {
+		for _, at := range []string{"^UPDATE accounts", onMarker, "^COMMIT"} {
+			s.inject(crdbsim.On(at, crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")}))
+			_, err := s.ExecContext(t.Context(), add, 1)
+			require.NoError(t, err, at)
+		}
+		s.wants(t, 3)
+	})
+}
+
+// A kept connection goes on, on another one.
+func TestAlone_OnAConn_Refused_IsRunAgain(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *scene) {
+		c, err := s.Conn(t.Context())
+		require.NoError(t, err)
+		defer func() { assert.NoError(t, c.Close()) }()
+		s.inject(strike(crdbsim.Action{Then: crdbsim.Cut}))
+		_, err = c.ExecContext(t.Context(), add, 1)
+		require.NoError(t, err)
+		s.wants(t, 1, refused)
+	})
+}

@@ -1,0 +1,224 @@
+package exactlyonce_test
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/crdbsim"
+)
+
+const (
+	committed = cockroachdb.CommitAnswerCommitted
+	refused   = cockroachdb.CommitAnswerRefused
+	unknown   = cockroachdb.CommitAnswerUnknown
+)
+
+// losses are the ways in which the answer to a commit is lost, and what became of the commit.
+var losses = map[string]struct {
+	action crdbsim.Action
+	answer cockroachdb.CommitAnswer
+}{
+	"carried out, and the connection lost":     {crdbsim.Action{Then: crdbsim.ExecuteCut}, committed},
+	"half of its answer":                       {crdbsim.Action{Then: crdbsim.ExecuteHalf}, committed},
+	"not carried out, and the connection lost": {crdbsim.Action{Then: crdbsim.Cut}, refused},
+	"carried out, answered with 40003": {
+		crdbsim.Action{Then: crdbsim.ExecuteFail, Error: completionUnknown}, committed,
+	},
+	"not carried out, answered with 40003": {crdbsim.Action{Then: crdbsim.Fail, Error: completionUnknown}, refused},
+	"the node goes down":                   {crdbsim.Action{Then: crdbsim.Fail, Error: goesDown}, refused},
+}
+
+var (
+	completionUnknown = crdbsim.Error{Code: "40003", Message: "result is ambiguous"}
+	timedOut          = crdbsim.Error{Code: "57014", Message: "query execution canceled due to statement timeout"}
+	goesDown          = crdbsim.Error{Severity: "FATAL", Code: "57P01", Message: "server is shutting down"}
+)
+
+// strike is a fault at the commit, once.
+func strike(a crdbsim.Action) *crdbsim.Fault { return crdbsim.On(onCommit, a) }
+
+func TestCommit_AnswerLost_IsCarriedOutOnce(t *testing.T) {
+	t.Parallel()
+	for name, loss := range losses {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			servers(t, func(t *testing.T, s *scene) {
+				tx := s.begin(t, t.Context(), nil)
+				s.inject(strike(loss.action))
+				require.NoError(t, tx.Commit())
+				s.wants(t, 1, loss.answer)
+				tx = s.begin(t, t.Context(), nil)
+				require.NoError(t, tx.Commit())
+				s.wants(t, 2, loss.answer)
+			})
+		})
+	}
+}
+
+// On CockroachDB a statement_timeout can hide that the commit was carried out; on PostgreSQL it was not.
+func TestCommit_StatementTimeout_IsCarriedOutOnce(t *testing.T) {
+	t.Parallel()
+	for _, then := range []crdbsim.Then{crdbsim.Fail, crdbsim.ExecuteFail} {
+		s := newScene(t, crdbsim.Config{})
+		tx := s.begin(t, t.Context(), nil)
+		s.inject(strike(crdbsim.Action{Then: then, Error: timedOut}))
+		require.NoError(t, tx.Commit())
+		s.wants(t, 1, map[crdbsim.Then]cockroachdb.CommitAnswer{crdbsim.Fail: refused, crdbsim.ExecuteFail: committed}[then])
+	}
+}
+
+// What was shown stays true: a replay after the refusal has to show the same.
+func TestCommit_Refused_ReplayShowsAnother_Diverges(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *scene) {
+		tx := s.begin(t, t.Context(), nil)
+		var n int
+		require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT n FROM accounts WHERE id = 2").Scan(&n))
+		s.inject(strike(crdbsim.Action{Then: crdbsim.Cut}))
+		s.inject(crdbsim.On(onAsking, crdbsim.Action{Call: func() {
+			_, err := s.plain.ExecContext(context.Background(), add, 2)
+			assert.NoError(t, err)
+		}}))
+		var diverged *cockroachdb.DivergenceError
+		require.ErrorAs(t, tx.Commit(), &diverged)
+		s.wants(t, 0, refused)
+	})
+}
+
+func TestCommit_EveryIsolationLevel_IsCarriedOutOnce(t *testing.T) {
+	t.Parallel()
+	for _, level := range []sql.IsolationLevel{sql.LevelReadCommitted, sql.LevelRepeatableRead, sql.LevelSerializable} {
+		for name, action := range map[string]crdbsim.Action{
+			"carried out": {Then: crdbsim.ExecuteCut}, "not carried out": {Then: crdbsim.Cut},
+		} {
+			t.Run(level.String()+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				servers(t, func(t *testing.T, s *scene) {
+					tx := s.begin(t, t.Context(), &sql.TxOptions{Isolation: level})
+					s.inject(strike(action))
+					require.NoError(t, tx.Commit())
+					assert.Equal(t, 1, s.number(t, "SELECT n FROM accounts WHERE id = 1"))
+				})
+			})
+		}
+	}
+}
+
+// The commit comes to the server after the question was answered: it must fail then.
+func TestCommit_ArrivesAfterTheQuestion_IsNotCarriedOut(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *scene) {
+		tx := s.begin(t, t.Context(), nil)
+		s.inject(crdbsim.On(onMarker, crdbsim.Action{Call: func() {
+			s.cut()
+			<-s.answered
+		}}))
+		require.NoError(t, tx.Commit(), "the replay waits for the locks of what came late")
+		s.wants(t, 1, refused)
+	})
+}
+
+// The commit is under way while it is asked for: the question waits for it.
+func TestCommit_StillUnderWay_TheQuestionWaits(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *scene) {
+		tx := s.begin(t, t.Context(), nil)
+		asking := make(chan struct{})
+		s.inject(strike(crdbsim.Action{Call: func() {
+			s.cut()
+			<-asking
+		}}), crdbsim.On(onAsking, crdbsim.Action{Call: func() { close(asking) }}))
+		require.NoError(t, tx.Commit())
+		n := s.number(t, "SELECT n FROM accounts WHERE id = 1")
+		assert.Equal(t, 1, n)
+	})
+}
+
+func TestCommit_QuestionLost_IsAskedAgain(t *testing.T) {
+	t.Parallel()
+	for name, loss := range losses {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			servers(t, func(t *testing.T, s *scene) {
+				tx := s.begin(t, t.Context(), nil)
+				s.inject(strike(loss.action), crdbsim.On(onAsking, crdbsim.Action{Then: crdbsim.Cut}))
+				again := crdbsim.On(onAsking, crdbsim.Action{Then: crdbsim.ExecuteCut})
+				s.inject(again)
+				require.NoError(t, tx.Commit())
+				s.wants(t, 1, loss.answer)
+				assert.Equal(t, 1, again.Hits())
+			})
+		})
+	}
+}
+
+// A context that ends during the commit ends the waiting, and not the question.
+func TestCommit_ContextEnds_TheOutcomeIsTold(t *testing.T) {
+	t.Parallel()
+	for name, carriedOut := range map[string]bool{"carried out": true, "not carried out": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			servers(t, func(t *testing.T, s *scene) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				tx := s.begin(t, ctx, nil)
+				a := crdbsim.Action{Call: cancel, Then: crdbsim.Cut}
+				if carriedOut {
+					a = crdbsim.Action{CallReply: cancel, DelayReply: 0, Then: crdbsim.ExecuteCut}
+				}
+				s.inject(strike(a))
+				err := tx.Commit()
+				if carriedOut {
+					require.NoError(t, err)
+					s.wants(t, 1, committed)
+					return
+				}
+				if err == nil { // the loss was noticed before the context's end
+					s.wants(t, 1, refused)
+					return
+				}
+				require.ErrorIs(t, err, context.Canceled)
+				s.wants(t, 0, refused)
+			})
+		})
+	}
+}
+
+func TestCommit_AsText_AnswerLost_IsCarriedOutOnce(t *testing.T) {
+	t.Parallel()
+	for name, loss := range losses {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			servers(t, func(t *testing.T, s *scene) {
+				tx := s.begin(t, t.Context(), nil)
+				s.inject(strike(loss.action))
+				_, err := tx.ExecContext(t.Context(), "COMMIT")
+				require.NoError(t, err)
+				_ = tx.Commit()
+				s.wants(t, 1, loss.answer)
+			})
+		})
+	}
+}
+
+func TestRunTx_AnswerLost_IsCarriedOutOnce(t *testing.T) {
+	t.Parallel()
+	for name, loss := range losses {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			servers(t, func(t *testing.T, s *scene) {
+				s.inject(strike(loss.action))
+				require.NoError(t, cockroachdb.RunTx(t.Context(), s.DB, nil, func(tx *sql.Tx) error {
+					_, err := tx.ExecContext(t.Context(), add, 1)
+					return err
+				}))
+				s.wants(t, 1, loss.answer)
+			})
+		})
+	}
+}
