@@ -91,7 +91,7 @@ test-cockroachdb: pgbouncer ## the tests on the CockroachDB that COCKROACH_URL n
 test-next:
 	@case "$$(go env GOVERSION)" in $(basename $(NEXT_GO))*) exit;; esac; \
 	if ! GOTOOLCHAIN=$(NEXT_GO) go version; then \
-		echo "$(NEXT_GO) can't be had from the module proxy; set GOPROXY to one that has it" >&2; \
+		echo "$(NEXT_GO) is not available from the module proxy; set GOPROXY to one that has it" >&2; \
 		test -z "$$CI"; exit; \
 	fi; \
 	echo "== $(NEXT_GO)"; FAULT_MATRIX=sample GOTOOLCHAIN=$(NEXT_GO) go test $(filter-out -race,$(TEST_FLAGS)) . ./tests/...

@@ -14,11 +14,13 @@ const (
 var (
 	adviceChanged   = advice{"", "read it FOR UPDATE, or later, or not at all", "a-row-changed"}
 	adviceGenerated = advice{", perhaps a key that the database made", "make the key in the application", "generated-keys"}
-	adviceClock     = advice{", perhaps by a clock or a random function", "compute that in the application", "clocks-and-random-numbers"}
 	adviceOrder     = advice{", or came in another order", "add ORDER BY, or read it FOR UPDATE", "the-order-of-rows"}
 	adviceCount     = advice{"", "don't ask for RowsAffected", "a-count-asked-for"}
 	adviceErrors    = advice{"", "write it so that it succeeds in any case, as with ON CONFLICT", "success-and-failure"}
 	adviceColumns   = advice{"", "name the columns", "the-columns-changed"}
+	adviceClock     = advice{
+		", perhaps by a clock or a random function", "compute that in the application", "clocks-and-random-numbers",
+	}
 )
 
 // adviceOn guesses, by the text of the statement, why its replay diverged. It is looked at only then.

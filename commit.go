@@ -199,7 +199,8 @@ func (c *commitStep) answered(rt *wire.RoundTrip, statements []string) fault {
 	if err == nil {
 		err = finishErr
 	}
-	if conflict := pgerr.Conflict(err); conflict != nil && pgerr.OutcomeOfCommit(conflict, !t.c.crdb) == pgerr.CommitConflict {
+	conflict := pgerr.Conflict(err)
+	if conflict != nil && pgerr.OutcomeOfCommit(conflict, !t.c.crdb) == pgerr.CommitConflict {
 		return fault{err: conflict, reach: wire.InStatement, class: sqltext.Class{Commit: sqltext.CommitEnds}}
 	}
 	switch {

@@ -19,8 +19,8 @@ var tableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-
 
 func isTableName(name string) bool { return tableName.MatchString(name) }
 
-// CreateCommitTable makes the table that Config.CommitMarker needs, unless it is there, and makes it ready for use again
-// after it was truncated. Its name is [DefaultCommitTable], or the one that is given. On CockroachDB rows expire
+// CreateCommitTable makes the table that Config.CommitMarker needs, unless it is there, and makes it ready for use
+// again after it was truncated. Its name is [DefaultCommitTable], or the one that is given. On CockroachDB rows expire
 // after a day (row-level TTL); on PostgreSQL the driver deletes those that have, when a process makes its first
 // connection.
 //
@@ -36,10 +36,11 @@ func CreateCommitTable(ctx context.Context, db *sql.DB, name ...string) error {
 		return errors.New("cockroachdb: CreateCommitTable takes one name of a table at most: letters, digits and underscores, after a schema and a dot if need be")
 	}
 	ctx = context.WithValue(WithoutRetries(ctx), withoutTableKey{}, true)
-	create := "CREATE TABLE IF NOT EXISTS " + quoteTable(table) + " (id UUID PRIMARY KEY, refused BOOL NOT NULL DEFAULT false, " +
-		"expires_at TIMESTAMPTZ DEFAULT now() + INTERVAL '1 day')"
+	create := "CREATE TABLE IF NOT EXISTS " + quoteTable(table) + " (id UUID PRIMARY KEY, " +
+		"refused BOOL NOT NULL DEFAULT false, expires_at TIMESTAMPTZ DEFAULT now() + INTERVAL '1 day')"
 	_, err := db.ExecContext(ctx, create+" WITH (ttl_expiration_expression = 'expires_at', ttl_job_cron = '@hourly')")
-	if code := pgerr.SQLState(err); code == invalidParameter || code == invalidTableOption { // PostgreSQL, and CockroachDB before v22.2
+	code := pgerr.SQLState(err)
+	if code == invalidParameter || code == invalidTableOption { // PostgreSQL, and CockroachDB before v22.2
 		_, err = db.ExecContext(ctx, create)
 	}
 	if err == nil {
@@ -74,7 +75,8 @@ func CommitOutcome(ctx context.Context, db *sql.DB, err error) (committed bool, 
 	}
 	m := ambiguous.mark
 	if age := time.Since(m.at); age > outcomeKept {
-		return false, fmt.Errorf("cockroachdb: the outcome of a commit can be asked for %v, and %v have passed", outcomeKept, age.Round(time.Minute))
+		return false, fmt.Errorf("cockroachdb: the outcome of a commit can be asked for %v, and %v have passed",
+			outcomeKept, age.Round(time.Minute))
 	}
 	for {
 		var refused bool

@@ -83,12 +83,16 @@ func (c *conn) compile(ctx context.Context, t *tx, r *request) (wire.Statement, 
 		if c.session.Statements.Capacity <= 0 {
 			return wire.Statement{}, errNoStatementCache
 		}
-		return c.describedStatement(t, r, wire.Named, func() (*wire.Prepared, bool, error) { return c.prepared(ctx, t, r.sql) })
+		return c.describedStatement(t, r, wire.Named, func() (*wire.Prepared, bool, error) {
+			return c.prepared(ctx, t, r.sql)
+		})
 	case pgx.QueryExecModeCacheDescribe:
 		if c.session.Descriptions.Capacity <= 0 {
 			return wire.Statement{}, errNoDescriptionCache
 		}
-		return c.describedStatement(t, r, wire.Unnamed, func() (*wire.Prepared, bool, error) { return c.described(ctx, t, r.sql) })
+		return c.describedStatement(t, r, wire.Unnamed, func() (*wire.Prepared, bool, error) {
+			return c.described(ctx, t, r.sql)
+		})
 	case pgx.QueryExecModeDescribeExec:
 		return c.describedStatement(t, r, wire.Unnamed, func() (*wire.Prepared, bool, error) {
 			p, err := c.parse(ctx, t, false, r.sql)

@@ -73,7 +73,8 @@ func newConn(p *pool, l link) *conn {
 	cfg := l.Pgx.Config()
 	forced := forceSavepointRestart(cfg.RuntimeParams)
 	c := &conn{
-		pool: p, mode: cfg.DefaultQueryExecMode, trace: newTracing(cfg.Tracer), forceSavepoint: forced, forceByDefault: forced,
+		pool: p, mode: cfg.DefaultQueryExecMode, trace: newTracing(cfg.Tracer),
+		forceSavepoint: forced, forceByDefault: forced,
 	}
 	c.use(l)
 	p.lane.ConnectedTo(c.crdb)

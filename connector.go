@@ -48,7 +48,7 @@ type Config struct {
 	DBName string
 
 	// BeforeConnect, if set, may change the ConnConfig, a copy, that the next connection is made with. Its error is
-	// returned as it is. It cannot be had with a name from stdlib.RegisterConnConfig: NewConnector refuses it.
+	// returned as it is. It is not available with a name from stdlib.RegisterConnConfig: NewConnector refuses it.
 	BeforeConnect func(context.Context, *pgx.ConnConfig) error
 
 	// AfterConnect, if set, prepares a new connection. Its error closes the connection and is returned as it is.
@@ -244,7 +244,8 @@ func hostPort(host string, port uint16) string {
 func (c Config) LogValue() slog.Value {
 	var attrs []slog.Attr
 	if cc := c.ConnConfig; cc != nil {
-		attrs = append(attrs, slog.String("hosts", strings.Join(hostsOf(cc), ",")), slog.String("database", cc.Database), slog.String("user", cc.User))
+		attrs = append(attrs, slog.String("hosts", strings.Join(hostsOf(cc), ",")),
+			slog.String("database", cc.Database), slog.String("user", cc.User))
 	} else if c.registered != "" {
 		attrs = append(attrs, slog.String("registered", c.registered))
 	}
@@ -419,7 +420,7 @@ func connectable(cc *pgx.ConnConfig) (ok bool) {
 func openRegistered(cfg *Config) (driver.Connector, error) {
 	const pgxDriver = "pgx/v5"
 	if cfg.BeforeConnect != nil {
-		return nil, fmt.Errorf("cockroachdb: BeforeConnect can't be had with the DSN %q: pgx makes those connections itself", cfg.registered)
+		return nil, fmt.Errorf("cockroachdb: BeforeConnect is not available with the DSN %q: pgx makes those connections itself", cfg.registered)
 	}
 	if !slices.Contains(sql.Drivers(), pgxDriver) {
 		return nil, fmt.Errorf("cockroachdb: the DSN %q is a name from pgx's stdlib.RegisterConnConfig, but github.com/jackc/pgx/v5/stdlib is not in the program", cfg.registered)

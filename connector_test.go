@@ -124,7 +124,9 @@ func TestDriverIsRegistered(t *testing.T) {
 }
 
 func TestSQLOpenFailsEarly(t *testing.T) {
-	for _, dsn := range []string{"postgresql://db/bank?retry_max_attempts=many", "postgresql://db:port/bank", "mysql://db/bank"} {
+	for _, dsn := range []string{
+		"postgresql://db/bank?retry_max_attempts=many", "postgresql://db:port/bank", "mysql://db/bank",
+	} {
 		_, err := sql.Open("cockroachdb", dsn)
 		assert.Error(t, err, dsn)
 	}
@@ -138,7 +140,9 @@ func TestConnectSendsNoSettingOfOurs(t *testing.T) {
 	g := newGreeter(t)
 	c := mustConnector(t, mustParse(t, g.dsn("&retry_max_attempts=3&retry_lane_wait=1s&application_name=teller&statement_timeout=5s")))
 	connect(t, c)
-	assert.Equal(t, map[string]string{"user": "app", "database": "bank", "application_name": "teller", "statement_timeout": "5s"}, g.lastParams(t))
+	assert.Equal(t, map[string]string{
+		"user": "app", "database": "bank", "application_name": "teller", "statement_timeout": "5s",
+	}, g.lastParams(t))
 }
 
 func TestDriverOpen(t *testing.T) {
@@ -159,14 +163,23 @@ func TestNewConnectorRefusesWhatWouldPanicLater(t *testing.T) {
 		cfg  func() *Config
 		want string
 	}{
-		"nil":                {func() *Config { return nil }, "ParseConfig"},
-		"zero":               {func() *Config { return &Config{} }, "ConnConfig is nil"},
-		"no ConnConfig":      {func() *Config { c := good(); c.ConnConfig = nil; return c }, "ConnConfig is nil"},
-		"hand-made":          {func() *Config { c := good(); c.ConnConfig = &pgx.ConnConfig{}; return c }, "made by hand"},
-		"policy":             {func() *Config { c := good(); c.RetryPolicy = RetryPolicy{}; return c }, "RetryPolicy.MaxAttempts"},
-		"throttle":           {func() *Config { c := good(); c.RetryThrottle = RetryThrottle{}; return c }, "RetryThrottle.MaxTokens"},
-		"groups":             {func() *Config { c := good(); c.HostGroups = []int{2, 1}; return c }, "Config.HostGroups is [2 1], and there are 1 hosts"},
-		"groups in order":    {func() *Config { c := good(); c.HostGroups, c.BalanceHosts = []int{1}, false; return c }, "BalanceHosts"},
+		"nil":           {func() *Config { return nil }, "ParseConfig"},
+		"zero":          {func() *Config { return &Config{} }, "ConnConfig is nil"},
+		"no ConnConfig": {func() *Config { c := good(); c.ConnConfig = nil; return c }, "ConnConfig is nil"},
+		"hand-made":     {func() *Config { c := good(); c.ConnConfig = &pgx.ConnConfig{}; return c }, "made by hand"},
+		"policy": {
+			func() *Config { c := good(); c.RetryPolicy = RetryPolicy{}; return c }, "RetryPolicy.MaxAttempts",
+		},
+		"throttle": {
+			func() *Config { c := good(); c.RetryThrottle = RetryThrottle{}; return c }, "RetryThrottle.MaxTokens",
+		},
+		"groups": {
+			func() *Config { c := good(); c.HostGroups = []int{2, 1}; return c },
+			"Config.HostGroups is [2 1], and there are 1 hosts",
+		},
+		"groups in order": {
+			func() *Config { c := good(); c.HostGroups, c.BalanceHosts = []int{1}, false; return c }, "BalanceHosts",
+		},
 		"settings past ours": {func() *Config { c := good(); c.ConnConfig = parsed; return c }, "retry_max_attempts"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -181,7 +194,9 @@ func TestNewConnectorTakesWhatPgxParsed(t *testing.T) {
 	g := newGreeter(t)
 	parsed, err := pgx.ParseConfig(g.dsn(""))
 	require.NoError(t, err)
-	c := mustConnector(t, &Config{ConnConfig: parsed, RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle()})
+	c := mustConnector(t, &Config{
+		ConnConfig: parsed, RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle(),
+	})
 	connect(t, c)
 	assert.Nil(t, c.pool.metrics())
 }
@@ -190,7 +205,10 @@ func TestNewConnectorReachesOutToNothing(t *testing.T) {
 	cfg := mustParse(t, "postgresql://app@db/bank")
 	fail := func(what string) { t.Errorf("%s was called", what) }
 	cfg.ConnConfig.LookupFunc = func(context.Context, string) ([]string, error) { fail("LookupFunc"); return nil, io.EOF }
-	cfg.ConnConfig.DialFunc = func(context.Context, string, string) (net.Conn, error) { fail("DialFunc"); return nil, io.EOF }
+	cfg.ConnConfig.DialFunc = func(context.Context, string, string) (net.Conn, error) {
+		fail("DialFunc")
+		return nil, io.EOF
+	}
 	cfg.ConnConfig.Tracer = connectTracer(func() { fail("the tracer") })
 	mustConnector(t, cfg)
 }
@@ -384,7 +402,7 @@ func TestRegisteredConnConfigErrors(t *testing.T) {
 	cfg := mustParse(t, "registeredConnConfig987654")
 	cfg.BeforeConnect = func(context.Context, *pgx.ConnConfig) error { return nil }
 	_, err = NewConnector(cfg)
-	assert.ErrorContains(t, err, "BeforeConnect can't be had")
+	assert.ErrorContains(t, err, "BeforeConnect is not available")
 }
 
 func TestPrintingShowsNoSecret(t *testing.T) {

@@ -205,9 +205,8 @@ func hostsOf(cc *pgx.ConnConfig) []string {
 // differ in their TLS.
 func onHost(cc *pgx.ConnConfig, host string) *pgx.ConnConfig {
 	first := &pgconn.FallbackConfig{Host: cc.Host, Port: cc.Port, TLSConfig: cc.TLSConfig}
-	ways := slices.DeleteFunc(append([]*pgconn.FallbackConfig{first}, cc.Fallbacks...), func(f *pgconn.FallbackConfig) bool {
-		return hostPort(f.Host, f.Port) != host
-	})
+	ways := append([]*pgconn.FallbackConfig{first}, cc.Fallbacks...)
+	ways = slices.DeleteFunc(ways, func(f *pgconn.FallbackConfig) bool { return hostPort(f.Host, f.Port) != host })
 	one := cc.Copy()
 	one.Host, one.Port, one.TLSConfig, one.Fallbacks = ways[0].Host, ways[0].Port, ways[0].TLSConfig, ways[1:]
 	return one

@@ -50,10 +50,11 @@ func TestReadmeSettings(t *testing.T) {
 	assert.Equal(t, want, keys)
 }
 
-// TestTuningDefaults holds the defaults in docs/tuning.md, which stand behind the keys, against the code.
+// TestTuningDefaults holds the defaults in docs/tuning.md, which follow the keys, against the code.
 func TestTuningDefaults(t *testing.T) {
 	found := map[string]bool{}
-	for _, m := range regexp.MustCompile("\\*\\*`([a-z_]+)`\\*\\* \\(([^),]+)").FindAllStringSubmatch(papers.Text(t, "docs/tuning.md"), -1) {
+	keys := regexp.MustCompile("\\*\\*`([a-z_]+)`\\*\\* \\(([^),]+)")
+	for _, m := range keys.FindAllStringSubmatch(papers.Text(t, "docs/tuning.md"), -1) {
 		s, ok := settingNamed(m[1])
 		require.True(t, ok, m[1])
 		byDefault := defaults()
@@ -116,7 +117,11 @@ func TestParseConfigNamesEveryKey(t *testing.T) {
 // The message of a divergence leads to a section that is there.
 func TestDivergencesLeadToTuning(t *testing.T) {
 	text := papers.Text(t, "docs/tuning.md")
-	for _, c := range []advice{adviceChanged, adviceGenerated, adviceClock, adviceOrder, adviceCount, adviceErrors, adviceColumns, {section: tuningSection}} {
+	for _, c := range []advice{
+		adviceChanged, adviceGenerated, adviceClock, adviceOrder,
+		adviceCount, adviceErrors, adviceColumns,
+		{section: tuningSection},
+	} {
 		papers.CheckLink(t, "README.md", "docs/tuning.md#"+c.section)
 		if c.section != tuningSection {
 			assert.Contains(t, text, "](#"+c.section+")", "the table does not lead there")

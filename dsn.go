@@ -189,8 +189,8 @@ func takeSettings(cfg *Config, params map[string]string) error {
 	return checkSettings(cfg, given)
 }
 
-// checkSettings validates what the DSN has made of cfg. The error names the key that is wrong by itself, if there is
-// one such; if values are wrong only together, the policy's error names their fields.
+// checkSettings validates what the DSN has made of cfg. The error names the key whose value is wrong. If values are
+// wrong only together, the policy's error names their fields.
 func checkSettings(cfg *Config, given map[string]string) error {
 	all := cfg.validate()
 	if all == nil {

@@ -132,7 +132,8 @@ func TestDSNFromTheEnvironment(t *testing.T) {
 func TestDSNFromAServiceFile(t *testing.T) {
 	clearEnv(t)
 	file := filepath.Join(t.TempDir(), "pg_service.conf")
-	require.NoError(t, os.WriteFile(file, []byte("[bank]\nhost=db\nport=7\nuser=app\nretry_max_attempts=4\n[bare]\nhost=db\n"), 0o600))
+	require.NoError(t, os.WriteFile(file,
+		[]byte("[bank]\nhost=db\nport=7\nuser=app\nretry_max_attempts=4\n[bare]\nhost=db\n"), 0o600))
 	t.Setenv("PGSERVICEFILE", file)
 	for dsn, hosts := range map[string]string{
 		"service=bank":                   "db:7",
@@ -174,7 +175,8 @@ func TestSettings(t *testing.T) {
 		"retry_max_attempts": "7", "retry_max_elapsed": "45s", "retry_initial_backoff": "7ms", "retry_max_backoff": "700ms",
 		"retry_backoff_multiplier": "1.7", "retry_lane_wait": "1m", "retry_max_statements": "77", "retry_max_bytes": "7777",
 		"retry_throttle_tokens": "17", "retry_throttle_tokens_per_commit": "0.7", "ping_after": "3s",
-		"retry_max_failovers": "5", "connection_lifetime": "9m", "dials_per_second": "12", "load_balance_hosts": "disable", "dead_peer_timeout": "4s",
+		"retry_max_failovers": "5", "connection_lifetime": "9m", "dials_per_second": "12",
+		"load_balance_hosts": "disable", "dead_peer_timeout": "4s",
 		"load_balance_groups": "0", "retry_commit_marker": "on", "retry_commit_table": "bank.markers",
 	}
 	require.Len(t, settings, len(values))
@@ -182,10 +184,13 @@ func TestSettings(t *testing.T) {
 	for key, value := range values {
 		pairs = append(pairs, key+"="+value)
 	}
-	for _, dsn := range []string{"cockroachdb://db/bank?" + strings.Join(pairs, "&"), "host=db " + strings.Join(pairs, " ")} {
+	for _, dsn := range []string{
+		"cockroachdb://db/bank?" + strings.Join(pairs, "&"), "host=db " + strings.Join(pairs, " "),
+	} {
 		cfg := mustParse(t, dsn)
 		assert.Equal(t, RetryPolicy{
-			MaxAttempts: 7, MaxElapsed: 45 * time.Second, InitialBackoff: 7 * time.Millisecond, MaxBackoff: 700 * time.Millisecond,
+			MaxAttempts: 7, MaxElapsed: 45 * time.Second,
+			InitialBackoff: 7 * time.Millisecond, MaxBackoff: 700 * time.Millisecond,
 			BackoffMultiplier: 1.7, LaneWait: time.Minute, MaxStatements: 77, MaxBytes: 7777, MaxFailovers: 5,
 		}, cfg.RetryPolicy)
 		assert.Equal(t, RetryThrottle{MaxTokens: 17, TokensPerCommit: 0.7}, cfg.RetryThrottle)
@@ -196,8 +201,10 @@ func TestSettings(t *testing.T) {
 		assert.True(t, cfg.CommitMarker)
 		assert.Equal(t, "bank.markers", cfg.CommitTable)
 	}
-	assert.False(t, mustParse(t, "cockroachdb://db/bank?target_session_attrs=read-write").BalanceHosts, "the order may matter")
-	assert.True(t, mustParse(t, "cockroachdb://db/bank?target_session_attrs=read-write&load_balance_hosts=random").BalanceHosts)
+	assert.False(t, mustParse(t, "cockroachdb://db/bank?target_session_attrs=read-write").BalanceHosts,
+		"the order may matter")
+	const random = "cockroachdb://db/bank?target_session_attrs=read-write&load_balance_hosts=random"
+	assert.True(t, mustParse(t, random).BalanceHosts)
 	cfg := mustParse(t, "cockroachdb://db/bank")
 	assert.Equal(t, DefaultRetryPolicy(), cfg.RetryPolicy)
 	assert.Equal(t, DefaultRetryThrottle(), cfg.RetryThrottle)
@@ -207,12 +214,13 @@ func TestSettings(t *testing.T) {
 func TestHostGroups(t *testing.T) {
 	clearEnv(t)
 	for dsn, want := range map[string][]int{
-		"cockroachdb://a,b,c/bank?load_balance_groups=2,1":                                                             {2, 1},
-		"cockroachdb://a,b,c/bank?load_balance_groups=1%2C1%2C1&sslmode=prefer":                                        {1, 1, 1},
-		"cockroachdb://a,b,c/bank?load_balance_groups=3":                                                               {3},
-		"cockroachdb://a,b,c/bank?load_balance_groups=0":                                                               nil,
-		"cockroachdb://a,b,c/bank":                                                                                     nil,
-		"host=a,a,b port=1,2,1 load_balance_groups='2,1'":                                                              {2, 1},
+		"cockroachdb://a,b,c/bank?load_balance_groups=2,1":                      {2, 1},
+		"cockroachdb://a,b,c/bank?load_balance_groups=1%2C1%2C1&sslmode=prefer": {1, 1, 1},
+		"cockroachdb://a,b,c/bank?load_balance_groups=3":                        {3},
+		"cockroachdb://a,b,c/bank?load_balance_groups=0":                        nil,
+		"cockroachdb://a,b,c/bank":                                              nil,
+		"host=a,a,b port=1,2,1 load_balance_groups='2,1'":                       {2, 1},
+
 		"cockroachdb://a,b/bank?load_balance_groups=1,1&load_balance_hosts=random&target_session_attrs=prefer-standby": {1, 1},
 	} {
 		assert.Equal(t, want, mustParse(t, dsn).HostGroups, dsn)
@@ -258,7 +266,9 @@ func TestSettingErrors(t *testing.T) {
 		"retry_throttle_tokens=0":                 {`"retry_throttle_tokens"`, "MaxTokens"},
 		"retry_throttle_tokens_per_commit=x":      {`"retry_throttle_tokens_per_commit"`, number},
 	} {
-		for _, dsn := range []string{"postgresql://db/bank?" + pair, "host=db " + pair, "host=db " + strings.Replace(pair, "=", " = '", 1) + "'"} {
+		for _, dsn := range []string{
+			"postgresql://db/bank?" + pair, "host=db " + pair, "host=db " + strings.Replace(pair, "=", " = '", 1) + "'",
+		} {
 			_, err := ParseConfig(dsn)
 			require.Error(t, err, dsn)
 			assert.Equal(t, 1, strings.Count(err.Error(), "cockroachdb: "), err)
@@ -268,7 +278,7 @@ func TestSettingErrors(t *testing.T) {
 		}
 	}
 	_, err := ParseConfig("postgresql://db/bank?retry_initial_backoff=500ms&retry_max_backoff=100ms")
-	assert.ErrorContains(t, err, "RetryPolicy.MaxBackoff is 100ms", "each is right by itself")
+	assert.ErrorContains(t, err, "RetryPolicy.MaxBackoff is 100ms", "each is right alone")
 }
 
 func TestRepeatedSettings(t *testing.T) {
@@ -324,10 +334,13 @@ func TestMistypedSettings(t *testing.T) {
 		require.True(t, ok)
 		for _, dsn := range []string{"cockroachdb://db/bank?" + key + "=1", "host=db " + key + "=1"} {
 			_, err := ParseConfig(dsn)
-			assert.EqualError(t, err, fmt.Sprintf("cockroachdb: unknown DSN key %q: did you mean %q (%s)?", key, want, s.kind), dsn)
+			assert.EqualError(t, err, fmt.Sprintf("cockroachdb: unknown DSN key %q: did you mean %q (%s)?", key, want, s.kind),
+				dsn)
 		}
 	}
-	for _, key := range []string{"retry_colour", "retry_", "retries", "retry", "RETRY_X", "retry_" + secret, "retry_" + strings.Repeat("x", 1<<16)} {
+	for _, key := range []string{
+		"retry_colour", "retry_", "retries", "retry", "RETRY_X", "retry_" + secret, "retry_" + strings.Repeat("x", 1<<16),
+	} {
 		_, err := ParseConfig("cockroachdb://db/bank?" + key + "=1")
 		require.Error(t, err, key)
 		assert.ErrorContains(t, err, `in the style of "retry_...": the nearest one is "retry_`)
@@ -411,19 +424,29 @@ func leakyDSNs() []string {
 	// A password around the secret, as someone would write it who doesn't escape.
 	for _, pw := range []string{
 		"%s", "@%s", "%s@", "a@%s@b", "%%%s", "%%zz%s", "%s%%", "/%s", "%s/", "?%s", "%s?x=y", "#%s", "%s#", ":%s", "a:%s:b",
-		"[%s", "%s]", "&%s", "%s&x", "a=%s", "=%s=", " %s", "%s x", "'%s", "%s'", `\%s`, `%s\`, "12/%s", "12/3?%s=x", ",%s", "%s,",
-		"a,b:%s", "\x00%s", "%s\n", "\x7f%s", "%%00%s", "://%s", "retry_%s=1", "x retry_%s=1", "x&retry_%s=1", "12?retry_max_attempts=%s",
-		"x retry_max_attempts=%s", "x sslrootcert=%s", "x sslmode=%s", "x connect_timeout=%s", "x service=%s", "12/x?sslrootcert=%s&a=",
+		"[%s", "%s]", "&%s", "%s&x", "a=%s", "=%s=", " %s", "%s x",
+		"'%s", "%s'", `\%s`, `%s\`, "12/%s", "12/3?%s=x", ",%s", "%s,",
+		"a,b:%s", "\x00%s", "%s\n", "\x7f%s", "%%00%s", "://%s", "retry_%s=1",
+		"x retry_%s=1", "x&retry_%s=1", "12?retry_max_attempts=%s",
+		"x retry_max_attempts=%s", "x sslrootcert=%s", "x sslmode=%s",
+		"x connect_timeout=%s", "x service=%s", "12/x?sslrootcert=%s&a=",
 	} {
 		pw := fmt.Sprintf(pw, secret)
-		for _, scheme := range []string{"postgresql://", "postgres://", "cockroachdb://", "crdb-postgres://", "mysql://", "postgresql:/", "//", ""} {
-			for _, tail := range []string{"@db/bank", "@db:26257/bank?sslmode=disable", "@a,b:1/bank?retry_max_atempts=3", "@db:port/bank", "@[::1/bank", "", "@"} {
+		for _, scheme := range []string{
+			"postgresql://", "postgres://", "cockroachdb://", "crdb-postgres://", "mysql://", "postgresql:/", "//", "",
+		} {
+			for _, tail := range []string{
+				"@db/bank", "@db:26257/bank?sslmode=disable",
+				"@a,b:1/bank?retry_max_atempts=3", "@db:port/bank", "@[::1/bank", "", "@",
+			} {
 				dsns = append(dsns, scheme+"app:"+pw+tail, scheme+":"+pw+tail)
 			}
 			dsns = append(dsns, scheme+"app@db/bank?password="+pw, scheme+"app@db/bank?sslpassword="+pw+"&retry_max_attempts=x",
 				scheme+"app@db/bank?pass%77ord="+pw+"&sslmode=x", scheme+"app@db:x/bank?password="+pw)
 		}
-		for _, format := range []string{"password=%s", "password='%s'", "password = %s", "password='%s", "password=%s'", "password==%s", "PASSWORD=%s"} {
+		for _, format := range []string{
+			"password=%s", "password='%s'", "password = %s", "password='%s", "password=%s'", "password==%s", "PASSWORD=%s",
+		} {
 			for _, tail := range []string{"", " host=db", " host=db port=x", " sslmode=x", " retry_max_attempts=x", " =", " x"} {
 				dsns = append(dsns, "user=app "+fmt.Sprintf(format, pw)+tail, "sslpassword="+pw+tail)
 			}
@@ -457,8 +480,17 @@ func TestDSNErrorsShowNoSecretOfTheEnvironment(t *testing.T) {
 	clearEnv(t)
 	passfile := filepath.Join(t.TempDir(), "pgpass")
 	require.NoError(t, os.WriteFile(passfile, []byte("db:*:*:*:"+secret+"\n"), 0o600))
-	dsns := []string{"host=db port=x", "postgresql://db/bank?retry_max_attempts=x", "host=db sslmode=x", "host=nobody.invalid", "host=db sslrootcert=/nowhere"}
-	for _, env := range [][2]string{{"PGPASSWORD", secret}, {"PGPASSFILE", passfile}, {"PGSSLPASSWORD", secret}, {"PGSERVICEFILE", secret}, {"PGPORT", secret}} {
+	dsns := []string{
+		"host=db port=x", "postgresql://db/bank?retry_max_attempts=x",
+		"host=db sslmode=x", "host=nobody.invalid", "host=db sslrootcert=/nowhere",
+	}
+	for _, env := range [][2]string{
+		{"PGPASSWORD", secret},
+		{"PGPASSFILE", passfile},
+		{"PGSSLPASSWORD", secret},
+		{"PGSERVICEFILE", secret},
+		{"PGPORT", secret},
+	} {
 		t.Setenv(env[0], env[1])
 		for _, dsn := range dsns {
 			cfg, err := ParseConfig(dsn)

@@ -23,15 +23,15 @@ type DivergenceKind string
 const (
 	DivergedColumns   DivergenceKind = "columns"     // the names, types or formats of the columns
 	DivergedRow       DivergenceKind = "row"         // a row that had been handed over
-	DivergedEndOfRows DivergenceKind = "end_of_rows" // there were fewer rows than had been handed over, or more after the end had been seen
+	DivergedEndOfRows DivergenceKind = "end_of_rows" // fewer rows than were handed over, or more after the end was seen
 	DivergedCount     DivergenceKind = "count"       // the number of affected rows, after the application had asked for it
-	DivergedSQLState  DivergenceKind = "sqlstate"    // success, or the SQLSTATE of the error that the application was given
+	DivergedSQLState  DivergenceKind = "sqlstate"    // success, or the SQLSTATE of the error that the application got
 	DivergedError     DivergenceKind = "error"       // what else that error said: the constraint, the message
 )
 
 // DivergenceError says that a transaction lost a conflict and that running its statements again would have shown the
 // application something else than it had already seen. Nothing was committed. The transaction has to be rolled back;
-// it can be run again from its start, which is what [RunTx] does by itself. The message says what may have been the
+// it can be run again from its start, which is what [RunTx] does. The message says what may have been the
 // cause, what to do about it, and where to read more; the cause is guessed by the statement's text.
 type DivergenceError struct {
 	Statement int            // the number of the statement in its transaction, from 1
@@ -53,8 +53,9 @@ func (e *DivergenceError) Error() string {
 		instead = ", or else " + e.advice.instead
 	}
 	return fmt.Sprintf("cockroachdb: the transaction had to be run again, and could not be replayed unseen: on attempt %d, statement %d: %s%s; "+
-		"nothing was committed, run the transaction again (RunTx does)%s: %s; see %s", e.Attempts, e.Statement, e.what(), e.advice.why,
-		instead, brief(e.err), tuningPage+cmp.Or(e.advice.section, tuningSection))
+		"nothing was committed, run the transaction again (RunTx does)%s: %s; see %s",
+		e.Attempts, e.Statement, e.what(), e.advice.why, instead, brief(e.err),
+		tuningPage+cmp.Or(e.advice.section, tuningSection))
 }
 
 func (e *DivergenceError) what() string {
@@ -239,5 +240,8 @@ var (
 	errCopy       = errors.New("cockroachdb: COPY FROM STDIN and COPY TO STDOUT can't be sent as text, since database/sql has no way to hand over their rows: use CopyFrom, or PgConn().CopyTo, of the pgx connection behind sql.Conn.Raw")
 	errTxOpen     = errors.New("cockroachdb: a transaction is open on this connection: commit it or roll it back before beginning another")
 	errRestarting = errors.New("cockroachdb: the transaction is being retried: its connection can't be used by a hook")
-	errTxAborted  = &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "25P02", Message: "current transaction is aborted, commands ignored until end of transaction block"}
+	errTxAborted  = &pgconn.PgError{
+		Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "25P02",
+		Message: "current transaction is aborted, commands ignored until end of transaction block",
+	}
 )

@@ -81,7 +81,8 @@ func logged(err error, attrs ...slog.Attr) []slog.Attr {
 // discreet returns an error without the server's words in it: an outcome of this package's own says none.
 func discreet(err error) string {
 	switch err.(type) { //nolint:errorlint // what it is itself
-	case *DivergenceError, *RetriesExhaustedError, *NotReplayableError, *AmbiguousCommitError, *ConnectionLostError, *ResultLostError:
+	case *DivergenceError, *RetriesExhaustedError, *NotReplayableError,
+		*AmbiguousCommitError, *ConnectionLostError, *ResultLostError:
 		return err.Error()
 	}
 	return brief(err)
@@ -125,7 +126,8 @@ func (t *tx) tell(ctx context.Context, name string, hook func()) {
 			return
 		}
 		if reason := recover(); reason != nil {
-			slog.ErrorContext(ctx, "cockroachdb: Config."+name+" panicked; the transaction goes on", "panic", reason, "stack", string(debug.Stack()))
+			slog.ErrorContext(ctx, "cockroachdb: Config."+name+" panicked; the transaction goes on",
+				"panic", reason, "stack", string(debug.Stack()))
 			return
 		}
 		t.leaveLane()

@@ -25,7 +25,8 @@ func loseConflict(ctx context.Context, db *sql.DB, value string) error {
 	if err := tx.QueryRowContext(ctx, "SELECT "+value+" FROM accounts WHERE id = 1").Scan(&seen); err != nil {
 		return err
 	}
-	if _, err := db.ExecContext(ctx, "UPDATE accounts SET balance = balance + 50 WHERE id = 1"); err != nil { // somebody else
+	// Somebody else's transaction.
+	if _, err := db.ExecContext(ctx, "UPDATE accounts SET balance = balance + 50 WHERE id = 1"); err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, "UPDATE accounts SET balance = balance + 10 WHERE id = 1"); err != nil {

@@ -14,13 +14,14 @@ import (
 // stores.
 func ExampleConfig_onRetry() {
 	// For the example: without what is different each time.
-	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	steady := func(_ []string, a slog.Attr) slog.Attr {
 		switch a.Key {
 		case slog.TimeKey, "wait", "elapsed", "reason", "err":
 			return slog.Attr{}
 		}
 		return a
-	}}))
+	}
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: steady}))
 
 	cfg, err := cockroachdb.ParseConfig(exampleDSN())
 	if err != nil {
@@ -51,7 +52,9 @@ func ExampleConfig_onRetry() {
 // loseOnce runs a transaction that somebody else is faster than.
 func loseOnce(db *sql.DB) {
 	ctx := context.Background()
-	for _, statement := range []string{"CREATE TABLE hits (page TEXT PRIMARY KEY, n INT NOT NULL)", "INSERT INTO hits VALUES ('/', 0)"} {
+	for _, statement := range []string{
+		"CREATE TABLE hits (page TEXT PRIMARY KEY, n INT NOT NULL)", "INSERT INTO hits VALUES ('/', 0)",
+	} {
 		if _, err := db.ExecContext(ctx, statement); err != nil {
 			log.Fatal(err)
 		}

@@ -31,7 +31,8 @@ func ExampleConn_Conn() {
 	rows := [][]any{{3, "Cy", 0}, {4, "Di", 0}}
 	err = conn.Raw(func(driverConn any) error {
 		pgxConn := driverConn.(cockroachdb.Conn).Conn()
-		_, err := pgxConn.CopyFrom(ctx, pgx.Identifier{"accounts"}, []string{"id", "owner", "balance"}, pgx.CopyFromRows(rows))
+		_, err := pgxConn.CopyFrom(ctx, pgx.Identifier{"accounts"}, []string{"id", "owner", "balance"},
+			pgx.CopyFromRows(rows))
 		return err
 	})
 	if err != nil {

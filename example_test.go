@@ -110,7 +110,8 @@ func Example_errors() {
 	case errors.As(err, &ambiguous):
 		fmt.Println("committed or not: look before you do it again")
 	case errors.As(err, &diverged):
-		fmt.Printf("not committed: statement %d, %s %d has changed; use RunTx\n", diverged.Statement, diverged.Kind, diverged.Row)
+		fmt.Printf("not committed: statement %d, %s %d has changed; use RunTx\n",
+			diverged.Statement, diverged.Kind, diverged.Row)
 	case errors.As(err, &refused):
 		fmt.Println("not committed: not replayable because of", refused.Cause)
 	case errors.As(err, &exhausted):

@@ -159,7 +159,8 @@ func (t *tx) unrecord(r *record) {
 func (t *tx) watch(c *sqltext.Class) {
 	t.nested = t.nested || c.Savepoint != sqltext.NoSavepoint
 	switch {
-	case c.Savepoint == sqltext.RestartSavepoint, c.Savepoint != sqltext.NoSavepoint && (t.c.forceSavepoint || t.opening.forced):
+	case c.Savepoint == sqltext.RestartSavepoint,
+		c.Savepoint != sqltext.NoSavepoint && (t.c.forceSavepoint || t.opening.forced):
 		t.becomePassive()
 	case c.ReadsPast:
 		t.unreplayable(CauseAsOfSystemTime)

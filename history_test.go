@@ -11,7 +11,9 @@ import (
 
 // What was observed of rows is the same before and after no more rows are handed over.
 func TestObservation_Settled_IsTheSame(t *testing.T) {
-	for _, rows := range [][][][]byte{{}, {{[]byte("a")}}, {{nil}, {[]byte("b")}}, slices.Repeat([][][]byte{{[]byte("c")}}, 40)} {
+	for _, rows := range [][][][]byte{
+		{}, {{[]byte("a")}}, {{nil}, {[]byte("b")}}, slices.Repeat([][][]byte{{[]byte("c")}}, 40),
+	} {
 		d := &digest.Rows{}
 		d.Reset()
 		o := observation{live: d}

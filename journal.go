@@ -62,7 +62,8 @@ func (t *tx) keepSets() {
 // comparedParameters are those that a server reports and by which it may answer the same statement otherwise.
 var comparedParameters = []string{
 	"search_path", "TimeZone", "DateStyle", "IntervalStyle", "application_name", "client_encoding", "server_encoding",
-	"standard_conforming_strings", "integer_datetimes", "session_authorization", "is_superuser", "default_transaction_read_only",
+	"standard_conforming_strings", "integer_datetimes", "session_authorization", "is_superuser",
+	"default_transaction_read_only",
 }
 
 // otherParameter returns the name of what the sessions differ by, or "".

@@ -190,7 +190,8 @@ func (t *tx) marksAlone(s *wire.Statement) bool {
 // marksBefore reports whether s commits the application's transaction, and is to have a marker before it. Of DDL, which
 // stands alone after the commit, the marker would say nothing.
 func (t *tx) marksBefore(s *wire.Statement) bool {
-	return t.explicit && s.Class.Commit != sqltext.NoCommit && !s.Class.DDL && s.Form != wire.Parse && t.history.wrote && t.marks()
+	return t.explicit && s.Class.Commit != sqltext.NoCommit && !s.Class.DDL && s.Form != wire.Parse &&
+		t.history.wrote && t.marks()
 }
 
 // concludeMark takes note of the success of a statement that had a marker.
@@ -211,8 +212,8 @@ func (h *history) noteWrite(class *sqltext.Class, tag pgconn.CommandTag) {
 func mayWrite(tag string) bool {
 	word, _, _ := strings.Cut(tag, " ")
 	switch word {
-	case "SET", "SHOW", "RESET", "SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "START", "COMMIT", "DECLARE", "FETCH", "MOVE", "CLOSE",
-		"PREPARE", "DEALLOCATE", "DISCARD", "LOCK", "LISTEN", "UNLISTEN", "":
+	case "SET", "SHOW", "RESET", "SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "START", "COMMIT",
+		"DECLARE", "FETCH", "MOVE", "CLOSE", "PREPARE", "DEALLOCATE", "DISCARD", "LOCK", "LISTEN", "UNLISTEN", "":
 		return false
 	}
 	return true
@@ -225,7 +226,7 @@ type CommitAnswer string
 const (
 	CommitAnswerCommitted CommitAnswer = "committed" // the transaction is committed
 	CommitAnswerRefused   CommitAnswer = "refused"   // it is not, and never will be
-	CommitAnswerUnknown   CommitAnswer = "unknown"   // nobody could be asked in time, or the table of markers has lost its rows
+	CommitAnswerUnknown   CommitAnswer = "unknown"   // nobody answered in time, or the table of markers lost its rows
 )
 
 var allCommitAnswers = []CommitAnswer{CommitAnswerCommitted, CommitAnswerRefused, CommitAnswerUnknown}
@@ -292,8 +293,9 @@ func (t *tx) ask(ctx context.Context, f fault) CommitAnswer {
 	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(t.timeLeft(), askTime))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(askTime, cancel) })()
-	answer, err := CommitAnswerUnknown, error(nil)
+	var answer CommitAnswer
 	for again := true; again; {
+		var err error
 		times++
 		if answer, err = t.askOnce(asking, m); err == nil {
 			break
@@ -320,13 +322,15 @@ func (t *tx) askOnce(ctx context.Context, m *marker) (CommitAnswer, error) {
 // question inserts the key as refused. It changes nothing where the key is there, and finds nothing where the epoch is
 // not.
 func (m *markTable) question() string {
-	return "INSERT INTO " + m.name + " AS m (id, refused) SELECT $1::UUID, true FROM " + m.name + " AS e WHERE e.id = $2::UUID" +
-		" ON CONFLICT (id) DO UPDATE SET refused = m.refused RETURNING m.refused"
+	return "INSERT INTO " + m.name + " AS m (id, refused) " +
+		"SELECT $1::UUID, true FROM " + m.name + " AS e WHERE e.id = $2::UUID " +
+		"ON CONFLICT (id) DO UPDATE SET refused = m.refused RETURNING m.refused"
 }
 
 // ask puts the question on a session. With an error there is no answer yet.
 func (m *marker) ask(ctx context.Context, s *wire.Session) (CommitAnswer, error) {
-	res := s.PG.ExecParams(ctx, m.table.question(), [][]byte{[]byte(m.key.String()), []byte(m.known.epoch.String())}, nil, nil, nil).Read()
+	keys := [][]byte{[]byte(m.key.String()), []byte(m.known.epoch.String())}
+	res := s.PG.ExecParams(ctx, m.table.question(), keys, nil, nil, nil).Read()
 	switch {
 	case res.Err != nil:
 		return CommitAnswerUnknown, res.Err

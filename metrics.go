@@ -117,7 +117,8 @@ func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
 }
 
 func gaugeVec(name, help string) *prometheus.GaugeVec {
-	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: metricsNamespace, Name: name, Help: help}, []string{labelDBName})
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: metricsNamespace, Name: name, Help: help},
+		[]string{labelDBName})
 }
 
 // histogramVec makes native histograms that have classic buckets too, for servers that don't know native ones.
@@ -139,7 +140,8 @@ type vec interface {
 func (m *Metrics) vecs() []vec {
 	return []vec{
 		m.transactions, m.retries, m.attempts, m.duration, m.replayDuration, m.replayedStatements, m.divergences,
-		m.notReplayable, m.ambiguousCommits, m.commitQuestions, m.failovers, m.failoverDuration, m.ghosts, m.dials, m.retirements, m.throttled, m.savepointsRefused, m.backoff, m.laneWaiting, m.historyBytes,
+		m.notReplayable, m.ambiguousCommits, m.commitQuestions, m.failovers, m.failoverDuration, m.ghosts, m.dials,
+		m.retirements, m.throttled, m.savepointsRefused, m.backoff, m.laneWaiting, m.historyBytes,
 	}
 }
 

@@ -67,7 +67,8 @@ func TestMetricsHelpIsASentence(t *testing.T) {
 	m.acquire("bank")
 	for name, family := range families(t, m) {
 		help := family.GetHelp()
-		assert.True(t, strings.HasSuffix(help, ".") && help[:1] == strings.ToUpper(help[:1]) && strings.Count(help, " ") > 3, "%s: %q", name, help)
+		assert.True(t, strings.HasSuffix(help, ".") && help[:1] == strings.ToUpper(help[:1]) && strings.Count(help, " ") > 3,
+			"%s: %q", name, help)
 	}
 }
 
@@ -80,10 +81,14 @@ func TestMetricsNames(t *testing.T) {
 	}
 	assert.ElementsMatch(t, []string{
 		"cockroachdb_transactions_total", "cockroachdb_transaction_retries_total", "cockroachdb_transaction_attempts",
-		"cockroachdb_transaction_duration_seconds", "cockroachdb_replay_duration_seconds", "cockroachdb_replayed_statements_total",
-		"cockroachdb_replay_divergences_total", "cockroachdb_not_replayable_total", "cockroachdb_ambiguous_commits_total", "cockroachdb_retries_throttled_total",
-		"cockroachdb_backoff_seconds_total", "cockroachdb_retry_lane_waiting", "cockroachdb_history_bytes", "cockroachdb_savepoint_restarts_refused_total",
-		"cockroachdb_failovers_total", "cockroachdb_failover_duration_seconds", "cockroachdb_abandoned_sessions_total", "cockroachdb_dials_total",
+		"cockroachdb_transaction_duration_seconds",
+		"cockroachdb_replay_duration_seconds", "cockroachdb_replayed_statements_total",
+		"cockroachdb_replay_divergences_total", "cockroachdb_not_replayable_total",
+		"cockroachdb_ambiguous_commits_total", "cockroachdb_retries_throttled_total",
+		"cockroachdb_backoff_seconds_total", "cockroachdb_retry_lane_waiting",
+		"cockroachdb_history_bytes", "cockroachdb_savepoint_restarts_refused_total",
+		"cockroachdb_failovers_total", "cockroachdb_failover_duration_seconds",
+		"cockroachdb_abandoned_sessions_total", "cockroachdb_dials_total",
 		"cockroachdb_connections_retired_total", "cockroachdb_commit_questions_total",
 	}, names)
 }
@@ -111,7 +116,8 @@ func TestMetricsAllLabelValuesArePresentAtZero(t *testing.T) {
 		assert.Len(t, family.GetMetric(), want, name)
 		for _, metric := range family.GetMetric() {
 			assert.Equal(t, "bank", labelsOf(metric)["db_name"], name)
-			sum := metric.GetCounter().GetValue() + metric.GetGauge().GetValue() + float64(metric.GetHistogram().GetSampleCount())
+			sum := metric.GetCounter().GetValue() + metric.GetGauge().GetValue() +
+				float64(metric.GetHistogram().GetSampleCount())
 			assert.Zero(t, sum, name)
 		}
 	}
@@ -136,7 +142,9 @@ func TestMetricsHistogramsAreClassicAndNative(t *testing.T) {
 		return list
 	}
 	assert.Equal(t, []float64{1, 2, 3, 5, 10, 20}, bounds("cockroachdb_transaction_attempts"))
-	milliseconds := []float64{.001, .002, .004, .008, .016, .032, .064, .128, .256, .512, 1.024, 2.048, 4.096, 8.192, 16.384}
+	milliseconds := []float64{
+		.001, .002, .004, .008, .016, .032, .064, .128, .256, .512, 1.024, 2.048, 4.096, 8.192, 16.384,
+	}
 	assert.InDeltaSlice(t, milliseconds, bounds("cockroachdb_transaction_duration_seconds"), 1e-9)
 	assert.InDeltaSlice(t, milliseconds, bounds("cockroachdb_replay_duration_seconds"), 1e-9)
 	attempts := got["cockroachdb_transaction_attempts"].GetMetric()[0].GetHistogram()
@@ -179,7 +187,8 @@ func TestMetricsOfSeveralPools(t *testing.T) {
 	first.transactionEnded(OutcomeCommitted, 1, time.Millisecond)
 	second.transactionEnded(OutcomeCommitted, 1, time.Millisecond)
 	other.transactionEnded(OutcomeCommitted, 1, time.Millisecond)
-	assert.Equal(t, 2.0, testutil.ToFloat64(m.transactions.WithLabelValues("bank", "committed")), "pools of one name add up")
+	assert.Equal(t, 2.0, testutil.ToFloat64(m.transactions.WithLabelValues("bank", "committed")),
+		"pools of one name add up")
 	assert.Equal(t, 1.0, testutil.ToFloat64(m.transactions.WithLabelValues("shop", "committed")))
 	assert.Len(t, families(t, m)["cockroachdb_history_bytes"].GetMetric(), 2)
 }

@@ -137,7 +137,8 @@ func (t *tx) openAtOnce() {
 // savepointRefused reports whether the server can't take this transaction back to its savepoint, as after some errors
 // (0A000). Then the transaction begins anew.
 func (t *tx) savepointRefused(f fault) bool {
-	if !t.opening.atSavepoint || f.reach != wire.InOpening || pgerr.Answer(f.err) == nil || pgerr.Conflict(f.err) != nil || t.session().Closed() {
+	if !t.opening.atSavepoint || f.reach != wire.InOpening || t.session().Closed() ||
+		pgerr.Answer(f.err) == nil || pgerr.Conflict(f.err) != nil {
 		return false
 	}
 	t.openFresh(false)
@@ -147,7 +148,8 @@ func (t *tx) savepointRefused(f fault) bool {
 // savepointFailed reports whether f comes from a restart by savepoint after which the server could not go on, as some
 // versions can't. Then the transaction begins anew, and the connector avoids the savepoint for a while.
 func (t *tx) savepointFailed(f fault) bool {
-	if !t.opening.atSavepoint || t.state != stateRestarting || f.reach != wire.InStatement || !pgerr.IsOfSavepoint(f.err) || t.session().Closed() {
+	if !t.opening.atSavepoint || f.reach != wire.InStatement || t.session().Closed() ||
+		t.state != stateRestarting || !pgerr.IsOfSavepoint(f.err) {
 		return false
 	}
 	t.pool.savepoints.avoid()

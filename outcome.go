@@ -22,7 +22,7 @@ const (
 	OutcomeNotReplayable  Outcome = "not_replayable"       // a NotReplayableError
 	OutcomeAmbiguous      Outcome = "ambiguous"            // an AmbiguousCommitError
 	OutcomeConnectionLost Outcome = "connection_lost"      // before the commit was sent
-	OutcomeCancelled      Outcome = "cancelled"            // its context, or a statement's, was done before the commit was sent
+	OutcomeCancelled      Outcome = "cancelled"            // a context was done before the commit was sent
 	OutcomeFailed         Outcome = "failed"               // another error of the server's
 	OutcomeOver           Outcome = "ended_by_application" // by a COMMIT or ROLLBACK of its own, or by DDL that commits
 )
@@ -77,7 +77,7 @@ const (
 	CauseStatements           Cause = "statements"            // RetryPolicy.MaxStatements
 	CauseBytes                Cause = "bytes"                 // RetryPolicy.MaxBytes
 	CauseRaw                  Cause = "raw"                   // the application took the *pgx.Conn, as COPY needs it
-	CauseSession              Cause = "session"               // it changed the session in a way that a rollback does not undo
+	CauseSession              Cause = "session"               // it changed the session, which a rollback does not undo
 	CauseAsOfSystemTime       Cause = "as_of_system_time"     // it reads the past
 	CauseApplicationSavepoint Cause = "application_savepoint" // cockroach_restart of its own
 )
@@ -113,10 +113,10 @@ type Reason string
 // Why an attempt can come to nothing.
 const (
 	ReasonWriteTooOld            Reason = "write_too_old"            // RETRY_WRITE_TOO_OLD: another wrote the row later
-	ReasonSerializable           Reason = "serializable"             // RETRY_SERIALIZABLE: another wrote what this one read
+	ReasonSerializable           Reason = "serializable"             // RETRY_SERIALIZABLE: another wrote what it read
 	ReasonAsyncWriteFailure      Reason = "async_write_failure"      // RETRY_ASYNC_WRITE_FAILURE
 	ReasonCommitDeadlineExceeded Reason = "commit_deadline_exceeded" // RETRY_COMMIT_DEADLINE_EXCEEDED
-	ReasonAborted                Reason = "aborted"                  // by another transaction, as in a deadlock, or by the server
+	ReasonAborted                Reason = "aborted"                  // by another transaction (a deadlock), or the server
 	ReasonUncertainty            Reason = "uncertainty"              // a read within the clocks' uncertainty
 	ReasonForced                 Reason = "forced"                   // crdb_internal.force_retry()
 	ReasonInjected               Reason = "injected"                 // inject_retry_errors_enabled

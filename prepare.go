@@ -77,7 +77,9 @@ func (c *conn) described(ctx context.Context, t *tx, sql string) (p *wire.Prepar
 
 // recordParse puts on record that the application has prepared a statement.
 func (t *tx) recordParse(sql string, class *sqltext.Class) *record {
-	return t.record(&wire.Statement{Form: wire.Parse, SQL: sql, Class: sqltext.Class{Commit: class.Commit, DDL: class.DDL}})
+	return t.record(&wire.Statement{
+		Form: wire.Parse, SQL: sql, Class: sqltext.Class{Commit: class.Commit, DDL: class.DDL},
+	})
 }
 
 // unlearn forgets what is known of a statement, because it may have caused an error.

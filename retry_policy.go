@@ -69,7 +69,8 @@ func (p RetryPolicy) Validate() error {
 	}
 	switch {
 	case p.MaxAttempts < 1:
-		return invalid("MaxAttempts", p.MaxAttempts, "it counts the first try; use 1 to switch retries off, 2 or more to allow them")
+		return invalid("MaxAttempts", p.MaxAttempts,
+			"it counts the first try; use 1 to switch retries off, 2 or more to allow them")
 	case p.MaxAttempts == 1:
 		return nil
 	case p.MaxElapsed <= 0:

@@ -17,13 +17,18 @@ func TestRetryPolicyValidate(t *testing.T) {
 		change func(*RetryPolicy)
 		want   string // "" if it is valid
 	}{
-		"no attempts":         {func(p *RetryPolicy) { p.MaxAttempts = 0 }, "MaxAttempts is 0: it counts the first try; use 1 to switch retries off"},
-		"negative attempts":   {func(p *RetryPolicy) { p.MaxAttempts = -1 }, "MaxAttempts is -1"},
-		"one attempt":         {func(p *RetryPolicy) { *p = RetryPolicy{MaxAttempts: 1} }, ""},
-		"no time":             {func(p *RetryPolicy) { p.MaxElapsed = 0 }, "MaxElapsed is 0s"},
-		"no backoff":          {func(p *RetryPolicy) { p.InitialBackoff, p.MaxBackoff = 0, 0 }, ""},
-		"negative backoff":    {func(p *RetryPolicy) { p.InitialBackoff = -1 }, "InitialBackoff is -1ns"},
-		"backoff upside down": {func(p *RetryPolicy) { p.MaxBackoff = time.Millisecond }, "MaxBackoff is 1ms: use at least InitialBackoff, which is 20ms"},
+		"no attempts": {
+			func(p *RetryPolicy) { p.MaxAttempts = 0 }, "MaxAttempts is 0: it counts the first try; use 1 to switch retries off",
+		},
+		"negative attempts": {func(p *RetryPolicy) { p.MaxAttempts = -1 }, "MaxAttempts is -1"},
+		"one attempt":       {func(p *RetryPolicy) { *p = RetryPolicy{MaxAttempts: 1} }, ""},
+		"no time":           {func(p *RetryPolicy) { p.MaxElapsed = 0 }, "MaxElapsed is 0s"},
+		"no backoff":        {func(p *RetryPolicy) { p.InitialBackoff, p.MaxBackoff = 0, 0 }, ""},
+		"negative backoff":  {func(p *RetryPolicy) { p.InitialBackoff = -1 }, "InitialBackoff is -1ns"},
+		"backoff upside down": {
+			func(p *RetryPolicy) { p.MaxBackoff = time.Millisecond },
+			"MaxBackoff is 1ms: use at least InitialBackoff, which is 20ms",
+		},
 		"constant backoff":    {func(p *RetryPolicy) { p.BackoffMultiplier = 1 }, ""},
 		"shrinking backoff":   {func(p *RetryPolicy) { p.BackoffMultiplier = 0.5 }, "BackoffMultiplier is 0.5"},
 		"multiplier NaN":      {func(p *RetryPolicy) { p.BackoffMultiplier = math.NaN() }, "BackoffMultiplier is NaN"},

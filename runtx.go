@@ -221,7 +221,7 @@ func (t *tx) isCommitted() bool { return t.state == stateCommitted }
 // endedInside reports whether fn has ended the transaction as SQL text.
 func (t *tx) endedInside() bool { return t.state == stateDetached && t.ending != endedByDDL }
 
-var errEndedInside = errors.New("cockroachdb: the function given to RunTx ended the transaction by itself (Commit, Rollback, or as SQL text); it must leave that to RunTx")
+var errEndedInside = errors.New("cockroachdb: the function given to RunTx ended the transaction itself (Commit, Rollback, or as SQL text); it must leave that to RunTx")
 
 // txDone returns what sql.ErrTxDone means: that stx was ended inside fn, or by its context; or nothing, if it comes
 // from another transaction of fn's.

@@ -20,13 +20,17 @@ func (t *throttle) tokens() float64 {
 
 func TestRetryThrottleValidate(t *testing.T) {
 	for _, valid := range []RetryThrottle{
-		DefaultRetryThrottle(), {Off: true}, {MaxTokens: 1, TokensPerCommit: 0.001}, {MaxTokens: 1, TokensPerCommit: math.Inf(1)},
+		DefaultRetryThrottle(),
+		{Off: true},
+		{MaxTokens: 1, TokensPerCommit: 0.001},
+		{MaxTokens: 1, TokensPerCommit: math.Inf(1)},
 	} {
 		assert.NoError(t, valid.Validate())
 	}
 	assert.ErrorContains(t, RetryThrottle{}.Validate(), "RetryThrottle.MaxTokens is 0")
 	for _, perCommit := range []float64{0, -1, math.NaN()} {
-		assert.ErrorContains(t, RetryThrottle{MaxTokens: 1, TokensPerCommit: perCommit}.Validate(), "RetryThrottle.TokensPerCommit is")
+		assert.ErrorContains(t, RetryThrottle{MaxTokens: 1, TokensPerCommit: perCommit}.Validate(),
+			"RetryThrottle.TokensPerCommit is")
 	}
 }
 

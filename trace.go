@@ -81,7 +81,9 @@ func (t *tracing) start(ctx context.Context, pc *pgx.Conn, of *tx, sql string, a
 
 // startPrepare begins the trace of a Parse. named says that it is to be prepared under a name; which, is known once the
 // server has described it.
-func (t *tracing) startPrepare(ctx context.Context, pc *pgx.Conn, of *tx, named bool, sql string) (context.Context, func(error)) {
+func (t *tracing) startPrepare(
+	ctx context.Context, pc *pgx.Conn, of *tx, named bool, sql string,
+) (context.Context, func(error)) {
 	if t.prepare == nil {
 		return ctx, func(error) {}
 	}

@@ -66,7 +66,8 @@ func (c *conn) newTx(ctx context.Context, policy RetryPolicy, begin string) *tx 
 	t := &roomy.tx
 	t.history.arena = roomy.first.arena()
 	t.history.records, c.records = c.records, nil
-	t.history.passive = !policy.enabled() || c.session.Status() != wire.Idle // not all of what the application began as text is on record
+	// While it is passive, not all of what the application began as text is on record.
+	t.history.passive = !policy.enabled() || c.session.Status() != wire.Idle
 	t.opening.begin = begin
 	t.opening.savepoint = c.crdb && !t.history.passive && !c.forceSavepoint
 	t.openFresh(false)

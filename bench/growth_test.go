@@ -36,7 +36,7 @@ func growthDB(b *testing.B, peer string, connections int) *sql.DB {
 	return db
 }
 
-// BenchmarkReplay measures what a conflict costs behind so many statements, half of them queries: one round trip, and
+// BenchmarkReplay measures what a conflict costs after so many statements, half of them queries: one round trip, and
 // a time that is linear in the statements. The server is in the figures.
 func BenchmarkReplay(b *testing.B) {
 	for _, n := range []int{1, 10, 100, 1000, 10_000} {

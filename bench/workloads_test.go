@@ -55,7 +55,8 @@ func keyValue(rows int) []string {
 }
 
 func sumIsKept(tb testing.TB, db *sql.DB, _, sum int64) {
-	require.Equal(tb, sum, number(tb, db, "SELECT sum(v) FROM kv"), "the sum over all rows, and of what was added by transactions that committed")
+	require.Equal(tb, sum, number(tb, db, "SELECT sum(v) FROM kv"),
+		"the sum over all rows, and of what was added by transactions that committed")
 }
 
 func number(tb testing.TB, db *sql.DB, query string) int64 {
@@ -154,10 +155,13 @@ func changeShift(r *rand.Rand) body {
 	return func(ctx context.Context, tx *sql.Tx) (int64, error) {
 		var others int64
 		var onCall bool
-		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM doctors WHERE shift = $1 AND id <> $2 AND on_call", shift, doctor).Scan(&others); err != nil {
+		row := tx.QueryRowContext(ctx,
+			"SELECT count(*) FROM doctors WHERE shift = $1 AND id <> $2 AND on_call", shift, doctor)
+		if err := row.Scan(&others); err != nil {
 			return 0, err
 		}
-		if err := tx.QueryRowContext(ctx, "SELECT on_call FROM doctors WHERE shift = $1 AND id = $2", shift, doctor).Scan(&onCall); err != nil {
+		row = tx.QueryRowContext(ctx, "SELECT on_call FROM doctors WHERE shift = $1 AND id = $2", shift, doctor)
+		if err := row.Scan(&onCall); err != nil {
 			return 0, err
 		}
 		if others == 0 {
@@ -169,7 +173,8 @@ func changeShift(r *rand.Rand) body {
 }
 
 func someoneIsOnCall(tb testing.TB, db *sql.DB, _, sum int64) {
-	require.EqualValues(tb, shiftCount, number(tb, db, "SELECT count(DISTINCT shift) FROM doctors WHERE on_call"), "shifts with someone on call")
+	require.EqualValues(tb, shiftCount, number(tb, db, "SELECT count(DISTINCT shift) FROM doctors WHERE on_call"),
+		"shifts with someone on call")
 	require.Equal(tb, sum, number(tb, db, "SELECT sum(changes) FROM doctors"), "changes")
 }
 
@@ -242,15 +247,19 @@ func newOrder(r *rand.Rand) body {
 	quantity := 1 + r.Int64N(10)
 	return func(ctx context.Context, tx *sql.Tx) (int64, error) {
 		var warehouseTax, discount, districtTax, order int64
-		if err := tx.QueryRowContext(ctx, "SELECT w_tax, c_discount FROM warehouse, customer WHERE w_id = 1 AND c_id = $1", customer).
-			Scan(&warehouseTax, &discount); err != nil {
+		row := tx.QueryRowContext(ctx,
+			"SELECT w_tax, c_discount FROM warehouse, customer WHERE w_id = 1 AND c_id = $1", customer)
+		if err := row.Scan(&warehouseTax, &discount); err != nil {
 			return 0, err
 		}
-		if err := tx.QueryRowContext(ctx, "UPDATE district SET d_next_o_id = d_next_o_id + 1 WHERE d_id = $1 RETURNING d_tax, d_next_o_id - 1", district).
-			Scan(&districtTax, &order); err != nil {
+		row = tx.QueryRowContext(ctx,
+			"UPDATE district SET d_next_o_id = d_next_o_id + 1 WHERE d_id = $1 RETURNING d_tax, d_next_o_id - 1", district)
+		if err := row.Scan(&districtTax, &order); err != nil {
 			return 0, err
 		}
-		if _, err := tx.ExecContext(ctx, "INSERT INTO orders VALUES ($1, $2, $3, $4)", district, order, customer, len(items)); err != nil {
+		_, err := tx.ExecContext(ctx,
+			"INSERT INTO orders VALUES ($1, $2, $3, $4)", district, order, customer, len(items))
+		if err != nil {
 			return 0, err
 		}
 		if _, err := tx.ExecContext(ctx, "INSERT INTO new_order VALUES ($1, $2)", district, order); err != nil {
@@ -275,9 +284,10 @@ func orderLine(ctx context.Context, tx *sql.Tx, line []any, amount func(price in
 	if err := tx.QueryRowContext(ctx, "SELECT i_price FROM item WHERE i_id = $1", item).Scan(&price); err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, fmt.Sprintf(`UPDATE stock SET s_ytd = s_ytd + $2, s_order_cnt = s_order_cnt + 1,
-		s_quantity = s_quantity - $2 + CASE WHEN s_quantity - $2 < %d THEN %d ELSE 0 END WHERE s_i_id = $1`, restockBelow, restockAmount),
-		item, quantity); err != nil {
+	update := fmt.Sprintf(`UPDATE stock SET s_ytd = s_ytd + $2, s_order_cnt = s_order_cnt + 1,
+		s_quantity = s_quantity - $2 + CASE WHEN s_quantity - $2 < %d THEN %d ELSE 0 END WHERE s_i_id = $1`,
+		restockBelow, restockAmount)
+	if _, err := tx.ExecContext(ctx, update, item, quantity); err != nil {
 		return err
 	}
 	_, err := tx.ExecContext(ctx, "INSERT INTO order_line VALUES ($1, $2, $3, $4, $5, $6)", append(line, amount(price))...)

@@ -30,7 +30,8 @@ func openBun(t *testing.T, dsn string) *bun.DB {
 
 func bunOwnersWithMoney(ctx context.Context, t *testing.T, db bun.IDB) {
 	var owners []string
-	require.NoError(t, db.NewSelect().Model((*bunAccount)(nil)).Column("owner").Where("balance > ?", 0).Order("id").Scan(ctx, &owners))
+	all := db.NewSelect().Model((*bunAccount)(nil)).Column("owner").Where("balance > ?", 0).Order("id")
+	require.NoError(t, all.Scan(ctx, &owners))
 	assert.Equal(t, []string{"ann", "bob"}, owners)
 }
 
@@ -43,7 +44,8 @@ func TestBun(t *testing.T) {
 	require.NoError(t, err)
 
 	var found []bunAccount
-	require.NoError(t, db.NewSelect().Model(&found).Where("owner IN (?)", bun.List([]string{"ann", "cid's ?"})).Order("id").Scan(t.Context()))
+	some := bun.List([]string{"ann", "cid's ?"})
+	require.NoError(t, db.NewSelect().Model(&found).Where("owner IN (?)", some).Order("id").Scan(t.Context()))
 	assert.Equal(t, []bunAccount{{ID: 101, Owner: "ann", Balance: 100}, cid}, found)
 
 	var row map[string]any

@@ -41,7 +41,8 @@ func TestExecuteTxConflict(t *testing.T) {
 	require.NoError(t, crdb.ExecuteTx(t.Context(), db, nil, func(tx *sql.Tx) error {
 		calls++
 		var balance int64
-		if err := tx.QueryRowContext(t.Context(), "SELECT balance FROM accounts WHERE owner = 'bob'").Scan(&balance); err != nil {
+		row := tx.QueryRowContext(t.Context(), "SELECT balance FROM accounts WHERE owner = 'bob'")
+		if err := row.Scan(&balance); err != nil {
 			return err
 		}
 		once()
@@ -82,7 +83,9 @@ func TestCrdbgorm(t *testing.T) {
 		}))
 		b.mustHaveStoodAside(t, calls)
 
-		err := crdbgorm.ExecuteTx(t.Context(), db, nil, func(tx *gorm.DB) error { return tx.Create(&gormAccount{Owner: "bob"}).Error })
+		err := crdbgorm.ExecuteTx(t.Context(), db, nil, func(tx *gorm.DB) error {
+			return tx.Create(&gormAccount{Owner: "bob"}).Error
+		})
 		require.ErrorIs(t, err, gorm.ErrDuplicatedKey)
 	})
 }

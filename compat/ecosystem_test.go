@@ -50,7 +50,8 @@ func requireCodeIn(t *testing.T, cell, source string) {
 	for _, m := range backquoted.FindAllStringSubmatch(cell, -1) {
 		if strings.ContainsAny(m[1], `("=`) {
 			code := regexp.MustCompile(`\bctx\b`).ReplaceAllString(m[1], "t.Context()")
-			assert.True(t, strings.Contains(source, code) || strings.Contains(source, strings.ReplaceAll(code, "dsn", "b.dsn")), "no test has %s", m[1])
+			assert.True(t, strings.Contains(source, code) || strings.Contains(source, strings.ReplaceAll(code, "dsn", "b.dsn")),
+				"no test has %s", m[1])
 		}
 	}
 }

@@ -56,7 +56,8 @@ func TestEntConflict(t *testing.T) {
 	tx, err := client.Tx(t.Context())
 	require.NoError(t, err)
 	defer tx.Rollback()
-	owners, err := tx.Account.Query().Where(account.BalanceGT(0)).Order(account.ByID()).Select(account.FieldOwner).Strings(t.Context())
+	owners, err := tx.Account.Query().Where(account.BalanceGT(0)).Order(account.ByID()).
+		Select(account.FieldOwner).Strings(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, []string{"ann", "bob"}, owners)
 	b.rivalDraws(t)

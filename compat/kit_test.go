@@ -78,7 +78,7 @@ func (b bank) mustExec(t *testing.T, query string) {
 }
 
 // A transaction that loses is the same in every test: it reads who has money, which includes bob's row; the rival
-// takes 10 from bob; it takes 1 from bob. No server can order the two one behind the other, and yet the application
+// takes 10 from bob; it takes 1 from bob. No server can order the two one after the other, and yet the application
 // has seen nothing that changed.
 
 // rivalDraws makes the transaction that is open lose.
@@ -101,7 +101,8 @@ func (b bank) mustHaveAbsorbed(t *testing.T) {
 
 func (b bank) balance(t *testing.T, owner string) (balance int64) {
 	t.Helper()
-	require.NoError(t, b.rival.QueryRowContext(t.Context(), "SELECT balance FROM accounts WHERE owner = $1", owner).Scan(&balance))
+	row := b.rival.QueryRowContext(t.Context(), "SELECT balance FROM accounts WHERE owner = $1", owner)
+	require.NoError(t, row.Scan(&balance))
 	return balance
 }
 

@@ -38,7 +38,8 @@ func TestOtelsql(t *testing.T) {
 	var owner string
 	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT owner FROM accounts WHERE id = $1", 101).Scan(&owner))
 	assert.Equal(t, "ann", owner)
-	_, err := db.ExecContext(t.Context(), "UPDATE accounts SET balance = balance + 1 WHERE owner = ANY($1)", []string{"ann", "bob"})
+	_, err := db.ExecContext(t.Context(), "UPDATE accounts SET balance = balance + 1 WHERE owner = ANY($1)",
+		[]string{"ann", "bob"})
 	require.NoError(t, err, "arguments that only pgx knows get through")
 	assert.Equal(t, 1, names(spans)["sql.conn.query"])
 	assert.Equal(t, 1, names(spans)["sql.conn.exec"])
@@ -77,7 +78,8 @@ func TestOtelsqlRunTx(t *testing.T) {
 	require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
 		calls++
 		var balance int64
-		if err := tx.QueryRowContext(t.Context(), "SELECT balance FROM accounts WHERE owner = 'bob'").Scan(&balance); err != nil {
+		row := tx.QueryRowContext(t.Context(), "SELECT balance FROM accounts WHERE owner = 'bob'")
+		if err := row.Scan(&balance); err != nil {
 			return err
 		}
 		once()

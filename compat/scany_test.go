@@ -49,11 +49,13 @@ func TestScanyConflict(t *testing.T) {
 	require.NoError(t, err)
 	defer tx.Rollback()
 	var owners []string
-	require.NoError(t, sqlscan.Select(t.Context(), tx, &owners, "SELECT owner FROM accounts WHERE balance > 0 ORDER BY id"))
+	require.NoError(t, sqlscan.Select(t.Context(), tx, &owners,
+		"SELECT owner FROM accounts WHERE balance > 0 ORDER BY id"))
 	assert.Equal(t, []string{"ann", "bob"}, owners)
 	b.rivalDraws(t)
 	var bob string
-	require.NoError(t, sqlscan.Get(t.Context(), tx, &bob, "UPDATE accounts SET balance = balance - 1 WHERE owner = $1 RETURNING owner", "bob"))
+	require.NoError(t, sqlscan.Get(t.Context(), tx, &bob,
+		"UPDATE accounts SET balance = balance - 1 WHERE owner = $1 RETURNING owner", "bob"))
 	require.NoError(t, tx.Commit())
 	b.mustHaveAbsorbed(t)
 }
@@ -62,7 +64,8 @@ func TestScanyConstraint(t *testing.T) {
 	t.Parallel()
 	db := openScany(t, newBank(t).dsn)
 	var id int64
-	err := sqlscan.Get(t.Context(), db, &id, "INSERT INTO accounts (id, owner, balance) VALUES (103, 'bob', 5) RETURNING id")
+	err := sqlscan.Get(t.Context(), db, &id,
+		"INSERT INTO accounts (id, owner, balance) VALUES (103, 'bob', 5) RETURNING id")
 	requireDuplicate(t, err)
 }
 

@@ -22,10 +22,14 @@ func TestSqlc(t *testing.T) {
 	t.Parallel()
 	_, queries := openSqlc(t, newBank(t).dsn)
 
-	require.NoError(t, queries.OpenAccount(t.Context(), sqlcbank.OpenAccountParams{ID: 103, Owner: `"cid", {NULL}`, Balance: 5}))
+	require.NoError(t, queries.OpenAccount(t.Context(), sqlcbank.OpenAccountParams{
+		ID: 103, Owner: `"cid", {NULL}`, Balance: 5,
+	}))
 	found, err := queries.AccountsOf(t.Context(), []string{"ann", `"cid", {NULL}`})
 	require.NoError(t, err)
-	assert.Equal(t, []sqlcbank.Account{{ID: 101, Owner: "ann", Balance: 100}, {ID: 103, Owner: `"cid", {NULL}`, Balance: 5}}, found)
+	assert.Equal(t, []sqlcbank.Account{
+		{ID: 101, Owner: "ann", Balance: 100}, {ID: 103, Owner: `"cid", {NULL}`, Balance: 5},
+	}, found)
 	owners, err := queries.AllOwners(t.Context())
 	require.NoError(t, err)
 	assert.ElementsMatch(t, []string{"ann", "bob", `"cid", {NULL}`}, owners)

@@ -31,7 +31,8 @@ func TestSqlx(t *testing.T) {
 	db := openSqlx(t, newBank(t).dsn)
 
 	cid := sqlxAccount{103, "cid", 5}
-	_, err := db.NamedExecContext(t.Context(), "INSERT INTO accounts (id, owner, balance) VALUES (:id, :owner, :balance)", cid)
+	_, err := db.NamedExecContext(t.Context(),
+		"INSERT INTO accounts (id, owner, balance) VALUES (:id, :owner, :balance)", cid)
 	require.NoError(t, err)
 
 	query, args, err := sqlx.In("SELECT * FROM accounts WHERE owner IN (?) ORDER BY id", []string{"ann", "cid"})
@@ -74,7 +75,8 @@ func TestSqlxConflict(t *testing.T) {
 func TestSqlxConstraint(t *testing.T) {
 	t.Parallel()
 	db := openSqlx(t, newBank(t).dsn)
-	_, err := db.NamedExecContext(t.Context(), "INSERT INTO accounts (id, owner, balance) VALUES (:id, :owner, :balance)", sqlxAccount{103, "bob", 5})
+	_, err := db.NamedExecContext(t.Context(),
+		"INSERT INTO accounts (id, owner, balance) VALUES (:id, :owner, :balance)", sqlxAccount{103, "bob", 5})
 	requireDuplicate(t, err)
 }
 

@@ -27,7 +27,8 @@ func TestSquirrel(t *testing.T) {
 	t.Cleanup(func() { assert.NoError(t, cache.Clear()) })
 
 	for _, runner := range []squirrel.BaseRunner{db, cache} {
-		_, err := build.Insert("accounts").Columns("id", "owner", "balance").Values(103, "cid", 5).RunWith(runner).ExecContext(t.Context())
+		_, err := build.Insert("accounts").Columns("id", "owner", "balance").Values(103, "cid", 5).
+			RunWith(runner).ExecContext(t.Context())
 		require.NoError(t, err)
 		var owner string
 		query := build.Select("owner").From("accounts").Where(squirrel.Eq{"id": []int{103, 104}}).RunWith(runner)
@@ -46,7 +47,8 @@ func TestSquirrelConflict(t *testing.T) {
 	tx, err := db.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	defer tx.Rollback()
-	rows, err := build.Select("owner").From("accounts").Where(squirrel.Gt{"balance": 0}).OrderBy("id").RunWith(tx).QueryContext(t.Context())
+	rows, err := build.Select("owner").From("accounts").Where(squirrel.Gt{"balance": 0}).OrderBy("id").
+		RunWith(tx).QueryContext(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, read(rows))
 	b.rivalDraws(t)
@@ -60,7 +62,8 @@ func TestSquirrelConflict(t *testing.T) {
 func TestSquirrelConstraint(t *testing.T) {
 	t.Parallel()
 	db := openSquirrel(t, newBank(t).dsn)
-	_, err := build.Insert("accounts").Columns("id", "owner", "balance").Values(103, "bob", 5).RunWith(db).ExecContext(t.Context())
+	_, err := build.Insert("accounts").Columns("id", "owner", "balance").Values(103, "bob", 5).
+		RunWith(db).ExecContext(t.Context())
 	requireDuplicate(t, err)
 }
 
@@ -77,7 +80,8 @@ func TestSquirrelRunTx(t *testing.T) {
 			return err
 		}
 		once()
-		_, err := build.Update("accounts").Set("balance", balance-1).Where(squirrel.Eq{"owner": "bob"}).RunWith(tx).ExecContext(t.Context())
+		_, err := build.Update("accounts").Set("balance", balance-1).Where(squirrel.Eq{"owner": "bob"}).
+			RunWith(tx).ExecContext(t.Context())
 		return err
 	}))
 	b.mustHaveAbsorbed(t)

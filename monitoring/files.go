@@ -101,5 +101,7 @@ func ReadRules() ([]Rule, error) {
 // window for the time over which rates are taken.
 func Fill(expr string, window time.Duration) string {
 	w := fmt.Sprintf("%ds", int(window.Seconds()))
-	return strings.NewReplacer("$__rate_interval", w, "$__range", w, "$job", ".*", "$instance", ".*", "$db_name", ".*").Replace(expr)
+	return strings.NewReplacer(
+		"$__rate_interval", w, "$__range", w, "$job", ".*", "$instance", ".*", "$db_name", ".*",
+	).Replace(expr)
 }

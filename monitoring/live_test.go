@@ -62,8 +62,10 @@ func TestEveryQueryHasData(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, demo.Stop()) }()
 	server, err := watch.StartPrometheus(ctx, scratch, demo, ruleFiles(t), watch.Past{
-		Series: fmt.Sprintf("job_db_name:cockroachdb_retries_per_transaction:ratio_rate5m{job=%q,db_name=%q}", watch.Job, demo.Database),
-		Value:  0.25, From: 25 * time.Hour, To: time.Hour,
+		Series: fmt.Sprintf(
+			"job_db_name:cockroachdb_retries_per_transaction:ratio_rate5m{job=%q,db_name=%q}", watch.Job, demo.Database,
+		),
+		Value: 0.25, From: 25 * time.Hour, To: time.Hour,
 	})
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, server.Stop()) }()
@@ -143,8 +145,9 @@ func requireMoves(ctx context.Context, t *testing.T, server *watch.Prometheus) {
 			continue
 		}
 		switch p.Title {
-		case "Committed", "Retries per transaction", "p99 without retries", "p99 with retries", "Transactions that needed a retry",
-			"Retries, by reason", "Retries, by place", "Statements run again", "Divergences, by what differed", "Attempts per transaction":
+		case "Committed", "Retries per transaction", "p99 without retries", "p99 with retries",
+			"Transactions that needed a retry", "Retries, by reason", "Retries, by place", "Statements run again",
+			"Divergences, by what differed", "Attempts per transaction":
 		default:
 			continue
 		}

@@ -39,7 +39,8 @@ func TestDashboard(t *testing.T) {
 			for _, variable := range []string{"$job", "$instance", "$db_name"} {
 				names, err := NamesIn(Fill(q.Expr, 1e9))
 				require.NoError(t, err)
-				assert.Equal(t, len(names.Selectors), strings.Count(q.Expr, `"`+variable+`"`), "%s: each selector goes by %s", p.Title, variable)
+				assert.Equal(t, len(names.Selectors), strings.Count(q.Expr, `"`+variable+`"`),
+					"%s: each selector goes by %s", p.Title, variable)
 			}
 		}
 	}

@@ -21,7 +21,8 @@ func Example() {
 	spans := tracetest.NewSpanRecorder() // in place of an exporter
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("shop")
 
-	cfg, err := cockroachdb.ParseConfig(enginetest.DSN()) // "postgresql://app@db1:26257,db2:26257,db3:26257/bank?sslmode=verify-full"
+	dsn := enginetest.DSN() // "postgresql://app@db1:26257,db2:26257,db3:26257/bank?sslmode=verify-full"
+	cfg, err := cockroachdb.ParseConfig(dsn)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -33,7 +34,8 @@ func Example() {
 		))
 	}
 	cfg.OnSettled = func(ctx context.Context, e cockroachdb.OutcomeEvent) {
-		trace.SpanFromContext(ctx).AddEvent("retried", trace.WithAttributes(attribute.String("cockroachdb.outcome", string(e.Outcome))))
+		trace.SpanFromContext(ctx).AddEvent("retried",
+			trace.WithAttributes(attribute.String("cockroachdb.outcome", string(e.Outcome))))
 	}
 	connector, err := cockroachdb.NewConnector(cfg)
 	if err != nil {

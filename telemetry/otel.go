@@ -24,7 +24,9 @@ func AddEvents(cfg *cockroachdb.Config) {
 	}
 }
 
-func attributes(attempt int, reason cockroachdb.Reason, at cockroachdb.Place, statement int, wait time.Duration) trace.EventOption {
+func attributes(
+	attempt int, reason cockroachdb.Reason, at cockroachdb.Place, statement int, wait time.Duration,
+) trace.EventOption {
 	return trace.WithAttributes(
 		attribute.Int("cockroachdb.attempt", attempt),
 		attribute.String("cockroachdb.reason", string(reason)),
@@ -41,7 +43,8 @@ type Tracer struct{ *otelpgx.Tracer }
 func (t Tracer) TraceQueryStart(ctx context.Context, conn *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
 	ctx = t.Tracer.TraceQueryStart(ctx, conn, data)
 	if attempt, replay := cockroachdb.AttemptFrom(ctx); attempt > 1 {
-		trace.SpanFromContext(ctx).SetAttributes(attribute.Int("cockroachdb.attempt", attempt), attribute.Bool("cockroachdb.replay", replay))
+		trace.SpanFromContext(ctx).SetAttributes(
+			attribute.Int("cockroachdb.attempt", attempt), attribute.Bool("cockroachdb.replay", replay))
 	}
 	return ctx
 }

@@ -122,7 +122,9 @@ func transfer(t *testing.T, db *sql.DB) func(context.Context) {
 }
 
 func withOtelpgx(cfg *cockroachdb.Config, provider trace.TracerProvider) *sql.DB {
-	cfg.ConnConfig.Tracer = Tracer{otelpgx.NewTracer(otelpgx.WithTracerProvider(provider), otelpgx.WithFullSQLInSpanName())}
+	cfg.ConnConfig.Tracer = Tracer{
+		otelpgx.NewTracer(otelpgx.WithTracerProvider(provider), otelpgx.WithFullSQLInSpanName()),
+	}
 	return sql.OpenDB(mustOpen(cfg))
 }
 
@@ -184,7 +186,8 @@ func withOtelsql(cfg *cockroachdb.Config, provider trace.TracerProvider) *sql.DB
 func TestOtelsql(t *testing.T) {
 	t.Parallel()
 	quiet := newScope(t, nil, withOtelsql)
-	assert.Equal(t, []string{"sql.conn.exec", "sql.conn.query", "sql.conn.exec", "sql.tx.commit"}, quiet.request(t, transfer(t, quiet.DB)))
+	assert.Equal(t, []string{"sql.conn.exec", "sql.conn.query", "sql.conn.exec", "sql.tx.commit"},
+		quiet.request(t, transfer(t, quiet.DB)))
 
 	s := newScope(t, []string{"UPDATE b", releaseSQL}, withOtelsql)
 	assert.Equal(t, []string{
@@ -200,9 +203,10 @@ func TestOtelsql(t *testing.T) {
 // With otelsql's own defaults all is the same, but for the events of Commit.
 func TestOtelsqlWithSpansOfBeginTx(t *testing.T) {
 	t.Parallel()
-	s := newScope(t, []string{"UPDATE b", releaseSQL}, func(cfg *cockroachdb.Config, provider trace.TracerProvider) *sql.DB {
-		return otelsql.OpenDB(mustOpen(cfg), otelsql.WithTracerProvider(provider))
-	})
+	s := newScope(t, []string{"UPDATE b", releaseSQL},
+		func(cfg *cockroachdb.Config, provider trace.TracerProvider) *sql.DB {
+			return otelsql.OpenDB(mustOpen(cfg), otelsql.WithTracerProvider(provider))
+		})
 	assert.Equal(t, []string{
 		"sql.conn.reset_session", "sql.conn.begin_tx", "sql.conn.exec", "sql.conn.query", "sql.rows",
 		"sql.conn.exec",
@@ -239,7 +243,9 @@ func TestOtelsqlRunTx(t *testing.T) {
 func TestOtelsqlAboveAndOtelpgxBelow(t *testing.T) {
 	t.Parallel()
 	s := newScope(t, []string{"UPDATE b"}, func(cfg *cockroachdb.Config, provider trace.TracerProvider) *sql.DB {
-		cfg.ConnConfig.Tracer = Tracer{otelpgx.NewTracer(otelpgx.WithTracerProvider(provider), otelpgx.WithFullSQLInSpanName())}
+		cfg.ConnConfig.Tracer = Tracer{
+			otelpgx.NewTracer(otelpgx.WithTracerProvider(provider), otelpgx.WithFullSQLInSpanName()),
+		}
 		return withOtelsql(cfg, provider)
 	})
 	assert.Equal(t, []string{
@@ -248,7 +254,8 @@ func TestOtelsqlAboveAndOtelpgxBelow(t *testing.T) {
 		"sql.conn.query", "  SELECT v",
 		"sql.conn.exec", "  UPDATE b",
 		"    * retry attempt=2 reason=serializable at=statement statement=3",
-		"    ROLLBACK TO SAVEPOINT attempt=2 replay=true", "    UPDATE a attempt=2 replay=true", "    SELECT v attempt=2 replay=true",
+		"    ROLLBACK TO SAVEPOINT attempt=2 replay=true",
+		"    UPDATE a attempt=2 replay=true", "    SELECT v attempt=2 replay=true",
 		"sql.tx.commit",
 		"RELEASE SAVEPOINT attempt=2 replay=false", "COMMIT attempt=2 replay=false",
 	}, s.request(t, transfer(t, s.DB)))

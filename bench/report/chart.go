@@ -72,7 +72,8 @@ func (all *results) drawPanel(b *bytes.Buffer, latency string, y, width int) {
 // drawBar draws from one times to v times, and writes v beside its end.
 func drawBar(b *bytes.Buffer, x, y int, v float64, colour string) {
 	from, to := offset(1), offset(min(max(v, least), most))
-	fmt.Fprintf(b, `<rect x="%d" y="%d" width="%d" height="%d" fill="%s"/>`+"\n", x, y+min(from, to), barWidth-2, max(from-to, to-from, 1), colour)
+	fmt.Fprintf(b, `<rect x="%d" y="%d" width="%d" height="%d" fill="%s"/>`+"\n",
+		x, y+min(from, to), barWidth-2, max(from-to, to-from, 1), colour)
 	at := y + to - 3
 	if v < 1 {
 		at = y + to + 10
@@ -87,5 +88,6 @@ func offset(v float64) int {
 }
 
 func text(b *bytes.Buffer, x, y int, anchor string, size int, s string) {
-	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="%s" font-size="%d">%s</text>`+"\n", x, y, anchor, size, html.EscapeString(s))
+	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="%s" font-size="%d">%s</text>`+"\n",
+		x, y, anchor, size, html.EscapeString(s))
 }

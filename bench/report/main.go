@@ -27,7 +27,8 @@ func main() {
 func run(args []string, out io.Writer) error {
 	flags := pflag.NewFlagSet("report", pflag.ContinueOnError)
 	doc := flags.String("doc", "", "put the tables into this Markdown `file`, "+tablesMark.place())
-	summary := flags.String("summary", "", "put the ratios over all workloads into this Markdown `file`, "+summaryMark.place())
+	summary := flags.String("summary", "",
+		"put the ratios over all workloads into this Markdown `file`, "+summaryMark.place())
 	chart := flags.String("chart", "", "draw the chart into this SVG `file`")
 	policy := flags.String("policy", "", "put the tables of bench/sweep into this Markdown `file`, "+policyMark.place())
 	curves := flags.String("curves", "", "draw the curves of bench/sweep into this SVG `file`")

@@ -98,7 +98,8 @@ func (all *sweeps) knobTable(b *strings.Builder, knob string) {
 			for _, v := range values {
 				var figures []string
 				for _, unit := range []string{"commits/s", "p99-ms", "most-attempts"} {
-					figures = append(figures, figure(all.of("Policy", unit, "knob", knob, "value", v, "workload", w, "latency", latency)))
+					of := all.of("Policy", unit, "knob", knob, "value", v, "workload", w, "latency", latency)
+					figures = append(figures, figure(of))
 				}
 				cells = append(cells, strings.Join(figures, " · "))
 			}
@@ -131,7 +132,8 @@ func (all *sweeps) oneRowTable(b *strings.Builder) {
 
 func (all *sweeps) poolsTable(b *strings.Builder) {
 	b.WriteString("### Two pools, each with a lane of its own\n\nCommits a second · p99 in ms:\n\n")
-	row(b, "workload", "latency", "one pool", "two pools", "one pool, no waiting for the lane", "two pools, no waiting for the lane")
+	row(b, "workload", "latency", "one pool", "two pools",
+		"one pool, no waiting for the lane", "two pools, no waiting for the lane")
 	rule(b, 6)
 	for _, latency := range all.list("Pools", "latency") {
 		for _, w := range all.list("Pools", "workload") {
@@ -139,7 +141,8 @@ func (all *sweeps) poolsTable(b *strings.Builder) {
 			for _, lane := range []string{"yes", "no"} {
 				for _, pools := range []string{"1", "2"} {
 					where := []string{"workload", w, "latency", latency, "lane", lane, "pools", pools}
-					cells = append(cells, figure(all.of("Pools", "commits/s", where...))+" · "+figure(all.of("Pools", "p99-ms", where...)))
+					commits, slowest := all.of("Pools", "commits/s", where...), all.of("Pools", "p99-ms", where...)
+					cells = append(cells, figure(commits)+" · "+figure(slowest))
 				}
 			}
 			row(b, cells...)

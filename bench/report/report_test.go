@@ -11,6 +11,8 @@ import (
 )
 
 // output is two runs of a workload, the second half as fast.
+//
+//nolint:lll // the lines of go test
 const output = `goos: linux
 BenchmarkLatency/latency=0s-2 	 100	 0 asked-ms	 0.1 p50-ms	 0.2 p99-ms
 BenchmarkContention/workload=rmw/peer=pgx-loop/latency=0s-2 	 100	 400 commits/s	 2.000 p50-ms	 3.000 p95-ms	 8.000 p99-ms	 0.5 retries/commit	 0.5 seen/commit	 6 trips/commit	 10 allocs/op
@@ -53,7 +55,8 @@ func TestDocument(t *testing.T) {
 		require.NoError(t, run([]string{"--doc", doc, "--chart", chart, in}, nil))
 		text, err := os.ReadFile(doc)
 		require.NoError(t, err)
-		assert.Regexp(t, `(?s)^before\n`+tablesMark.begin()+`\n\nGeometric.*\| rmw \|.*\n`+tablesMark.end()+`\nafter\n$`, string(text))
+		assert.Regexp(t, `(?s)^before\n`+tablesMark.begin()+`\n\nGeometric.*\| rmw \|.*\n`+tablesMark.end()+`\nafter\n$`,
+			string(text))
 		assert.NotContains(t, string(text), "old")
 	}
 	svg, err := os.ReadFile(chart)
@@ -83,7 +86,9 @@ func TestPublished(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, saved)
 	made := t.TempDir()
-	paths := map[string]string{"--doc": "bench/results/contention.md", "--summary": "docs/performance.md", "--chart": "bench/results/contention.svg"}
+	paths := map[string]string{
+		"--doc": "bench/results/contention.md", "--summary": "docs/performance.md", "--chart": "bench/results/contention.svg",
+	}
 	var args []string
 	for flag, path := range paths {
 		published, err := os.ReadFile(filepath.Join(root, path))

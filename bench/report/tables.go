@@ -22,10 +22,17 @@ func tables(all *results) string {
 	for _, latency := range all.latencies {
 		fmt.Fprintf(&b, "### %s\n\n", heading(latency))
 		all.commits(&b, latency)
-		all.perWorkload(&b, latency, "Milliseconds that a transaction took with all its retries, p50 · p95 · p99:", "p50-ms", "p95-ms", "p99-ms")
-		all.perWorkload(&b, latency, "For each commit: round trips · retries · conflicts that the application saw:", "trips/commit", "retries/commit", "seen/commit")
+		all.perWorkload(&b, latency,
+			"Milliseconds that a transaction took with all its retries, p50 · p95 · p99:",
+			"p50-ms", "p95-ms", "p99-ms")
+		all.perWorkload(&b, latency,
+			"For each commit: round trips · retries · conflicts that the application saw:",
+			"trips/commit", "retries/commit", "seen/commit")
 	}
-	all.perWorkload(&b, all.latencies[0], "### Allocations\n\nFor each commit, at "+heading(all.latencies[0])+", those of the stand-in in the same process included:", "allocs/op")
+	all.perWorkload(&b, all.latencies[0],
+		"### Allocations\n\nFor each commit, at "+heading(all.latencies[0])+
+			", those of the stand-in in the same process included:",
+		"allocs/op")
 	return strings.TrimSuffix(b.String(), "\n")
 }
 

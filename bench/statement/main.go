@@ -106,8 +106,10 @@ func startServer() (dsn string, stop func(), err error) {
 
 // compare prints a line for each slice, and at the end, on standard error, the ratios.
 func compare(dsn string, match *regexp.Regexp, turns int, slice time.Duration) error {
-	fmt.Printf("goos: %s\ngoarch: %s\npkg: github.com/reprise-go/cockroachdb/bench/statement\n", runtime.GOOS, runtime.GOARCH)
-	fmt.Fprintf(os.Stderr, "%-22s %28s %8s %28s %7s %7s\n", "cockroachdb/pgx", "processor time", "least", "time", "allocs", "pgx's")
+	fmt.Printf("goos: %s\ngoarch: %s\n", runtime.GOOS, runtime.GOARCH)
+	fmt.Println("pkg: github.com/reprise-go/cockroachdb/bench/statement")
+	fmt.Fprintf(os.Stderr, "%-22s %28s %8s %28s %7s %7s\n",
+		"cockroachdb/pgx", "processor time", "least", "time", "allocs", "pgx's")
 	for _, o := range ops {
 		if !match.MatchString(o.name) {
 			continue
@@ -161,6 +163,6 @@ func summarize(op string, samples [2][]sample) {
 		return slices.MinFunc(all, func(a, b sample) int { return cmp.Compare(a.cpu, b.cpu) }).cpu
 	}
 	fmt.Fprintf(os.Stderr, "%-22s %28s %8.3f %28s %7.1f %7.1f\n", op,
-		ratio(func(s sample) float64 { return s.cpu }), least(samples[1])/least(samples[0]), ratio(func(s sample) float64 { return s.time }),
-		samples[1][0].allocs, samples[0][0].allocs)
+		ratio(func(s sample) float64 { return s.cpu }), least(samples[1])/least(samples[0]),
+		ratio(func(s sample) float64 { return s.time }), samples[1][0].allocs, samples[0][0].allocs)
 }

@@ -66,7 +66,7 @@ func (p *peer) calibrate(slice time.Duration) (int, error) {
 
 // slice does the operation n times.
 func (p *peer) slice(n int) (sample, error) {
-	runtime.GC() // so that nobody clears up behind the other
+	runtime.GC() // so that neither clears up what the other has left
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	cpu, began := processorTime(), time.Now()

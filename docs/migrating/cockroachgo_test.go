@@ -145,7 +145,8 @@ func cockroachGoRetries(t *testing.T) {
 	assert.Equal(t, 100, policy.MaxAttempts)
 	assert.Equal(t, "1m0s", policy.MaxElapsed.String())
 	policy.MaxAttempts, policy.InitialBackoff = 10, 0
-	err := cockroachdb.RunTx(cockroachdb.WithRetryPolicy(t.Context(), policy), open(t, "cockroachdb", dsn), nil, func(tx *sql.Tx) error {
+	ctx = cockroachdb.WithRetryPolicy(t.Context(), policy)
+	err := cockroachdb.RunTx(ctx, open(t, "cockroachdb", dsn), nil, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(t.Context(), "UPDATE accounts SET balance = 0")
 		return err
 	})
@@ -221,7 +222,8 @@ func cockroachGoLost(t *testing.T) {
 	cutAt(sim, "^update")
 	require.NoError(t, cockroachdb.RunTx(t.Context(), open(t, "cockroachdb", dsn), nil, fn))
 	cutAt(sim, "^update")
-	isA[*cockroachdb.ConnectionLostError](t, cockroachdb.RunTx(t.Context(), open(t, "cockroachdb", dsn+withoutFailovers), nil, fn))
+	err := cockroachdb.RunTx(t.Context(), open(t, "cockroachdb", dsn+withoutFailovers), nil, fn)
+	isA[*cockroachdb.ConnectionLostError](t, err)
 }
 
 // TestCockroachGoSingleStatement: crdb.Execute around a statement outside a transaction is not needed.

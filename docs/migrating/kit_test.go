@@ -163,7 +163,8 @@ func isOfTheNetwork(t *testing.T, err error) {
 	t.Helper()
 	require.Error(t, err)
 	_, ofTheNetwork := errors.AsType[net.Error](err)
-	assert.True(t, ofTheNetwork || errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || err.Error() == "conn closed", "%T: %v", err, err)
+	closed := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || err.Error() == "conn closed"
+	assert.True(t, ofTheNetwork || closed || errors.Is(err, driver.ErrBadConn), "%T: %v", err, err)
 }
 
 // cutAt breaks the connection at the next statement that the pattern matches, when it is done and not answered.
@@ -185,5 +186,7 @@ func conflictAlwaysAt(sim *crdbsim.Sim, pattern string) {
 
 // failAt has the server answer the next statement that the pattern matches with an error.
 func failAt(sim *crdbsim.Sim, pattern, code string) {
-	sim.Inject(crdbsim.On(pattern, crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Error{Code: code, Message: "not now"}}))
+	sim.Inject(crdbsim.On(pattern, crdbsim.Action{
+		Then: crdbsim.Fail, Error: crdbsim.Error{Code: code, Message: "not now"},
+	}))
 }

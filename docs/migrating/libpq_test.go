@@ -80,8 +80,9 @@ func TestLibPQWords(t *testing.T) {
 	// Slices without pq.Array.
 	db := open(t, "cockroachdb", dsn)
 	var ids []int64
-	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT array_agg(id ORDER BY id) FROM accounts WHERE id = ANY($1)", []int64{1, 2, 3}).
-		Scan(pgtype.NewMap().SQLScanner(&ids)))
+	row := db.QueryRowContext(t.Context(),
+		"SELECT array_agg(id ORDER BY id) FROM accounts WHERE id = ANY($1)", []int64{1, 2, 3})
+	require.NoError(t, row.Scan(pgtype.NewMap().SQLScanner(&ids)))
 	assert.Equal(t, []int64{1, 2}, ids)
 
 	// CopyIn is refused, and not half done.
@@ -209,7 +210,10 @@ func libPQKeys(t *testing.T) {
 	_, row, ok := strings.Cut(page(t), "lib/pq's alone: ")
 	require.True(t, ok)
 	row, _, _ = strings.Cut(row, "|")
-	values := map[string]string{"hostaddr": "127.0.0.1", "load_balance_hosts": "random", "ssl_min_protocol_version": "TLSv1.2", "ssl_max_protocol_version": "TLSv1.3"}
+	values := map[string]string{
+		"hostaddr": "127.0.0.1", "load_balance_hosts": "random",
+		"ssl_min_protocol_version": "TLSv1.2", "ssl_max_protocol_version": "TLSv1.3",
+	}
 	keys := regexp.MustCompile("`([^`]*)`").FindAllStringSubmatch(row, -1)
 	require.Greater(t, len(keys), 5)
 	for _, key := range keys {

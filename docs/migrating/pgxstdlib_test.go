@@ -86,7 +86,8 @@ func TestPgxStdlibStays(t *testing.T) {
 	db := open(t, "cockroachdb", name)
 
 	assert.EqualValues(t, 100, one[int64](t, db, "SELECT balance FROM accounts WHERE id = @id", pgx.NamedArgs{"id": 1}))
-	assert.EqualValues(t, 100, one[int64](t, db, "SELECT balance FROM accounts WHERE id = $1", pgx.QueryExecModeSimpleProtocol, 1))
+	assert.EqualValues(t, 100,
+		one[int64](t, db, "SELECT balance FROM accounts WHERE id = $1", pgx.QueryExecModeSimpleProtocol, 1))
 
 	var reset atomic.Int64
 	cfg, err := cockroachdb.ParseConfig(dsn)
@@ -190,7 +191,8 @@ func pgxRaw(t *testing.T) {
 		defer tx.Rollback()
 		require.NoError(t, conn.Raw(func(driverConn any) error {
 			var owner string
-			return driverConn.(interface{ Conn() *pgx.Conn }).Conn().QueryRow(t.Context(), "SELECT owner FROM accounts WHERE id = 1").Scan(&owner)
+			conn := driverConn.(interface{ Conn() *pgx.Conn }).Conn()
+			return conn.QueryRow(t.Context(), "SELECT owner FROM accounts WHERE id = 1").Scan(&owner)
 		}))
 		require.NoError(t, newRival(t, dsn).approve(""))
 		_, err = tx.ExecContext(t.Context(), "UPDATE accounts SET balance = 1 WHERE id = 1")

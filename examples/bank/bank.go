@@ -12,10 +12,13 @@ const initialBalance = 1_000_000
 
 // createBank makes the table of accounts, each with initialBalance.
 func createBank(ctx context.Context, db *sql.DB, accounts int) error {
-	if _, err := db.ExecContext(ctx, "CREATE TABLE accounts (id BIGINT PRIMARY KEY, balance BIGINT NOT NULL)"); err != nil {
+	_, err := db.ExecContext(ctx, "CREATE TABLE accounts (id BIGINT PRIMARY KEY, balance BIGINT NOT NULL)")
+	if err != nil {
 		return fmt.Errorf("create the bank: %w", err)
 	}
-	if _, err := db.ExecContext(ctx, "INSERT INTO accounts SELECT id, $1 FROM generate_series(1, $2) AS id", initialBalance, accounts); err != nil {
+	_, err = db.ExecContext(ctx, "INSERT INTO accounts SELECT id, $1 FROM generate_series(1, $2) AS id",
+		initialBalance, accounts)
+	if err != nil {
 		return fmt.Errorf("open %d accounts: %w", accounts, err)
 	}
 	return nil

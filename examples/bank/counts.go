@@ -97,7 +97,7 @@ func (c counts) since(before counts) counts {
 // divergences are replays that would have shown the application something else.
 func (c counts) divergences() int64 { return int64(c.values["replay_divergences_total"]) }
 
-// retries are new attempts. Each one follows a 40001: RunTx's next call behind a replay that diverged is a part of the
+// retries are new attempts. Each one follows a 40001: RunTx's next call after a replay that diverged is a part of the
 // same.
 func (c counts) retries() int64 {
 	return int64(c.values["transaction_retries_total"] - c.values["transaction_retries_total/statement/diverged"])

@@ -39,7 +39,10 @@ type tally struct {
 }
 
 func newTally() tally {
-	return tally{gaveUp: make(map[cockroachdb.Bound]int64), latency: hdrhistogram.New(1, int64(time.Hour/time.Microsecond), 3)}
+	return tally{
+		gaveUp:  make(map[cockroachdb.Bound]int64),
+		latency: hdrhistogram.New(1, int64(time.Hour/time.Microsecond), 3),
+	}
 }
 
 func (t *tally) add(other tally) {

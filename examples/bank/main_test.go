@@ -35,7 +35,8 @@ func TestRun(t *testing.T) {
 	assert.Regexp(t, `\n cockroachdb +blind updates +[0-9,]+ +0 +0\.0%`, out, "blind updates can always be replayed")
 	assert.Regexp(t, `\n +read-modify-write, RunTx +[0-9,]+ +0 +0\.0%`, out, "RunTx goes on until it commits")
 	assert.Equal(t, 2, strings.Count(out, "add up to 4,000,000, as they must."))
-	assert.Equal(t, 2*len(allKinds), strings.Count(stderr.String(), " committed, "), "a line for each load: it is no terminal")
+	assert.Equal(t, 2*len(allKinds), strings.Count(stderr.String(), " committed, "),
+		"a line for each load: it is no terminal")
 	t.Log("\n" + out)
 }
 
@@ -46,7 +47,9 @@ func TestJSON(t *testing.T) {
 	require.Equal(t, exitOK, status, "%s", &stderr)
 	lines := strings.Split(strings.TrimSpace(stdout.String()), "\n")
 	require.Len(t, lines, 3)
-	for i, driver := range []string{"pgx+loop", "cockroachdb+RunTx", "cockroachdb+RunTx retry_lane_wait=1s\\u0026retry_max_attempts=7"} {
+	for i, driver := range []string{
+		"pgx+loop", "cockroachdb+RunTx", "cockroachdb+RunTx retry_lane_wait=1s\\u0026retry_max_attempts=7",
+	} {
 		assert.Contains(t, lines[i], `"driver":"`+driver+`"`)
 		assert.Contains(t, lines[i], `"balanced":true`)
 		assert.Contains(t, lines[i], `"failed":0`)
@@ -55,7 +58,9 @@ func TestJSON(t *testing.T) {
 
 func TestMetricsAreServedWhileItRuns(t *testing.T) {
 	var page string
-	stderr := &onFirst{match: regexp.MustCompile(`(http://\S+)\n(?s:.*)cockroachdb, `), do: func(found []string) { page = get(t, found[1]) }}
+	stderr := &onFirst{
+		match: regexp.MustCompile(`(http://\S+)\n(?s:.*)cockroachdb, `), do: func(found []string) { page = get(t, found[1]) },
+	}
 	status := mainStatus(short("-metrics", "127.0.0.1:0", "-kinds", "blind"), io.Discard, stderr)
 	require.Equal(t, exitOK, status, "%s", stderr)
 	assert.Regexp(t, `\ncockroachdb_transactions_total\{db_name="\w+",outcome="committed"\} [1-9]`, page)
@@ -134,16 +139,20 @@ func TestUsage(t *testing.T) {
 		status int
 		says   string
 	}{
-		"help":             {[]string{"-h"}, exitOK, "-workers"},
-		"unknown flag":     {[]string{"-worker", "3"}, exitUsage, "flag provided but not defined: -worker"},
-		"too much":         {[]string{"now"}, exitUsage, `"now" is too much`},
-		"no time":          {[]string{"-duration", "0s"}, exitUsage, "-duration 0s: it must be above zero"},
-		"nobody":           {[]string{"-workers", "0"}, exitUsage, "-workers 0: at least 1"},
-		"one account":      {[]string{"-accounts", "1"}, exitUsage, "-accounts 1: at least 2"},
-		"unknown kind":     {[]string{"-kinds", "blind,keen"}, exitUsage, `there is no kind "keen"; there are blind,forupdate,readwrite,modify`},
+		"help":         {[]string{"-h"}, exitOK, "-workers"},
+		"unknown flag": {[]string{"-worker", "3"}, exitUsage, "flag provided but not defined: -worker"},
+		"too much":     {[]string{"now"}, exitUsage, `"now" is too much`},
+		"no time":      {[]string{"-duration", "0s"}, exitUsage, "-duration 0s: it must be above zero"},
+		"nobody":       {[]string{"-workers", "0"}, exitUsage, "-workers 0: at least 1"},
+		"one account":  {[]string{"-accounts", "1"}, exitUsage, "-accounts 1: at least 2"},
+		"unknown kind": {
+			[]string{"-kinds", "blind,keen"}, exitUsage, `there is no kind "keen"; there are blind,forupdate,readwrite,modify`,
+		},
 		"unknown driver":   {[]string{"-drivers", "pq"}, exitUsage, `there is no driver "pq"`},
 		"mistyped setting": {[]string{"-params", "retry_lane_weight=1s"}, exitUsage, "retry_lane_wait"},
-		"idle settings":    {[]string{"-drivers", "pgx", "-params", "retry_lane_wait=1s"}, exitUsage, "cockroachdb is not among the -drivers"},
+		"idle settings": {
+			[]string{"-drivers", "pgx", "-params", "retry_lane_wait=1s"}, exitUsage, "cockroachdb is not among the -drivers",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer

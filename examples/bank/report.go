@@ -31,7 +31,9 @@ func (r report) writeTable(w io.Writer) {
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Header = text.FormatDefault
 	t.Style().Options = table.Options{SeparateHeader: true, SeparateRows: false}
-	t.AppendHeader(table.Row{"driver", "transfer", "committed", "failed", "absorbed", "diverged", "tx/s", "p50", "p99", "slowest"})
+	t.AppendHeader(table.Row{
+		"driver", "transfer", "committed", "failed", "absorbed", "diverged", "tx/s", "p50", "p99", "slowest",
+	})
 	configs := []table.ColumnConfig{{Number: 1, AutoMerge: true}}
 	for n := 3; n <= 10; n++ {
 		configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
@@ -56,7 +58,8 @@ func (p phase) cells(title string, r row) table.Row {
 		absorbed, diverged = grouped(r.absorbed()), grouped(r.divergences())
 	}
 	return table.Row{
-		p.contender.name, title, grouped(r.committed), fmt.Sprintf("%s %6s", grouped(r.failed), percent(r.failedShare())), absorbed, diverged,
+		p.contender.name, title, grouped(r.committed),
+		fmt.Sprintf("%s %6s", grouped(r.failed), percent(r.failedShare())), absorbed, diverged,
 		grouped(int64(r.perSecond())), r.quantile(50), r.quantile(99), r.quantile(100),
 	}
 }
@@ -115,11 +118,13 @@ func (r report) writeJSON(w io.Writer) error {
 	for _, p := range r.phases {
 		for _, row := range p.rows {
 			err := encoder.Encode(map[string]any{
-				"engine": r.engine, "driver": p.contender.name, "kind": row.kind.name, "workers": r.workers, "accounts": r.accounts,
-				"seconds": row.elapsed.Seconds(), "committed": row.committed, "failed": row.failed, "gave_up": row.gaveUp,
-				"commits_per_second": row.perSecond(), "p50_ms": row.milliseconds(50), "p99_ms": row.milliseconds(99), "max_ms": row.milliseconds(100),
-				"retries": row.retries(), "absorbed": row.absorbed(), "diverged": row.divergences(), "most_attempts": row.mostAttempts(),
-				"counters": row.values, "balanced": p.balanced(),
+				"engine": r.engine, "driver": p.contender.name, "kind": row.kind.name,
+				"workers": r.workers, "accounts": r.accounts, "seconds": row.elapsed.Seconds(),
+				"committed": row.committed, "failed": row.failed, "gave_up": row.gaveUp,
+				"commits_per_second": row.perSecond(), "p50_ms": row.milliseconds(50),
+				"p99_ms": row.milliseconds(99), "max_ms": row.milliseconds(100),
+				"retries": row.retries(), "absorbed": row.absorbed(), "diverged": row.divergences(),
+				"most_attempts": row.mostAttempts(), "counters": row.values, "balanced": p.balanced(),
 			})
 			if err != nil {
 				return err

@@ -26,7 +26,9 @@ func tallyOf(committed, failed, diverged int64) tally {
 }
 
 func countsOf(retries, divergences float64) counts {
-	return counts{values: map[string]float64{"transaction_retries_total": retries, "replay_divergences_total": divergences}}
+	return counts{
+		values: map[string]float64{"transaction_retries_total": retries, "replay_divergences_total": divergences},
+	}
 }
 
 func TestTable(t *testing.T) {

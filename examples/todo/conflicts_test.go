@@ -87,9 +87,15 @@ func TestDatabaseFails(t *testing.T) {
 		status int
 		words  string
 	}{
-		"server":     {crdbsim.On(`^(insert|update)`, crdbsim.Action{Then: crdbsim.Fail, Error: secret}), http.StatusInternalServerError, "Something went wrong"},
+		"server": {
+			crdbsim.On(`^(insert|update)`, crdbsim.Action{Then: crdbsim.Fail, Error: secret}),
+			http.StatusInternalServerError, "Something went wrong",
+		},
 		"connection": {always, http.StatusServiceUnavailable, "can't be reached"},
-		"ambiguous":  {crdbsim.On(`^release`, crdbsim.Action{Then: crdbsim.ExecuteCut}), http.StatusServiceUnavailable, "Perhaps it was saved"},
+		"ambiguous": {
+			crdbsim.On(`^release`, crdbsim.Action{Then: crdbsim.ExecuteCut}),
+			http.StatusServiceUnavailable, "Perhaps it was saved",
+		},
 	} {
 		for path, form := range map[string]url.Values{"/new": item(what, "Its text."), "/": boxes(ids, nil)} {
 			s.sim.Inject(c.fault)

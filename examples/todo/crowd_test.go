@@ -46,7 +46,8 @@ func TestCrowd(t *testing.T) {
 		for _, b := range crowd {
 			assert.Equal(t, "One item is done. One item is to be done again.", b.text("[role=status]"))
 		}
-		assert.ElementsMatch(t, []string{"Ann's", "Ben's", "Cem's", "Dora's"}, s.done(t), "nobody's tick is lost, and nobody's is undone")
+		assert.ElementsMatch(t, []string{"Ann's", "Ben's", "Cem's", "Dora's"}, s.done(t),
+			"nobody's tick is lost, and nobody's is undone")
 	}
 	crowd[0].shoot("after")
 	assert.Zero(t, s.count(t, "replay_divergences_total"))

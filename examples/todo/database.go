@@ -58,7 +58,8 @@ func configure(o options, logger *slog.Logger) (*cockroachdb.Config, error) {
 		cfg.ConnConfig.Tracer = wireLog{logger}
 	}
 	cfg.OnSettled = func(ctx context.Context, e cockroachdb.OutcomeEvent) {
-		logger.InfoContext(ctx, "conflict", "id", requestID(ctx), "attempts", e.Attempts, "reason", e.Reason, "at", e.At, "outcome", e.Outcome)
+		logger.InfoContext(ctx, "conflict", "id", requestID(ctx),
+			"attempts", e.Attempts, "reason", e.Reason, "at", e.At, "outcome", e.Outcome)
 	}
 	return cfg, nil
 }
@@ -114,7 +115,8 @@ func (l wireLog) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, q pgx.TraceQuer
 	if q.Err != nil {
 		answer = "failed"
 	}
-	l.InfoContext(ctx, "wire", "id", requestID(ctx), "attempt", s.attempt, "replay", s.replay, "sql", s.sql, "answer", answer)
+	l.InfoContext(ctx, "wire", "id", requestID(ctx),
+		"attempt", s.attempt, "replay", s.replay, "sql", s.sql, "answer", answer)
 }
 
 type statement struct {

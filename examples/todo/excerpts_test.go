@@ -23,7 +23,8 @@ func TestExcerpts(t *testing.T) {
 		require.NoError(t, err)
 		assert.True(t, strings.Contains(string(source), e[2]), "README.md and %s differ:\n%s", e[1], e[2])
 	}
-	assert.Equal(t, strings.Count(string(readme), "```go\n")+strings.Count(string(readme), "```sql\n"), len(found), "each excerpt says where it is from")
+	assert.Equal(t, strings.Count(string(readme), "```go\n")+strings.Count(string(readme), "```sql\n"), len(found),
+		"each excerpt says where it is from")
 	assert.GreaterOrEqual(t, len(found), 4)
 	for _, link := range regexp.MustCompile(`\]\(([^)#:]+)[^):]*\)`).FindAllStringSubmatch(string(readme), -1) {
 		_, err := os.Stat(filepath.FromSlash(link[1]))

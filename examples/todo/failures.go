@@ -77,8 +77,9 @@ func classify(err error) *failure {
 		return errTooLarge
 	case isA[*cockroachdb.AmbiguousCommitError](err):
 		return errUnclear
-	case isA[*cockroachdb.DivergenceError](err), isA[*cockroachdb.RetriesExhaustedError](err), isA[*cockroachdb.NotReplayableError](err),
-		isA[*cockroachdb.ConnectionLostError](err), isA[*pgconn.ConnectError](err),
+	case isA[*cockroachdb.DivergenceError](err), isA[*cockroachdb.RetriesExhaustedError](err),
+		isA[*cockroachdb.NotReplayableError](err), isA[*cockroachdb.ConnectionLostError](err),
+		isA[*pgconn.ConnectError](err),
 		errors.Is(err, driver.ErrBadConn), errors.Is(err, context.DeadlineExceeded):
 		return errBusy
 	}

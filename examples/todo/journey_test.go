@@ -26,7 +26,8 @@ func TestJourney(t *testing.T) {
 
 	b.keys(kb.Tab + kb.Tab)
 	b.focus(`[href="/new"]`)
-	assert.NotEqual(t, "none", value[string](b, "getComputedStyle(document.activeElement).outlineStyle"), "the focus can be seen")
+	assert.NotEqual(t, "none", value[string](b, "getComputedStyle(document.activeElement).outlineStyle"),
+		"the focus can be seen")
 	b.follow(chromedp.KeyEvent(kb.Enter))
 	b.focus("#title") // one can begin to type
 
@@ -98,7 +99,8 @@ func TestLooks(t *testing.T) {
 		show()
 		for device, size := range map[string][2]int64{"desktop": desktop, "phone": phone} {
 			b.resize(size)
-			assert.LessOrEqual(t, value[int](b, "document.documentElement.scrollWidth"), int(size[0]), "%s on a %s can be scrolled sideways", name, device)
+			assert.LessOrEqual(t, value[int](b, "document.documentElement.scrollWidth"), int(size[0]),
+				"%s on a %s can be scrolled sideways", name, device)
 			for _, scheme := range []string{"light", "dark"} {
 				b.scheme(scheme)
 				assert.Empty(t, value[[]string](b, string(contrast)), "%s, %s", name, scheme)

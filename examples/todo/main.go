@@ -1,9 +1,11 @@
 // The command todo is a list of things to do, as a web page: the application of CockroachDB's introduction, in Go, on
 // the driver cockroachdb and GORM. Its handlers begin, write and commit, once; conflicts are none of their business.
 //
-//	go run ./todo demo                                                                  # find or start a database, init and serve
-//	go run ./todo init -url 'postgresql://root@localhost:26257/defaultdb?sslmode=disable'  # make the table, if it is not there
-//	go run ./todo serve -url 'postgresql://root@localhost:26257/defaultdb?sslmode=disable' # serve the page until Ctrl-C
+//	go run ./todo demo  # find or start a database, init and serve
+//	go run ./todo init  # make the table, if it is not there
+//	go run ./todo serve # serve the page until Ctrl-C
+//
+// init and serve take the database by -url 'postgresql://root@localhost:26257/defaultdb?sslmode=disable'.
 //
 // README.md walks through it. The exit status is 0 after Ctrl-C too, 1 if something went wrong, 2 for a mistake on the
 // command line.

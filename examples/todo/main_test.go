@@ -67,7 +67,8 @@ func TestDemo(t *testing.T) {
 
 	stdout, log, status := new(buffer), new(buffer), make(chan int)
 	go func() {
-		status <- mainStatus([]string{"demo", "-listen", "127.0.0.1:0", "-metrics", "127.0.0.1:0", "-wire", "-conflicts"}, stdout, log)
+		status <- mainStatus([]string{"demo", "-listen", "127.0.0.1:0", "-metrics", "127.0.0.1:0", "-wire", "-conflicts"},
+			stdout, log)
 	}()
 	address := regexp.MustCompile(`(?s)metrics: (http://\S+).*the list: (http://\S+)/ `)
 	require.Eventually(t, func() bool { return address.MatchString(stdout.String()) }, time.Minute, 5*time.Millisecond)

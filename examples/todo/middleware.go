@@ -47,7 +47,8 @@ func (a *app) recovering(next http.Handler) http.Handler {
 			case http.ErrAbortHandler:
 				panic(reason)
 			default:
-				a.logger.ErrorContext(r.Context(), "panic", "id", requestID(r.Context()), "reason", reason, "stack", string(debug.Stack()))
+				a.logger.ErrorContext(r.Context(), "panic", "id", requestID(r.Context()),
+					"reason", reason, "stack", string(debug.Stack()))
 				a.fail(w, r, fmt.Errorf("panic: %v", reason))
 			}
 		}()

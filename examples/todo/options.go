@@ -68,7 +68,7 @@ func (o options) check(command string, rest []string) error {
 	case command == "":
 		return fmt.Errorf("which command? Begin with: todo demo")
 	case len(rest) > 0:
-		return fmt.Errorf("%q is too much: behind the command there are flags only", rest[0])
+		return fmt.Errorf("%q is too much: after the command there are flags only", rest[0])
 	case command != "demo" && o.conflicts:
 		return fmt.Errorf("-conflicts is for demo")
 	case command != "demo" && o.url == "":

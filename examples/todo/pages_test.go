@@ -83,9 +83,12 @@ func TestMissing(t *testing.T) {
 		form             url.Values
 		wanted, unwanted string
 	}{
-		"title":       {item(" \t", "Two bottles."), "Please enter a title.", "enter a text"},
-		"text":        {item("Buy milk", "\r\n "), "Please enter a text.", "enter a title"},
-		"long title":  {item(strings.Repeat("ä", maxTitle+1), "Two bottles."), "The title has 201 characters. Please make do with 200.", "enter a"},
+		"title": {item(" \t", "Two bottles."), "Please enter a title.", "enter a text"},
+		"text":  {item("Buy milk", "\r\n "), "Please enter a text.", "enter a title"},
+		"long title": {
+			item(strings.Repeat("ä", maxTitle+1), "Two bottles."),
+			"The title has 201 characters. Please make do with 200.", "enter a",
+		},
 		"long text":   {item("Buy milk", strings.Repeat("ä", maxText+1)), "The text has 5001 characters", "enter a"},
 		"both, title": {item("", ""), "Please enter a title.", "characters"},
 		"both, text":  {item("", ""), "Please enter a text.", "characters"},
@@ -209,14 +212,17 @@ func TestMarkup(t *testing.T) {
 	s := newSite(t)
 	ids := s.add(t, "milk")
 	v := s.visit(t)
-	pages := map[string]answered{"list": v.get("/"), "new": v.get("/new"), "wrong": v.post("/new", item("", "")), "failure": v.get("/nowhere")}
+	pages := map[string]answered{
+		"list": v.get("/"), "new": v.get("/new"), "wrong": v.post("/new", item("", "")), "failure": v.get("/nowhere"),
+	}
 	for name, page := range pages {
 		assert.Contains(t, page.body, `<html lang="en">`, name)
 		assert.Contains(t, page.body, `<meta name="viewport" content="width=device-width, initial-scale=1">`, name)
 		assert.Equal(t, 1, strings.Count(page.body, "<h1"), name)
 		assert.Equal(t, 1, strings.Count(page.body, "<main>"), name)
 		assert.NotRegexp(t, `(?i)<script|style=|\son\w+=|http:|https:`, page.body, name)
-		for _, field := range regexp.MustCompile(`<(?:input type="checkbox"|input id|textarea)[^>]*`).FindAllString(page.body, -1) {
+		fields := regexp.MustCompile(`<(?:input type="checkbox"|input id|textarea)[^>]*`)
+		for _, field := range fields.FindAllString(page.body, -1) {
 			id := regexp.MustCompile(` id="([^"]+)"`).FindStringSubmatch(field)
 			require.NotNil(t, id, field)
 			assert.Contains(t, page.body, `<label for="`+id[1]+`">`, name)

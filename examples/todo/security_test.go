@@ -74,7 +74,9 @@ func TestStaticFiles(t *testing.T) {
 	r := v.request(http.MethodGet, "/static/style.css", nil)
 	r.Header.Set("If-None-Match", style.Header.Get("ETag"))
 	assert.Equal(t, http.StatusNotModified, v.do(r).StatusCode)
-	for _, path := range []string{"/static/", "/static/nothing.css", "/static/../main.go", "/static/%2e%2e/main.go", "/favicon.ico"} {
+	for _, path := range []string{
+		"/static/", "/static/nothing.css", "/static/../main.go", "/static/%2e%2e/main.go", "/favicon.ico",
+	} {
 		page := v.get(path)
 		assert.Equal(t, http.StatusNotFound, page.StatusCode, path)
 		assert.NotContains(t, page.body, "package main", path)

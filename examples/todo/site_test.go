@@ -75,7 +75,9 @@ func (s *site) add(t *testing.T, titles ...string) []uuid.UUID {
 	t.Helper()
 	var ids []uuid.UUID
 	for i, title := range titles {
-		item := Todo{ID: uuid.New(), Title: title, Text: "About " + title, CreatedAt: time.Now().Add(-time.Duration(i) * time.Minute)}
+		item := Todo{
+			ID: uuid.New(), Title: title, Text: "About " + title, CreatedAt: time.Now().Add(-time.Duration(i) * time.Minute),
+		}
 		require.NoError(t, s.db.WithContext(t.Context()).Create(&item).Error)
 		ids = append(ids, item.ID)
 	}

@@ -60,7 +60,8 @@ func Listen(replies map[string]Reply) (*Server, error) {
 		s.replies[sql] = can(r)
 	}
 	for sql, tag := range map[string]string{
-		"BEGIN": "BEGIN", "begin": "BEGIN", "COMMIT": "COMMIT", "commit": "COMMIT", "ROLLBACK": "ROLLBACK", "rollback": "ROLLBACK",
+		"BEGIN": "BEGIN", "begin": "BEGIN", "COMMIT": "COMMIT", "commit": "COMMIT",
+		"ROLLBACK": "ROLLBACK", "rollback": "ROLLBACK",
 		"SAVEPOINT cockroach_restart": "SAVEPOINT", "RELEASE SAVEPOINT cockroach_restart": "COMMIT",
 		"ROLLBACK TO SAVEPOINT cockroach_restart": "ROLLBACK", "-- ping": "",
 	} {
@@ -128,7 +129,9 @@ func can(r Reply) *canned {
 	fields := make([]pgproto3.FieldDescription, r.Columns)
 	values := make([][]byte, r.Columns)
 	for i := range fields {
-		fields[i] = pgproto3.FieldDescription{Name: []byte("v"), DataTypeOID: pgtype.Int8OID, DataTypeSize: 8, TypeModifier: -1, Format: 1}
+		fields[i] = pgproto3.FieldDescription{
+			Name: []byte("v"), DataTypeOID: pgtype.Int8OID, DataTypeSize: 8, TypeModifier: -1, Format: 1,
+		}
 		values[i] = binary.BigEndian.AppendUint64(nil, 7)
 	}
 	var columns pgproto3.BackendMessage = &pgproto3.NoData{}
@@ -180,7 +183,10 @@ func (s *Server) serve(c net.Conn) {
 	if err := greet(c); err != nil {
 		return
 	}
-	ss := &session{Server: s, in: bufio.NewReaderSize(c, 1<<16), out: bufio.NewWriterSize(c, 1<<16), statements: make(map[string]*canned), status: 'I'}
+	ss := &session{
+		Server: s, in: bufio.NewReaderSize(c, 1<<16), out: bufio.NewWriterSize(c, 1<<16),
+		statements: make(map[string]*canned), status: 'I',
+	}
 	for ss.next() == nil {
 	}
 }
@@ -191,7 +197,9 @@ func greet(c net.Conn) error {
 		return err
 	}
 	backend.Send(&pgproto3.AuthenticationOk{})
-	for name, value := range map[string]string{"crdb_version": "CockroachDB canned", "standard_conforming_strings": "on", "client_encoding": "UTF8"} {
+	for name, value := range map[string]string{
+		"crdb_version": "CockroachDB canned", "standard_conforming_strings": "on", "client_encoding": "UTF8",
+	} {
 		backend.Send(&pgproto3.ParameterStatus{Name: name, Value: value})
 	}
 	backend.Send(&pgproto3.BackendKeyData{ProcessID: 1, SecretKey: []byte{0, 0, 0, 1}})
@@ -203,7 +211,9 @@ var (
 	parseComplete = encode(nil, &pgproto3.ParseComplete{})
 	bindComplete  = encode(nil, &pgproto3.BindComplete{})
 	closeComplete = encode(nil, &pgproto3.CloseComplete{})
-	conflict      = encode(nil, &pgproto3.ErrorResponse{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "40001", Message: "restart transaction: canned"})
+	conflict      = encode(nil, &pgproto3.ErrorResponse{
+		Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "40001", Message: "restart transaction: canned",
+	})
 
 	errUnknown = errors.New("a message or a text that has no ready-made answer")
 )
@@ -243,16 +253,7 @@ func (s *session) handle(kind byte, body []byte) error {
 	}
 	switch kind {
 	case 'P':
-		name, rest := word(body)
-		sql, _ := word(rest)
-		c := s.replies[string(sql)]
-		if c == nil {
-			return errUnknown
-		}
-		if s.statements[string(name)] != c {
-			s.statements[string(name)] = c
-		}
-		return s.write(parseComplete)
+		return s.parse(body)
 	case 'B':
 		_, rest := word(body)
 		name, _ := word(rest)
@@ -265,32 +266,53 @@ func (s *session) handle(kind byte, body []byte) error {
 		name, _ := word(body[1:])
 		return s.write(s.statements[string(name)].description)
 	case 'E':
-		if s.bound.loses {
-			if s.lost = !s.lost; s.lost {
-				s.skipping, s.status = true, 'E'
-				return s.write(conflict)
-			}
-		}
-		s.ran(s.bound)
-		return s.write(s.bound.result)
+		return s.execute()
 	case 'C':
 		return s.write(closeComplete)
 	case 'S':
 		s.skipping = false
 		return s.ready()
 	case 'Q':
-		sql, _ := word(body)
-		c := s.replies[string(sql)]
-		if c == nil {
-			return errUnknown
-		}
-		s.ran(c)
-		if err := s.write(c.simple); err != nil {
-			return err
-		}
-		return s.ready()
+		return s.query(body)
 	}
 	return errUnknown
+}
+
+func (s *session) parse(body []byte) error {
+	name, rest := word(body)
+	sql, _ := word(rest)
+	c := s.replies[string(sql)]
+	if c == nil {
+		return errUnknown
+	}
+	if s.statements[string(name)] != c {
+		s.statements[string(name)] = c
+	}
+	return s.write(parseComplete)
+}
+
+func (s *session) execute() error {
+	if s.bound.loses {
+		if s.lost = !s.lost; s.lost {
+			s.skipping, s.status = true, 'E'
+			return s.write(conflict)
+		}
+	}
+	s.ran(s.bound)
+	return s.write(s.bound.result)
+}
+
+func (s *session) query(body []byte) error {
+	sql, _ := word(body)
+	c := s.replies[string(sql)]
+	if c == nil {
+		return errUnknown
+	}
+	s.ran(c)
+	if err := s.write(c.simple); err != nil {
+		return err
+	}
+	return s.ready()
 }
 
 func (s *session) ran(c *canned) {

@@ -214,41 +214,51 @@ func (c *conn) handleNext() error {
 	c.asked = true
 	c.rest.Store(false)
 	c.count(f)
-	switch {
-	case c.skipping && f.typ == 'H': // PostgreSQL ignores it too, but has sent the error at once
-		return c.flush()
-	case c.skipping && f.typ != 'S' && f.typ != 'X':
+	if c.skipping && f.typ != 'S' && f.typ != 'H' && f.typ != 'X' {
 		return nil
 	}
-	switch f.typ {
-	case 'Q':
-		err = c.query(f)
-	case 'P':
-		err = c.parse(f)
-	case 'B':
-		err = c.bind(f)
-	case 'D':
-		err = c.describe(f)
-	case 'E':
-		err = c.executePortal(f)
-	case 'C':
-		err = c.closeObject(f)
-	case 'S':
-		err = c.sync()
-	case 'H':
-		if _, err = c.settle(); err == nil {
-			err = c.flush()
-		}
-	case 'X':
-		return errCut
-	case 'd', 'c', 'f': // of a COPY that has failed
-	default:
-		return fmt.Errorf("crdbsim: message %q is not supported", f.typ)
-	}
+	err = c.handle(f)
 	if c.fatal && (err == nil || errors.Is(err, errEnded)) {
 		return errors.Join(c.flush(), errCut)
 	}
 	return err
+}
+
+func (c *conn) handle(f frame) error {
+	switch f.typ {
+	case 'Q':
+		return c.query(f)
+	case 'P':
+		return c.parse(f)
+	case 'B':
+		return c.bind(f)
+	case 'D':
+		return c.describe(f)
+	case 'E':
+		return c.executePortal(f)
+	case 'C':
+		return c.closeObject(f)
+	case 'S':
+		return c.sync()
+	case 'H':
+		return c.flushForClient()
+	case 'X':
+		return errCut
+	case 'd', 'c', 'f': // of a COPY that has failed
+		return nil
+	}
+	return fmt.Errorf("crdbsim: message %q is not supported", f.typ)
+}
+
+// flushForClient sends what there is when the client asks for it. While messages are skipped PostgreSQL ignores a Flush
+// too, but it has sent the error at once.
+func (c *conn) flushForClient() error {
+	if !c.skipping {
+		if _, err := c.settle(); err != nil {
+			return err
+		}
+	}
+	return c.flush()
 }
 
 // sync ends a pipeline.

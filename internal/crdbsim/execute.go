@@ -105,7 +105,13 @@ func (c *conn) performOrdinary(s *statement, r run, limit int) (bool, error) {
 	if c.status == 'I' {
 		c.noteCommit()
 	}
-	switch a.tag {
+	c.forget(s, a.tag)
+	return true, nil
+}
+
+// forget drops what a statement with this tag has ended: prepared statements and variables.
+func (c *conn) forget(s *statement, tag string) {
+	switch tag {
 	case "DEALLOCATE ALL":
 		clear(c.stmts)
 	case "DISCARD ALL":
@@ -117,7 +123,6 @@ func (c *conn) performOrdinary(s *statement, r run, limit int) (bool, error) {
 			c.tx.eachLocal(func(vars map[string]string) { clear(vars) })
 		}
 	}
-	return true, nil
 }
 
 // refusal is what the state of the transaction has to say against s.
@@ -129,25 +134,27 @@ func (c *conn) refusal(s *statement) *pgproto3.ErrorResponse {
 		return errCommitted()
 	case c.status == 'E':
 		return errAborted()
-	case c.status == 'T' && c.on("inject_retry_errors_enabled") && c.tx.injected < 3 && s.word != "set" && s.word != "show":
+	case c.on("inject_retry_errors_enabled") && c.status == 'T' && c.tx.injected < 3 &&
+		s.word != "set" && s.word != "show":
 		c.tx.injected++
 		return errInjectedRetry()
 	}
 	return nil
 }
 
-// windowOpen reports whether the server may try a statement again by itself: nothing of this transaction has been
+// windowOpen reports whether the server may try a statement again automatically: nothing of this transaction has been
 // answered yet.
 func (c *conn) windowOpen() bool {
 	return !c.sim.cfg.PostgreSQL && (c.status == 'I' || c.status == 'T' && !c.tx.answered && len(c.tx.saved) == 0)
 }
 
-// maxOwnRetries bounds how often the server tries by itself.
+// maxOwnRetries bounds how often the server tries automatically.
 const maxOwnRetries = 100
 
 // attempts has PostgreSQL execute a statement until it succeeds or the error is the client's to deal with.
 func (c *conn) attempts(r run, window bool, limit int) (answer, error) {
-	alone := c.status == 'I' && !c.sim.cfg.PostgreSQL && !r.partly // CockroachDB commits each such statement before it answers
+	// CockroachDB commits each statement outside a transaction before it answers.
+	alone := c.status == 'I' && !c.sim.cfg.PostgreSQL && !r.partly
 	for n := 0; ; n++ {
 		a, err := c.attempt(r, alone, limit)
 		if err != nil || a.failed == nil {
@@ -156,8 +163,7 @@ func (c *conn) attempts(r run, window bool, limit int) (answer, error) {
 		if alone && a.at.typ == 'S' && a.end >= 0 { // the commit failed: this was no success
 			c.out = c.out[:a.end]
 		}
-		lost := translate(a.failed).Code == "40001"
-		if !lost || !window || r.partly || !a.begun || !c.unsent(a.start) || n == maxOwnRetries {
+		if !window || n == maxOwnRetries || !c.canRunAgain(r, a) {
 			return a, nil
 		}
 		c.out = c.out[:a.start.at]
@@ -170,6 +176,11 @@ func (c *conn) attempts(r run, window bool, limit int) (answer, error) {
 			c.queue(r.portal.bind, pending{typ: 'B', hidden: true})
 		}
 	}
+}
+
+// canRunAgain reports whether a statement lost a conflict, and the client has seen nothing of its answer.
+func (c *conn) canRunAgain(r run, a answer) bool {
+	return translate(a.failed).Code == "40001" && !r.partly && a.begun && c.unsent(a.start)
 }
 
 // attempt has PostgreSQL execute a statement once.
@@ -186,8 +197,8 @@ func (c *conn) attempt(r run, alone bool, limit int) (answer, error) {
 	return c.ask(limit)
 }
 
-// tellForceRetry lets crdb_internal.force_retry know what it can't find out by itself: how long this transaction has
-// been going on, over all its attempts, and whether the server retries by itself.
+// tellForceRetry lets crdb_internal.force_retry know what it can't find out: how long this transaction has
+// been going on, over all its attempts, and whether the server retries automatically.
 func (c *conn) tellForceRetry(r run, window bool) (bool, error) {
 	if ok, err := c.settle(); !ok || err != nil {
 		return false, err

@@ -6,7 +6,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// The extended protocol. A statement that this package answers by itself never reaches PostgreSQL, at Parse or later;
+// The extended protocol. A statement that this package answers never reaches PostgreSQL, at Parse or later;
 // an ordinary one does, message by message, but nobody waits for answers before Execute.
 
 // parse handles Parse.
@@ -161,8 +161,8 @@ func (c *conn) closeObject(f frame) error {
 }
 
 // reachable makes sure that PostgreSQL would look at a statement: in a failed transaction of its own it looks at none,
-// where CockroachDB still parses. So if the failed transaction is of no more use to anyone, it is rolled back behind
-// the client's back.
+// where CockroachDB still parses. So if the failed transaction is of no more use to anyone, it is rolled back
+// without the client's knowledge.
 func (c *conn) reachable() (bool, error) {
 	if c.sim.cfg.PostgreSQL || c.status != 'E' || !c.tx.open || !c.tx.aborted {
 		return true, nil
@@ -180,7 +180,7 @@ func (c *conn) reachable() (bool, error) {
 	return false, err
 }
 
-// own reports whether this package answers s by itself.
+// own reports whether this package answers s, not PostgreSQL.
 func (c *conn) own(s *statement) bool {
 	return s.kind != kindOrdinary && !c.sim.cfg.PostgreSQL
 }

@@ -50,11 +50,36 @@ func TestFaultAtEveryStatement(t *testing.T) {
 	}{
 		{"begin", "^begin", "40001", []string{"E 40001", "Z I"}, []string{"E 3B001", "Z I"}, 10},
 		{"savepoint", "^savepoint", "40001", []string{"C BEGIN", "E 40001", "Z E"}, []string{"E 3B001", "Z E"}, 10},
-		{"statement", "^update", "40001", []string{"C BEGIN", "C SAVEPOINT", "E 40001", "Z E"}, []string{"C ROLLBACK", "Z T"}, 10},
-		{"statement 23505", "^update", "23505", []string{"C BEGIN", "C SAVEPOINT", "E 23505", "Z E"}, []string{"C ROLLBACK", "Z T"}, 10},
-		{"release", "^release", "40001", []string{"C BEGIN", "C SAVEPOINT", "C UPDATE 1", "E 40001", "Z E"}, []string{"C ROLLBACK", "Z T"}, 10},
-		{"release 40003", "^release", "40003", []string{"C BEGIN", "C SAVEPOINT", "C UPDATE 1", "E 40003", "Z E"}, []string{"E 3B001", "Z E"}, 10},
-		{"commit", "^commit", "40001", []string{"C BEGIN", "C SAVEPOINT", "C UPDATE 1", "C COMMIT", "E 40001", "Z I"}, []string{"E 3B001", "Z I"}, 11},
+		{
+			"statement", "^update", "40001",
+			[]string{"C BEGIN", "C SAVEPOINT", "E 40001", "Z E"},
+			[]string{"C ROLLBACK", "Z T"},
+			10,
+		},
+		{
+			"statement 23505", "^update", "23505",
+			[]string{"C BEGIN", "C SAVEPOINT", "E 23505", "Z E"},
+			[]string{"C ROLLBACK", "Z T"},
+			10,
+		},
+		{
+			"release", "^release", "40001",
+			[]string{"C BEGIN", "C SAVEPOINT", "C UPDATE 1", "E 40001", "Z E"},
+			[]string{"C ROLLBACK", "Z T"},
+			10,
+		},
+		{
+			"release 40003", "^release", "40003",
+			[]string{"C BEGIN", "C SAVEPOINT", "C UPDATE 1", "E 40003", "Z E"},
+			[]string{"E 3B001", "Z E"},
+			10,
+		},
+		{
+			"commit", "^commit", "40001",
+			[]string{"C BEGIN", "C SAVEPOINT", "C UPDATE 1", "C COMMIT", "E 40001", "Z I"},
+			[]string{"E 3B001", "Z I"},
+			11,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
@@ -104,7 +129,8 @@ func TestFaultAfterExecution(t *testing.T) {
 		exec(c, "BEGIN", open)
 		w.Inject(On("^select", failsAfter("40001", 2)))
 		assert.Equal(t, []string{"D 1", "D 2", "E 40001", "Z E"}, exec(c, "SELECT k FROM kv ORDER BY k"))
-		assert.Equal(t, []string{"C ROLLBACK", "D 1", "D 2", "D 3", "C SELECT 3", "Z T"}, exec(c, back, "SELECT k FROM kv ORDER BY k"))
+		assert.Equal(t, []string{"C ROLLBACK", "D 1", "D 2", "D 3", "C SELECT 3", "Z T"},
+			exec(c, back, "SELECT k FROM kv ORDER BY k"))
 		w.Inject(On("^release", failsAfter("40003", 0)))
 		assert.Equal(t, []string{"C UPDATE 1", "E 40003", "Z E"}, exec(c, update, release, "COMMIT"))
 		assert.Equal(t, 11, w.value(t, 1), "it was committed all the same")
@@ -292,7 +318,9 @@ func TestFaultAtConnect(t *testing.T) {
 
 func TestConflictReasons(t *testing.T) {
 	t.Parallel()
-	for _, reason := range []string{"RETRY_SERIALIZABLE", "ABORT_REASON_ABORTED_RECORD_FOUND", "WriteTooOldError", "ReadWithinUncertaintyInterval"} {
+	for _, reason := range []string{
+		"RETRY_SERIALIZABLE", "ABORT_REASON_ABORTED_RECORD_FOUND", "WriteTooOldError", "ReadWithinUncertaintyInterval",
+	} {
 		e := Conflict(reason)
 		assert.Equal(t, "40001", e.Code)
 		assert.Contains(t, e.Message, reason)

@@ -166,45 +166,53 @@ func tokens(sql string) []token {
 }
 
 // split cuts a string of statements at its semicolons. Pieces that hold nothing but blanks and comments are left out,
-// as are the semicolons. One inside parentheses (CREATE RULE) or between BEGIN ATOMIC and its END does not separate.
+// as are the semicolons.
 func split(sql string) []string {
 	var (
 		parts  []string
-		l      = lexer{sql: sql}
+		inside nesting
 		start  = -1 // of the piece at hand, -1 before its first token
 		end    int
-		parens int
-		blocks int
-		last   token
 	)
-	for {
-		t, ok := l.next()
-		if !ok {
-			break
-		}
-		switch {
-		case t.symbol('('):
-			parens++
-		case t.symbol(')'):
-			parens--
-		case t.is("atomic") && last.is("begin"), t.is("case") && blocks > 0:
-			blocks++
-		case t.is("end") && blocks > 0:
-			blocks--
-		case t.symbol(';') && parens <= 0 && blocks == 0:
+	for _, t := range tokens(sql) {
+		if inside.none() && t.symbol(';') {
 			if start >= 0 {
 				parts = append(parts, sql[start:end])
 			}
-			start, parens, last = -1, 0, token{}
+			start, inside = -1, nesting{}
 			continue
 		}
+		inside.add(t)
 		if start < 0 {
 			start = t.pos
 		}
-		end, last = t.end, t
+		end = t.end
 	}
 	if start >= 0 {
 		parts = append(parts, sql[start:end])
 	}
 	return parts
+}
+
+// A nesting is where a token of a statement stands: inside parentheses (CREATE RULE), or between BEGIN ATOMIC and its
+// END. A semicolon there does not end the statement.
+type nesting struct {
+	parens, blocks int
+	last           token
+}
+
+func (n *nesting) none() bool { return n.parens <= 0 && n.blocks == 0 }
+
+func (n *nesting) add(t token) {
+	switch {
+	case t.symbol('('):
+		n.parens++
+	case t.symbol(')'):
+		n.parens--
+	case t.is("atomic") && n.last.is("begin"), t.is("case") && n.blocks > 0:
+		n.blocks++
+	case t.is("end") && n.blocks > 0:
+		n.blocks--
+	}
+	n.last = t
 }

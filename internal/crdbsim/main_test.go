@@ -69,7 +69,8 @@ func (w *world) dsn() string {
 	if !w.cfg.PostgreSQL {
 		extra = "&no_such_variable=1"
 	}
-	return fmt.Sprintf("postgres://%s@%s/postgres?sslmode=prefer&search_path=%s,public%s", superuser, w.Addr(), w.schema, extra)
+	return fmt.Sprintf("postgres://%s@%s/postgres?sslmode=prefer&search_path=%s,public%s",
+		superuser, w.Addr(), w.schema, extra)
 }
 
 func (w *world) connect(t *testing.T) *pgx.Conn {

@@ -110,9 +110,10 @@ func TestCopy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Config{})
 	conn := w.connect(t)
-	n, err := conn.CopyFrom(t.Context(), pgx.Identifier{"kv"}, []string{"k", "v"}, pgx.CopyFromSlice(10_000, func(i int) ([]any, error) {
-		return []any{i + 100, i}, nil
-	}))
+	n, err := conn.CopyFrom(t.Context(), pgx.Identifier{"kv"}, []string{"k", "v"},
+		pgx.CopyFromSlice(10_000, func(i int) ([]any, error) {
+			return []any{i + 100, i}, nil
+		}))
 	require.NoError(t, err)
 	assert.EqualValues(t, 10_000, n)
 	var out strings.Builder
@@ -167,7 +168,7 @@ func TestPostgreSQLPipeline(t *testing.T) {
 	assert.Equal(t, 10, w.value(t, 1))
 }
 
-// TestPipelineOutsideTransaction checks that CockroachDB commits each statement by itself.
+// TestPipelineOutsideTransaction checks that CockroachDB commits each statement separately.
 func TestPipelineOutsideTransaction(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Config{})
@@ -226,7 +227,9 @@ func TestCloseConns(t *testing.T) {
 func TestConcurrency(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Config{})
-	everywhere := On("^(begin|savepoint|select|update|release|rollback to)", Action{Then: Fail, Error: Conflict("RETRY_SERIALIZABLE")})
+	everywhere := On("^(begin|savepoint|select|update|release|rollback to)", Action{
+		Then: Fail, Error: Conflict("RETRY_SERIALIZABLE"),
+	})
 	everywhere.Times = 20
 	w.Inject(everywhere, On("^update", Action{Then: ExecuteFail, Error: Conflict("WriteTooOldError")}))
 	var group sync.WaitGroup

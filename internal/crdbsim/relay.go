@@ -176,54 +176,65 @@ func (c *conn) relayFrame(a *answer, f frame, limit int) error {
 	if !a.begun && !p.hidden && (p.typ == 'E' || p.typ == 'Q') {
 		a.start, a.begun = c.mark(), true
 	}
+	var err error
 	switch f.typ {
 	case 'S', 'A':
 		c.out = append(c.out, f.raw...)
 		return nil
 	case 'N':
-		if !p.hidden {
-			c.out = append(c.out, f.raw...)
-		}
+		c.pass(f, p)
 		return nil
 	case 'E':
 		return c.relayError(a, f, p)
 	case 'Z':
 		c.up.status, c.up.dirty = f.body()[0], len(c.pending) > 1
 	case 'G':
-		if err := c.copyIn(f); err != nil {
-			return err
-		}
-	case 'C':
-		a.tag, _ = cstring(f.body())
-		fallthrough
-	case 'I', 's':
-		if !p.hidden {
-			a.completed++
-		}
-		if !p.hidden && limit == noLimit {
-			a.end = len(c.out)
-			c.complete(f, a.tag)
-		}
+		err = c.copyIn(f)
+	case 'C', 'I', 's':
+		c.relayEnd(a, f, p, limit)
 	case 'D', 'd':
-		if p.hidden {
-			break
-		}
-		a.rows++
-		if limit == noLimit || a.rows <= limit {
-			c.out = append(c.out, f.raw...)
-		}
-		if len(c.out) > bufferSize {
-			if err := c.flush(); err != nil {
-				return err
-			}
-		}
+		err = c.relayRow(a, f, p, limit)
 	default:
-		if !p.hidden {
-			c.out = append(c.out, f.raw...)
-		}
+		c.pass(f, p)
 	}
-	if p.done(f.typ) {
+	if err == nil && p.done(f.typ) {
 		c.pop()
+	}
+	return err
+}
+
+// pass hands a message on, unless it answers what the client has not sent.
+func (c *conn) pass(f frame, p pending) {
+	if !p.hidden {
+		c.out = append(c.out, f.raw...)
+	}
+}
+
+// relayEnd notes the end of a statement.
+func (c *conn) relayEnd(a *answer, f frame, p pending, limit int) {
+	if f.typ == 'C' {
+		a.tag, _ = cstring(f.body())
+	}
+	if p.hidden {
+		return
+	}
+	a.completed++
+	if limit == noLimit {
+		a.end = len(c.out)
+		c.complete(f, a.tag)
+	}
+}
+
+func (c *conn) relayRow(a *answer, f frame, p pending, limit int) error {
+	if p.hidden {
+		return nil
+	}
+	a.rows++
+	if limit == noLimit || a.rows <= limit {
+		c.out = append(c.out, f.raw...)
+	}
+	if len(c.out) > bufferSize {
+		return c.flush()
 	}
 	return nil
 }
@@ -259,7 +270,8 @@ func (c *conn) relayError(a *answer, f frame, p pending) error {
 		return nil
 	}
 	c.queueSync()
-	if err := c.up.send(); err != nil && a.failed.Severity != "FATAL" { // after a FATAL it is up to relay, which finds the end
+	// After a FATAL relay finds the end of the connection.
+	if err := c.up.send(); err != nil && a.failed.Severity != "FATAL" {
 		return err
 	}
 	return nil

@@ -43,7 +43,10 @@ func TestSession(t *testing.T) {
 			{"ROLLBACK TO a; SELECT v FROM kv WHERE k = 1; RELEASE a", "C ROLLBACK, D 10, C SELECT 1, C RELEASE, Z T"},
 		}},
 		{"high priority and DDL", [][2]string{
-			{"BEGIN PRIORITY HIGH; SAVEPOINT cockroach_restart; CREATE TABLE x (a INT)", "C BEGIN, C SAVEPOINT, C CREATE TABLE, Z T"},
+			{
+				"BEGIN PRIORITY HIGH; SAVEPOINT cockroach_restart; CREATE TABLE x (a INT)",
+				"C BEGIN, C SAVEPOINT, C CREATE TABLE, Z T",
+			},
 			{"ROLLBACK TO cockroach_restart", "E 0A000, Z E"},
 			{"ROLLBACK", "C ROLLBACK, Z I"},
 		}},
@@ -76,7 +79,10 @@ func TestSession(t *testing.T) {
 		}},
 		{"read only", [][2]string{
 			{"BEGIN READ ONLY; UPDATE kv SET v = 1", "C BEGIN, E 25006, Z E"},
-			{"ROLLBACK; BEGIN; SET TRANSACTION READ ONLY; UPDATE kv SET v = 1", "C ROLLBACK, C BEGIN, C SET TRANSACTION, E 25006, Z E"},
+			{
+				"ROLLBACK; BEGIN; SET TRANSACTION READ ONLY; UPDATE kv SET v = 1",
+				"C ROLLBACK, C BEGIN, C SET TRANSACTION, E 25006, Z E",
+			},
 		}},
 		{"a syntax error", [][2]string{
 			{"BEGIN; SELEKT", "C BEGIN, E 42601, Z E"},
@@ -129,8 +135,8 @@ func TestServerRetries(t *testing.T) {
 	})
 }
 
-// TestServerRetries_AfterAnError_NotAnyMore has Parse fail before the statement that conflicts: the client has been told
-// something of the snapshot, and the server gives it no other without a word.
+// TestServerRetries_AfterAnError_NotAnyMore has Parse fail before the statement that conflicts: the client has been
+// told something of the snapshot, and the server gives it no other without a word.
 func TestServerRetries_AfterAnError_NotAnyMore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Config{})

@@ -36,13 +36,15 @@ func TestStartupParameters(t *testing.T) {
 	c := newWorld(t, Config{}).client(t, "lock_timeout", "3s", "no_such_thing", "1", "force_savepoint_restart", "on",
 		"default_transaction_isolation", "read committed", "options", `--cluster=blue -c statement_timeout=7s -cno_such=1 -c application_name=a\ b -c lock_timeout=4s`)
 	for sql, want := range map[string]string{
-		"SHOW application_name": "a b", "SHOW lock_timeout": "3s", "SHOW force_savepoint_restart": "on", "SHOW default_transaction_isolation": "serializable",
+		"SHOW application_name": "a b", "SHOW lock_timeout": "3s",
+		"SHOW force_savepoint_restart": "on", "SHOW default_transaction_isolation": "serializable",
 		"SHOW statement_timeout": "7s",
 	} {
 		assert.Equal(t, []string{"D " + want, "C SHOW 1", "Z I"}, c.query(sql), "%s", sql)
 	}
 	// every savepoint is a restart savepoint then
-	assert.Equal(t, []string{"C BEGIN", "C SAVEPOINT", "C COMMIT", "C COMMIT", "Z I"}, c.query("BEGIN; SAVEPOINT a; RELEASE a; COMMIT"))
+	assert.Equal(t, []string{"C BEGIN", "C SAVEPOINT", "C COMMIT", "C COMMIT", "Z I"},
+		c.query("BEGIN; SAVEPOINT a; RELEASE a; COMMIT"))
 }
 
 func TestEncryptionIsDeclined(t *testing.T) {
@@ -100,7 +102,7 @@ func TestCancelRequest(t *testing.T) {
 	})
 }
 
-// TestClientGone checks that a client which hangs up does not leave a statement waiting behind it.
+// TestClientGone checks that a client which hangs up does not leave a statement waiting.
 func TestClientGone(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
@@ -155,7 +157,9 @@ func TestCloseWhileWaiting(t *testing.T) {
 // TestNoUpstream checks that a client is told where there is no PostgreSQL.
 func TestNoUpstream(t *testing.T) {
 	t.Parallel()
-	sim, err := Start(Config{Upstream: func(context.Context) (net.Conn, error) { return nil, errors.New("nobody is there") }})
+	sim, err := Start(Config{
+		Upstream: func(context.Context) (net.Conn, error) { return nil, errors.New("nobody is there") },
+	})
 	require.NoError(t, err)
 	_, err = pgx.Connect(t.Context(), "postgres://root@"+sim.Addr()+"/postgres?sslmode=disable")
 	require.ErrorContains(t, err, "nobody is there (SQLSTATE 08006)")

@@ -2,6 +2,7 @@ package crdbsim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -192,38 +193,52 @@ func (s *statement) parseModes(ts []token) {
 
 // parseMode reads one mode and returns how many tokens it took, or the index of the one that is wrong.
 func (s *statement) parseMode(ts []token) (n int, ok bool) {
-	word := func(i int) string {
-		if i < len(ts) && ts[i].kind == tokenWord {
-			return ts[i].text
-		}
-		return ""
-	}
 	switch {
-	case ts[0].symbol(','):
+	case ts[0].symbol(','), beginWith(ts, "deferrable"):
 		return 1, true
-	case word(0) == "isolation" && word(1) == "level":
-		switch word(2) + " " + word(3) {
-		case "read committed", "read uncommitted", "repeatable read":
-			return 4, true
-		}
-		return 3, word(2) == "serializable" || word(2) == "snapshot"
-	case word(0) == "read" && (word(1) == "only" || word(1) == "write"):
-		s.modes.access = "READ " + strings.ToUpper(word(1))
+	case beginWith(ts, "not", "deferrable"):
 		return 2, true
-	case word(0) == "not" && word(1) == "deferrable":
+	case beginWith(ts, "isolation", "level"):
+		return isolationLevel(ts)
+	case beginWith(ts, "read", "only"), beginWith(ts, "read", "write"):
+		s.modes.access = "READ " + strings.ToUpper(ts[1].text)
 		return 2, true
-	case word(0) == "deferrable":
-		return 1, true
-	case word(0) == "priority":
-		s.modes.priority = word(1)
-		return min(2, len(ts)), s.modes.priority == "low" || s.modes.priority == "normal" || s.modes.priority == "high"
-	case word(0) == "as" && word(1) == "of" && word(2) == "system" && word(3) == "time" && len(ts) > 4:
+	case beginWith(ts, "priority"):
+		s.modes.priority = wordAt(ts, 1)
+		return min(2, len(ts)), slices.Contains([]string{"low", "normal", "high"}, s.modes.priority)
+	case beginWith(ts, "as", "of", "system", "time") && len(ts) > 4:
 		s.modes.access = "READ ONLY"
 		for n = 4; n < len(ts) && !ts[n].symbol(','); n++ {
 		}
 		return n, true
 	}
 	return 0, false
+}
+
+// isolationLevel reads ISOLATION LEVEL and the level, and returns what parseMode returns.
+func isolationLevel(ts []token) (n int, ok bool) {
+	switch wordAt(ts, 2) + " " + wordAt(ts, 3) {
+	case "read committed", "read uncommitted", "repeatable read":
+		return 4, true
+	}
+	return 3, beginWith(ts[2:], "serializable") || beginWith(ts[2:], "snapshot")
+}
+
+func beginWith(ts []token, words ...string) bool {
+	for i, w := range words {
+		if wordAt(ts, i) != w {
+			return false
+		}
+	}
+	return true
+}
+
+// wordAt returns the i-th token if there is one and it is a word.
+func wordAt(ts []token, i int) string {
+	if i < len(ts) && ts[i].kind == tokenWord {
+		return ts[i].text
+	}
+	return ""
 }
 
 func (s *statement) classifyShow(rest []token) {

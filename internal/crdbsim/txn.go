@@ -66,7 +66,7 @@ func (t *txn) find(name string) int {
 	return -1
 }
 
-// A reply is the answer to a statement that this package answers by itself.
+// A reply is the answer to a statement that this package answers, not PostgreSQL.
 type reply struct {
 	tag    string
 	value  string // of the one row there is, if the statement has a field
@@ -99,6 +99,11 @@ func (c *conn) control(s *statement) (reply, error) {
 	case c.status == 'E':
 		return refuse(errAborted())
 	}
+	return c.controlUnfailed(s)
+}
+
+// controlUnfailed executes the statements that a failed transaction refuses.
+func (c *conn) controlUnfailed(s *statement) (reply, error) {
 	switch s.kind {
 	case kindBegin:
 		return c.begin(s)

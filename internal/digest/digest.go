@@ -117,7 +117,8 @@ func (d *Rows) Sum() (uint64, []uint32) { return d.total(), d.marks[:min(d.rows,
 func OfError(err *pgconn.PgError) uint64 {
 	var buf []byte
 	for _, text := range [...]string{
-		err.Message, err.Detail, err.Hint, err.SchemaName, err.TableName, err.ColumnName, err.DataTypeName, err.ConstraintName,
+		err.Message, err.Detail, err.Hint,
+		err.SchemaName, err.TableName, err.ColumnName, err.DataTypeName, err.ConstraintName,
 	} {
 		buf = binary.BigEndian.AppendUint32(buf, uint32(len(text)))
 		buf = append(buf, text...)

@@ -15,8 +15,8 @@ const CockroachPort = "26257"
 // urlScheme matches the beginning of a DSN that is a URL. Keyword/value pairs never match: an '=' comes first there.
 var urlScheme = regexp.MustCompile(`^\s*([A-Za-z][A-Za-z0-9+.-]*)://`)
 
-// A parseError says what is wrong with a DSN and what to do. It is never built from text of the DSN: a part of a malformed
-// one may be a password, whichever part it looks like.
+// A parseError says what is wrong with a DSN and what to do. It is never built from text of the DSN: a part of a
+// malformed one may be a password, whichever part it looks like.
 type parseError string
 
 func (e parseError) Error() string { return "cockroachdb: cannot parse the DSN: " + string(e) }
@@ -34,7 +34,7 @@ func Parse(dsn string) (*pgx.ConnConfig, error) {
 			return nil, parseError("the scheme is none of postgresql, postgres, cockroachdb, cockroach and crdb-postgres")
 		}
 		if strings.Contains(splitURL(rest).path, "@") {
-			return nil, parseError("there is an '@' behind the first '/': write an '@' in the database's name as %40, and a '/' or an '@' in the password as %2F or %40")
+			return nil, parseError("there is an '@' after the first '/': write an '@' in the database's name as %40, and a '/' or an '@' in the password as %2F or %40")
 		}
 		dsn = "postgresql://" + rest
 	}
@@ -53,8 +53,8 @@ func Keys(dsn string) []string {
 	return keywordValueKeys(dsn)
 }
 
-// checkStrayText refuses what pgx takes for a host or a session variable though it can't be one. It comes from a password
-// that isn't escaped, and would be shown by every error about that host, or sent to the server in the clear.
+// checkStrayText refuses what pgx takes for a host or a session variable though it can't be one. It comes from a
+// password that isn't escaped, and would be shown by every error about that host, or sent to the server in the clear.
 func checkStrayText(cc *pgx.ConnConfig) error {
 	hosts := []string{cc.Host}
 	for _, f := range cc.Fallbacks {

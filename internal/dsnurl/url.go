@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// urlParts are the parts of a URL behind its scheme, cut where pgx and libpq cut them, which is not where net/url does:
+// urlParts are the parts of a URL after its scheme, cut where pgx and libpq cut them, which is not where net/url does:
 // there may be several hosts. Joined, the parts are the text again.
 type urlParts struct {
 	userinfo string // ends with '@' if there is one
@@ -36,7 +36,7 @@ func splitURL(rest string) (u urlParts) {
 	return u
 }
 
-// ports returns the port behind each host, "" where there is none.
+// ports returns the port after each host, "" where there is none.
 func (u urlParts) ports() []string {
 	var ports []string
 	rest := u.hosts
@@ -67,7 +67,7 @@ func (u urlParts) keys() []string {
 }
 
 // withCockroachPorts gives every host of a URL without a port the one of PGPORT or CockroachDB's, by a parameter
-// "port", which to pgx goes before the ports behind the hosts.
+// "port", which to pgx goes before the ports after the hosts.
 func withCockroachPorts(rest string) string {
 	u := splitURL(rest)
 	keys := u.keys()

@@ -188,7 +188,8 @@ func TestKilledWhileStarting(t *testing.T) {
 	for _, after := range []time.Duration{0, 150, 500} {
 		t.Run(fmt.Sprint(int(after), "ms"), func(t *testing.T) {
 			t.Parallel()
-			tmp, err := os.MkdirTemp("", "engine") //nolint:usetesting // a name as long as TempDir's leaves no room for a socket on macOS
+			// A name as long as TempDir's leaves no room for a socket on macOS.
+			tmp, err := os.MkdirTemp("", "engine") //nolint:usetesting // as above
 			require.NoError(t, err)
 			defer os.RemoveAll(tmp)
 			require.NoError(t, os.Chmod(tmp, 0o777))
@@ -298,7 +299,8 @@ func announce(fakepg.Statement) fakepg.Reply {
 }
 
 func TestCockroachURL(t *testing.T) {
-	srv := fakepg.Start(t, fakepg.Answer(announce), fakepg.Version("CockroachDB CCL v23.1.2 (x86_64-linux-gnu, built 2023)"))
+	srv := fakepg.Start(t, fakepg.Answer(announce),
+		fakepg.Version("CockroachDB CCL v23.1.2 (x86_64-linux-gnu, built 2023)"))
 	t.Setenv("COCKROACH_URL", srv.DSN())
 	e, err := engine.Start(t.Context(), engine.Options{})
 	require.NoError(t, err)
@@ -329,7 +331,9 @@ func TestCockroachURLOfAPostgreSQL(t *testing.T) {
 func TestCockroachOnThePath(t *testing.T) {
 	srv := fakepg.Start(t, fakepg.Answer(announce))
 	bin := t.TempDir()
-	script := "#!/bin/sh\nfor a; do case $a in --listening-url-file=*) echo '" + srv.DSN() + "' >\"${a#*=}\";; esac; done\nexec sleep 60\n"
+	script := "#!/bin/sh\n" +
+		"for a; do case $a in --listening-url-file=*) echo '" + srv.DSN() + "' >\"${a#*=}\";; esac; done\n" +
+		"exec sleep 60\n"
 	require.NoError(t, os.WriteFile(filepath.Join(bin, "cockroach"), []byte(script), 0o755))
 	openUp(t, bin)
 	t.Setenv("COCKROACH_URL", "")

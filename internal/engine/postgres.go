@@ -28,10 +28,13 @@ run "$1" --pgdata="$folder/data" --username=root --auth=trust --encoding=UTF8 --
 run "$2" -D "$folder/data" -k "$folder" -c listen_addresses= -c max_connections=300 \
 	-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c wal_level=minimal -c max_wal_senders=0 \
 	-c default_transaction_isolation=serializable -c deadlock_timeout=50ms -c max_pred_locks_per_transaction=256 \
-	-c dynamic_shared_memory_type=mmap -c jit=off -c timezone=UTC -c log_min_messages=fatal -c log_min_error_statement=panic`
+	-c dynamic_shared_memory_type=mmap -c jit=off -c timezone=UTC \
+	-c log_min_messages=fatal -c log_min_error_statement=panic`
 
 func (p postgres) start(ctx context.Context, opts Options) (*Engine, error) {
-	server, err := guarded.Start(guarded.Command{Signal: "QUIT", Commands: serverCommands, Args: []string{p.initdb, p.server}})
+	server, err := guarded.Start(guarded.Command{
+		Signal: "QUIT", Commands: serverCommands, Args: []string{p.initdb, p.server},
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +47,8 @@ func (p postgres) start(ctx context.Context, opts Options) (*Engine, error) {
 
 func (e *Engine) connectPostgres(ctx context.Context, cfg crdbsim.Config) error {
 	query := url.Values{"host": {e.server.Folder()}, "sslmode": {"disable"}}
-	e.direct = (&url.URL{Scheme: "postgresql", User: url.User("root"), Path: "/postgres", RawQuery: query.Encode()}).String()
+	direct := url.URL{Scheme: "postgresql", User: url.User("root"), Path: "/postgres", RawQuery: query.Encode()}
+	e.direct = direct.String()
 	var version string
 	err := e.server.Await(ctx, func() error {
 		conn, err := pgx.Connect(ctx, e.direct)
@@ -57,7 +61,8 @@ func (e *Engine) connectPostgres(ctx context.Context, cfg crdbsim.Config) error 
 	if err != nil {
 		return err
 	}
-	plain, err := e.startSim(crdbsim.Config{PostgreSQL: true}) // uses a session again, which straight would be a new process each time
+	// A simulator uses a session again, which straight would be a new process each time.
+	plain, err := e.startSim(crdbsim.Config{PostgreSQL: true})
 	if err != nil {
 		return fmt.Errorf("crdbsim: %w", err)
 	}

@@ -30,7 +30,7 @@ func (c *Conn) Serve(reply func(Statement) Reply) {
 	}
 }
 
-// A session is one connection that answers by itself.
+// A session is one connection that answers automatically.
 type session struct {
 	*Conn
 	reply    func(Statement) Reply

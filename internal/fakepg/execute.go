@@ -150,7 +150,8 @@ func (s *session) encoded(b *portal) iter.Seq[[][]byte] {
 				panic(fmt.Errorf("reply to %q: a row of %d values for %d columns", b.sql, len(values), len(row)))
 			}
 			for i, v := range values {
-				encoded, err := s.types.Encode(columnOID(b.reply.Columns[i]), format(b.formats, i), v, []byte{}) // nil would make "" NULL
+				// Not nil, which would make "" NULL.
+				encoded, err := s.types.Encode(columnOID(b.reply.Columns[i]), format(b.formats, i), v, []byte{})
 				if err != nil {
 					panic(fmt.Errorf("reply to %q, column %d: %w", b.sql, i+1, err))
 				}

@@ -146,19 +146,47 @@ func TestTransactionsFollowTheRecordings(t *testing.T) {
 		}
 		return fakepg.Reply{}
 	}
-	const sp, rb, rel = "SAVEPOINT cockroach_restart", "ROLLBACK TO SAVEPOINT cockroach_restart", "RELEASE SAVEPOINT cockroach_restart"
+	const (
+		sp  = "SAVEPOINT cockroach_restart"
+		rb  = "ROLLBACK TO SAVEPOINT cockroach_restart"
+		rel = "RELEASE SAVEPOINT cockroach_restart"
+	)
 	for name, steps := range map[string][][2]string{
-		"clean_pipeline":   {{"BEGIN;" + sp + ";UPDATE kv", "BEGIN | SAVEPOINT | UPDATE 1 | T"}, {rel + ";COMMIT", "COMMIT | COMMIT | I"}},
-		"retry":            {{"BEGIN;" + sp + ";CONFLICT;UPDATE kv", "BEGIN | SAVEPOINT | 40001 | E"}, {rb + ";UPDATE kv", "ROLLBACK | UPDATE 1 | T"}, {rel + ";COMMIT", "COMMIT | COMMIT | I"}},
-		"failed_then_more": {{"BEGIN;DUPLICATE", "BEGIN | 23505 | E"}, {"UPDATE kv", "25P02 | E"}, {"COMMIT", "ROLLBACK | I"}},
-		"begin_fails":      {{"BEGIN NONSENSE;" + sp + ";UPDATE kv", "42601 | I"}},
-		"commit_wait":      {{"BEGIN;" + sp + ";UPDATE kv;" + rel, "BEGIN | SAVEPOINT | UPDATE 1 | COMMIT | T"}, {"SELECT 1", "25000 | T"}, {"ROLLBACK", "COMMIT | I"}},
-		"outside":          {{sp, "XXUUU | I"}, {rel, "XXUUU | I"}, {rb, "3B001 | I"}, {"COMMIT", "XXUUU | I"}, {"ROLLBACK", "XXUUU | I"}},
-		"release_unknown":  {{"BEGIN", "BEGIN | T"}, {rel, "3B001 | E"}, {rb, "3B001 | E"}, {"ROLLBACK", "ROLLBACK | I"}},
-		"spelling":         {{`BEGIN;SAVEPOINT "Cockroach_restart";RELEASE "Cockroach_restart"`, "BEGIN | SAVEPOINT | RELEASE | T"}, {"COMMIT", "COMMIT | I"}, {"BEGIN;SAVEPOINT COCKROACH_RESTART_2;RELEASE cockroach_restart_2", "BEGIN | SAVEPOINT | COMMIT | T"}},
-		"late":             {{"BEGIN;UPDATE kv;" + sp, "BEGIN | UPDATE 1 | 42601 | E"}},
-		"nested":           {{"BEGIN;SAVEPOINT app;" + sp, "BEGIN | SAVEPOINT | 42601 | E"}},
-		"app_savepoint":    {{"BEGIN;" + sp + ";SAVEPOINT app;DUPLICATE", "BEGIN | SAVEPOINT | SAVEPOINT | 23505 | E"}, {"ROLLBACK TO SAVEPOINT app;RELEASE app", "ROLLBACK | RELEASE | T"}, {"SAVEPOINT b;CONFLICT", "SAVEPOINT | 40001 | E"}, {"ROLLBACK TO b", "40001 | E"}, {rb, "ROLLBACK | T"}},
+		"clean_pipeline": {
+			{"BEGIN;" + sp + ";UPDATE kv", "BEGIN | SAVEPOINT | UPDATE 1 | T"}, {rel + ";COMMIT", "COMMIT | COMMIT | I"},
+		},
+		"retry": {
+			{"BEGIN;" + sp + ";CONFLICT;UPDATE kv", "BEGIN | SAVEPOINT | 40001 | E"},
+			{rb + ";UPDATE kv", "ROLLBACK | UPDATE 1 | T"},
+			{rel + ";COMMIT", "COMMIT | COMMIT | I"},
+		},
+		"failed_then_more": {
+			{"BEGIN;DUPLICATE", "BEGIN | 23505 | E"}, {"UPDATE kv", "25P02 | E"}, {"COMMIT", "ROLLBACK | I"},
+		},
+		"begin_fails": {{"BEGIN NONSENSE;" + sp + ";UPDATE kv", "42601 | I"}},
+		"commit_wait": {
+			{"BEGIN;" + sp + ";UPDATE kv;" + rel, "BEGIN | SAVEPOINT | UPDATE 1 | COMMIT | T"},
+			{"SELECT 1", "25000 | T"},
+			{"ROLLBACK", "COMMIT | I"},
+		},
+		"outside": {
+			{sp, "XXUUU | I"}, {rel, "XXUUU | I"}, {rb, "3B001 | I"}, {"COMMIT", "XXUUU | I"}, {"ROLLBACK", "XXUUU | I"},
+		},
+		"release_unknown": {{"BEGIN", "BEGIN | T"}, {rel, "3B001 | E"}, {rb, "3B001 | E"}, {"ROLLBACK", "ROLLBACK | I"}},
+		"spelling": {
+			{`BEGIN;SAVEPOINT "Cockroach_restart";RELEASE "Cockroach_restart"`, "BEGIN | SAVEPOINT | RELEASE | T"},
+			{"COMMIT", "COMMIT | I"},
+			{"BEGIN;SAVEPOINT COCKROACH_RESTART_2;RELEASE cockroach_restart_2", "BEGIN | SAVEPOINT | COMMIT | T"},
+		},
+		"late":   {{"BEGIN;UPDATE kv;" + sp, "BEGIN | UPDATE 1 | 42601 | E"}},
+		"nested": {{"BEGIN;SAVEPOINT app;" + sp, "BEGIN | SAVEPOINT | 42601 | E"}},
+		"app_savepoint": {
+			{"BEGIN;" + sp + ";SAVEPOINT app;DUPLICATE", "BEGIN | SAVEPOINT | SAVEPOINT | 23505 | E"},
+			{"ROLLBACK TO SAVEPOINT app;RELEASE app", "ROLLBACK | RELEASE | T"},
+			{"SAVEPOINT b;CONFLICT", "SAVEPOINT | 40001 | E"},
+			{"ROLLBACK TO b", "40001 | E"},
+			{rb, "ROLLBACK | T"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn := connect(t, fakepg.Start(t, fakepg.Answer(conflicts)))
@@ -188,7 +216,8 @@ func TestSimpleProtocol(t *testing.T) {
 		return fakepg.Reply{}
 	}))
 	conn := connect(t, srv)
-	results, err := conn.PgConn().Exec(t.Context(), "BEGIN; SELECT ';' ; -- ; \n INSERT INTO kv VALUES ($$;$$); /* ; */").ReadAll()
+	const several = "BEGIN; SELECT ';' ; -- ; \n INSERT INTO kv VALUES ($$;$$); /* ; */"
+	results, err := conn.PgConn().Exec(t.Context(), several).ReadAll()
 	require.NoError(t, err)
 	require.Len(t, results, 4, "the comment is a statement of its own to the fake")
 	assert.Equal(t, "BEGIN", results[0].CommandTag.String())
@@ -309,7 +338,9 @@ func TestExecuteWithARowLimit(t *testing.T) {
 	require.NoError(t, err)
 	defer nc.Close()
 	fe := pgproto3.NewFrontend(nc, nc)
-	fe.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "app"}})
+	fe.Send(&pgproto3.StartupMessage{
+		ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "app"},
+	})
 	fe.Send(&pgproto3.Parse{Query: "SELECT v"})
 	fe.Send(&pgproto3.Bind{})
 	for range 3 {
@@ -422,8 +453,10 @@ func TestTagsFitTheText(t *testing.T) {
 		return fakepg.Reply{}
 	}), fakepg.Quiet()))
 	for sql, want := range map[string]string{
-		"INSERT INTO kv": "INSERT 0 1", "INSERT INTO kv RETURNING k": "INSERT 0 2", "update kv": "UPDATE 1", "UPDATE many": "UPDATE 12",
-		"DELETE FROM kv RETURNING k": "DELETE 2", "SELECT": "SELECT 0", "WITH x RETURNING k": "SELECT 2", "CREATE TABLE t": "CREATE",
+		"INSERT INTO kv": "INSERT 0 1", "INSERT INTO kv RETURNING k": "INSERT 0 2",
+		"update kv": "UPDATE 1", "UPDATE many": "UPDATE 12",
+		"DELETE FROM kv RETURNING k": "DELETE 2", "SELECT": "SELECT 0",
+		"WITH x RETURNING k": "SELECT 2", "CREATE TABLE t": "CREATE",
 	} {
 		tag, err := conn.Exec(t.Context(), sql)
 		require.NoError(t, err, sql)

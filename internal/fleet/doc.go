@@ -13,8 +13,9 @@
 //	                                     of a failover, last
 //	probing   a dial when not healthy    last                    no more   as before       the probe's end
 //
-// Where hosts are divided into groups, those of an earlier group come first among the hosts that are as good. Connections
-// in a later group are too many there once a host of an earlier one is healthy, and are moved like all that are too many.
+// Where hosts are divided into groups, those of an earlier group come first among the hosts that are as good.
+// Connections in a later group are too many there once a host of an earlier one is healthy, and are moved like all that
+// are too many.
 //
 // The time of a doubt is some seconds, longer after a long absence, and jittered. No host is ever left out of a plan:
 // where all are in doubt, all are tried.

@@ -16,7 +16,8 @@ type Config struct {
 	Balance bool
 
 	// Groups are the sizes of the groups that hosts are divided into, in the order of the hosts. A later group is for when
-	// no host of an earlier one works. Hosts beyond their sum are in the last group. Nil means one group. It needs Balance.
+	// no host of an earlier one works. Hosts beyond their sum are in the last group. Nil means one group. It needs
+	// Balance.
 	Groups []int
 
 	// Lifetime is how long a connection lives, give or take ten percent, drawn when it is opened. Zero means no limit.

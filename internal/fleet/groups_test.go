@@ -35,7 +35,8 @@ func TestPlan_Groups_LaterOneIsForWhenAllOfTheEarlierAreInDoubt(t *testing.T) {
 		for range 20 {
 			assert.Equal(t, []string{three[1], three[2], three[0]}, s.fleet.Plan(three, ""))
 		}
-		assert.Equal(t, []string{three[2], three[1], three[0]}, s.fleet.Plan(three, three[1]), "a failover avoids the host that it has just lost")
+		assert.Equal(t, []string{three[2], three[1], three[0]}, s.fleet.Plan(three, three[1]),
+			"a failover avoids the host that it has just lost")
 		s.fail(three[1])
 		plan := s.fleet.Plan(three, "")
 		assert.Equal(t, three[2], plan[0])

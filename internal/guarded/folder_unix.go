@@ -64,7 +64,7 @@ func lockFolder(folder string) (*os.File, error) {
 }
 
 // removeStale removes the folders that nobody looks after, as far as it may. Should a PostgreSQL be running in one
-// still, it notices within a minute that its files are gone and stops by itself.
+// still, it notices within a minute that its files are gone and stops.
 func removeStale(parent string) {
 	folders, _ := filepath.Glob(filepath.Join(parent, folderPrefix+"*")) // the only error is a bad pattern
 	for _, folder := range folders {

@@ -68,7 +68,7 @@ func (l *Lane) TryEnter() *Pass {
 // There is one more way in. A holder may never leave: the application forgot its transaction, or opened another one
 // inside it and so waits for itself. The first in the queue, when its bound is over and the oldest holder has been in
 // the lane for at least as long, takes its place, and the old pass is void. That waiter would run now in any case, so
-// the takeover makes nothing run that would not have run without it; what it changes is that those behind it wait for
+// the takeover makes nothing run that would not have run without it; what it changes is that those after it wait for
 // a transaction that ends instead of each paying the full bound.
 func (l *Lane) Enter(ctx, ctx2 context.Context, bound time.Duration) (*Pass, error) {
 	if err := cmp.Or(ctx.Err(), ctx2.Err()); err != nil {

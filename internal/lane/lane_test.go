@@ -30,7 +30,7 @@ func narrowLane() *Lane {
 	return l
 }
 
-// postgresLane is a lane that finds its width by itself.
+// postgresLane is a lane that finds its width automatically.
 func postgresLane() *Lane {
 	l := New()
 	l.ConnectedTo(false)

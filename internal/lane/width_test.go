@@ -186,7 +186,8 @@ func TestLaneOfAnyWidth(t *testing.T) {
 // There is a place for each millisecond of the network's, and what the account has comes on top.
 func TestWidthFollowsTheNetwork(t *testing.T) {
 	for trip, places := range map[time.Duration]int{
-		0: 1, 300 * time.Microsecond: 1, 1900 * time.Microsecond: 1, 2400 * time.Microsecond: 2, 11 * time.Millisecond: 11, time.Second: widest,
+		0: 1, 300 * time.Microsecond: 1, 1900 * time.Microsecond: 1,
+		2400 * time.Microsecond: 2, 11 * time.Millisecond: 11, time.Second: widest,
 	} {
 		w := newWidth()
 		w.tripTook(trip)
@@ -198,7 +199,7 @@ func TestWidthFollowsTheNetwork(t *testing.T) {
 	}
 }
 
-// Messages that wait behind others say nothing about the network, however many they are.
+// Messages that wait for others say nothing about the network, however many they are.
 func TestWidth_OverloadedServer_StaysNarrow(t *testing.T) {
 	w := newWidth()
 	w.tripTook(300 * time.Microsecond)

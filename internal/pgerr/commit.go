@@ -31,7 +31,8 @@ func OutcomeOfCommit(err error, postgres bool) CommitOutcome {
 		return CommitConflict
 	case answer.Code == schemaChangeFailed:
 		return CommitSchemaFailed
-	case answer.Code == noSavepoint, hasAnyPrefix(answer.Code, classInvalidTransaction) && answer.Code != invalidTransaction:
+	case answer.Code == noSavepoint,
+		hasAnyPrefix(answer.Code, classInvalidTransaction) && answer.Code != invalidTransaction:
 		return CommitRefused
 	}
 	return CommitAmbiguous
@@ -39,7 +40,8 @@ func OutcomeOfCommit(err error, postgres bool) CommitOutcome {
 
 func outcomeOnPostgres(answer *pgconn.PgError) CommitOutcome {
 	switch {
-	case severityOf(answer) != "ERROR", answer.Code == statementUnknown, hasAnyPrefix(answer.Code, classConnection, classOperatorIntervention):
+	case severityOf(answer) != "ERROR", answer.Code == statementUnknown,
+		hasAnyPrefix(answer.Code, classConnection, classOperatorIntervention):
 		return CommitAmbiguous
 	case isConflictCode(answer.Code):
 		return CommitConflict

@@ -129,7 +129,8 @@ func IsOfSavepoint(err error) bool {
 // resources, or trouble inside the server.
 func IsPassing(err error) bool {
 	code := Code(err)
-	return code == lockNotAvailable || code == queryCanceled || code == internalError || hasAnyPrefix(code, "53", "58", "57P", "25P03", "25P04")
+	return code == lockNotAvailable || code == queryCanceled || code == internalError ||
+		hasAnyPrefix(code, "53", "58", "57P", "25P03", "25P04")
 }
 
 // EndsNode reports whether an answer of the server's means that its node goes away, or has, in the midst of other
@@ -179,7 +180,8 @@ func IsConnectionLost(err error) bool {
 	if _, ok := errors.AsType[net.Error](err); ok {
 		return true
 	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || pgconn.SafeToRetry(err)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		pgconn.SafeToRetry(err)
 }
 
 // IsOfConnection reports whether a SQLSTATE says that the connection, or its node, is lost.

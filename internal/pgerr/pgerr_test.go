@@ -81,11 +81,14 @@ func TestOutcomeOfCommitPostgreSQL(t *testing.T) {
 		assert.Equal(t, want, OutcomeOfCommit(pgError(code, ""), true), code)
 	}
 	for _, severity := range []string{"FATAL", "PANIC"} {
-		assert.Equal(t, CommitAmbiguous, OutcomeOfCommit(&pgconn.PgError{Severity: severity, SeverityUnlocalized: severity, Code: "40001"}, true))
+		assert.Equal(t, CommitAmbiguous,
+			OutcomeOfCommit(&pgconn.PgError{Severity: severity, SeverityUnlocalized: severity, Code: "40001"}, true))
 	}
-	assert.Equal(t, CommitRefused, OutcomeOfCommit(&pgconn.PgError{Severity: "FEHLER", SeverityUnlocalized: "ERROR", Code: "23505"}, true))
+	assert.Equal(t, CommitRefused,
+		OutcomeOfCommit(&pgconn.PgError{Severity: "FEHLER", SeverityUnlocalized: "ERROR", Code: "23505"}, true))
 	assert.Equal(t, CommitRefused, OutcomeOfCommit(&pgconn.PgError{Severity: "ERROR", Code: "23505"}, true))
-	assert.Equal(t, CommitAmbiguous, OutcomeOfCommit(&pgconn.PgError{Severity: "FEHLER", Code: "23505"}, true), "in what language?")
+	assert.Equal(t, CommitAmbiguous, OutcomeOfCommit(&pgconn.PgError{Severity: "FEHLER", Code: "23505"}, true),
+		"in what language?")
 	assert.Equal(t, CommitAmbiguous, OutcomeOfCommit(io.EOF, true))
 }
 

@@ -127,7 +127,9 @@ var Worst = Class{
 
 // classifySeveral is Classify for a text that may hold several statements.
 func classifySeveral(sql string) Class {
-	all := Class{Several: true, Blank: isBlank(sql), Commit: MayCommit, Partly: true, Once: true, RowsOnly: true, SetsOnly: true}
+	all := Class{
+		Several: true, Blank: isBlank(sql), Commit: MayCommit, Partly: true, Once: true, RowsOnly: true, SetsOnly: true,
+	}
 	s := scanner{sql: sql}
 	for s.toStatement() {
 		one := classifyOne(&s)
@@ -239,7 +241,11 @@ var byFirstWord = func() (table [12][]entry) {
 		{word: "release", look: lookRelease},
 
 		{word: "prepare", class: once, look: lookPrepare},
-		{word: "deallocate", class: Class{Commit: MayCommit, Once: true, Session: SessionLasts, Pins: true}, look: lookDeallocate},
+		{
+			word:  "deallocate",
+			class: Class{Commit: MayCommit, Once: true, Session: SessionLasts, Pins: true},
+			look:  lookDeallocate,
+		},
 		{word: "listen", class: pins},
 		{word: "load", class: pins},
 		{word: "declare", class: Class{RowsOnly: true}, look: lookDeclare},

@@ -9,23 +9,32 @@ import (
 
 var singleStatements = []string{
 	"", " ", "select 1", "select 1;", "select 1 ; \n\t\r\f", "select 1;;;", ";", "/* ; */", "-- ;",
-	"select ';'", "select ';';", `select "a;b"`, `select "a"";b"`, "select 'it''s; fine'", `select '\'; -- ordinary backslash`,
-	`select E'\';'`, `select e'\\' ;`, `select E'it''s\';'`, "select $$;$$", "select $a$ ; $$ ; $b$ $a$;", "select $é$;$é$",
-	"select 1 -- ; two\n", "select 1; -- two", "select 1 /* ; */", "select 1; /* a /* nested ; */ ; */ ;", "select 1 -- a\r\n;",
-	"select 5-$1;", "select a->>'b;c';", "select 1/**/;", "select 'é;€';", "select b'1;0';", "select x'';", "select like'%;%';",
+	"select ';'", "select ';';", `select "a;b"`, `select "a"";b"`,
+	"select 'it''s; fine'", `select '\'; -- ordinary backslash`,
+	`select E'\';'`, `select e'\\' ;`, `select E'it''s\';'`,
+	"select $$;$$", "select $a$ ; $$ ; $b$ $a$;", "select $é$;$é$",
+	"select 1 -- ; two\n", "select 1; -- two", "select 1 /* ; */",
+	"select 1; /* a /* nested ; */ ; */ ;", "select 1 -- a\r\n;",
+	"select 5-$1;", "select a->>'b;c';", "select 1/**/;", "select 'é;€';",
+	"select b'1;0';", "select x'';", "select like'%;%';",
 	"select E'a'\n'b;c';", "select v$x, ';';", "update kv set v = $1 where k = $2;",
 }
 
 var notSingleStatements = []string{
-	"select 1; select 2", "begin; savepoint a", ";select 1", "select 1;;select 2", "select ';'; x", `select '\'; drop table t; --'`,
-	`select E'\\'; drop table t; --'`, `select "a"; b`, "select $$ $$; x", "select $a$ $b$; $a$; x", "-- a\n;x", "/* /* */ */; x",
+	"select 1; select 2", "begin; savepoint a", ";select 1",
+	"select 1;;select 2", "select ';'; x", `select '\'; drop table t; --'`,
+	`select E'\\'; drop table t; --'`, `select "a"; b`, "select $$ $$; x",
+	"select $a$ $b$; $a$; x", "-- a\n;x", "/* /* */ */; x",
 	"select 1; 'x'", `select 1; "x"`, "select 1; $1", "select 1; $$x$$", "select 1; -",
 	// unterminated
 	"select ';", `select ";`, "select 1; /*", "select $$;", `select E';\'`, "select 1; /* /* */",
 	// read differently by different servers
-	"select 1 -- a\r; drop table t", "select 1 -- \r /* \n ; drop table t; -- */", "select a #--1 ; drop table t", "select 4 //* ; */ 2",
-	"select 3 |/* ; */ 4", `select b'\' ; drop table t; --'`, `select 1e'\' ; drop table t; --'`, "select E'a'\n'\\' ; drop table t; --'",
-	"select a$$ ; drop table t; $$", "select 1e5$$ a $$ ; x ; $$ /*$$*/", "select a$1$$ ; drop table t; $$", "select $ ; x",
+	"select 1 -- a\r; drop table t", "select 1 -- \r /* \n ; drop table t; -- */",
+	"select a #--1 ; drop table t", "select 4 //* ; */ 2",
+	"select 3 |/* ; */ 4", `select b'\' ; drop table t; --'`,
+	`select 1e'\' ; drop table t; --'`, "select E'a'\n'\\' ; drop table t; --'",
+	"select a$$ ; drop table t; $$", "select 1e5$$ a $$ ; x ; $$ /*$$*/",
+	"select a$1$$ ; drop table t; $$", "select $ ; x",
 	// not text
 	"select 1;\x00", "select 1;\xff", "select '\xff;'",
 }
@@ -159,8 +168,10 @@ func TestClassify_DDL(t *testing.T) {
 
 func TestClassify_Once(t *testing.T) {
 	for _, sql := range []string{
-		"SELECT 1", "INSERT INTO t VALUES (1)", "UPDATE t SET k = 1", "DELETE FROM t", "WITH a AS (SELECT 1) SELECT * FROM a", "",
-		"SAVEPOINT app", "SAVEPOINT cockroach_restart", "RELEASE SAVEPOINT app", "RELEASE app", "release savepoint \"Cockroach_restart\"",
+		"SELECT 1", "INSERT INTO t VALUES (1)", "UPDATE t SET k = 1",
+		"DELETE FROM t", "WITH a AS (SELECT 1) SELECT * FROM a", "",
+		"SAVEPOINT app", "SAVEPOINT cockroach_restart", "RELEASE SAVEPOINT app",
+		"RELEASE app", "release savepoint \"Cockroach_restart\"",
 		"ROLLBACK TO SAVEPOINT app", "rollback to app", "ROLLBACK WORK TO SAVEPOINT app", "ROLLBACK TRANSACTION TO app",
 		"ROLLBACK TO SAVEPOINT cockroach_restart", "SET LOCAL statement_timeout = 1", "SHOW ALL", "(SELECT 1)", "VALUES (1)",
 		"done", "calls", "replace", "truncate t",
@@ -169,7 +180,8 @@ func TestClassify_Once(t *testing.T) {
 	}
 	for _, sql := range []string{
 		"CALL p()", "call p()", "/* x */ CALL p()", "; CALL p()", "DO $$ BEGIN COMMIT; END $$", "BEGIN", "START TRANSACTION",
-		"COMMIT", "commit and chain", "COMMIT PREPARED 'x'", "END", "ABORT", "ROLLBACK", "rollback work", "ROLLBACK AND CHAIN",
+		"COMMIT", "commit and chain", "COMMIT PREPARED 'x'", "END",
+		"ABORT", "ROLLBACK", "rollback work", "ROLLBACK AND CHAIN",
 		"ROLLBACK PREPARED 'x'", "PREPARE TRANSACTION 'x'", "PREPARE s AS SELECT 1", "DEALLOCATE s", "DEALLOCATE ALL",
 		"--\rCOMMIT", "-- a\r/**/end", "RELEASE --\r cockroach_restart", "ROLLBACK --\r TO app",
 		"EXECUTE s", "execute s(1)", "EXPLAIN ANALYZE CREATE TABLE t (k INT)", "explain (analyze) call p()",
@@ -296,14 +308,17 @@ func class(sql string) Class { return Classify(sql) }
 
 func FuzzClassify(f *testing.F) {
 	for _, sql := range []string{
-		"SAVEPOINT cockroach_restart", "BEGIN AS OF SYSTEM TIME '-1s'", "ROLLBACK WORK TO a", "RELEASE SAVEPOINT \"a", "SET SESSION",
-		"COMMENT ON", "CALL", ";", "-", "--", "/*", "$", "$$", "$a", "'", "\"", "e'", "e'\\", "SET LOCAL \"", "#--", "\x00", "\xff",
+		"SAVEPOINT cockroach_restart", "BEGIN AS OF SYSTEM TIME '-1s'",
+		"ROLLBACK WORK TO a", "RELEASE SAVEPOINT \"a", "SET SESSION",
+		"COMMENT ON", "CALL", ";", "-", "--", "/*", "$", "$$", "$a",
+		"'", "\"", "e'", "e'\\", "SET LOCAL \"", "#--", "\x00", "\xff",
 	} {
 		f.Add(sql)
 	}
 	f.Fuzz(func(t *testing.T, sql string) {
 		c := class(sql)
-		assert.False(t, c.Reads && (c.Commit != NoCommit || c.Partly || c.Once || c.Session != SessionKept), "%q: %+v", sql, c)
+		assert.False(t, c.Reads && (c.Commit != NoCommit || c.Partly || c.Once || c.Session != SessionKept),
+			"%q: %+v", sql, c)
 		assert.False(t, c.Partly && !c.Once, "%q: %+v", sql, c)
 		assert.False(t, c.Several && c.Commit != MayCommit, "%q: %+v", sql, c)
 		if lead := " \n/* a /* b */ */ -- c\n"; !strings.HasPrefix(sql, "\n") {
@@ -316,18 +331,22 @@ func TestClassify_Reads(t *testing.T) {
 	for _, sql := range []string{
 		"SELECT 1", "select inserted, \"update\", 'delete' FROM t -- merge", "VALUES (1)", "TABLE t", "SHOW ALL",
 		"WITH a AS (SELECT id FROM t) SELECT id FROM a ORDER BY id", "(SELECT id FROM t)", "((SELECT 1) UNION (SELECT 2))",
-		"SELECT id FROM t FOR UPDATE", "SELECT id FROM t FOR NO KEY UPDATE SKIP LOCKED", "SELECT count(*), max(a) FROM t WHERE a IN (1, 2)",
+		"SELECT id FROM t FOR UPDATE", "SELECT id FROM t FOR NO KEY UPDATE SKIP LOCKED",
+		"SELECT count(*), max(a) FROM t WHERE a IN (1, 2)",
 		"SELECT g FROM generate_series(1, $1) AS g(i)", "SELECT a::numeric(10, 2), pg_catalog.now() FROM t",
 	} {
 		assert.True(t, class(sql).Reads, "%q", sql)
 	}
 	for _, sql := range []string{
 		"", "INSERT INTO t VALUES (1) RETURNING k", "WITH a AS (DELETE FROM t RETURNING k) SELECT k FROM a",
-		"SELECT nextval('s')", "SELECT f(1)", "SELECT a FROM t WHERE f (a)", `SELECT "count"(1)`, "SELECT app.count(1)", `SELECT "app"."f"(1)`,
-		"SELECT 1 INTO t", "(INSERT INTO t VALUES (1))", "SELECT pg_advisory_lock(1)", "SELECT set_config('a.b', '1', true)", "SHOW COMMIT TIMESTAMP",
+		"SELECT nextval('s')", "SELECT f(1)", "SELECT a FROM t WHERE f (a)",
+		`SELECT "count"(1)`, "SELECT app.count(1)", `SELECT "app"."f"(1)`,
+		"SELECT 1 INTO t", "(INSERT INTO t VALUES (1))", "SELECT pg_advisory_lock(1)",
+		"SELECT set_config('a.b', '1', true)", "SHOW COMMIT TIMESTAMP",
 		"SELECT lo_unlink(1)", "SELECT key FROM t; UPDATE t SET a = 1",
 		"SELECT k FROM [INSERT INTO t VALUES (1) RETURNING k]", "SELECT k FROM [upsert INTO t VALUES (1) RETURNING k]",
-		"SELECT k FROM [UPDATE t SET k = 1 RETURNING k]", "SELECT k FROM [DELETE FROM t RETURNING k]", "CALL p()", "EXECUTE p",
+		"SELECT k FROM [UPDATE t SET k = 1 RETURNING k]",
+		"SELECT k FROM [DELETE FROM t RETURNING k]", "CALL p()", "EXECUTE p",
 		"SELECT 'a'::b'\\'", "SELECT a$x$ INSERT $x$",
 	} {
 		assert.False(t, class(sql).Reads, "%q", sql)
@@ -336,8 +355,10 @@ func TestClassify_Reads(t *testing.T) {
 
 func TestClassifyAllocatesNothing(t *testing.T) {
 	for _, sql := range []string{
-		"SELECT v FROM kv WHERE k = $1", "INSERT INTO kv VALUES ($1, $2);", "UPDATE kv SET v = v + $1 WHERE k = $2", "DELETE FROM kv",
-		"-- name: Get :one\nSELECT v FROM kv WHERE k = $1;", "SAVEPOINT app", "RELEASE SAVEPOINT app", "BEGIN AS OF SYSTEM TIME '-1s'",
+		"SELECT v FROM kv WHERE k = $1", "INSERT INTO kv VALUES ($1, $2);",
+		"UPDATE kv SET v = v + $1 WHERE k = $2", "DELETE FROM kv",
+		"-- name: Get :one\nSELECT v FROM kv WHERE k = $1;", "SAVEPOINT app",
+		"RELEASE SAVEPOINT app", "BEGIN AS OF SYSTEM TIME '-1s'",
 		"SET LOCAL statement_timeout = '1s'", "SELECT E'a\\'', $$b$$, 'c;d'; -- e",
 	} {
 		assert.Zero(t, testing.AllocsPerRun(100, func() { class(sql) }), "%q", sql)
@@ -360,16 +381,20 @@ func BenchmarkClassify(b *testing.B) {
 
 func TestClassify_Pins(t *testing.T) {
 	for sql, want := range map[string]bool{
-		"CREATE TEMP TABLE t (v INT)": true, "create local temporary table t (v int)": true, "CREATE TABLE pg_temp.t (v INT)": true,
-		"SELECT 1 AS v INTO TEMP t": true, "SELECT 1 INTO pg_temp.t": true, "WITH a AS (SELECT 1) SELECT * INTO TEMPORARY t FROM a": true,
+		"CREATE TEMP TABLE t (v INT)": true, "create local temporary table t (v int)": true,
+		"CREATE TABLE pg_temp.t (v INT)": true, "SELECT 1 INTO pg_temp.t": true, "SELECT 1 AS v INTO TEMP t": true,
+		"WITH a AS (SELECT 1) SELECT * INTO TEMPORARY t FROM a": true,
 		"LISTEN jobs": true, "LOAD 'auto_explain'": true, "DECLARE c CURSOR WITH HOLD FOR SELECT 1": true,
-		"PREPARE p AS SELECT 1": true, "DEALLOCATE p": true, "DISCARD TEMP": true, "EXECUTE p": true, "DO $$ BEGIN END $$": true,
+		"PREPARE p AS SELECT 1": true, "DEALLOCATE p": true,
+		"DISCARD TEMP": true, "EXECUTE p": true, "DO $$ BEGIN END $$": true,
 		"CALL p()": true, "SELECT pg_advisory_lock(1)": true, "SELECT set_config('a.b', '1', false)": true,
 		"SELECT 1; DO $$ BEGIN END $$": true,
 
 		"CREATE TABLE t (v INT)": false, "DECLARE c CURSOR FOR SELECT 1": false, "SELECT temp FROM readings": false,
-		"INSERT INTO temperatures VALUES (1)": false, "SET search_path = a": false, "SELECT set_config('a.b', '1', true)": false,
-		"SELECT pg_advisory_xact_lock(1)": false, "SELECT 1; SELECT 2": false, "NOTIFY jobs": false, "PREPARE TRANSACTION 'a'": false,
+		"INSERT INTO temperatures VALUES (1)": false, "SELECT set_config('a.b', '1', true)": false,
+		"SET search_path = a":             false,
+		"SELECT pg_advisory_xact_lock(1)": false, "SELECT 1; SELECT 2": false,
+		"NOTIFY jobs": false, "PREPARE TRANSACTION 'a'": false,
 		"INSERT INTO temp VALUES (1)": true, // a table of that name: nobody can tell
 	} {
 		assert.Equal(t, want, Classify(sql).Pins, sql)

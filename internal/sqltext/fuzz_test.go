@@ -56,10 +56,14 @@ func FuzzSQLAgainstPostgreSQL(f *testing.F) {
 		f.Add(scriptOf(sql))
 	}
 	for _, sql := range []string{
-		"COMMIT", "end WORK", "ROLLBACK AND CHAIN", "ROLLBACK TO app", "RELEASE app", "SAVEPOINT cockroach_restart;", "/**/COMMIT", "-- c\nend", ";COMMIT",
-		"\vCOMMIT", "\u00a0COMMIT", "\ufeffCOMMIT", "EXECUTE held", "EXPLAIN ANALYZE EXECUTE held", "CALL commits()", "DO $$BEGIN COMMIT; END$$", "SELECT 1;COMMIT",
-		"U&'a' UESCAPE ';'", "PREPARE q AS SELECT 1", "COMMIT AND CHAIN", "COMMIT AND NO CHAIN", "WITH c AS (SELECT 1) SELECT 1", "CREATE TABLE x ()", "PREPARE TRANSACTION 'x'",
-		"CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END", "CREATE RULE r AS ON DELETE TO kv DO ALSO (SELECT 1; SELECT 2);SELECT 1",
+		"COMMIT", "end WORK", "ROLLBACK AND CHAIN", "ROLLBACK TO app", "RELEASE app",
+		"SAVEPOINT cockroach_restart;", "/**/COMMIT", "-- c\nend", ";COMMIT",
+		"\vCOMMIT", "\u00a0COMMIT", "\ufeffCOMMIT", "EXECUTE held", "EXPLAIN ANALYZE EXECUTE held",
+		"CALL commits()", "DO $$BEGIN COMMIT; END$$", "SELECT 1;COMMIT",
+		"U&'a' UESCAPE ';'", "PREPARE q AS SELECT 1", "COMMIT AND CHAIN", "COMMIT AND NO CHAIN",
+		"WITH c AS (SELECT 1) SELECT 1", "CREATE TABLE x ()", "PREPARE TRANSACTION 'x'",
+		"CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END",
+		"CREATE RULE r AS ON DELETE TO kv DO ALSO (SELECT 1; SELECT 2);SELECT 1",
 	} {
 		f.Add(scriptOf(sql))
 	}

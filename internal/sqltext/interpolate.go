@@ -56,8 +56,8 @@ func Interpolate(sql string, args [][]byte) (string, error) {
 	return out.String(), nil
 }
 
-// writeLiteral writes arg between two spaces: without the first, a parameter behind a minus sign would make a comment
-// of a negative number, and a literal behind an e an escape string.
+// writeLiteral writes arg between two spaces: without the first, a parameter after a minus sign would make a comment
+// of a negative number, and a literal after an e an escape string.
 func writeLiteral(out *strings.Builder, arg []byte) {
 	if arg == nil {
 		out.WriteString(" null ")

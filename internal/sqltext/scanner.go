@@ -92,8 +92,8 @@ func (s *scanner) scanLiteral() token {
 	return tokenLiteral
 }
 
-// scanDollar reads a parameter, or a literal between dollar signs. Directly behind a word the dollar sign of such a
-// literal is a part of the word to the servers, and not to pgx. A parameter behind an E'…' makes no sense, but would,
+// scanDollar reads a parameter, or a literal between dollar signs. Directly after a word the dollar sign of such a
+// literal is a part of the word to the servers, and not to pgx. A parameter after an E'…' makes no sense, but would,
 // once replaced by a literal on the next line, continue the E'…', and then backslashes in its argument would escape.
 func (s *scanner) scanDollar() token {
 	if isDigit(s.peek(1)) {
@@ -226,7 +226,7 @@ func (s *scanner) skipBlockComment() {
 	s.open = true
 }
 
-// peek returns the byte that is offset behind pos, or zero at the end.
+// peek returns the byte at offset from pos, or zero at the end.
 func (s *scanner) peek(offset int) byte {
 	if i := s.pos + offset; i < len(s.sql) {
 		return s.sql[i]

@@ -40,23 +40,26 @@ func (s scanner) restSetsLocally() bool {
 		return false
 	}
 	last, alone := "", false // the last argument, if it is one token
-	for depth := 1; ; {
-		switch token := s.next(); {
-		case token == tokenEnd:
+	for depth := 1; depth > 0; {
+		token := s.next()
+		if token == tokenEnd {
 			return false
-		case token == tokenOther && s.text() == "(":
-			depth, alone = depth+1, false
-		case token == tokenOther && s.text() == ")":
-			if depth--; depth == 0 {
-				return alone && isKeyword(last, "true")
-			}
-		case token == tokenOther && s.text() == "," && depth == 1:
-			last, alone = "", true
-		default:
+		}
+		switch text := s.text(); {
+		case token != tokenOther:
 			alone = alone && last == "" && token == tokenWord
-			last = s.text()
+			last = text
+		case text == ")":
+			depth--
+		case text == ",":
+			last, alone = "", depth == 1
+		case text == "(":
+			depth, alone = depth+1, false
+		default: // an operator
+			alone = false
 		}
 	}
+	return alone && isKeyword(last, "true")
 }
 
 // lookCreate tells whether what is created lasts no longer than the session.

@@ -12,8 +12,8 @@ type Extra struct {
 	Row       func(values [][]byte) // called with the first row of its answer, if it has one; may be nil
 }
 
-// Around is what goes with a statement, in the same round trip: Before it, and After it, COMMIT last. What comes after a
-// statement that fails is not carried out.
+// Around is what goes with a statement, in the same round trip: Before it, and After it, COMMIT last. What comes after
+// a statement that fails is not carried out.
 type Around struct {
 	Before []Extra
 	After  []Extra

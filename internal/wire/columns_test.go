@@ -13,7 +13,8 @@ func fieldsFrom(p []byte) (fields []pgconn.FieldDescription) {
 	for len(p) >= 4 {
 		n := min(int(p[0])%8, len(p)-4)
 		fields = append(fields, pgconn.FieldDescription{
-			Name: string(p[4 : 4+n]), DataTypeOID: uint32(p[1]) << (p[1] % 24), TypeModifier: int32(p[2]) - 1, Format: int16(p[3] % 2),
+			Name: string(p[4 : 4+n]), DataTypeOID: uint32(p[1]) << (p[1] % 24),
+			TypeModifier: int32(p[2]) - 1, Format: int16(p[3] % 2),
 		})
 		p = p[4+n:]
 	}

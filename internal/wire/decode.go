@@ -40,27 +40,9 @@ func decoderFor(m *pgtype.Map, oid uint32, format int16) Decoder {
 	case pgtype.Int2OID:
 		return decodeAs(m, oid, format, func(v *int16) (driver.Value, error) { return int64(*v), nil })
 	case pgtype.Int4OID:
-		planned := decodeAs(m, oid, format, func(v *int32) (driver.Value, error) { return int64(*v), nil })
-		if format != pgtype.BinaryFormatCode || !hasCodec(m, oid, pgtype.Int4Codec{}) {
-			return planned
-		}
-		return func(src []byte) (driver.Value, error) {
-			if len(src) != 4 {
-				return planned(src)
-			}
-			return int64(int32(binary.BigEndian.Uint32(src))), nil
-		}
+		return decodeInt4(m, format)
 	case pgtype.Int8OID:
-		planned := decodeAs(m, oid, format, func(v *int64) (driver.Value, error) { return *v, nil })
-		if format != pgtype.BinaryFormatCode || !hasCodec(m, oid, pgtype.Int8Codec{}) {
-			return planned
-		}
-		return func(src []byte) (driver.Value, error) {
-			if len(src) != 8 {
-				return planned(src)
-			}
-			return int64(binary.BigEndian.Uint64(src)), nil
-		}
+		return decodeInt8(m, format)
 	case pgtype.TimestampOID:
 		return decodeAs(m, oid, format, func(v *pgtype.Timestamp) (driver.Value, error) { return v.Value() })
 	case pgtype.TimestamptzOID:
@@ -84,11 +66,37 @@ func decodeAs[T any](m *pgtype.Map, oid uint32, format int16, value func(*T) (dr
 	}
 }
 
-// hasCodec says whether a type is left to this codec of pgtype's, so that its values can be decoded without the detour
-// through a plan.
-func hasCodec(m *pgtype.Map, oid uint32, codec pgtype.Codec) bool {
+func decodeInt4(m *pgtype.Map, format int16) Decoder {
+	planned := decodeAs(m, pgtype.Int4OID, format, func(v *int32) (driver.Value, error) { return int64(*v), nil })
+	if !isPlainBinary(m, pgtype.Int4OID, format, pgtype.Int4Codec{}) {
+		return planned
+	}
+	return func(src []byte) (driver.Value, error) {
+		if len(src) != 4 {
+			return planned(src)
+		}
+		return int64(int32(binary.BigEndian.Uint32(src))), nil
+	}
+}
+
+func decodeInt8(m *pgtype.Map, format int16) Decoder {
+	planned := decodeAs(m, pgtype.Int8OID, format, func(v *int64) (driver.Value, error) { return *v, nil })
+	if !isPlainBinary(m, pgtype.Int8OID, format, pgtype.Int8Codec{}) {
+		return planned
+	}
+	return func(src []byte) (driver.Value, error) {
+		if len(src) != 8 {
+			return planned(src)
+		}
+		return int64(binary.BigEndian.Uint64(src)), nil
+	}
+}
+
+// isPlainBinary reports whether values come in binary, and their type is left to this codec of pgtype's. They can be
+// decoded without the detour through a plan then.
+func isPlainBinary(m *pgtype.Map, oid uint32, format int16, codec pgtype.Codec) bool {
 	t, ok := m.TypeForOID(oid)
-	return ok && t.Codec == codec
+	return ok && t.Codec == codec && format == pgtype.BinaryFormatCode
 }
 
 // ScanType returns the Go type to scan a column of this type into.

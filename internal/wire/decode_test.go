@@ -11,14 +11,18 @@ import (
 )
 
 var decodedOIDs = []uint32{
-	pgtype.BoolOID, pgtype.ByteaOID, pgtype.JSONOID, pgtype.JSONBOID, pgtype.XMLOID, pgtype.CIDOID, pgtype.OIDOID, pgtype.XIDOID,
-	pgtype.DateOID, pgtype.Float4OID, pgtype.Float8OID, pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.TimestampOID,
+	pgtype.BoolOID, pgtype.ByteaOID, pgtype.JSONOID, pgtype.JSONBOID,
+	pgtype.XMLOID, pgtype.CIDOID, pgtype.OIDOID, pgtype.XIDOID,
+	pgtype.DateOID, pgtype.Float4OID, pgtype.Float8OID, pgtype.Int2OID,
+	pgtype.Int4OID, pgtype.Int8OID, pgtype.TimestampOID,
 	pgtype.TimestamptzOID, pgtype.TextOID, pgtype.NumericOID, pgtype.UUIDOID, pgtype.IntervalOID, 987654,
 }
 
 // FuzzDecode: whatever a server sends, it is decoded to a driver.Value or an error, and what was sent is left alone.
 func FuzzDecode(f *testing.F) {
-	for _, seed := range []string{"", "t", "\x00\x00\x00\x07", "2024-02-29", "infinity", `{"a":1}`, "\x7f\xff\xff\xff\xff\xff\xff\xff", `\x00`} {
+	for _, seed := range []string{
+		"", "t", "\x00\x00\x00\x07", "2024-02-29", "infinity", `{"a":1}`, "\x7f\xff\xff\xff\xff\xff\xff\xff", `\x00`,
+	} {
 		f.Add([]byte(seed))
 	}
 	m := pgtype.NewMap()

@@ -40,7 +40,9 @@ func NewPrepared(named bool, sql string, class sqltext.Class, desc *pgconn.State
 		desc.Name = nameOf(desc)
 	}
 	formats := formatsFor(desc.Fields, databaseSQLFormats)
-	return &Prepared{Name: desc.Name, Desc: desc, Class: class, resultFormats: formats, Columns: newColumns(desc.Fields, formats)}
+	return &Prepared{
+		Name: desc.Name, Desc: desc, Class: class, resultFormats: formats, Columns: newColumns(desc.Fields, formats),
+	}
 }
 
 // NamePrefix is what the names of all prepared statements begin with.

@@ -268,7 +268,9 @@ func (s *Session) sendAlone(ctx context.Context, st *Statement) Answer {
 
 // Describe sends the opening statements and a Parse of sql without a name in one round trip, and returns what the
 // server says of it.
-func (s *Session) Describe(ctx context.Context, opening []string, sql string) (*pgconn.StatementDescription, Reach, error) {
+func (s *Session) Describe(
+	ctx context.Context, opening []string, sql string,
+) (*pgconn.StatementDescription, Reach, error) {
 	rt, err := s.roundTrip(ctx, opening)
 	if err != nil {
 		return nil, Unsent, err

@@ -88,8 +88,9 @@ func (s *Statement) named() bool {
 	return s.Form == Named && s.Prepared.onServer && !s.Prepared.gone && !s.Prepared.asText
 }
 
-// hasColumns reports whether the answer to a prepared statement is to describe itself. Behind a pooler another client may
-// have prepared the text under the same name after a column had changed its type: what was learnt here is no evidence.
+// hasColumns reports whether the answer to a prepared statement is to describe itself. Through a pooler another client
+// may have prepared the text under the same name after a column had changed its type: what was learnt here is no
+// evidence.
 func (s *Statement) hasColumns() bool { return len(s.Prepared.Desc.Fields) > 0 }
 
 // isFirst reports whether the server is to prepare the statement and to run it.

@@ -128,7 +128,7 @@ func (c *conn) handled() error {
 		if _, err := c.receive(); errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		} else if err != nil {
-			return nil // the server has cut the connection by itself
+			return nil // the server has cut the connection already
 		}
 	}
 	return nil
@@ -207,7 +207,7 @@ func (c *conn) fetch() error {
 	return nil
 }
 
-// cutServer breaks the connection behind the message, or the half of it, that the client is about to be given.
+// cutServer breaks the connection after the message, or the half of it, that the client is about to be given.
 func (c *conn) cutServer(how How) error {
 	c.writing.Lock() // what the client is sending goes out whole
 	defer c.writing.Unlock()

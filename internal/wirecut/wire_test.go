@@ -82,7 +82,9 @@ func TestCut(t *testing.T) {
 	l := newLine(t)
 	const execute = 3
 	for i := range len("PBDES") {
-		for how, done := range map[wirecut.How]bool{wirecut.Before: i > execute, wirecut.Half: i > execute, wirecut.After: i >= execute} {
+		for how, done := range map[wirecut.How]bool{
+			wirecut.Before: i > execute, wirecut.Half: i > execute, wirecut.After: i >= execute,
+		} {
 			l.testCut(t, wirecut.Cut{Side: wirecut.Client, At: i, How: how}, done)
 		}
 	}
@@ -131,7 +133,7 @@ func TestCutOnlyOnce(t *testing.T) {
 	assert.Equal(t, 3, l.Made()-1, "and one by which a statement was to be cancelled")
 }
 
-// TestAfterError: behind an error the server skips everything up to Sync, and nobody waits for more.
+// TestAfterError: after an error the server skips everything up to Sync, and nobody waits for more.
 func TestAfterError(t *testing.T) {
 	t.Parallel()
 	l := newLine(t)

@@ -14,5 +14,6 @@ func TestUpToDate(t *testing.T) {
 	require.NoError(t, err)
 	have, err := os.ReadFile("../dashboard.json")
 	require.NoError(t, err)
-	assert.True(t, string(want) == string(have), "dashboard.json is not what panels.go and rows.go make: run make monitoring")
+	assert.True(t, string(want) == string(have),
+		"dashboard.json is not what panels.go and rows.go make: run make monitoring")
 }

@@ -31,7 +31,7 @@ var rows = []row{
 		},
 		{
 			title: "Divergences", kind: glance, unit: number, bad: 0.5, whole: true,
-			means:   "Transactions in the time shown that your application was told to run again (DivergenceError), because a replay would have shown it something else. Those that RunTx ran again by itself are not in it.",
+			means:   "Transactions in the time shown that your application was told to run again (DivergenceError), because a replay would have shown it something else. Those that RunTx ran again automatically are not in it.",
 			queries: []query{{"diverged", duringRange("cockroachdb_transactions_total", `outcome="diverged"`)}},
 		},
 	}},
@@ -55,8 +55,10 @@ var rows = []row{
 	{"Attempts per transaction", []panel{
 		{
 			title: "Attempts per transaction", kind: heat, unit: number, axis: "attempts, at most",
-			means:   "How many attempts transactions took, the first included. All in the lowest row: no conflicts. The higher the dark cells, the longer the unlucky ones of your users wait.",
-			queries: []query{{"{{le}}", sum("le", "increase("+of("cockroachdb_transaction_attempts_bucket")+"[$__rate_interval])")}},
+			means: "How many attempts transactions took, the first included. All in the lowest row: no conflicts. The higher the dark cells, the longer the unlucky ones of your users wait.",
+			queries: []query{{
+				"{{le}}", sum("le", "increase("+of("cockroachdb_transaction_attempts_bucket")+"[$__rate_interval])"),
+			}},
 		},
 		{
 			title: "Transactions that needed a retry", unit: share, axis: "share of transactions",
@@ -106,7 +108,7 @@ var rows = []row{
 	{"Where conflicts strike", []panel{
 		{
 			title: "Retries, by place", unit: perSecond, axis: "retries/s",
-			means:   "Where the conflict came to light: at a statement, behind rows that your application had already read, or at the commit. At the commit all of the work is done again; locking early (FOR UPDATE) moves conflicts forward, where they cost less.",
+			means:   "Where the conflict came to light: at a statement, after rows that your application had already read, or at the commit. At the commit all of the work is done again; locking early (FOR UPDATE) moves conflicts forward, where they cost less.",
 			queries: []query{{"{{at}}", sum("at", rate("cockroachdb_transaction_retries_total"))}},
 		},
 		{
@@ -130,7 +132,8 @@ var rows = []row{
 			title: "Divergences that the application was told of", unit: share, axis: "share of transactions",
 			means: "Which share of your transactions ended in a DivergenceError: those to give to RunTx, or to cure as docs/tuning.md has it.",
 			queries: []query{{"diverged", fmt.Sprintf("%s / %s",
-				sum("", rate("cockroachdb_transactions_total", `outcome="diverged"`)), sum("", rate("cockroachdb_transactions_total")))}},
+				sum("", rate("cockroachdb_transactions_total", `outcome="diverged"`)),
+				sum("", rate("cockroachdb_transactions_total")))}},
 		},
 	}},
 	{"Not replayable", []panel{{
@@ -161,8 +164,10 @@ var rows = []row{
 		},
 		{
 			title: "Time to replace a connection", kind: heat, unit: seconds, axis: "seconds, at most",
-			means:   "How long it took to make a connection in place of a lost one, or to give up. Your users wait that long, and for the replay. Dark cells above a second: no node let anybody in meanwhile.",
-			queries: []query{{"{{le}}", sum("le", "increase("+of("cockroachdb_failover_duration_seconds_bucket")+"[$__rate_interval])")}},
+			means: "How long it took to make a connection in place of a lost one, or to give up. Your users wait that long, and for the replay. Dark cells above a second: no node let anybody in meanwhile.",
+			queries: []query{{
+				"{{le}}", sum("le", "increase("+of("cockroachdb_failover_duration_seconds_bucket")+"[$__rate_interval])"),
+			}},
 		},
 		{
 			title: "Servers that fell silent", unit: perSecond, axis: "connections/s",

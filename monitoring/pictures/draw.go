@@ -49,7 +49,10 @@ var (
 func drawPicture(file string, panels []observed) error {
 	rows := (len(panels) + columns - 1) / columns
 	img := vgimg.NewWith(vgimg.UseWH(columns*panelWidth, vg.Length(rows)*panelHeight), vgimg.UseDPI(dpi))
-	tiles := draw.Tiles{Cols: columns, Rows: rows, PadX: margin, PadY: margin, PadTop: margin, PadBottom: margin, PadLeft: margin, PadRight: margin}
+	tiles := draw.Tiles{
+		Cols: columns, Rows: rows, PadX: margin, PadY: margin,
+		PadTop: margin, PadBottom: margin, PadLeft: margin, PadRight: margin,
+	}
 	canvas := draw.New(img)
 	for i, panel := range panels {
 		if err := panel.draw(tiles.At(canvas, i%columns, i/columns)); err != nil {
@@ -103,7 +106,10 @@ func newPlot(title string) *plot.Plot {
 }
 
 func style(size vg.Length) text.Style {
-	return text.Style{Color: ink, Font: font.Font{Typeface: plot.DefaultFont.Typeface, Variant: "Sans", Size: size}, Handler: plot.DefaultTextHandler}
+	return text.Style{
+		Color: ink, Handler: plot.DefaultTextHandler,
+		Font: font.Font{Typeface: plot.DefaultFont.Typeface, Variant: "Sans", Size: size},
+	}
 }
 
 // addLines adds a line for each series. Those that stay at zero are left out, for there are many of them.
@@ -125,7 +131,8 @@ func (o observed) addLines(p *plot.Plot, legend *plot.Legend) error {
 			if err != nil {
 				return err
 			}
-			line.Width, line.Color = max(1.1, 1.9-0.4*vg.Length(drawn)), colours[drawn%len(colours)] // thinner, for one that lies on another
+			line.Color = colours[drawn%len(colours)]
+			line.Width = max(1.1, 1.9-0.4*vg.Length(drawn)) // thinner, for one that lies on another
 			drawn++
 			p.Add(line)
 			legend.Add(named(o.Targets[i].LegendFormat, s.Metric), line)

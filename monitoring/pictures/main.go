@@ -23,8 +23,12 @@ import (
 
 // pictures are files, and the titles of the panels that are drawn into them, two in a row.
 var pictures = map[string][]string{
-	"monitoring-transactions.png": {"Transactions, by outcome", "Retries, by reason", "Attempts per transaction", "Duration of transactions"},
-	"monitoring-conflicts.png":    {"Retries, by place", "Divergences, by what differed", "Waits", "Connections of the pool"},
+	"monitoring-transactions.png": {
+		"Transactions, by outcome", "Retries, by reason", "Attempts per transaction", "Duration of transactions",
+	},
+	"monitoring-conflicts.png": {
+		"Retries, by place", "Divergences, by what differed", "Waits", "Connections of the pool",
+	},
 }
 
 const (
@@ -33,7 +37,8 @@ const (
 )
 
 func main() {
-	duration := flag.Duration("duration", 80*time.Second, "how long the demonstration runs: a quarter of it for each kind of transfer")
+	duration := flag.Duration("duration", 80*time.Second,
+		"how long the demonstration runs: a quarter of it for each kind of transfer")
 	out := flag.String("out", "../docs", "the folder that the pictures go into")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -98,7 +103,9 @@ type observed struct {
 }
 
 // observe runs the demonstration until its end, and asks what Prometheus has seen of it.
-func observe(ctx context.Context, duration time.Duration, panels map[string]monitoring.Panel) (seen map[string]observed, err error) {
+func observe(
+	ctx context.Context, duration time.Duration, panels map[string]monitoring.Panel,
+) (seen map[string]observed, err error) {
 	scratch, err := os.MkdirTemp("", "pictures-")
 	if err != nil {
 		return nil, err
@@ -125,7 +132,8 @@ func observe(ctx context.Context, duration time.Duration, panels map[string]moni
 	for title, p := range panels {
 		o := observed{Panel: p, start: start}
 		for _, q := range p.Targets {
-			span := v1.Range{Start: start, End: time.Now().Add(-step), Step: step} // without the last look, which may have been too late
+			// Without the last look, which may have been too late.
+			span := v1.Range{Start: start, End: time.Now().Add(-step), Step: step}
 			value, _, _, err := server.QueryRange(ctx, monitoring.Fill(q.Expr, window), span)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", title, err)

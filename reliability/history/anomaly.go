@@ -21,7 +21,7 @@ const (
 
 	WriteCycle      Class = "G0 write cycle"             // transactions overwrote each other, each the other
 	CircularFlow    Class = "G1c circular flow"          // transactions have seen each other's writes
-	LostUpdate      Class = "G-single lost update"       // two have read the same version of something, and both written it
+	LostUpdate      Class = "G-single lost update"       // two have read the same version and both written the next
 	ReadSkew        Class = "G-single read skew"         // a transaction saw another both happened and not
 	WriteSkew       Class = "G2 write skew"              // two have each read what the other one wrote, and not seen it
 	AntiDependency  Class = "G2 anti-dependency cycle"   // the same among more than two

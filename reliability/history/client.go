@@ -66,7 +66,8 @@ func expected(err error) bool {
 	)
 	switch {
 	case err == nil, errors.Is(err, errAbandoned), errors.Is(err, pgx.ErrTxCommitRollback),
-		errors.As(err, &ambiguous), errors.As(err, &diverged), errors.As(err, &lost), errors.As(err, &exhausted), errors.As(err, &notReplayable):
+		errors.As(err, &ambiguous), errors.As(err, &diverged), errors.As(err, &lost),
+		errors.As(err, &exhausted), errors.As(err, &notReplayable):
 		return true
 	case errors.As(err, &server):
 		return server.Code == "40001" || server.Code == "40P01" || server.Code == "25P02"
@@ -76,7 +77,10 @@ func expected(err error) bool {
 
 // Run has each of so many clients take so many steps, at the same time. It returns the first error that is none of
 // those which clients have to expect.
-func Run(ctx context.Context, clients, steps int, seed uint64, step func(ctx context.Context, client int, rnd *rand.Rand) error) error {
+func Run(
+	ctx context.Context, clients, steps int, seed uint64,
+	step func(ctx context.Context, client int, rnd *rand.Rand) error,
+) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var wg sync.WaitGroup

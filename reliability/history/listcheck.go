@@ -8,7 +8,10 @@ import (
 // CheckLists says what is wrong with a history of transactions on lists. final is what the lists held when all had
 // ended.
 func CheckLists(txns []*Txn, final map[int][]int) []Anomaly {
-	c := &listCheck{txns: txns, final: final, writers: map[version]*Txn{}, last: map[*Txn]map[int]int{}, at: map[version]int{}}
+	c := &listCheck{
+		txns: txns, final: final,
+		writers: map[version]*Txn{}, last: map[*Txn]map[int]int{}, at: map[version]int{},
+	}
 	c.index()
 	c.checkFinal()
 	for _, t := range txns {
@@ -52,7 +55,8 @@ func (c *listCheck) index() {
 
 // happened says whether a transaction is part of what has to be explained: it has committed, or is seen to have.
 func (c *listCheck) happened(t *Txn) bool {
-	return t.Outcome == Committed || t.Outcome == Unknown && slices.ContainsFunc(t.Ops, func(o Op) bool { return !o.isRead() && c.isThere(o) })
+	isWritten := func(o Op) bool { return !o.isRead() && c.isThere(o) }
+	return t.Outcome == Committed || t.Outcome == Unknown && slices.ContainsFunc(t.Ops, isWritten)
 }
 
 func (c *listCheck) isThere(o Op) bool {

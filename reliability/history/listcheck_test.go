@@ -40,7 +40,10 @@ func TestListsThatAreSerializable(t *testing.T) {
 			lists{0: {1, 2}},
 		},
 		"in another order than written down": {
-			[]*history.Txn{committed(reads(0, 1, 2)), committed(reads(0), appends(1, 1)), committed(appends(0, 1)), committed(reads(1, 1), appends(0, 2))},
+			[]*history.Txn{
+				committed(reads(0, 1, 2)), committed(reads(0), appends(1, 1)),
+				committed(appends(0, 1)), committed(reads(1, 1), appends(0, 2)),
+			},
 			lists{0: {1, 2}, 1: {1}},
 		},
 		"its own appends are seen": {
@@ -144,7 +147,9 @@ func TestListsThatAreNot(t *testing.T) {
 			[]history.Class{history.CircularFlow},
 		},
 		"lost update": {
-			[]*history.Txn{committed(appends(0, 1)), committed(reads(0, 1), appends(0, 2)), committed(reads(0, 1), appends(0, 3))},
+			[]*history.Txn{
+				committed(appends(0, 1)), committed(reads(0, 1), appends(0, 2)), committed(reads(0, 1), appends(0, 3)),
+			},
 			lists{0: {1, 2, 3}},
 			[]history.Class{history.LostUpdate},
 		},
@@ -164,7 +169,9 @@ func TestListsThatAreNot(t *testing.T) {
 			[]history.Class{history.WriteSkew},
 		},
 		"three in a ring": {
-			[]*history.Txn{committed(reads(0), appends(1, 1)), committed(reads(1), appends(2, 2)), committed(reads(2), appends(0, 3))},
+			[]*history.Txn{
+				committed(reads(0), appends(1, 1)), committed(reads(1), appends(2, 2)), committed(reads(2), appends(0, 3)),
+			},
 			lists{0: {3}, 1: {1}, 2: {2}},
 			[]history.Class{history.AntiDependency},
 		},

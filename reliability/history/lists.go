@@ -79,7 +79,8 @@ func (t *ListTx) Read(key int) error {
 
 // ReadRange reads those of several lists that are not empty, and so sees that the others are.
 func (t *ListTx) ReadRange(from, to int) error {
-	rows, err := t.tx.QueryContext(t.ctx, "SELECT k, v FROM lists WHERE k BETWEEN $1 AND $2 AND v <> '' ORDER BY k", from, to)
+	rows, err := t.tx.QueryContext(t.ctx,
+		"SELECT k, v FROM lists WHERE k BETWEEN $1 AND $2 AND v <> '' ORDER BY k", from, to)
 	seen := map[int]string{}
 	_, err = collect(rows, err, func(rows *sql.Rows) (key int, err error) {
 		var text string

@@ -85,10 +85,12 @@ func (r *rig) random(w workload, seed uint64) {
 			injected += f.Hits()
 		}
 	}
-	attempts, conflicts, transactions := r.count("transaction_attempts"), r.count("transaction_retries_total"), r.count("transactions_total")
+	attempts, conflicts := r.count("transaction_attempts"), r.count("transaction_retries_total")
+	transactions := r.count("transactions_total")
 	committed := r.count("transactions_total", "committed")
 	r.Logf("seed %d: %v transactions, %v committed, %v diverged, %v ambiguous; %v attempts, %.0f %% of them ended by a conflict; %d conflicts were injected", seed,
-		transactions, committed, r.count("replay_divergences_total"), r.count("ambiguous_commits_total"), attempts, 100*conflicts/attempts, injected)
+		transactions, committed, r.count("replay_divergences_total"),
+		r.count("ambiguous_commits_total"), attempts, 100*conflicts/attempts, injected)
 	assert.Greater(r, conflicts/attempts, fewestConflicts, "hardly any conflicts")
 	assert.Greater(r, committed/transactions, fewestCommits, "hardly anything commits")
 }
@@ -99,13 +101,18 @@ func (r *rig) disturb(seed uint64) []*crdbsim.Fault {
 		return nil
 	}
 	fault := func(pattern string, chance float64, a crdbsim.Action) *crdbsim.Fault {
-		return &crdbsim.Fault{Pattern: regexp.MustCompile("(?i)" + pattern), Times: -1, Chance: chance, Rand: rand.New(rand.NewPCG(seed, 0)), Action: a}
+		return &crdbsim.Fault{
+			Pattern: regexp.MustCompile("(?i)" + pattern), Times: -1,
+			Chance: chance, Rand: rand.New(rand.NewPCG(seed, 0)), Action: a,
+		}
 	}
 	const statement = "^(select|update|insert)"
 	all := []*crdbsim.Fault{
 		fault(r.commit, .01, crdbsim.Action{Then: crdbsim.ExecuteCut}),
 		fault(r.commit, .01, crdbsim.Action{Then: crdbsim.Cut}),
-		fault(r.commit, .01, crdbsim.Action{Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: "40003", Message: "injected"}}),
+		fault(r.commit, .01, crdbsim.Action{
+			Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: "40003", Message: "injected"},
+		}),
 		fault(r.commit, .20, crdbsim.Action{Then: crdbsim.Fail, Error: r.lost}),
 		fault(statement, .05, crdbsim.Action{Then: crdbsim.Fail, Error: r.lost}),
 		fault(statement, .03, crdbsim.Action{Then: crdbsim.ExecuteFail, Error: r.lost}),

@@ -65,7 +65,8 @@ func CheckRegisters(ops []RegisterOp, initial string) []Anomaly {
 		slices.SortFunc(ops, func(a, b RegisterOp) int { return cmp.Compare(a.Return, b.Return) })
 		switch linearizable(ops, initial) {
 		case porcupine.Illegal:
-			found.add(NotLinearizable, "k%d, which was %s at first; the last of these has no place: %s", key, initial, tell(cut(ops, initial)))
+			found.add(NotLinearizable, "k%d, which was %s at first; the last of these has no place: %s",
+				key, initial, tell(cut(ops, initial)))
 		case porcupine.Unknown:
 			found.add(Undecided, "k%d: %d operations", key, len(ops))
 		case porcupine.Ok:
@@ -81,7 +82,9 @@ func linearizable(ops []RegisterOp, initial string) porcupine.CheckResult {
 	}
 	operations := make([]porcupine.Operation, len(ops))
 	for i, o := range ops {
-		operations[i] = porcupine.Operation{ClientId: i, Input: o.Kind, Output: o, Call: int64(o.Call), Return: int64(o.Return)}
+		operations[i] = porcupine.Operation{
+			ClientId: i, Input: o.Kind, Output: o, Call: int64(o.Call), Return: int64(o.Return),
+		}
 		if o.Outcome == Unknown {
 			operations[i].Return = math.MaxInt64 // it may happen whenever it likes
 		}
@@ -108,7 +111,9 @@ func (o RegisterOp) step(state string) (bool, any) {
 
 // cut cuts a history that is not linearizable short, at the first operation with which it is not.
 func cut(ops []RegisterOp, initial string) []RegisterOp {
-	first := sort.Search(len(ops)-1, func(i int) bool { return linearizable(until(ops, ops[i].Return), initial) != porcupine.Ok })
+	first := sort.Search(len(ops)-1, func(i int) bool {
+		return linearizable(until(ops, ops[i].Return), initial) != porcupine.Ok
+	})
 	return until(ops, ops[first].Return)
 }
 

@@ -45,7 +45,10 @@ type RegisterType struct {
 var (
 	Numbers = RegisterType{column: "INT", read: "v"}
 	Truths  = RegisterType{column: "BOOL", read: "v", among: []string{null, "false", "true"}}
-	Pairs   = RegisterType{column: "TEXT", read: "split_part(v, '/', 1), split_part(v, '/', 2)", among: []string{null, "/", "aV/b", "a/Vb", "VV/", "V/V"}}
+	Pairs   = RegisterType{
+		column: "TEXT", read: "split_part(v, '/', 1), split_part(v, '/', 2)",
+		among: []string{null, "/", "aV/b", "a/Vb", "VV/", "V/V"},
+	}
 )
 
 // NewRegisters makes registers that hold NULL, for so many steps.
@@ -111,7 +114,8 @@ func text(parts []any) string {
 
 // Write writes a value into a register.
 func (r *Registers) Write(ctx context.Context, way Way, client, key int, value string) error {
-	return r.do(ctx, way, RegisterOp{Client: client, Key: key, Kind: Write, New: value}, func(tx *sql.Tx, _ *RegisterOp) error {
+	op := RegisterOp{Client: client, Key: key, Kind: Write, New: value}
+	return r.do(ctx, way, op, func(tx *sql.Tx, _ *RegisterOp) error {
 		return r.write(ctx, tx, key, value)
 	})
 }
@@ -138,7 +142,8 @@ func (r *Registers) CompareAndSet(ctx context.Context, way Way, client, key int,
 func (r *Registers) CompareAndSetAtOnce(ctx context.Context, way Way, client, key int, old, value string) error {
 	o := RegisterOp{Client: client, Key: key, Kind: CompareAndSet, Old: old, New: value}
 	return r.do(ctx, way, o, func(tx *sql.Tx, o *RegisterOp) error {
-		res, err := tx.ExecContext(ctx, "UPDATE registers SET v = $3 WHERE k = $1 AND v IS NOT DISTINCT FROM $2", key, r.argument(old), r.argument(value))
+		res, err := tx.ExecContext(ctx, "UPDATE registers SET v = $3 WHERE k = $1 AND v IS NOT DISTINCT FROM $2",
+			key, r.argument(old), r.argument(value))
 		if err != nil {
 			return err
 		}

@@ -171,9 +171,11 @@ var All = []Mutant{
 	// What may commit before the end.
 	{
 		Name: "SHOW COMMIT TIMESTAMP is thought not to commit", File: "internal/sqltext/classify.go",
-		Old:   "isKeyword(s.word(), \"timestamp\") {\n		return Class{Commit: CommitStays, Once: true}\n",
-		New:   "isKeyword(s.word(), \"timestamp\") {\n		return c\n",
-		Found: []Instrument{Programs(program.CockroachDB, "endings", 40, program.Twice, program.Lost, program.Phantom, program.Rerun, program.Shown)},
+		Old: "isKeyword(s.word(), \"timestamp\") {\n		return Class{Commit: CommitStays, Once: true}\n",
+		New: "isKeyword(s.word(), \"timestamp\") {\n		return c\n",
+		Found: []Instrument{Programs(
+			program.CockroachDB, "endings", 40, program.Twice, program.Lost, program.Phantom, program.Rerun, program.Shown,
+		)},
 	},
 	{
 		Name: "the tag COMMIT in a replay is ignored", File: "replay.go",

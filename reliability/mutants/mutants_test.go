@@ -112,7 +112,8 @@ func (i Instrument) found(output string, err error) error {
 			return fmt.Errorf("%s: the bug is planted and not called by its name, which is %q", i.name(), says)
 		}
 	}
-	if len(i.SaysAny) > 0 && !slices.ContainsFunc(i.SaysAny, func(says string) bool { return strings.Contains(output, says) }) {
+	isSaid := func(says string) bool { return strings.Contains(output, says) }
+	if len(i.SaysAny) > 0 && !slices.ContainsFunc(i.SaysAny, isSaid) {
 		return fmt.Errorf("%s: the bug is planted and called by none of its names, which are %q", i.name(), i.SaysAny)
 	}
 	return nil
@@ -188,7 +189,8 @@ func TestInstruments(t *testing.T) {
 	t.Parallel()
 	all := distinct([]Mutant{{Found: []Instrument{
 		Scenarios("lost update"), Scenarios("dirty read"), ScenariosOn("PostgreSQL", "dirty read"),
-		Programs(program.NewerCockroachDB, "endings", 20, "committed twice"), Matrix("single write", "not as it was"), Test(driver, "TestParity"),
+		Programs(program.NewerCockroachDB, "endings", 20, "committed twice"),
+		Matrix("single write", "not as it was"), Test(driver, "TestParity"),
 	}}})
 	var names []string
 	for _, i := range all {

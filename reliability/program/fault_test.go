@@ -35,7 +35,8 @@ func TestNoLiars(t *testing.T) {
 		p := crdbsim.Point{SQL: "ROLLBACK", Status: 'T', Stage: k.at}
 		if ofStatements(k.at) && k.where(placeOf(p)) {
 			a := k.action(rand.New(rand.NewPCG(1, 1)))
-			assert.NotContains(t, []crdbsim.Then{crdbsim.Fail, crdbsim.ExecuteFail}, a.Then, "%s: ROLLBACK does not fail", k.name)
+			assert.NotContains(t, []crdbsim.Then{crdbsim.Fail, crdbsim.ExecuteFail}, a.Then,
+				"%s: ROLLBACK does not fail", k.name)
 		}
 	}
 }

@@ -56,7 +56,7 @@ func (g *generator) newProgram(id int64) *Program {
 	return p
 }
 
-// single is a statement that commits by itself.
+// single is a statement that is a transaction of its own.
 func (g *generator) single(k Kind) Statement {
 	s := g.statement(k)
 	s.How, s.Slot, s.Row, s.Only = Direct, 0, false, false

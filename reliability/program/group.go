@@ -121,7 +121,8 @@ func (g *Group) create(ctx context.Context) error {
 }
 
 func alterDatabase(setting, value string) string {
-	return "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET " + setting + " = " + value + "', current_database()); END $$"
+	return "DO $$ BEGIN EXECUTE format(" +
+		"'ALTER DATABASE %I SET " + setting + " = " + value + "', current_database()); END $$"
 }
 
 // Close gives everything back.

@@ -135,9 +135,14 @@ func (c *checker) toldOf(p *Program, part, n int, ran bool, res Result) {
 		c.add(Phantom, p, unmatched+": %v", p.titleOf(part), told, n, res.Err)
 	case told == Committed && n == 0 && p.enters(part):
 		c.add(Lost, p, unmatched, p.titleOf(part), told, n)
-	case p.ends(1) && p.Tail.By != HalfwayText && p.Tail.Back && part == 1 && n > 0 && res.Err == nil:
+	case n > 0 && part == 1 && res.Err == nil && p.rollsBack():
 		c.add(Phantom, p, "%s is committed, and Rollback returned nil", p.title())
 	}
+}
+
+// rollsBack reports whether the program ends by a Rollback of all that it did.
+func (p *Program) rollsBack() bool {
+	return p.ends(1) && p.Tail.By != HalfwayText && p.Tail.Back
 }
 
 // made counts the tables that programs have made, by program.

@@ -77,10 +77,10 @@ var liesOfParts = map[string]struct {
 		h.Commits, h.Clock = append(h.Commits, Commit{h.Clock + 1, 1, 1, 2}), h.Clock+1
 	}, Twice, "part 2 of program 1 was told that it is committed, and is in the table of commits 2 times"},
 	"a part is not there": {func(_ *Round, h *History) { h.Commits = h.Commits[1:] }, Lost, "part 1 of program 1"},
-	"a conflict is told behind a commit": {func(_ *Round, h *History) {
+	"a conflict is told after a commit": {func(_ *Round, h *History) {
 		h.tell(1, &pgconn.PgError{Code: "40001"})
 	}, Rerun, "program 1 is committed, or a part of it, and was told *pgconn.PgError"},
-	"a lost connection is told behind a commit": {func(_ *Round, h *History) {
+	"a lost connection is told after a commit": {func(_ *Round, h *History) {
 		h.tell(3, &cockroachdb.ConnectionLostError{})
 	}, Rerun, "program 3 is committed, or a part of it"},
 	"it is committed and rolled back": {func(r *Round, _ *History) {
@@ -94,7 +94,7 @@ var liesOfParts = map[string]struct {
 		h.Results[2] = Result{Err: &pgconn.PgError{Code: "42P07"}}
 	}, Phantom, "program 2 was told that it is not committed of its table, and there are 1"},
 	"RunTx complains of a schema change": {func(_ *Round, h *History) {
-		h.tell(2, errors.New("cockroachdb: the function given to RunTx ended the transaction by itself"))
+		h.tell(2, errors.New("cockroachdb: the function given to RunTx ended the transaction itself"))
 	}, Misleading, "the schema change is done, and RunTx says"},
 	"a schema change that lost is called ambiguous": {func(_ *Round, h *History) {
 		h.Made = nil

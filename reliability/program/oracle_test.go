@@ -20,9 +20,18 @@ func step(s Statement) Step {
 func aRound() *Round {
 	add := step(Statement{Kind: Add, Lo: 0, Hi: 1, Delta: 5, Ask: true})
 	return &Round{Server: CockroachDB, Size: Size{Keys: 4}, Workers: [][]*Program{
-		{{ID: 1, Steps: []Step{add}}, {ID: 2, Form: Closure, Steps: []Step{step(Statement{Kind: Set, Lo: 2, Column: Bool, Pick: 0})}}},
+		{
+			{ID: 1, Steps: []Step{add}},
+			{ID: 2, Form: Closure, Steps: []Step{step(Statement{Kind: Set, Lo: 2, Column: Bool, Pick: 0})}},
+		},
 		{{ID: 3, Form: Closure, Steps: []Step{step(Statement{Kind: Get, Lo: 2, Column: Bool}), add}}},
-		{{ID: 4, Form: ReadOnly, Steps: []Step{step(Statement{Kind: ReadClock}), step(Statement{Kind: Get, Lo: 2, Column: Bool})}}},
+		{
+			{
+				ID:    4,
+				Form:  ReadOnly,
+				Steps: []Step{step(Statement{Kind: ReadClock}), step(Statement{Kind: Get, Lo: 2, Column: Bool})},
+			},
+		},
 	}}
 }
 
@@ -89,7 +98,9 @@ var lies = map[string]struct {
 	kind  string
 	words string // in the anomaly
 }{
-	"an update is lost": {func(h *History) { h.Commits[1].Clock, h.Clock = 1, 2 }, Order, "commit 2 in the order has clock 1"},
+	"an update is lost": {
+		func(h *History) { h.Commits[1].Clock, h.Clock = 1, 2 }, Order, "commit 2 in the order has clock 1",
+	},
 	"a commit leaves no entry": {func(h *History) {
 		h.Commits, h.Results[2] = h.Commits[:1], Result{Err: &cockroachdb.AmbiguousCommitError{}}
 		delete(h.Results, 3)
@@ -117,8 +128,13 @@ var lies = map[string]struct {
 	"a count is wrong": {func(h *History) {
 		h.lines(1)[0] = strings.Replace(h.lines(1)[0], "1 rows", "2 rows", 1)
 	}, Shown, "shown: add 0-1 +5: 2 rows affected"},
-	"less is shown":                {func(h *History) { h.Results[3].Calls[0][0].Shown = h.lines(3)[:1] }, Shown, "shown: nothing more"},
-	"a call that was not the last": {func(h *History) { h.Results[3] = Result{Calls: append(h.Results[3].Calls, nil)} }, Shown, "call 1 of 2 was committed"},
+	"less is shown": {
+		func(h *History) { h.Results[3].Calls[0][0].Shown = h.lines(3)[:1] }, Shown, "shown: nothing more",
+	},
+	"a call that was not the last": {
+		func(h *History) { h.Results[3] = Result{Calls: append(h.Results[3].Calls, nil)} },
+		Shown, "call 1 of 2 was committed",
+	},
 	"an old answer": {func(h *History) { // of before program 2
 		h.lines(3)[0] = "get 2.o: (2, 2, false) end"
 	}, Shown, "program 3"},
@@ -128,11 +144,15 @@ var lies = map[string]struct {
 	"a reader is shown a clock that never was": {func(h *History) {
 		h.lines(4)[0] = strings.Replace(h.lines(4)[0], "3", "7", 1)
 	}, Shown, "a clock that never was"},
-	"a statement ran twice":   {func(h *History) { h.Tables["kv 0"] = strings.Replace(h.Tables["kv 0"], "10", "15", 1) }, Tables, "kv 0"},
-	"a row is gone":           {func(h *History) { delete(h.Tables, "kv 2") }, Tables, "there: nothing"},
-	"a row is there":          {func(h *History) { h.Tables["kv 3"] = h.Tables["kv 0"] }, Tables, "model: nothing"},
-	"an error without a name": {func(h *History) { h.Results[4] = Result{Err: errors.New("broken pipe")} }, Nameless, "broken pipe"},
-	"something stays behind":  {func(h *History) { h.Left = []string{"a connection"} }, LeftOver, "a connection"},
+	"a statement ran twice": {
+		func(h *History) { h.Tables["kv 0"] = strings.Replace(h.Tables["kv 0"], "10", "15", 1) }, Tables, "kv 0",
+	},
+	"a row is gone":  {func(h *History) { delete(h.Tables, "kv 2") }, Tables, "there: nothing"},
+	"a row is there": {func(h *History) { h.Tables["kv 3"] = h.Tables["kv 0"] }, Tables, "model: nothing"},
+	"an error without a name": {
+		func(h *History) { h.Results[4] = Result{Err: errors.New("broken pipe")} }, Nameless, "broken pipe",
+	},
+	"something stays behind": {func(h *History) { h.Left = []string{"a connection"} }, LeftOver, "a connection"},
 }
 
 func TestLies(t *testing.T) {

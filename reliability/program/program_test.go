@@ -109,7 +109,9 @@ func TestModel(t *testing.T) {
 
 // ofTheModel are the anomalies by which the model could be wrong. What the driver says in errors it does not know.
 func ofTheModel(found []Anomaly) []Anomaly {
-	return slices.DeleteFunc(found, func(a Anomaly) bool { return !slices.Contains([]string{Shown, Tables, Order}, a.Kind) })
+	return slices.DeleteFunc(found, func(a Anomaly) bool {
+		return !slices.Contains([]string{Shown, Tables, Order}, a.Kind)
+	})
 }
 
 // sameAsModel compares a program that was rolled back with the model, too.

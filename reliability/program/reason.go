@@ -60,10 +60,10 @@ func (c *checker) neverADivergence() []string {
 
 // finds reports whether there is an error of the server's with this SQLSTATE anywhere in err.
 func finds(err error, code string) bool {
-	if server, ok := err.(*pgconn.PgError); ok && server.Code == code { //nolint:errorlint // each by itself
+	if server, ok := err.(*pgconn.PgError); ok && server.Code == code { //nolint:errorlint // not what it wraps
 		return true
 	}
-	switch wrapper := err.(type) { //nolint:errorlint // each by itself
+	switch wrapper := err.(type) { //nolint:errorlint // not what it wraps
 	case interface{ Unwrap() error }:
 		return wrapper.Unwrap() != nil && finds(wrapper.Unwrap(), code)
 	case interface{ Unwrap() []error }:

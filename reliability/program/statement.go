@@ -212,7 +212,8 @@ func plain(text string) func(*Statement, value) (string, []any) {
 
 func nothing(*model, *Statement, any) (int64, error) { return 0, nil }
 
-// alone makes a text, of a statement that commits by itself, one that counts the clock up and notes the commit too.
+// alone makes a text, of a statement that is a transaction of its own, one that counts the clock up and notes the
+// commit too.
 func alone(text string, args []any, e entry) (string, []any) {
 	n := len(args)
 	text = fmt.Sprintf("WITH ticked AS (UPDATE clock SET n = n + 1 RETURNING n), "+

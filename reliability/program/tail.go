@@ -6,8 +6,8 @@ import (
 )
 
 // A Tail is something by which a program commits before its end, and what it does after that. What stands before is the
-// program's first part; each statement that then commits by itself is another, and so is the transaction that a text
-// has begun.
+// program's first part; each statement after it that is a transaction of its own is another, and so is the transaction
+// that a text has begun.
 type Tail struct {
 	By    By
 	Pair  [2]Statement // of HalfwayText: what stands before the COMMIT in it, and after
@@ -43,7 +43,7 @@ func (p *Program) parts() int {
 	return 1 + len(p.Tail.Steps)
 }
 
-// standsAlone reports whether a part is one statement that commits by itself.
+// standsAlone reports whether a part is one statement that is a transaction of its own.
 func (p *Program) standsAlone(part int) bool { return part > 1 && p.Tail.By != HalfwayText }
 
 // ends reports whether a part is committed by a statement, of whose answer the application knows.

@@ -38,12 +38,17 @@ var classic = []Server{CockroachDB, PostgreSQL}
 var topics = weighted[topic]{
 	{topic{name: "keys", kinds: all, open: 12, own: 6, careless: 16, slow: 40, tails: 40, raw: 60, cancel: 12}, 5},
 	{topic{name: "comings and goings", kinds: comings, own: 6, careless: 16, slow: 40, cancel: 12}, 2},
-	{topic{name: "open results", kinds: append(looks, comings...), open: 2, own: 6, careless: 16, slow: 40, cancel: 30}, 3},
+	{topic{
+		name: "open results", kinds: append(looks, comings...), open: 2, own: 6, careless: 16, slow: 40, cancel: 30,
+	}, 3},
 	{topic{name: "schema", kinds: extras, open: 12, only: 3, own: 6, careless: 16, cancel: 30, servers: classic}, 2},
 	{topic{name: "types", kinds: append(types, reads...), own: 6, careless: 16, cancel: 30, servers: classic}, 2},
 	{topic{name: "settings", kinds: settings, settings: 1, own: 1, open: 12, cancel: 30}, 3},
 	{topic{name: "endings", kinds: sets, tails: 1, own: 4, cancel: 20}, 3},
-	{topic{name: "the pgx connection", kinds: append(copies, sets...), own: 1, plain: true, raw: 3, careless: 2, slow: 2, cancel: 2}, 3},
+	{topic{
+		name: "the pgx connection", kinds: append(copies, sets...), own: 1, plain: true, raw: 3, careless: 2, slow: 2,
+		cancel: 2,
+	}, 3},
 	{topic{name: "timeouts", kinds: append(hurries, sets...), own: 4, careless: 8, cancel: 30}, 2},
 }
 
@@ -88,8 +93,10 @@ var (
 	comings = weighted[Kind]{
 		{Get, 3}, {Scan, 1}, {Count, 2}, {Set, 2}, {Insert, 4}, {Return, 3}, {Quiet, 2}, {Upsert, 1}, {Delete, 5},
 	}
-	looks    = weighted[Kind]{{Look, 12}, {Get, 4}, {Scan, 1}}
-	extras   = weighted[Kind]{{Create, 3}, {Drop, 3}, {GetExtra, 6}, {PutExtra, 4}, {Get, 1}, {Set, 2}, {Add, 2}, {Look, 1}}
+	looks  = weighted[Kind]{{Look, 12}, {Get, 4}, {Scan, 1}}
+	extras = weighted[Kind]{
+		{Create, 3}, {Drop, 3}, {GetExtra, 6}, {PutExtra, 4}, {Get, 1}, {Set, 2}, {Add, 2}, {Look, 1},
+	}
 	types    = weighted[Kind]{{GetTyped, 5}, {PutTyped, 5}, {Feel, 3}, {Retype, 2}, {Remake, 1}, {Set, 1}, {Add, 2}}
 	settings = weighted[Kind]{
 		{Assign, 7}, {Config, 4}, {Show, 1}, {Setting, 1}, {Stamp, 6}, {GetSpot, 2}, {PutSpot, 6}, {Add, 2}, {Get, 1},

@@ -74,7 +74,8 @@ func (p Part) failedHalfway(t *Tail) bool {
 		return false
 	}
 	code := codeOf(p.Err)
-	return code != "" && !slices.Contains(lost, code) && strings.HasPrefix(p.Shown[len(p.Shown)-1], t.By.String()+": error ")
+	return code != "" && !slices.Contains(lost, code) &&
+		strings.HasPrefix(p.Shown[len(p.Shown)-1], t.By.String()+": error ")
 }
 
 // Named is the name of an error that a transaction may end with; "" for one that it may not, such as a network error

@@ -39,19 +39,29 @@ var kinds = [columns]struct {
 	name, sqlType string
 	pool          []value
 }{
-	Number:  {"i", "INT8", []value{same(nil), same(int64(0)), same(int64(1)), same(int64(2)), same(int64(-7)), same(int64(math.MaxInt32))}},
-	Text:    {"t", "TEXT", []value{same(nil), same(""), same("NULL"), same("it's \\ \"é\"\n")}},
-	Bytes:   {"b", "BYTEA", []value{same(nil), same([]byte{}), same([]byte{0}), same([]byte{0xff, 0, 'x'})}},
-	Bool:    {"o", "BOOL", []value{same(nil), same(false), same(true)}},
-	Float:   {"f", "FLOAT8", []value{same(nil), same(0.0), same(math.Copysign(0, -1)), same(-1.5e300), same(math.Inf(1)), same(math.NaN())}},
+	Number: {"i", "INT8", []value{
+		same(nil), same(int64(0)), same(int64(1)), same(int64(2)), same(int64(-7)), same(int64(math.MaxInt32)),
+	}},
+	Text:  {"t", "TEXT", []value{same(nil), same(""), same("NULL"), same("it's \\ \"é\"\n")}},
+	Bytes: {"b", "BYTEA", []value{same(nil), same([]byte{}), same([]byte{0}), same([]byte{0xff, 0, 'x'})}},
+	Bool:  {"o", "BOOL", []value{same(nil), same(false), same(true)}},
+	Float: {"f", "FLOAT8", []value{
+		same(nil), same(0.0), same(math.Copysign(0, -1)), same(-1.5e300), same(math.Inf(1)), same(math.NaN()),
+	}},
 	Decimal: {"n", "NUMERIC", []value{same(nil), same("0"), same("0.00"), same("-12345678901234567890.5")}},
 	Time: {"z", "TIMESTAMPTZ", []value{
 		same(nil), same(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)), same(time.Unix(0, 0)), // the first is zero on the wire
 		same(time.Date(1999, 12, 31, 23, 59, 59, 999999000, time.FixedZone("", 3600))),
 	}},
-	UUID:  {"u", "UUID", []value{same(nil), same("00000000-0000-0000-0000-000000000000"), same("6ba7b810-9dad-11d1-80b4-00c04fd430c8")}},
-	JSON:  {"j", "JSONB", []value{same(nil), asText("null"), asText("{}"), asText("false"), asText(`{"a": [1, null, ""]}`)}},
-	Array: {"a", "INT8[]", []value{same(nil), {[]int64{}, "{}"}, {[]int64{0}, "{0}"}, {[]*int64{nil}, "{NULL}"}, {[]int64{1, 2}, "{1,2}"}}},
+	UUID: {"u", "UUID", []value{
+		same(nil), same("00000000-0000-0000-0000-000000000000"), same("6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
+	}},
+	JSON: {"j", "JSONB", []value{
+		same(nil), asText("null"), asText("{}"), asText("false"), asText(`{"a": [1, null, ""]}`),
+	}},
+	Array: {"a", "INT8[]", []value{
+		same(nil), {[]int64{}, "{}"}, {[]int64{0}, "{0}"}, {[]*int64{nil}, "{NULL}"}, {[]int64{1, 2}, "{1,2}"},
+	}},
 }
 
 const lookalikes = 2

@@ -2,6 +2,7 @@ package program
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -79,7 +80,12 @@ func TestVariety(t *testing.T) {
 			seen.round(NewRound(server, seed, Size{Workers: 2, Programs: 20, Keys: 6}))
 		}
 	}
-	var want []string
+	for _, what := range slices.Concat(varietyOfStatements(), varietyOfPrograms()) {
+		assert.NotZero(t, seen[what], what)
+	}
+}
+
+func varietyOfStatements() (want []string) {
 	for k := range tick {
 		want = append(want, k.String())
 	}
@@ -87,15 +93,6 @@ func TestVariety(t *testing.T) {
 		for _, v := range k.pool {
 			want = append(want, fmt.Sprint(k.name, " = ", show(v.shown)))
 		}
-	}
-	for _, t := range topics {
-		want = append(want, "topic "+t.what.name)
-	}
-	for _, k := range faultKinds {
-		want = append(want, k.name)
-	}
-	for _, m := range modes {
-		want = append(want, fmt.Sprint("mode ", m))
 	}
 	for kind, all := range map[Kind][]string{Retype: typesOf, PutTyped: numerals, Feel: moods, Hurry: timeouts} {
 		for _, word := range all {
@@ -107,6 +104,19 @@ func TestVariety(t *testing.T) {
 			want = append(want, fmt.Sprint(Assign, " scope ", scope, " of ", setting))
 		}
 	}
+	return want
+}
+
+func varietyOfPrograms() (want []string) {
+	for _, t := range topics {
+		want = append(want, "topic "+t.what.name)
+	}
+	for _, k := range faultKinds {
+		want = append(want, k.name)
+	}
+	for _, m := range modes {
+		want = append(want, fmt.Sprint("mode ", m))
+	}
 	for by := CommitText; by <= SchemaChange; by++ {
 		want = append(want, fmt.Sprint("tail ", by, " by ", Plain), fmt.Sprint("tail ", by, " by ", Closure))
 	}
@@ -115,11 +125,8 @@ func TestVariety(t *testing.T) {
 			want = append(want, fmt.Sprint(what, " ", i))
 		}
 	}
-	want = append(want, "deaf", "only prepared", "row", "names", "keep", "left open", "left open in a write",
+	return append(want, "deaf", "only prepared", "row", "names", "keep", "left open", "left open in a write",
 		"prepared and left open", "a read of extra only prepared", "a close without a read",
 		"cancelled", "own", "careless", "patient", "forgo", "careless in a long wait",
 		"back true", "only DDL true", "only DDL false", "steps after true", "wrapped true", "wrapped false")
-	for _, what := range want {
-		assert.NotZero(t, seen[what], what)
-	}
 }

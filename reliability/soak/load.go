@@ -47,7 +47,8 @@ func loadWith(ctx context.Context, o options, w weight, e *engine.Engine, stdout
 	}
 	t := newTable(stdout, "load", "figure")
 	var wrong []string
-	for _, part := range []func(context.Context) (rows [][2]string, wrong string, err error){l.long, l.tooLong, l.tooLarge, l.crowd} {
+	parts := []func(context.Context) (rows [][2]string, wrong string, err error){l.long, l.tooLong, l.tooLarge, l.crowd}
+	for _, part := range parts {
 		rows, complaint, err := part(ctx)
 		if err != nil {
 			return fmt.Errorf("the load: %w", err)
@@ -122,7 +123,8 @@ func (l *loading) close() {
 
 // loseCommit has the next commit lose a conflict.
 func (l *loading) loseCommit() {
-	l.sim.Inject(crdbsim.On("^release savepoint cockroach_restart", crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")}))
+	fail := crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")}
+	l.sim.Inject(crdbsim.On("^release savepoint cockroach_restart", fail))
 }
 
 func (l *loading) sum(ctx context.Context) (sum int64, err error) {
@@ -207,7 +209,8 @@ func (l *loading) tooLong(ctx context.Context) (rows [][2]string, wrong string, 
 func (l *loading) tooLarge(ctx context.Context) (rows [][2]string, wrong string, err error) {
 	const size = 64 << 10
 	large := make([]byte, size)
-	h, err := l.run(ctx, l.bytes/size, "UPDATE weights SET v = v + 1, b = $2 WHERE k = $1", func(i int) []any { return []any{i % loadRows, large} })
+	const update = "UPDATE weights SET v = v + 1, b = $2 WHERE k = $1"
+	h, err := l.run(ctx, l.bytes/size, update, func(i int) []any { return []any{i % loadRows, large} })
 	if err != nil {
 		return nil, "", err
 	}
@@ -215,7 +218,9 @@ func (l *loading) tooLarge(ctx context.Context) (rows [][2]string, wrong string,
 }
 
 // stepsAside is a transaction beyond the bounds: nothing of it is held any more, and a conflict is the application's.
-func (l *loading) stepsAside(ctx context.Context, h *heavy, what, cause string) (rows [][2]string, wrong string, err error) {
+func (l *loading) stepsAside(
+	ctx context.Context, h *heavy, what, cause string,
+) (rows [][2]string, wrong string, err error) {
 	before, err := l.sum(ctx) // on a connection beside the transaction's
 	if err != nil {
 		return nil, "", errors.Join(err, h.tx.Rollback())
@@ -271,7 +276,10 @@ func (l *loading) crowd(ctx context.Context) (rows [][2]string, wrong string, er
 	}
 	took, transactions, now := time.Since(began), l.conns*l.each, metricsOf(l.metrics)
 	rows = [][2]string{
-		{fmt.Sprintf("%d transactions of %d statements over %d connections, in", transactions, crowdStatements, l.conns), took.Round(time.Millisecond).String()},
+		{
+			fmt.Sprintf("%d transactions of %d statements over %d connections, in", transactions, crowdStatements, l.conns),
+			took.Round(time.Millisecond).String(),
+		},
 		{"  conflicts taken up", fmt.Sprintf("%.0f", now["transaction_retries_total"]-counts["transaction_retries_total"])},
 	}
 	after, err := l.sum(context.WithoutCancel(ctx))

@@ -46,7 +46,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("soak", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.DurationVar(&o.duration, "for", time.Minute, "how long the random programs run; the load comes on top, a minute or so")
+	f.DurationVar(&o.duration, "for", time.Minute,
+		"how long the random programs run; the load comes on top, a minute or so")
 	f.Uint64Var(&o.seed, "seed", 1, "makes the same programs and faults; how they interleave is another matter")
 	f.IntVar(&o.conns, "conns", 200, "how many connections, in groups of -workers")
 	f.IntVar(&o.size.Workers, "workers", 8, "how many programs at a time in a group, on the same few keys")
@@ -54,7 +55,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.size.Keys, "keys", 6, "how many keys a group has: the fewer, the hotter")
 	f.StringVar(&o.server, "server", serverAll, "what the simulator plays: cockroachdb, cockroachdb-v25, postgresql, or all of them in turn")
 	f.StringVar(&o.parts, "parts", partPrograms+","+partLoad, "which parts are run")
-	f.DurationVar(&o.shrink, "shrink", time.Minute, "how long to look for a smaller round that shows the same; 0 for not at all")
+	f.DurationVar(&o.shrink, "shrink", time.Minute,
+		"how long to look for a smaller round that shows the same; 0 for not at all")
 	f.Uint64Var(&o.round, "round", 0, "plays nothing but the round of this seed, as an anomaly names it, -times times")
 	f.IntVar(&o.times, "times", 10, "how often a round is played, for -round and while shrinking, since the interleaving is another each time")
 	f.BoolVar(&o.goOn, "go-on", false, "goes on after an anomaly, and lists at the end what was found how often")

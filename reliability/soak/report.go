@@ -109,7 +109,9 @@ func reportSamples(w io.Writer, s *samples) {
 		if !c.flat {
 			verdict = "IT GROWS"
 		}
-		t.AppendRow(table.Row{name, figure(c.first), figure(c.last), figure(c.highest), fmt.Sprintf("%+.2f", c.slope), verdict})
+		t.AppendRow(table.Row{
+			name, figure(c.first), figure(c.last), figure(c.highest), fmt.Sprintf("%+.2f", c.slope), verdict,
+		})
 	}
 	t.Render()
 }
@@ -136,7 +138,8 @@ func (s *soaking) showProgress(w io.Writer, ended <-chan struct{}) {
 			return
 		case <-ticker.C:
 			programs, committed, faults := s.tally.now()
-			fmt.Fprintf(w, "%v of %v: %d programs, %d committed, %d faults%s", time.Since(began).Round(time.Second), s.duration, programs, committed, faults, end)
+			fmt.Fprintf(w, "%v of %v: %d programs, %d committed, %d faults%s",
+				time.Since(began).Round(time.Second), s.duration, programs, committed, faults, end)
 		}
 	}
 }

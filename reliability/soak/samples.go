@@ -28,7 +28,10 @@ const (
 	quantities
 )
 
-var quantityNames = [quantities]string{"heap after a collection (MiB)", "goroutines", "connections of the pools", "connections at the server", "bytes of history"}
+var quantityNames = [quantities]string{
+	"heap after a collection (MiB)", "goroutines", "connections of the pools", "connections at the server",
+	"bytes of history",
+}
 
 // room is by how much a quantity may be higher at the end of the soak than at its beginning: programs come and go, and
 // at each sample another number of them is under way. What leaks with each program soon is more.

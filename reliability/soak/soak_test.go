@@ -21,7 +21,9 @@ func TestMain(m *testing.M) { enginetest.Main(m) }
 // small is a soak that is over soon.
 func small(t *testing.T, args ...string) options {
 	t.Helper()
-	o, err := parseOptions(append([]string{"-for", "300ms", "-conns", "4", "-workers", "2", "-programs", "4", "-shrink", "0", "-times", "2"}, args...), io.Discard)
+	o, err := parseOptions(append([]string{
+		"-for", "300ms", "-conns", "4", "-workers", "2", "-programs", "4", "-shrink", "0", "-times", "2",
+	}, args...), io.Discard)
 	require.NoError(t, err)
 	return o
 }
@@ -38,7 +40,9 @@ func TestSoak(t *testing.T) {
 	t.Run("programs", func(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		require.NoError(t, soak(ctx, small(t), e, &stdout, &stderr), stdout.String())
-		for _, words := range []string{"programs, in", "faults injected", "the driver", "heap after a collection", "anomalies: 0", "left behind: nothing"} {
+		for _, words := range []string{
+			"programs, in", "faults injected", "the driver", "heap after a collection", "anomalies: 0", "left behind: nothing",
+		} {
 			assert.Contains(t, stdout.String(), words)
 		}
 	})
@@ -52,7 +56,10 @@ func TestSoak(t *testing.T) {
 		var stdout bytes.Buffer
 		w := weight{statements: 500, beyond: 16_385, bytes: 9 << 20, each: 2}
 		require.NoError(t, loadWith(ctx, small(t), w, e, &stdout), stdout.String())
-		for _, words := range []string{"transaction of 500 statements", "NotReplayable: statements", "NotReplayable: bytes", "8 transactions of 10 statements over 4 connections"} {
+		for _, words := range []string{
+			"transaction of 500 statements", "NotReplayable: statements",
+			"NotReplayable: bytes", "8 transactions of 10 statements over 4 connections",
+		} {
 			assert.Contains(t, stdout.String(), words)
 		}
 	})

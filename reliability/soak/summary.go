@@ -33,7 +33,8 @@ func (s *soaking) summarize(w io.Writer) {
 			classes[key].count++
 		}
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(classes), func(a, b string) int { return classes[b].count - classes[a].count }) {
+	byCount := func(a, b string) int { return classes[b].count - classes[a].count }
+	for _, key := range slices.SortedFunc(maps.Keys(classes), byCount) {
 		c := classes[key]
 		through := map[bool]string{true: " through a driver around this one"}[c.round.Wrapped]
 		fmt.Fprintf(w, "\n%d times%s:\n  %s\n%v\n", c.count, through, s.repeat(c.round), c.first)

@@ -60,10 +60,14 @@ func TestCommit_AnswerToReleaseLost_IsAmbiguous(t *testing.T) {
 		})
 	}
 	// An answer that says no more than that something went wrong hides the outcome as well.
-	for _, code := range []string{"40003", "57014", "XX000", "08006", "57P01", "58C00", "53300", "23505", "25000", "XXUUU"} {
+	for _, code := range []string{
+		"40003", "57014", "XX000", "08006", "57P01", "58C00", "53300", "23505", "25000", "XXUUU",
+	} {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
-			srv := fakepg.Start(t, kit.Script{kit.Release: {fakepg.Reply{Err: fakepg.Error(code, "result is ambiguous")}, kit.OK}}.Handler())
+			srv := fakepg.Start(t, kit.Script{
+				kit.Release: {fakepg.Reply{Err: fakepg.Error(code, "result is ambiguous")}, kit.OK},
+			}.Handler())
 			db := kit.Pool(t, srv)
 			err := wrote(t, db).Commit()
 			kit.WantCodeWithin(t, err, code)
@@ -109,7 +113,8 @@ func TestCommit_AnswerToReleaseLost_IsAmbiguous(t *testing.T) {
 		t.Run(tc.name+" while RELEASE is under way", func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				srv := fakepg.Start(t, kit.Script{kit.Release: {fakepg.Reply{Delay: time.Hour}, kit.OK}}.Handler(), fakepg.InMemory())
+				srv := fakepg.Start(t, kit.Script{kit.Release: {fakepg.Reply{Delay: time.Hour}, kit.OK}}.Handler(),
+					fakepg.InMemory())
 				db := kit.Pool(t, srv)
 				ctx, cancel := tc.end(t.Context())
 				defer cancel()
@@ -181,7 +186,8 @@ func TestCommit_AnswerToReleaseLost_IsAmbiguous(t *testing.T) {
 	// On PostgreSQL COMMIT is the commit.
 	t.Run("PostgreSQL", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{"COMMIT": {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}}.Handler(), fakepg.PlainPostgreSQL())
+		srv := fakepg.Start(t, kit.Script{"COMMIT": {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}}.Handler(),
+			fakepg.PlainPostgreSQL())
 		db := kit.Pool(t, srv)
 		ambiguous(t, srv, db, wrote(t, db).Commit())
 	})
@@ -333,10 +339,13 @@ func TestCommit_CallerCancelled_IsNoNetworkFailure(t *testing.T) {
 		plays kit.Script
 		run   func(context.Context, *sql.Tx) error
 	}{
-		"in a statement": {kit.Script{slow: {fakepg.Reply{Delay: time.Hour}, kit.OK}}, func(ctx context.Context, tx *sql.Tx) error {
-			_, err := tx.ExecContext(ctx, slow)
-			return err
-		}},
+		"in a statement": {
+			kit.Script{slow: {fakepg.Reply{Delay: time.Hour}, kit.OK}},
+			func(ctx context.Context, tx *sql.Tx) error {
+				_, err := tx.ExecContext(ctx, slow)
+				return err
+			},
+		},
 		"in a replay": {
 			kit.Script{slow: {fakepg.Reply{}, fakepg.Reply{Delay: time.Hour}}, kit.Update(2): kit.ConflictOn(1)},
 			func(ctx context.Context, tx *sql.Tx) error {
@@ -407,7 +416,9 @@ func TestCommit_CallerCancelled_IsNoNetworkFailure(t *testing.T) {
 	// The server's word for it, 57014, is an ordinary error of a statement.
 	t.Run("57014", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{slow: {fakepg.Reply{Err: fakepg.Error("57014", "query execution canceled")}, kit.OK}}.Handler())
+		srv := fakepg.Start(t, kit.Script{
+			slow: {fakepg.Reply{Err: fakepg.Error("57014", "query execution canceled")}, kit.OK},
+		}.Handler())
 		db := kit.Pool(t, srv)
 		tx := kit.Begin(t, db)
 		_, err := tx.ExecContext(t.Context(), slow)

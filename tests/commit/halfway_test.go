@@ -52,7 +52,8 @@ func halfwayPool(t testing.TB, srv *fakepg.Server) (*sql.DB, *atomic.Int64) {
 }
 
 // commitBytes is how long RELEASE and COMMIT are on the wire, with a Sync.
-const commitBytes = 2*len("P....\x00..\x00B....\x00\x00\x00\x00\x00\x00\x00\x00D....P\x00E....\x00\x00\x00\x00\x00") + len(kit.Release) + len("COMMIT") + len("S....")
+const commitBytes = 2*len("P....\x00..\x00B....\x00\x00\x00\x00\x00\x00\x00\x00D....P\x00E....\x00\x00\x00\x00\x00") +
+	len(kit.Release) + len("COMMIT") + len("S....")
 
 // However little of the commit was written, it is ambiguous: the kernel may have had more than it says. Nothing is run
 // again, and only where the server has RELEASE in full is there anything to find.
@@ -79,7 +80,8 @@ func TestCommit_WrittenHalfway_IsAmbiguous(t *testing.T) {
 		assert.Equal(t, 1, kit.Times(srv, "UPDATE a"), "after %d bytes", n)
 		require.NoError(t, db.Close())
 	}
-	require.Eventually(t, func() bool { return released.Load() > 0 }, time.Minute, time.Millisecond, "the break never came behind RELEASE")
+	require.Eventually(t, func() bool { return released.Load() > 0 }, time.Minute, time.Millisecond,
+		"the break never came after RELEASE")
 	assert.Less(t, int(released.Load()), commitBytes, "the break never came before its end")
 }
 

@@ -46,7 +46,9 @@ func TestConnectionLostWhileATextThatMayCommitIsReplayed(t *testing.T) {
 	for name, d := range map[string]fakepg.Reply{"no answer": {Cut: fakepg.CutUnsent}, "a conflict": {Err: fatal}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := kit.New(t, kit.Script{"UPDATE b": {kit.Fails("23505", "refused"), kit.OK}, "UPDATE c": {kit.Conflict, kit.OK}, "UPDATE d": kit.Always(d)})
+			st := kit.New(t, kit.Script{
+				"UPDATE b": {kit.Fails("23505", "refused"), kit.OK}, "UPDATE c": {kit.Conflict, kit.OK}, "UPDATE d": kit.Always(d),
+			})
 			tx := st.Begin(t)
 			require.NoError(t, kit.ExecAll(tx, "UPDATE a", "SAVEPOINT s"))
 			require.Error(t, kit.ExecAll(tx, text))
@@ -92,7 +94,8 @@ func TestAmbiguousConflict(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			fails := fakepg.Reply{Err: tc.err}
-			srv := fakepg.Start(t, kit.Script{kit.Release: kit.Always(fails), "COMMIT": kit.Always(fails)}.Handler(), tc.options...)
+			srv := fakepg.Start(t, kit.Script{kit.Release: kit.Always(fails), "COMMIT": kit.Always(fails)}.Handler(),
+				tc.options...)
 			calls := 0
 			err := cockroachdb.RunTx(t.Context(), kit.Pool(t, srv), nil, func(tx *sql.Tx) error {
 				calls++
@@ -105,7 +108,7 @@ func TestAmbiguousConflict(t *testing.T) {
 	}
 }
 
-// Nothing behind a Close that fails has run, the opening neither.
+// Nothing after a Close that fails has run, the opening neither.
 func TestDeallocationThatFailsInFrontOfBegin(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"40001", "57014"} {

@@ -52,7 +52,9 @@ func newTalkerThat(t *testing.T, encrypted bool, exchanges int, then func(*fakep
 	sslmode, options := "disable", []fakepg.Option(nil)
 	if encrypted {
 		cert := newAuthority(t).issue(t)
-		sslmode, options = "require", []fakepg.Option{fakepg.TLS(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})}
+		sslmode, options = "require", []fakepg.Option{
+			fakepg.TLS(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}),
+		}
 	}
 	k.Server = fakepg.Start(t, func(c *fakepg.Conn) {
 		if c.ID() == 1 {
@@ -174,8 +176,8 @@ func TestIdleConnectionThatTheServerLeaves(t *testing.T) {
 	}
 }
 
-// The farewell may come so soon behind an answer that both are read together.
-func TestFarewellBehindAnAnswer(t *testing.T) {
+// The farewell may come so soon after an answer that both are read together.
+func TestFarewellAfterAnAnswer(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, func(c *fakepg.Conn) {
 		if c.ID() == 1 {
@@ -209,7 +211,7 @@ func TestMessagesThatKillNothing(t *testing.T) {
 				k.Forget()
 				kit.Exec(t, k.db, "UPDATE a")
 				assert.Equal(t, 1, k.Connections())
-				assert.Equal(t, 2, k.RoundTrips(), "one to ask what there may be behind it")
+				assert.Equal(t, 2, k.RoundTrips(), "one to ask what may follow it")
 				kit.Exec(t, k.db, "UPDATE a")
 				assert.Equal(t, 3, k.RoundTrips(), "once only")
 			})
@@ -310,7 +312,8 @@ func TestCommitBehindANotice(t *testing.T) {
 			answerPlainly(c) // the ping
 			commit <- len(c.ReceiveUntilSync())
 			for _, tag := range []string{"COMMIT", "COMMIT"} { // RELEASE, then COMMIT
-				c.Send(&pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, &pgproto3.NoData{}, &pgproto3.CommandComplete{CommandTag: []byte(tag)})
+				c.Send(&pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, &pgproto3.NoData{},
+					&pgproto3.CommandComplete{CommandTag: []byte(tag)})
 			}
 			c.Ready('I')
 		})

@@ -108,7 +108,9 @@ func serving(cert tls.Certificate) *tls.Config {
 }
 
 // startTLS starts a server, without TLS if config is nil, and gives what it knows of the encryption of each connection.
-func startTLS(t testing.TB, config *tls.Config, reply func(fakepg.Statement) fakepg.Reply) (*fakepg.Server, <-chan *tls.ConnectionState) {
+func startTLS(
+	t testing.TB, config *tls.Config, reply func(fakepg.Statement) fakepg.Reply,
+) (*fakepg.Server, <-chan *tls.ConnectionState) {
 	t.Helper()
 	var options []fakepg.Option
 	if config != nil {
@@ -124,9 +126,11 @@ func startTLS(t testing.TB, config *tls.Config, reply func(fakepg.Statement) fak
 // openAt opens a pool with this query in its DSN, at a server that host is the name of.
 func openAt(t testing.TB, srv *fakepg.Server, host, query string) (*sql.DB, error) {
 	t.Helper()
-	_, port, err := net.SplitHostPort(strings.TrimPrefix(strings.TrimSuffix(srv.DSN(), "/fake?sslmode=disable"), "postgresql://app@"))
+	addr := strings.TrimPrefix(strings.TrimSuffix(srv.DSN(), "/fake?sslmode=disable"), "postgresql://app@")
+	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
-	cfg, err := cockroachdb.ParseConfig("postgresql://app:" + kit.Secret + "@" + net.JoinHostPort(host, port) + "/fake?" + query)
+	addr = net.JoinHostPort(host, port)
+	cfg, err := cockroachdb.ParseConfig("postgresql://app:" + kit.Secret + "@" + addr + "/fake?" + query)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +160,9 @@ func TestTLSVerification(t *testing.T) {
 	ours, others := newAuthority(t), newAuthority(t)
 	plain := (*tls.Config)(nil)
 	right := serving(ours.issue(t))
-	wrongHost := serving(ours.issue(t, func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"elsewhere.test"}, nil }))
+	wrongHost := serving(ours.issue(t, func(c *x509.Certificate) {
+		c.DNSNames, c.IPAddresses = []string{"elsewhere.test"}, nil
+	}))
 	wrongCA := serving(others.issue(t))
 	expired := serving(ours.issue(t, func(c *x509.Certificate) { c.NotAfter = time.Now().AddDate(0, 0, -1) }))
 	tooOld := right.Clone()
@@ -257,9 +263,10 @@ func TestTLSClientCertificates(t *testing.T) {
 	cert, key := files(t, ours.issue(t))
 	foreignCert, foreignKey := files(t, others.issue(t))
 	for name, tc := range map[string]struct{ query, want string }{
-		"the right one":   {"&sslcert=" + cert + "&sslkey=" + key, ""},
-		"none":            {"", "certificate required"},
-		"one of others":   {"&sslcert=" + foreignCert + "&sslkey=" + foreignKey, "tls: "}, // Go's client keeps back what the server won't take
+		"the right one": {"&sslcert=" + cert + "&sslkey=" + key, ""},
+		"none":          {"", "certificate required"},
+		// Go's client keeps back what the server won't take.
+		"one of others":   {"&sslcert=" + foreignCert + "&sslkey=" + foreignKey, "tls: "},
 		"without its key": {"&sslcert=" + cert, "sslcert and sslkey must be given together"},
 		"another's key":   {"&sslcert=" + cert + "&sslkey=" + foreignKey, "are not a certificate and its key"},
 		"no such file":    {"&sslcert=/nowhere&sslkey=" + key, "the file that sslcert names can't be read"},
@@ -291,7 +298,8 @@ func TestTLSOfSeveralHosts(t *testing.T) {
 	hostOf := func(s *fakepg.Server) string {
 		return strings.Split(strings.TrimPrefix(s.DSN(), "postgresql://app@"), "/")[0]
 	}
-	db := kit.Open(t, "postgresql://app:pw@"+hostOf(impostor)+","+hostOf(srv)+"/fake?sslmode=verify-full&sslrootcert="+ours.file(t))
+	hosts := hostOf(impostor) + "," + hostOf(srv)
+	db := kit.Open(t, "postgresql://app:pw@"+hosts+"/fake?sslmode=verify-full&sslrootcert="+ours.file(t))
 	require.NoError(t, db.PingContext(t.Context()))
 	assert.NotNil(t, <-states)
 	assert.Zero(t, impostor.Connections())
@@ -302,7 +310,9 @@ func TestTLSOfSeveralHosts(t *testing.T) {
 func TestTLSReplay(t *testing.T) {
 	t.Parallel()
 	ours := newAuthority(t)
-	srv, states := startTLS(t, serving(ours.issue(t)), kit.Script{"SELECT v": {kit.Texts("a")}, "UPDATE b": {kit.Conflict, kit.OK}, kit.Release: {kit.Conflict, kit.OK}}.Reply)
+	srv, states := startTLS(t, serving(ours.issue(t)), kit.Script{
+		"SELECT v": {kit.Texts("a")}, "UPDATE b": {kit.Conflict, kit.OK}, kit.Release: {kit.Conflict, kit.OK},
+	}.Reply)
 	db, err := openAt(t, srv, tlsHost, kit.NoWaits+"&sslmode=verify-full&sslrootcert="+ours.file(t))
 	require.NoError(t, err)
 	for range 2 { // the second time, the connection has been looked at

@@ -24,7 +24,9 @@ func execOn(t testing.TB, c driver.ExecerContext, sql string) error {
 func TestTurns_LateRollbackOfTheTransactionBefore_EndsNothing(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string][]string{"which sent nothing": nil, "which sent something": {"UPDATE a"}} {
-		for server, options := range map[string][]fakepg.Option{"CockroachDB": nil, "PostgreSQL": {fakepg.PlainPostgreSQL()}} {
+		for server, options := range map[string][]fakepg.Option{
+			"CockroachDB": nil, "PostgreSQL": {fakepg.PlainPostgreSQL()},
+		} {
 			t.Run(name+"/"+server, func(t *testing.T) {
 				t.Parallel()
 				srv := fakepg.Start(t, kit.Script{}.Handler(), options...)

@@ -154,7 +154,8 @@ func TestAllocations(t *testing.T) {
 			for i, driver := range []string{"pgx", "cockroachdb"} {
 				db, run := cannedDB(t, driver), workloads()[name]
 				n[i] = math.Inf(1)
-				for range 10 { // where the machine is busy a write can take so long that pgconn reads besides, for an allocation more
+				// On a busy machine a write can take so long that pgconn reads too, for one more allocation.
+				for range 10 {
 					n[i] = min(n[i], testing.AllocsPerRun(3, func() { run(db, func(err error) { t.Fatal(err) }) }))
 				}
 			}

@@ -110,10 +110,12 @@ func TestRoundTripsBesidePgx(t *testing.T) {
 							want++ // which a Query message can't
 						}
 					}
-					ours, theirs := wireCount(t, "cockroachdb", mode, op, n, inside, true), wireCount(t, "pgx", mode, op, n, inside, true)
+					ours := wireCount(t, "cockroachdb", mode, op, n, inside, true)
+					theirs := wireCount(t, "pgx", mode, op, n, inside, true)
 					assert.Equal(t, want, ours, "warm")
 					assert.LessOrEqual(t, ours, theirs, "warm")
-					ours, theirs = wireCount(t, "cockroachdb", mode, op, n, inside, false), wireCount(t, "pgx", mode, op, n, inside, false)
+					ours = wireCount(t, "cockroachdb", mode, op, n, inside, false)
+					theirs = wireCount(t, "pgx", mode, op, n, inside, false)
 					assert.LessOrEqual(t, ours, theirs, "cold")
 				})
 			}
@@ -153,7 +155,7 @@ func TestRestart_BeginFails_RunsNothing(t *testing.T) {
 		require.Error(t, tx.Commit())
 		touched := 0
 		for _, exchange := range st.Server.Statements() {
-			if len(exchange) > 0 && exchange[0] != "BEGIN" { // what comes behind BEGIN is skipped
+			if len(exchange) > 0 && exchange[0] != "BEGIN" { // what comes after BEGIN is skipped
 				touched++
 			}
 		}

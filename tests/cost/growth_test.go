@@ -84,7 +84,7 @@ func TestMemoryOfARecord(t *testing.T) {
 	}
 }
 
-// A row that was read leaves nothing behind: a million take no more memory than one, with their digest on record.
+// Of a row that was read nothing stays: a million take no more memory than one, with their digest on record.
 func TestMemoryOfRowsIsConstant(t *testing.T) {
 	const million = "SELECT 1000000 rows"
 	db, _ := growthPool(t, map[string]cannedpg.Reply{million: {Columns: 2, Rows: 1_000_000}})

@@ -113,7 +113,8 @@ func tripsOf(t *testing.T, driver, mode string, warm bool, loses int, transact f
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
 	db.SetMaxOpenConns(1)
-	for range 2 { // pgx's stdlib pings a connection that it has not used in the last second, as it seems to it with the first use
+	// pgx's stdlib pings a connection that was idle for a second, and takes a new one for that.
+	for range 2 {
 		require.NoError(t, db.PingContext(t.Context()))
 	}
 	if warm {
@@ -234,7 +235,9 @@ func preparedBefore(n int) func(*sql.DB) error {
 // A prepared statement costs a round trip when its text is new to the connection, and none to close.
 func TestRoundTripsOfPreparedStatements(t *testing.T) {
 	t.Parallel()
-	for name, prepared := range map[string]func(n int) func(*sql.DB) error{"inside": preparedInside, "before": preparedBefore} {
+	for name, prepared := range map[string]func(n int) func(*sql.DB) error{
+		"inside": preparedInside, "before": preparedBefore,
+	} {
 		for mode := range tripModes {
 			for _, n := range []int{1, 10} {
 				for _, warm := range []bool{true, false} {

@@ -100,7 +100,9 @@ func TestReadmeErrors(t *testing.T) {
 		inReadme = append(inReadme, name)
 		words := papers.Code(row[1])
 		if name == "RetriesExhaustedError" {
-			for _, b := range []cockroachdb.Bound{cockroachdb.BoundAttempts, cockroachdb.BoundElapsed, cockroachdb.BoundThrottle} {
+			for _, b := range []cockroachdb.Bound{
+				cockroachdb.BoundAttempts, cockroachdb.BoundElapsed, cockroachdb.BoundThrottle,
+			} {
 				assert.Contains(t, words, string(b))
 			}
 		}
@@ -116,7 +118,7 @@ func TestPapersNameWhatThereIs(t *testing.T) {
 	metrics := metricFamilies(t)
 	names := exported(t)
 	var (
-		metric     = regexp.MustCompile(`(?:^|[^\w:])(cockroachdb_[a-z]\w*)`) // behind a colon it is what a rule records
+		metric     = regexp.MustCompile(`(?:^|[^\w:])(cockroachdb_[a-z]\w*)`) // after a colon it is what a rule records
 		identifier = regexp.MustCompile(`\bcockroachdb\.([A-Z]\w*)`)
 		goFile     = regexp.MustCompile("`([\\w/.]+\\.go)`")
 		folder     = regexp.MustCompile("`(internal/[\\w/]+)`")

@@ -44,7 +44,9 @@ func TestTestsReadme_SaysWhereEachFileIsTested(t *testing.T) {
 	}
 	files, err := fs.Glob(os.DirFS(papers.Root(t)), "*.go")
 	require.NoError(t, err)
-	files = slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, "_test.go") || name == "doc.go" })
+	files = slices.DeleteFunc(files, func(name string) bool {
+		return strings.HasSuffix(name, "_test.go") || name == "doc.go"
+	})
 	assert.ElementsMatch(t, files, named)
 }
 
@@ -58,7 +60,8 @@ func TestTestsReadme_DatabaseOrNone(t *testing.T) {
 		require.NoError(t, err)
 		needs := slices.ContainsFunc(files, func(name string) bool {
 			text := papers.Text(t, filepath.Join("tests/docs", name))
-			return name != filepath.Join("..", "docs", "tests_test.go") && slices.ContainsFunc(asks, func(ask string) bool { return strings.Contains(text, ask) })
+			return name != filepath.Join("..", "docs", "tests_test.go") &&
+				slices.ContainsFunc(asks, func(ask string) bool { return strings.Contains(text, ask) })
 		})
 		assert.Equal(t, needs, row[2] != "no", folder)
 	}

@@ -36,10 +36,14 @@ func TestErrors_AfterEachOfThem_TheConnectionIsUsable(t *testing.T) {
 		cancel bool // the context at the reply that has Nth 2 of last
 		is     func(error) bool
 	}{
-		"divergence": {script: kit.Script{read: kit.IntOfEachRun(1, 2), kit.Release: kit.ConflictOn(1)}, is: kit.IsA[*cockroachdb.DivergenceError]},
+		"divergence": {
+			script: kit.Script{read: kit.IntOfEachRun(1, 2), kit.Release: kit.ConflictOn(1)},
+			is:     kit.IsA[*cockroachdb.DivergenceError],
+		},
 		"divergence on PostgreSQL": {
-			script: kit.Script{read: kit.IntOfEachRun(1, 2), "COMMIT": kit.ConflictOn(1)}, opts: []fakepg.Option{fakepg.PlainPostgreSQL()},
-			is: kit.IsA[*cockroachdb.DivergenceError],
+			script: kit.Script{read: kit.IntOfEachRun(1, 2), "COMMIT": kit.ConflictOn(1)},
+			opts:   []fakepg.Option{fakepg.PlainPostgreSQL()},
+			is:     kit.IsA[*cockroachdb.DivergenceError],
 		},
 		"exhausted": {
 			script: kit.Script{read: kit.IntOfEachRun(1), last: kit.Always(kit.Conflict)},
@@ -56,10 +60,17 @@ func TestErrors_AfterEachOfThem_TheConnectionIsUsable(t *testing.T) {
 			policy: func(p *cockroachdb.RetryPolicy) { p.MaxAttempts = 1 },
 			is:     kit.IsCode("40001"),
 		},
-		"ambiguous, cut":   {script: kit.Script{read: kit.IntOfEachRun(1), kit.Release: {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}}, is: kit.IsA[*cockroachdb.AmbiguousCommitError]},
-		"ambiguous, 40003": {script: kit.Script{read: kit.IntOfEachRun(1), kit.Release: failing("40003")}, is: kit.IsA[*cockroachdb.AmbiguousCommitError]},
+		"ambiguous, cut": {
+			script: kit.Script{read: kit.IntOfEachRun(1), kit.Release: {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}},
+			is:     kit.IsA[*cockroachdb.AmbiguousCommitError],
+		},
+		"ambiguous, 40003": {
+			script: kit.Script{read: kit.IntOfEachRun(1), kit.Release: failing("40003")},
+			is:     kit.IsA[*cockroachdb.AmbiguousCommitError],
+		},
 		"connection lost": {
-			script: kit.Script{read: kit.IntOfEachRun(1), last: {{Cut: fakepg.CutHalf}}}, is: kit.IsA[*cockroachdb.ConnectionLostError],
+			script: kit.Script{read: kit.IntOfEachRun(1), last: {{Cut: fakepg.CutHalf}}},
+			is:     kit.IsA[*cockroachdb.ConnectionLostError],
 			policy: func(p *cockroachdb.RetryPolicy) { p.MaxFailovers = 0 },
 		},
 		"lost in a replay": {
@@ -67,14 +78,31 @@ func TestErrors_AfterEachOfThem_TheConnectionIsUsable(t *testing.T) {
 			is:     kit.IsA[*cockroachdb.ConnectionLostError],
 			policy: func(p *cockroachdb.RetryPolicy) { p.MaxFailovers = 0 },
 		},
-		"a statement fails":     {script: kit.Script{read: kit.IntOfEachRun(1), last: failing("23505")}, is: kit.IsCode("23505")},
-		"a query fails":         {script: kit.Script{read: failing("42P01")}, is: kit.IsCode("42P01")},
-		"a Parse fails":         {script: kit.Script{last: kit.Always(fakepg.Reply{Err: fakepg.Error("42601", ""), ErrAt: fakepg.AtParse}), read: kit.IntOfEachRun(1)}, is: kit.IsCode("42601")},
-		"BEGIN fails":           {script: kit.Script{"BEGIN": failing("53400")}, is: kit.IsCode("53400")},
-		"SAVEPOINT fails":       {script: kit.Script{kit.Savepoint: failing("53400")}, is: kit.IsCode("53400")},
-		"no way back":           {script: kit.Script{read: kit.IntOfEachRun(1, 2), kit.Release: kit.ConflictOn(1), kit.RollbackTo: failing("0A000")}, is: kit.IsA[*cockroachdb.DivergenceError]},
-		"ROLLBACK fails":        {script: kit.Script{read: kit.IntOfEachRun(1), last: failing("23505"), "ROLLBACK": failing("XX000")}, is: kit.IsCode("23505")},
-		"cancelled in a replay": {script: kit.Script{read: kit.IntOfEachRun(1), last: kit.ConflictOn(1)}, cancel: true, is: func(err error) bool { return errors.Is(err, context.Canceled) }},
+		"a statement fails": {
+			script: kit.Script{read: kit.IntOfEachRun(1), last: failing("23505")}, is: kit.IsCode("23505"),
+		},
+		"a query fails": {script: kit.Script{read: failing("42P01")}, is: kit.IsCode("42P01")},
+		"a Parse fails": {
+			script: kit.Script{
+				last: kit.Always(fakepg.Reply{Err: fakepg.Error("42601", ""), ErrAt: fakepg.AtParse}), read: kit.IntOfEachRun(1),
+			},
+			is: kit.IsCode("42601"),
+		},
+		"BEGIN fails":     {script: kit.Script{"BEGIN": failing("53400")}, is: kit.IsCode("53400")},
+		"SAVEPOINT fails": {script: kit.Script{kit.Savepoint: failing("53400")}, is: kit.IsCode("53400")},
+		"no way back": {
+			script: kit.Script{read: kit.IntOfEachRun(1, 2), kit.Release: kit.ConflictOn(1), kit.RollbackTo: failing("0A000")},
+			is:     kit.IsA[*cockroachdb.DivergenceError],
+		},
+		"ROLLBACK fails": {
+			script: kit.Script{read: kit.IntOfEachRun(1), last: failing("23505"), "ROLLBACK": failing("XX000")},
+			is:     kit.IsCode("23505"),
+		},
+		"cancelled in a replay": {
+			script: kit.Script{read: kit.IntOfEachRun(1), last: kit.ConflictOn(1)},
+			cancel: true,
+			is:     func(err error) bool { return errors.Is(err, context.Canceled) },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()

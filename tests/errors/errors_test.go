@@ -68,9 +68,12 @@ func failures() map[string]failure {
 	sees := func(more ...fakepg.Reply) []fakepg.Reply { return append([]fakepg.Reply{secretRow(rowValue)}, more...) }
 	diverges := func(second fakepg.Reply, want string) failure {
 		return failure{
-			script: kit.Script{"SELECT secret": sees(second), secretText: {kit.Conflict}}, cause: afterSecrets(secretText), state: "40001",
-			want: "could not be replayed unseen: on attempt 2, statement 2: " + want + "; nothing was committed, run the transaction again",
-			typ:  (*cockroachdb.DivergenceError)(nil),
+			script: kit.Script{"SELECT secret": sees(second), secretText: {kit.Conflict}},
+			cause:  afterSecrets(secretText),
+			state:  "40001",
+			want: "could not be replayed unseen: on attempt 2, statement 2: " + want +
+				"; nothing was committed, run the transaction again",
+			typ: (*cockroachdb.DivergenceError)(nil),
 		}
 	}
 	return map[string]failure{
@@ -98,25 +101,35 @@ func failures() map[string]failure {
 				require.NoError(t, err)
 				return tx.Commit()
 			},
-			want: "statement 1: the number of affected rows, already asked for, changed", typ: (*cockroachdb.DivergenceError)(nil),
+			want: "statement 1: the number of affected rows, already asked for, changed",
+			typ:  (*cockroachdb.DivergenceError)(nil),
 		},
 		"exhausted": {
-			script: kit.Script{"SELECT secret": sees(), secretText: kit.Always(kit.Conflict)}, option: kit.Attempts(3), cause: afterSecrets(secretText), state: "40001",
-			want: "gave up after 3 attempts in 0s (bound: attempts); nothing was committed", typ: (*cockroachdb.RetriesExhaustedError)(nil),
+			script: kit.Script{"SELECT secret": sees(), secretText: kit.Always(kit.Conflict)},
+			option: kit.Attempts(3), cause: afterSecrets(secretText), state: "40001",
+			want: "gave up after 3 attempts in 0s (bound: attempts); nothing was committed",
+			typ:  (*cockroachdb.RetriesExhaustedError)(nil),
 		},
 		"exhausted by time": {
-			script: kit.Script{"SELECT secret": sees(), secretText: {{Err: kit.Conflict.Err, Delay: 2 * time.Minute}}}, cause: afterSecrets(secretText), state: "40001",
-			want: "gave up after 1 attempts in 2m0s (bound: elapsed)", typ: (*cockroachdb.RetriesExhaustedError)(nil),
+			script: kit.Script{"SELECT secret": sees(), secretText: {{Err: kit.Conflict.Err, Delay: 2 * time.Minute}}},
+			cause:  afterSecrets(secretText),
+			state:  "40001",
+			want:   "gave up after 1 attempts in 2m0s (bound: elapsed)", typ: (*cockroachdb.RetriesExhaustedError)(nil),
 		},
 		"not replayable": {
-			script: kit.Script{"SELECT secret": sees(), secretText: {kit.Conflict}}, cause: afterSecrets(secretText), state: "40001",
+			script: kit.Script{"SELECT secret": sees(), secretText: {kit.Conflict}},
+			cause:  afterSecrets(secretText),
+			state:  "40001",
 			option: kit.Policy(func(p *cockroachdb.RetryPolicy) { p.MaxStatements = 1 }),
 			want:   "is not replayable: it ran more statements than RetryPolicy.MaxStatements keeps on record; nothing was committed, run it again",
 			typ:    (*cockroachdb.NotReplayableError)(nil),
 		},
 		"ambiguous": {
-			script: kit.Script{"SELECT secret": sees(), release: {kit.Fails("40003", "result is ambiguous")}}, cause: afterSecrets("COMMIT"), state: "40003",
-			want: "the commit was sent and its outcome is unknown; look whether", typ: (*cockroachdb.AmbiguousCommitError)(nil),
+			script: kit.Script{"SELECT secret": sees(), release: {kit.Fails("40003", "result is ambiguous")}},
+			cause:  afterSecrets("COMMIT"),
+			state:  "40003",
+			want:   "the commit was sent and its outcome is unknown; look whether",
+			typ:    (*cockroachdb.AmbiguousCommitError)(nil),
 		},
 		"ambiguous, cut": {
 			script: kit.Script{"SELECT secret": sees(), release: {kit.CutOff}}, cause: afterSecrets("COMMIT"),
@@ -137,8 +150,10 @@ func failures() map[string]failure {
 			typ:  (*cockroachdb.ConnectionLostError)(nil),
 		},
 		"connection lost, the server said why": {
-			script: kit.Script{"SELECT secret": sees(), secretText: {kit.Fatal("57P01", "server is shutting down")}}, cause: afterSecrets(secretText), state: "57P01",
-			want: "the connection was lost", typ: (*cockroachdb.ConnectionLostError)(nil),
+			script: kit.Script{"SELECT secret": sees(), secretText: {kit.Fatal("57P01", "server is shutting down")}},
+			cause:  afterSecrets(secretText),
+			state:  "57P01",
+			want:   "the connection was lost", typ: (*cockroachdb.ConnectionLostError)(nil),
 		},
 	}
 }
@@ -230,7 +245,8 @@ func TestErrorsAreKnownToLoops(t *testing.T) {
 			}, f.option)
 		})
 	}
-	kit.InBubble(t, kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2), kit.Ints(2)}, "UPDATE a": {kit.Conflict, kit.OK}}, func(t *testing.T, r *kit.Rig) {
+	script := kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2), kit.Ints(2)}, "UPDATE a": {kit.Conflict, kit.OK}}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 		runs := 0
 		for {
 			runs++
@@ -289,7 +305,8 @@ func TestErrorsOfStatementsAreBare(t *testing.T) {
 			},
 		} {
 			t.Run(name+" "+what, func(t *testing.T) {
-				kit.InBubble(t, kit.Script{text: {reply, reply, reply}, "UPDATE a": {reply, reply, reply}}, func(t *testing.T, r *kit.Rig) {
+				script := kit.Script{text: {reply, reply, reply}, "UPDATE a": {reply, reply, reply}}
+				kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 					assert.IsType(t, (*pgconn.PgError)(nil), exec(t.Context(), r.DB))
 					tx := r.Begin(t)
 					assert.IsType(t, (*pgconn.PgError)(nil), exec(t.Context(), tx))

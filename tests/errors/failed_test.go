@@ -92,13 +92,19 @@ var waysToFail = map[string]struct {
 		_, err := tx.ExecContext(ctx, "UPDATE b")
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	}},
-	"a divergence": {kit.Script{"SELECT v": {kit.Texts("x"), kit.Texts("y")}, "UPDATE b": {kit.Conflict, kit.OK}}, func(t *testing.T, tx *sql.Tx) {
-		t.Helper()
-		kit.Scan[string](t, tx, "SELECT v")
-		kit.As[*cockroachdb.DivergenceError](t, kit.ExecAll(tx, "UPDATE b"))
-	}},
+	"a divergence": {
+		kit.Script{"SELECT v": {kit.Texts("x"), kit.Texts("y")}, "UPDATE b": {kit.Conflict, kit.OK}},
+		func(t *testing.T, tx *sql.Tx) {
+			t.Helper()
+			kit.Scan[string](t, tx, "SELECT v")
+			kit.As[*cockroachdb.DivergenceError](t, kit.ExecAll(tx, "UPDATE b"))
+		},
+	},
 	"a divergence that nobody sees": {
-		kit.Script{"SELECT v": {kit.Texts("x"), kit.Texts("y")}, "SELECT w": {kit.BreakOff(kit.Texts("1", "2", "3"), 2), kit.Texts("1", "2", "3")}},
+		kit.Script{
+			"SELECT v": {kit.Texts("x"), kit.Texts("y")},
+			"SELECT w": {kit.BreakOff(kit.Texts("1", "2", "3"), 2), kit.Texts("1", "2", "3")},
+		},
 		func(t *testing.T, tx *sql.Tx) {
 			t.Helper()
 			kit.Scan[string](t, tx, "SELECT v")
@@ -107,10 +113,13 @@ var waysToFail = map[string]struct {
 			_ = rows.Close()
 		},
 	},
-	"an error of the server's": {kit.Script{"UPDATE b": kit.Always(kit.Fails("23505", "refused"))}, func(t *testing.T, tx *sql.Tx) {
-		t.Helper()
-		kit.WantCode(t, kit.ExecAll(tx, "UPDATE b"), "23505")
-	}},
+	"an error of the server's": {
+		kit.Script{"UPDATE b": kit.Always(kit.Fails("23505", "refused"))},
+		func(t *testing.T, tx *sql.Tx) {
+			t.Helper()
+			kit.WantCode(t, kit.ExecAll(tx, "UPDATE b"), "23505")
+		},
+	},
 	"a statement of the record that fails": {
 		kit.Script{"UPDATE a": kit.Always(kit.OK, kit.Fails("23505", "refused")), "UPDATE b": {kit.Conflict, kit.OK}},
 		func(t *testing.T, tx *sql.Tx) {

@@ -28,9 +28,11 @@ var losses = map[string]loss{
 	"carried out, and the connection lost":     {crdbsim.Action{Then: crdbsim.ExecuteCut}, committed},
 	"half of its answer":                       {crdbsim.Action{Then: crdbsim.ExecuteHalf}, committed},
 	"not carried out, and the connection lost": {crdbsim.Action{Then: crdbsim.Cut}, refused},
-	"carried out, answered with 40003":         {crdbsim.Action{Then: crdbsim.ExecuteFail, Error: completionUnknown}, committed},
-	"not carried out, answered with 40003":     {crdbsim.Action{Then: crdbsim.Fail, Error: completionUnknown}, refused},
-	"the node goes down":                       {crdbsim.Action{Then: crdbsim.Fail, Error: goesDown}, refused},
+	"carried out, answered with 40003": {
+		crdbsim.Action{Then: crdbsim.ExecuteFail, Error: completionUnknown}, committed,
+	},
+	"not carried out, answered with 40003": {crdbsim.Action{Then: crdbsim.Fail, Error: completionUnknown}, refused},
+	"the node goes down":                   {crdbsim.Action{Then: crdbsim.Fail, Error: goesDown}, refused},
 }
 
 var (
@@ -90,7 +92,9 @@ func TestCommit_Refused_ReplayShowsAnother_Diverges(t *testing.T) {
 func TestCommit_EveryIsolationLevel_IsCarriedOutOnce(t *testing.T) {
 	t.Parallel()
 	for _, level := range []sql.IsolationLevel{sql.LevelReadCommitted, sql.LevelRepeatableRead, sql.LevelSerializable} {
-		for name, action := range map[string]crdbsim.Action{"carried out": {Then: crdbsim.ExecuteCut}, "not carried out": {Then: crdbsim.Cut}} {
+		for name, action := range map[string]crdbsim.Action{
+			"carried out": {Then: crdbsim.ExecuteCut}, "not carried out": {Then: crdbsim.Cut},
+		} {
 			t.Run(level.String()+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				servers(t, func(t *testing.T, s *scene) {

@@ -130,7 +130,7 @@ func (s *scene) inject(faults ...*crdbsim.Fault) { s.sim.Inject(faults...) }
 const add = "UPDATE accounts SET n = n + 1 WHERE id = $1"
 
 // begin begins a transaction that has added one to the first account.
-func (s *scene) begin(t *testing.T, ctx context.Context, opts *sql.TxOptions) *sql.Tx { //nolint:revive // the context is what some tests are about
+func (s *scene) begin(t *testing.T, ctx context.Context, opts *sql.TxOptions) *sql.Tx {
 	t.Helper()
 	tx, err := s.BeginTx(ctx, opts)
 	require.NoError(t, err)

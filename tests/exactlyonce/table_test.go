@@ -60,7 +60,9 @@ func TestMarkers_ServerTakesNoWrites_CommitsWithoutOne(t *testing.T) {
 	servers(t, func(t *testing.T, s *scene) {
 		tx, err := s.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
-		for _, text := range []string{"SET TRANSACTION READ ONLY", "SELECT pg_backend_pid(), random()", "SELECT pg_sleep(0)"} {
+		for _, text := range []string{
+			"SET TRANSACTION READ ONLY", "SELECT pg_backend_pid(), random()", "SELECT pg_sleep(0)",
+		} {
 			_, err := tx.ExecContext(t.Context(), text)
 			require.NoError(t, err, text)
 		}
@@ -128,11 +130,15 @@ func TestTableMissing_ErrorAtTheFirstConnection(t *testing.T) {
 // The markers of two commits that nobody could be asked for are asked for later, by two processes.
 func TestCommitOutcome_AskedLaterByTwo_OneAnswer(t *testing.T) {
 	t.Parallel()
-	for name, action := range map[string]crdbsim.Action{"carried out": {Then: crdbsim.ExecuteCut}, "not carried out": {Then: crdbsim.Cut}} {
+	for name, action := range map[string]crdbsim.Action{
+		"carried out": {Then: crdbsim.ExecuteCut}, "not carried out": {Then: crdbsim.Cut},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			servers(t, func(t *testing.T, s *scene) {
-				unasked := crdbsim.On(onAsking, crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Error{Code: "42501", Message: "no"}})
+				unasked := crdbsim.On(onAsking, crdbsim.Action{
+					Then: crdbsim.Fail, Error: crdbsim.Error{Code: "42501", Message: "no"},
+				})
 				tx := s.begin(t, t.Context(), nil)
 				s.inject(strike(action), unasked)
 				lost := tx.Commit()

@@ -21,8 +21,10 @@ import (
 // cuts are the ways in which a statement's connection can end.
 func cuts() map[string]fakepg.Reply {
 	return map[string]fakepg.Reply{
-		"before": {Cut: fakepg.CutBefore}, "half": {Cut: fakepg.CutHalf}, "after": {Cut: fakepg.CutAfter}, "unsent": {Cut: fakepg.CutUnsent},
-		"FATAL 57P01": kit.Fatal("57P01", "refused"), "FATAL 57P02": kit.Fatal("57P02", "refused"), "FATAL 08006": kit.Fatal("08006", "refused"), "ERROR 57P01": kit.Fails("57P01", "refused"),
+		"before": {Cut: fakepg.CutBefore}, "half": {Cut: fakepg.CutHalf},
+		"after": {Cut: fakepg.CutAfter}, "unsent": {Cut: fakepg.CutUnsent},
+		"FATAL 57P01": kit.Fatal("57P01", "refused"), "FATAL 57P02": kit.Fatal("57P02", "refused"),
+		"FATAL 08006": kit.Fatal("08006", "refused"), "ERROR 57P01": kit.Fails("57P01", "refused"),
 	}
 }
 
@@ -177,7 +179,9 @@ func TestFailover_ConflictOnTheNewConnection_Absorbed(t *testing.T) {
 
 func TestFailover_WhileItGivesUpItsLocks_Unseen(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{"UPDATE a": {kit.Conflict, kit.Conflict, kit.OK}, "ROLLBACK": {{Cut: fakepg.CutBefore}, kit.OK}})
+	st := kit.New(t, kit.Script{
+		"UPDATE a": {kit.Conflict, kit.Conflict, kit.OK}, "ROLLBACK": {{Cut: fakepg.CutBefore}, kit.OK},
+	})
 	tx := st.Begin(t)
 	kit.Exec(t, tx, "UPDATE a")
 	require.NoError(t, tx.Commit())
@@ -202,7 +206,9 @@ func TestFailover_WhileAConnectionIsPrepared_Unseen(t *testing.T) {
 
 func TestFailover_ShowsSomethingElse_Diverges(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{"SELECT v": {kit.Texts("a"), kit.Texts("b")}, "UPDATE b": {{Cut: fakepg.CutBefore}, kit.OK}})
+	st := kit.New(t, kit.Script{
+		"SELECT v": {kit.Texts("a"), kit.Texts("b")}, "UPDATE b": {{Cut: fakepg.CutBefore}, kit.OK},
+	})
 	tx := st.Begin(t)
 	assert.Equal(t, []string{"a"}, kit.Query(t, tx, "SELECT v").MustRest())
 	d := kit.As[*cockroachdb.DivergenceError](t, kit.ExecAll(tx, "UPDATE b"))
@@ -219,7 +225,9 @@ func TestFailover_RunTx_CallsAgainOnlyWhereItDiverges(t *testing.T) {
 	}{"the same": {kit.Texts("a"), 1}, "something else": {kit.Texts("b"), 2}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := kit.New(t, kit.Script{"SELECT v": kit.Always(kit.Texts("a"), tc.second), "UPDATE b": {{Cut: fakepg.CutBefore}, kit.OK}})
+			st := kit.New(t, kit.Script{
+				"SELECT v": kit.Always(kit.Texts("a"), tc.second), "UPDATE b": {{Cut: fakepg.CutBefore}, kit.OK},
+			})
 			calls := 0
 			require.NoError(t, cockroachdb.RunTx(t.Context(), st.DB, nil, func(tx *sql.Tx) error {
 				calls++
@@ -331,7 +339,9 @@ func TestFailover_OutsideATransaction_ReadIsRunAgain(t *testing.T) {
 	t.Parallel()
 	broken := kit.Texts("a", "b", "c")
 	broken.Err, broken.ErrAfterRows = kit.Fatal("57P01", "refused").Err, 2
-	for name, first := range map[string]fakepg.Reply{"before rows": {Columns: kit.Texts().Columns, Cut: fakepg.CutBefore}, "after rows": broken} {
+	for name, first := range map[string]fakepg.Reply{
+		"before rows": {Columns: kit.Texts().Columns, Cut: fakepg.CutBefore}, "after rows": broken,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			st := kit.New(t, kit.Script{"SELECT v FROM t": {first, kit.Texts("a", "b", "c")}})
@@ -389,7 +399,9 @@ var errNoEntry = &pgconn.PgError{Severity: "FATAL", Code: "28P01", Message: "pas
 
 func TestReplay_StatementAfterADivergenceCommits_IsAmbiguous(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{"SELECT v": {kit.Texts("a"), kit.Texts("b")}, "SHOW SOMETHING": {kit.Conflict, kit.Tag("COMMIT")}})
+	st := kit.New(t, kit.Script{
+		"SELECT v": {kit.Texts("a"), kit.Texts("b")}, "SHOW SOMETHING": {kit.Conflict, kit.Tag("COMMIT")},
+	})
 	tx := st.Begin(t)
 	require.Equal(t, []string{"a"}, kit.Query(t, tx, "SELECT v").MustRest())
 	kit.Exec(t, tx, "UPDATE a")

@@ -58,18 +58,32 @@ func TestJournal_PlainSettings_AreMadeAgain(t *testing.T) {
 		"in order": {
 			func(t *testing.T, c *sql.Conn) {
 				t.Helper()
-				require.NoError(t, kit.ExecAll(c, "SET search_path = a", "SET TIME ZONE 'UTC'", "RESET search_path", "SET ROLE teller", "USE bank"))
+				require.NoError(t, kit.ExecAll(c,
+					"SET search_path = a", "SET TIME ZONE 'UTC'", "RESET search_path", "SET ROLE teller", "USE bank"))
 			},
 			[]string{"SET search_path = a", "SET TIME ZONE 'UTC'", "RESET search_path", "SET ROLE teller", "USE bank"},
 		},
-		"in a transaction that committed":     {func(t *testing.T, c *sql.Conn) { t.Helper(); inTx(t, c, true, "SET a.b = 1", "UPDATE x") }, []string{"SET a.b = 1"}},
-		"rolled back, which does not undo it": {func(t *testing.T, c *sql.Conn) { t.Helper(); inTx(t, c, false, "SET a.b = 1", "UPDATE x") }, []string{"SET a.b = 1"}},
-		"of the transaction alone":            {func(t *testing.T, c *sql.Conn) { t.Helper(); inTx(t, c, true, "SET LOCAL a.b = 1", "UPDATE x") }, nil},
-		"that failed":                         {func(t *testing.T, c *sql.Conn) { t.Helper(); require.Error(t, kit.ExecAll(c, "SET nonsense")) }, nil},
+		"in a transaction that committed": {
+			func(t *testing.T, c *sql.Conn) { t.Helper(); inTx(t, c, true, "SET a.b = 1", "UPDATE x") },
+			[]string{"SET a.b = 1"},
+		},
+		"rolled back, which does not undo it": {
+			func(t *testing.T, c *sql.Conn) { t.Helper(); inTx(t, c, false, "SET a.b = 1", "UPDATE x") },
+			[]string{"SET a.b = 1"},
+		},
+		"of the transaction alone": {
+			func(t *testing.T, c *sql.Conn) { t.Helper(); inTx(t, c, true, "SET LOCAL a.b = 1", "UPDATE x") },
+			nil,
+		},
+		"that failed": {
+			func(t *testing.T, c *sql.Conn) { t.Helper(); require.Error(t, kit.ExecAll(c, "SET nonsense")) }, nil,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := kit.New(t, kit.Script{"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}, "SET nonsense": kit.Always(kit.Fails("42704", "refused"))})
+			st := kit.New(t, kit.Script{
+				"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}, "SET nonsense": kit.Always(kit.Fails("42704", "refused")),
+			})
 			require.NoError(t, afterASession(t, st, func(c *sql.Conn) { tc.prepare(t, c) }))
 			first := st.Server.OfConn(2)[0][0]
 			if tc.want == nil {
@@ -84,8 +98,10 @@ func TestJournal_PlainSettings_AreMadeAgain(t *testing.T) {
 func TestJournal_WhatCantBeMadeAgain_EndsTheTransaction(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
-		"CREATE TEMP TABLE t (v INT)", "LISTEN jobs", "PREPARE p AS SELECT 1", "DEALLOCATE p", "EXECUTE p", "DO $$ BEGIN END $$", "CALL p()",
-		"SELECT pg_advisory_lock(1)", "SELECT set_config('a.b', '1', false)", "SET a.b = 1; SET c.d = 2", "DISCARD ALL", "LOAD 'x'",
+		"CREATE TEMP TABLE t (v INT)", "LISTEN jobs", "PREPARE p AS SELECT 1",
+		"DEALLOCATE p", "EXECUTE p", "DO $$ BEGIN END $$", "CALL p()",
+		"SELECT pg_advisory_lock(1)", "SELECT set_config('a.b', '1', false)",
+		"SET a.b = 1; SET c.d = 2", "DISCARD ALL", "LOAD 'x'",
 		"DECLARE c CURSOR WITH HOLD FOR SELECT 1",
 	} {
 		t.Run(text, func(t *testing.T) {
@@ -100,7 +116,10 @@ func TestJournal_WhatCantBeMadeAgain_EndsTheTransaction(t *testing.T) {
 		t.Parallel()
 		st := sessionStage(t)
 		err := afterASession(t, st, func(c *sql.Conn) {
-			require.NoError(t, c.Raw(func(dc any) error { dc.(cockroachdb.Conn).Conn(); return nil })) //nolint:forcetypeassert // a test
+			require.NoError(t, c.Raw(func(dc any) error {
+				dc.(cockroachdb.Conn).Conn()
+				return nil
+			}))
 		})
 		assert.Equal(t, cockroachdb.CauseSession, kit.As[*cockroachdb.ConnectionLostError](t, err).Cause)
 	})

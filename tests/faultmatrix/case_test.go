@@ -233,35 +233,49 @@ const (
 // faults writes. For an application that goes on after an error it is all that it was told of as done, and not rolled
 // back since.
 func (s *variant) judge(r, clean *result) (ending, error) {
-	none, whole := seeded.lines(), clean.believed
+	whole := clean.believed
 	if s.sloppy {
 		whole = r.believed
 	}
-	wrong := func(format string, args ...any) (ending, error) {
-		return 0, fmt.Errorf("%s; faults: %s; error: %s; shown: %q; the table: %q", fmt.Sprintf(format, args...), strings.Join(r.struck, ", "), fmt.Sprint(r.err), r.shown, r.contents)
-	}
-	ambiguous := isAmbiguous(r.err) || s.perhaps != nil && s.perhaps(r.err)
 	switch {
-	case r.err == nil && !slices.Equal(r.contents, whole):
-		return wrong("told that it is committed, but the table should be %q", whole)
-	case r.err == nil && !r.failed && !slices.Equal(r.shown, clean.shown):
-		return wrong("shown something else than without faults, %q", clean.shown)
 	case r.err == nil:
-		return doneOnce, nil
-	case !ambiguous && !isNamed(r.err):
-		return wrong("an error without a name, %T", r.err)
-	case !ambiguous && !slices.Equal(r.contents, none):
-		return wrong("told of an error, yet there is an effect")
-	case !ambiguous:
-		return nothingDone, nil
-	case slices.Equal(r.contents, none):
+		return judgeDone(r, whole, clean.shown)
+	case isAmbiguous(r.err), s.perhaps != nil && s.perhaps(r.err):
+		return s.judgeAmbiguous(r, whole)
+	case !isNamed(r.err):
+		return r.wrong("an error without a name, %T", r.err)
+	case !slices.Equal(r.contents, seeded.lines()):
+		return r.wrong("told of an error, yet there is an effect")
+	}
+	return nothingDone, nil
+}
+
+func judgeDone(r *result, whole, shown []string) (ending, error) {
+	if !slices.Equal(r.contents, whole) {
+		return r.wrong("told that it is committed, but the table should be %q", whole)
+	}
+	if !r.failed && !slices.Equal(r.shown, shown) {
+		return r.wrong("shown something else than without faults, %q", shown)
+	}
+	return doneOnce, nil
+}
+
+func (s *variant) judgeAmbiguous(r *result, whole []string) (ending, error) {
+	isThere := func(rows []string) bool { return slices.Equal(r.contents, rows) }
+	switch {
+	case isThere(seeded.lines()):
 		return ambiguousNone, nil
-	case slices.Equal(r.contents, whole):
+	case isThere(whole):
 		return ambiguousWhole, nil
-	case slices.ContainsFunc(s.partly, func(part []string) bool { return slices.Equal(r.contents, part) }):
+	case slices.ContainsFunc(s.partly, isThere):
 		return ambiguousPart, nil
 	}
-	return wrong("ambiguous, but neither all nor nothing")
+	return r.wrong("ambiguous, but neither all nor nothing")
+}
+
+func (r *result) wrong(format string, args ...any) (ending, error) {
+	return 0, fmt.Errorf("%s; faults: %s; error: %s; shown: %q; the table: %q",
+		fmt.Sprintf(format, args...), strings.Join(r.struck, ", "), fmt.Sprint(r.err), r.shown, r.contents)
 }
 
 func isAmbiguous(err error) bool {

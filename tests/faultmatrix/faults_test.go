@@ -81,7 +81,11 @@ var matrixFaults = []*fault{
 	{name: "57P01", act: answers("57P01"), early: true},
 	{name: "40003", act: answers("40003"), early: true},
 	{name: "40003 after", act: afterwards(answers("40003"))},
-	{name: "57014 after", act: afterwards(answers("57014")), lie: func(o point, m dialect) bool { return m == ofPostgreSQL && o.commits(m) }},
+	{
+		name: "57014 after",
+		act:  afterwards(answers("57014")),
+		lie:  func(o point, m dialect) bool { return m == ofPostgreSQL && o.commits(m) },
+	},
 	{name: "cancelled before", act: cutBefore, early: true, leave: ctxCancelled},
 	{name: "cancelled after", act: cutAfter, leave: ctxCancelled},
 	{name: "deadline before", act: cutBefore, early: true, leave: ctxExpired},

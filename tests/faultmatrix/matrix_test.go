@@ -63,7 +63,10 @@ func runAll(t *testing.T, all []*variant) (m *matrix, only string) {
 	t.Helper()
 	setting, only, _ := strings.Cut(os.Getenv("FAULT_MATRIX"), " ")
 	require.Contains(t, []string{"", settingFull, settingSample}, setting, "FAULT_MATRIX")
-	m = &matrix{t: t, full: setting == settingFull, sample: setting == settingSample, clean: map[string]*result{}, counts: map[string]*[endings]int{}}
+	m = &matrix{
+		t: t, full: setting == settingFull, sample: setting == settingSample,
+		clean: map[string]*result{}, counts: map[string]*[endings]int{},
+	}
 	beds := make([]*bed, 4)
 	for i := range beds {
 		beds[i] = newBed(t)
@@ -144,7 +147,8 @@ func (m *matrix) try(h *bed, tr matrixCase) {
 	case tr.strikes == nil:
 		m.clean[tr.String()] = r
 		m.next = append(m.next, m.firstFaults(tr.variant, r)...)
-	case len(tr.strikes) == 1 && tr.strikes[0].fault == conflictFault && r.points[tr.strikes[0].at].stage == crdbsim.AtExecute:
+	case len(tr.strikes) == 1 && tr.strikes[0].fault == conflictFault &&
+		r.points[tr.strikes[0].at].stage == crdbsim.AtExecute:
 		m.next = append(m.next, m.secondFaults(tr, r)...)
 	}
 }
@@ -171,7 +175,7 @@ func (m *matrix) firstFaults(s *variant, r *result) (cases []matrixCase) {
 	return cases
 }
 
-// secondFaults puts each fault at each boundary behind the conflict of the case, which has been run.
+// secondFaults puts each fault at each boundary after the conflict of the case, which has been run.
 func (m *matrix) secondFaults(first matrixCase, r *result) (cases []matrixCase) {
 	at := first.strikes[0].at
 	if first.sloppy && !m.full {
@@ -222,7 +226,9 @@ func boundaries(s *variant, r *result, point, client, server int) []boundary {
 		all = append(all, b)
 	}
 	for i := point; i < len(r.points); i++ {
-		add(boundary{at: i, early: r.points[i].stage != crdbsim.AtExecute}, func(f *fault) bool { return f.strikesAt(r.points[i], s.dialect) })
+		add(boundary{at: i, early: r.points[i].stage != crdbsim.AtExecute}, func(f *fault) bool {
+			return f.strikesAt(r.points[i], s.dialect)
+		})
 	}
 	for i := client; i < len(r.talk.Client); i++ {
 		add(boundary{at: i}, func(f *fault) bool { return f.side == wirecut.Client })

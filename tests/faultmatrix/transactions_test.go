@@ -26,7 +26,7 @@ type transaction struct {
 
 	// careful is for transactions that make no sense for an application which goes on after an error.
 	careful bool
-	// What the application has sent may have committed by itself, all or a part of it, though the answer was this
+	// What the application has sent may have committed, all or a part of it, though the answer was this
 	// error; docs/semantics.md says so. Then it is as good as called ambiguous.
 	perhaps func(error) bool
 
@@ -204,7 +204,7 @@ func fails(code, text string, args ...any) step {
 	}
 }
 
-// survives has a statement fail behind a savepoint.
+// survives has a statement fail after a savepoint.
 func survives(code, text string, args ...any) step {
 	return func(p *runner) error { return p.all(savepoint, fails(code, text, args...), rollbackTo) }
 }
@@ -289,7 +289,10 @@ func prepared(p *runner) error {
 			return nil
 		}
 	}
-	return p.all(query(write, writes(1), 1, value(1)), query(look, writes()), query(write, writes(2), 2, value(2)), query(look, writes()))
+	return p.all(
+		query(write, writes(1), 1, value(1)), query(look, writes()),
+		query(write, writes(2), 2, value(2)), query(look, writes()),
+	)
 }
 
 const batchSize = 100
@@ -396,7 +399,10 @@ var matrixTransactions = []transaction{
 	{name: "single write", run: txOf(insert(1))},
 	{name: "read, then write", run: txOf(read(readThings), update0)},
 	{name: "several statements", run: txOf(insert(1), update0, read(readThings), insert(2), update0)},
-	{name: "savepoint, rolled back to", run: txOf(insert(1), savepoint, insert(2), rollbackTo, read(readThings), insert(3))},
+	{
+		name: "savepoint, rolled back to",
+		run:  txOf(insert(1), savepoint, insert(2), rollbackTo, read(readThings), insert(3)),
+	},
 	{name: "savepoint, released", run: txOf(insert(1), savepoint, insert(2), release, insert(3))},
 	{name: "error survived", run: txOf(insert(1),
 		survives("22012", divide, 1), survives("23505", "INSERT INTO things VALUES (1, 'again')"), insert(2))},
@@ -413,7 +419,9 @@ var matrixTransactions = []transaction{
 	{name: "Raw in the middle", run: onConn(insert(1), rawInsert(2), insert(3))},
 	{name: "own COMMIT", run: ownCommit(insert(1), insert(2), execStep("COMMIT", nil)), careful: true},
 	{
-		name: "own COMMIT in a text", run: ownCommit(insert(1), execStep(inserts("%s; COMMIT; %s", 2, 3), writes(2, 3))), careful: true,
+		name:    "own COMMIT in a text",
+		run:     ownCommit(insert(1), execStep(inserts("%s; COMMIT; %s", 2, 3), writes(2, 3))),
+		careful: true,
 		perhaps: func(error) bool { return true }, partly: [][]string{{"0=zero", "1=" + value(1), "2=" + value(2)}},
 	},
 	{name: "RunTx", run: closure(read(readThings), insert(1), survives("22012", divide, 1), update0)},

@@ -37,7 +37,8 @@ const (
 )
 
 var appModes = []pgx.QueryExecMode{
-	pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
+	pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe,
+	pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
 }
 
 // FuzzServerAnswers runs a short application against a server whose answers are changed on the way: messages are lost,
@@ -83,7 +84,9 @@ func newNonsense(t *testing.T, app uint16, edits []byte) *nonsenseTest {
 		Values:  [][]any{{"a", "1"}, {"b", ""}, {"c", nil}, {"d", "4"}},
 	}
 	s := kit.Script{"SELECT k, v FROM kv": {kv}, "INSERT INTO kv VALUES (1)": {kit.Fails("23505", "duplicate")}}
-	s["SELECT v FROM kv WHERE k = $1"] = []fakepg.Reply{{Columns: []fakepg.Column{{Name: "v"}}, ParamOIDs: []uint32{25}, Values: [][]any{{"7"}}}}
+	s["SELECT v FROM kv WHERE k = $1"] = []fakepg.Reply{
+		{Columns: []fakepg.Column{{Name: "v"}}, ParamOIDs: []uint32{25}, Values: [][]any{{"7"}}},
+	}
 	if n.is(appStatementConflicts) {
 		s["UPDATE kv SET v = 2"] = []fakepg.Reply{kit.Conflict, kit.OK}
 	}
@@ -182,7 +185,9 @@ func (n *nonsenseTest) statements(ctx context.Context, tx *sql.Tx) error {
 				return err
 			}
 			defer st.Close()
-			return n.read(ctx, "SELECT v FROM kv WHERE k = ", true, func() (*sql.Rows, error) { return st.QueryContext(ctx, "x") })
+			return n.read(ctx, "SELECT v FROM kv WHERE k = ", true, func() (*sql.Rows, error) {
+				return st.QueryContext(ctx, "x")
+			})
 		})
 	}
 	if n.is(appDDL) {
@@ -320,22 +325,19 @@ func (c claim) differs(e execution) string {
 	}
 	for i, row := range c.rows {
 		values, ok := cells(e.rows[i])
-		if !ok || len(values) != len(row) {
-			return fmt.Sprintf("row %d is not like that", i)
-		}
-		for j, v := range row {
-			switch v := v.(type) {
-			case nil:
-				ok = values[j] == nil
-			case string:
-				ok = values[j] != nil && string(values[j]) == v
-			}
-			if !ok {
-				return fmt.Sprintf("row %d is not that", i)
-			}
+		if !ok || !slices.EqualFunc(row, values, isValue) {
+			return fmt.Sprintf("row %d is not that", i)
 		}
 	}
 	return ""
+}
+
+// isValue reports whether what the application was shown, a string or nil, is the value that the server sent.
+func isValue(shown any, sent []byte) bool {
+	if shown == nil {
+		return sent == nil
+	}
+	return sent != nil && string(sent) == shown
 }
 
 // checkCommit holds what a commit came to against what the server said: a success was one, of an attempt that was as
@@ -346,28 +348,40 @@ func (n *nonsenseTest) checkCommit(err error) {
 	if !fit {
 		return
 	}
-	began, committed, sent, idle := 0, false, false, false
-	for i, e := range all {
-		switch text := kit.Short(e.sql); {
-		case strings.HasPrefix(text, "BEGIN"), text == "ROLLBACK TO":
-			began, committed, sent = i, false, false
-		case text == "RELEASE", text == "COMMIT":
-			sent, idle = true, e.idle
-			committed = committed || e.ending == completed && e.tag == "COMMIT"
-		}
-	}
+	last := lastAttempt(all)
 	ambiguous, _ := errors.AsType[*cockroachdb.AmbiguousCommitError](err)
 	switch {
-	case idle: // the transaction had ended before, unasked
-	case err == nil && !committed && sent:
+	case last.idle: // the transaction had ended before, unasked
+	case err == nil && !last.committed && last.sent:
 		n.t.Fatalf("Commit said it had committed\n%s", n.transcript())
 	case err == nil:
 		for _, c := range n.claims {
-			n.check(c, all[began:])
+			n.check(c, last.statements)
 		}
-	case ambiguous == nil && committed && kit.StateOf(err) != "XXA00":
+	case ambiguous == nil && last.committed && kit.StateOf(err) != "XXA00":
 		n.t.Fatalf("Commit said %v\n%s", err, n.transcript())
 	}
+}
+
+// An attempt is the statements from a BEGIN or ROLLBACK TO on.
+type attempt struct {
+	statements      []execution
+	sent, committed bool // a RELEASE or COMMIT was; the server said that it had committed
+	idle            bool // the server was in no transaction when that came
+}
+
+func lastAttempt(all []execution) (a attempt) {
+	a.statements = all
+	for i, e := range all {
+		switch text := kit.Short(e.sql); {
+		case strings.HasPrefix(text, "BEGIN"), text == "ROLLBACK TO":
+			a = attempt{statements: all[i:], idle: a.idle}
+		case text == "RELEASE", text == "COMMIT":
+			a.sent, a.idle = true, e.idle
+			a.committed = a.committed || e.ending == completed && e.tag == "COMMIT"
+		}
+	}
+	return a
 }
 
 // transcript is everything that went to and fro, for a failure's message.

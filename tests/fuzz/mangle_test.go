@@ -207,7 +207,9 @@ func (c *mangledConn) edit(e edit, message []byte) {
 		}
 		c.deliver(message)
 	case editLength:
-		lengths := []uint32{0, 3, 4, uint32(len(body)) + 3, uint32(len(body)) + 5, uint32(e.val) << 8, 1 << 30, 1<<31 - 1, 1 << 31, 1<<32 - 1}
+		lengths := []uint32{
+			0, 3, 4, uint32(len(body)) + 3, uint32(len(body)) + 5, uint32(e.val) << 8, 1 << 30, 1<<31 - 1, 1 << 31, 1<<32 - 1,
+		}
 		binary.BigEndian.PutUint32(message[1:], lengths[int(e.arg)%len(lengths)])
 		c.deliverBroken(message)
 	case editType:
@@ -255,7 +257,7 @@ func (c *mangledConn) deliver(message []byte) {
 	c.out = append(c.out, message...)
 }
 
-// deliverBroken delivers what is no message any more; nor is what comes behind it.
+// deliverBroken delivers what is no message any more; nor is what comes after it.
 func (c *mangledConn) deliverBroken(message []byte) {
 	c.out = append(c.out, message...)
 	c.log.broken = true
@@ -286,7 +288,8 @@ var nonsenseErrors = []*pgproto3.ErrorResponse{
 	fakepg.Error("0A000", "cannot rollback to savepoint after error"), fakepg.Error("26000", "no such statement"),
 	fakepg.Error("08P01", "bind message has 2 result formats but query has 1 columns"), fakepg.Error("57P01", "draining"),
 	{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: "57P01", Message: "shutting down"},
-	fakepg.Error("XXA00", "schema change failed"), fakepg.Error("40003", "result is ambiguous"), fakepg.Error("25P02", "aborted"),
+	fakepg.Error("XXA00", "schema change failed"),
+	fakepg.Error("40003", "result is ambiguous"), fakepg.Error("25P02", "aborted"),
 	fakepg.Error("3B001", "no savepoint"), fakepg.Error("25000", "committed"), fakepg.Error("25P01", "no transaction"),
 	fakepg.Error("", ""),
 	{},
@@ -296,23 +299,36 @@ var nonsenseErrors = []*pgproto3.ErrorResponse{
 // nonsense is what a server may say at the wrong time.
 var nonsense = func() (all [][]byte) {
 	for _, m := range []pgproto3.BackendMessage{
-		&pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, &pgproto3.CloseComplete{}, &pgproto3.NoData{}, &pgproto3.PortalSuspended{},
+		&pgproto3.ParseComplete{}, &pgproto3.BindComplete{},
+		&pgproto3.CloseComplete{}, &pgproto3.NoData{}, &pgproto3.PortalSuspended{},
 		&pgproto3.EmptyQueryResponse{}, &pgproto3.CopyDone{}, &pgproto3.CopyData{Data: []byte("x")},
 		&pgproto3.CopyInResponse{ColumnFormatCodes: []uint16{0}}, &pgproto3.CopyOutResponse{ColumnFormatCodes: []uint16{0}},
 		&pgproto3.CopyBothResponse{ColumnFormatCodes: []uint16{0}}, &pgproto3.FunctionCallResponse{Result: []byte("x")},
-		&pgproto3.BackendKeyData{ProcessID: 9, SecretKey: []byte{1, 2, 3, 4}}, &pgproto3.AuthenticationOk{}, &pgproto3.AuthenticationCleartextPassword{},
-		&pgproto3.NoticeResponse{Severity: "NOTICE", Code: "00000", Message: "note"}, &pgproto3.NotificationResponse{PID: 9, Channel: "c", Payload: "p"},
-		&pgproto3.ParameterStatus{Name: "crdb_version", Value: ""}, &pgproto3.ParameterStatus{Name: "crdb_version", Value: "\xff 1.0"},
-		&pgproto3.ParameterStatus{Name: "standard_conforming_strings", Value: "off"}, &pgproto3.ParameterStatus{Name: "client_encoding", Value: "LATIN1"},
-		&pgproto3.ParameterDescription{}, &pgproto3.ParameterDescription{ParameterOIDs: []uint32{25}}, &pgproto3.ParameterDescription{ParameterOIDs: []uint32{20, 0, 4294967295}},
-		&pgproto3.RowDescription{}, kit.RowDescription("k"), kit.RowDescription("k", "v"), kit.RowDescription("k", "v", "w"), kit.RowDescription("v", "k"),
-		&pgproto3.RowDescription{Fields: []pgproto3.FieldDescription{{Name: []byte("k"), DataTypeOID: 20, Format: 1}, {Name: []byte("v"), DataTypeOID: 16, Format: 9}}},
-		&pgproto3.DataRow{}, kit.DataRow("x"), kit.DataRow("x", "y"), kit.DataRow("x", "y", "z"), &pgproto3.DataRow{Values: [][]byte{nil, nil}}, kit.DataRow("", ""),
+		&pgproto3.BackendKeyData{ProcessID: 9, SecretKey: []byte{1, 2, 3, 4}},
+		&pgproto3.AuthenticationOk{}, &pgproto3.AuthenticationCleartextPassword{},
+		&pgproto3.NoticeResponse{Severity: "NOTICE", Code: "00000", Message: "note"},
+		&pgproto3.NotificationResponse{PID: 9, Channel: "c", Payload: "p"},
+		&pgproto3.ParameterStatus{Name: "crdb_version", Value: ""},
+		&pgproto3.ParameterStatus{Name: "crdb_version", Value: "\xff 1.0"},
+		&pgproto3.ParameterStatus{Name: "standard_conforming_strings", Value: "off"},
+		&pgproto3.ParameterStatus{Name: "client_encoding", Value: "LATIN1"},
+		&pgproto3.ParameterDescription{}, &pgproto3.ParameterDescription{ParameterOIDs: []uint32{25}},
+		&pgproto3.ParameterDescription{ParameterOIDs: []uint32{20, 0, 4294967295}},
+		&pgproto3.RowDescription{}, kit.RowDescription("k"), kit.RowDescription("k", "v"),
+		kit.RowDescription("k", "v", "w"), kit.RowDescription("v", "k"),
+		&pgproto3.RowDescription{
+			Fields: []pgproto3.FieldDescription{
+				{Name: []byte("k"), DataTypeOID: 20, Format: 1}, {Name: []byte("v"), DataTypeOID: 16, Format: 9},
+			},
+		},
+		&pgproto3.DataRow{}, kit.DataRow("x"), kit.DataRow("x", "y"), kit.DataRow("x", "y", "z"),
+		&pgproto3.DataRow{Values: [][]byte{nil, nil}}, kit.DataRow("", ""),
 	} {
 		all = append(all, encoded(m))
 	}
 	for _, tag := range []string{
-		"COMMIT", "ROLLBACK", "RELEASE", "BEGIN", "SAVEPOINT", "UPDATE 1", "UPDATE 7", "SELECT 3", "SELECT", "", "INSERT 0 99999999999999999999", "\xff", "COMMIT\x00COMMIT",
+		"COMMIT", "ROLLBACK", "RELEASE", "BEGIN", "SAVEPOINT", "UPDATE 1", "UPDATE 7",
+		"SELECT 3", "SELECT", "", "INSERT 0 99999999999999999999", "\xff", "COMMIT\x00COMMIT",
 	} {
 		all = append(all, encoded(&pgproto3.CommandComplete{CommandTag: []byte(tag)}))
 	}

@@ -14,8 +14,8 @@ import (
 )
 
 // pgconn takes no notice of a ReadyForQuery in the middle of a result: it reads on into the next answer, and panics
-// where that begins with another. No server says so, and the driver can't look behind pgconn's back, so
-// FuzzServerAnswers cuts the connection there. When this test fails, pgx has mended it, and mangledConn.deliver can do
+// where that begins with another. No server says so, and the driver does not see it, so
+// FuzzServerAnswers cuts the connection there. When this test fails, pgx has fixed it, and mangledConn.deliver can do
 // without the cut.
 func TestPgconn_ReadsPastReadyForQuery(t *testing.T) {
 	ready := &pgproto3.ReadyForQuery{TxStatus: 'I'}

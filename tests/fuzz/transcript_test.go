@@ -27,7 +27,7 @@ func (f frame) body() string { return f.bytes[5:] }
 type execution struct {
 	at     int
 	sql    string
-	rows   []string // the bytes of each DataRow behind the number of values
+	rows   []string // the bytes of each DataRow after the number of values
 	tag    string
 	state  string // SQLSTATEs of the errors: of two, either may be told
 	ending ending
@@ -72,15 +72,7 @@ func (t *transcript) executions() (all []execution, fit bool) {
 		if n >= len(answers) {
 			return append(all, request...), true
 		}
-		answer := answers[n]
-		switch {
-		case f.kind() == 'Q':
-			request = readSimple(request[0], answer)
-		case len(request) == 1 && !closes:
-			readLoosely(&request[0], answer)
-		case len(request) > 0:
-			readInOrder(request, answer)
-		}
+		request = readAnswer(f.kind(), request, closes, answers[n])
 		before := answers[n-1]
 		for i := range request {
 			request[i].idle = before[len(before)-1].body() == "I"
@@ -94,7 +86,21 @@ func (t *transcript) executions() (all []execution, fit bool) {
 	return all, true
 }
 
-// splitAnswers cuts what was received behind each ReadyForQuery, and leaves out what may come at any time.
+// readAnswer notes the answer to a request, which a Query or a Sync ended, and returns its executions: a Query may be
+// several. closes tells whether a Close is among its messages.
+func readAnswer(kind byte, request []execution, closes bool, answer []frame) []execution {
+	switch {
+	case kind == 'Q':
+		return readSimple(request[0], answer)
+	case len(request) == 1 && !closes:
+		readLoosely(&request[0], answer)
+	case len(request) > 0:
+		readInOrder(request, answer)
+	}
+	return request
+}
+
+// splitAnswers cuts what was received after each ReadyForQuery, and leaves out what may come at any time.
 func splitAnswers(received []frame) (answers [][]frame) {
 	answers = [][]frame{nil}
 	for _, f := range received {

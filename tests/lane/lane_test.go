@@ -50,7 +50,8 @@ func TestLaneNestedTransactionsEnd(t *testing.T) {
 				require.NoError(t, tx.Commit())
 			}
 			nest(1)
-			assert.LessOrEqual(t, time.Since(r.Started), time.Duration(depth-1)*5*time.Second, "at most LaneWait for each level but the first")
+			assert.LessOrEqual(t, time.Since(r.Started), time.Duration(depth-1)*5*time.Second,
+				"at most LaneWait for each level but the first")
 			r.WantUsable(t)
 		})
 	}
@@ -110,7 +111,8 @@ func TestLaneIsFirstComeFirstServed(t *testing.T) {
 				tx := r.Begin(t)
 				assert.NoError(t, kit.ExecAll(tx, fmt.Sprintf("UPDATE hold %d", i)))
 				entered[i] = time.Now()
-				time.Sleep(100 * time.Millisecond) // the next must not enter at the same moment, but as the lane widens, the next two may
+				// The next must not enter at the same moment, but as the lane widens, the next two may.
+				time.Sleep(100 * time.Millisecond)
 				assert.NoError(t, tx.Commit())
 			})
 		}
@@ -129,7 +131,8 @@ func TestLaneIsFirstComeFirstServed(t *testing.T) {
 func TestLaneIsAsWideAsTheNetworkIsSlow(t *testing.T) {
 	t.Parallel()
 	const trip = 3 * time.Millisecond
-	kit.InBubble(t, kit.Script{"ROLLBACK": {{Delay: trip}, {Delay: trip}, {Delay: trip}, kit.OK}}, func(t *testing.T, r *kit.Rig) {
+	script := kit.Script{"ROLLBACK": {{Delay: trip}, {Delay: trip}, {Delay: trip}, kit.OK}}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 		first := r.HoldLane(t)
 		before := time.Now()
 		second := r.Begin(t)
@@ -159,7 +162,8 @@ type attemptCounter struct{}
 type attemptsKey struct{}
 
 func (attemptCounter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	if n, ok := ctx.Value(attemptsKey{}).(*atomic.Int64); ok && (strings.HasPrefix(data.SQL, "BEGIN") || strings.HasPrefix(data.SQL, "ROLLBACK TO")) {
+	begins := strings.HasPrefix(data.SQL, "BEGIN") || strings.HasPrefix(data.SQL, "ROLLBACK TO")
+	if n, ok := ctx.Value(attemptsKey{}).(*atomic.Int64); ok && begins {
 		n.Add(1)
 	}
 	return ctx

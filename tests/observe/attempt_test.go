@@ -71,7 +71,10 @@ func TestAttemptFrom(t *testing.T) {
 		do     func(t *testing.T, r *kit.Rig)
 		want   []string
 	}{
-		"no conflict": {nil, nil, inTx, []string{"1 UPDATE a", "1 BEGIN", "1 SAVEPOINT", "1 UPDATE b", "1 UPDATE c", "1 RELEASE", "1 COMMIT"}},
+		"no conflict": {
+			nil, nil, inTx,
+			[]string{"1 UPDATE a", "1 BEGIN", "1 SAVEPOINT", "1 UPDATE b", "1 UPDATE c", "1 RELEASE", "1 COMMIT"},
+		},
 		"a statement": {kit.Script{"UPDATE b": {kit.Conflict}}, nil, inTx, []string{
 			"1 UPDATE a", "1 BEGIN", "1 SAVEPOINT", "1 UPDATE b", // which goes on
 			"2 again ROLLBACK TO", "2 again UPDATE a", "2 UPDATE c", "2 RELEASE", "2 COMMIT",
@@ -86,12 +89,16 @@ func TestAttemptFrom(t *testing.T) {
 			"1 UPDATE a", "1 BEGIN", "1 UPDATE b", "1 UPDATE c", "1 COMMIT",
 			"2 again BEGIN", "2 again UPDATE a", "2 again UPDATE b", "2 again UPDATE c", "2 COMMIT",
 		}},
-		"a replay that loses": {kit.Script{"UPDATE a": {kit.OK, kit.Conflict, kit.OK}, "UPDATE b": {kit.Conflict, kit.OK}}, kit.Attempts(5), inTx, []string{
-			"1 UPDATE a", "1 BEGIN", "1 SAVEPOINT", "1 UPDATE b",
-			"2 again ROLLBACK TO", "2 again UPDATE a",
-			"2 ROLLBACK", "3 again BEGIN", "3 again SAVEPOINT", "3 again UPDATE a",
-			"3 UPDATE c", "3 RELEASE", "3 COMMIT",
-		}},
+		"a replay that loses": {
+			kit.Script{"UPDATE a": {kit.OK, kit.Conflict, kit.OK}, "UPDATE b": {kit.Conflict, kit.OK}},
+			kit.Attempts(5), inTx,
+			[]string{
+				"1 UPDATE a", "1 BEGIN", "1 SAVEPOINT", "1 UPDATE b",
+				"2 again ROLLBACK TO", "2 again UPDATE a",
+				"2 ROLLBACK", "3 again BEGIN", "3 again SAVEPOINT", "3 again UPDATE a",
+				"3 UPDATE c", "3 RELEASE", "3 COMMIT",
+			},
+		},
 		"the first statement": {kit.Script{"UPDATE a": {kit.Conflict}}, nil, inTx, []string{
 			"1 UPDATE a", "1 BEGIN", "1 SAVEPOINT", "2 again ROLLBACK TO", "2 UPDATE b", "2 UPDATE c", "2 RELEASE", "2 COMMIT",
 		}},
@@ -108,35 +115,42 @@ func TestAttemptFrom(t *testing.T) {
 			"1 UPDATE a", "1 BEGIN", "1 SAVEPOINT", "2 again ROLLBACK TO",
 			"2 UPDATE b SET v = $1", "2 prepare UPDATE b SET v = $1", "2 prepare UPDATE b SET v = $1", "2 ROLLBACK",
 		}},
-		"a stale plan": {kit.Script{"SELECT v": {kit.Ints(1), {Err: kit.Stale.Err}, kit.Ints(1)}}, nil, func(t *testing.T, r *kit.Rig) {
-			r.DB.SetMaxOpenConns(1)
-			require.NoError(t, r.DB.QueryRow("SELECT v").Scan(new(int)))
-			tx := r.Begin(t)
-			require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
-			reads(t, tx)
-			require.NoError(t, tx.Commit())
-		}, []string{
-			"1 SELECT v", "1 prepare SELECT v", "1 UPDATE a", "1 BEGIN", "1 SAVEPOINT", "1 SELECT v",
-			"2 again ROLLBACK TO", "2 again UPDATE a", "2 RELEASE", "2 COMMIT",
-		}},
+		"a stale plan": {
+			kit.Script{"SELECT v": {kit.Ints(1), {Err: kit.Stale.Err}, kit.Ints(1)}}, nil, func(t *testing.T, r *kit.Rig) {
+				r.DB.SetMaxOpenConns(1)
+				require.NoError(t, r.DB.QueryRow("SELECT v").Scan(new(int)))
+				tx := r.Begin(t)
+				require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
+				reads(t, tx)
+				require.NoError(t, tx.Commit())
+			}, []string{
+				"1 SELECT v", "1 prepare SELECT v", "1 UPDATE a", "1 BEGIN", "1 SAVEPOINT", "1 SELECT v",
+				"2 again ROLLBACK TO", "2 again UPDATE a", "2 RELEASE", "2 COMMIT",
+			},
+		},
 		"outside": {kit.Script{"UPDATE a": {kit.Conflict}}, nil, func(t *testing.T, r *kit.Rig) {
 			for range 2 {
 				_, err := r.DB.Exec("UPDATE a")
 				require.NoError(t, err)
 			}
 		}, []string{"1 UPDATE a", "1 UPDATE a"}},
-		"RunTx calls again": {kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2)}, "UPDATE a": {kit.Conflict, kit.OK}}, nil, func(t *testing.T, r *kit.Rig) {
-			require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
-				if err := tx.QueryRow("SELECT v").Scan(new(int)); err != nil {
-					return err
-				}
-				return kit.ExecAll(tx, "UPDATE a")
-			}))
-		}, []string{
-			"1 SELECT v", "1 prepare SELECT v", "1 BEGIN", "1 SAVEPOINT", "1 UPDATE a",
-			"2 again ROLLBACK TO", "2 again SELECT v",
-			"3 SELECT v", "3 ROLLBACK TO", "3 UPDATE a", "3 RELEASE", "3 COMMIT",
-		}},
+		"RunTx calls again": {
+			kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2)}, "UPDATE a": {kit.Conflict, kit.OK}},
+			nil,
+			func(t *testing.T, r *kit.Rig) {
+				require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
+					if err := tx.QueryRow("SELECT v").Scan(new(int)); err != nil {
+						return err
+					}
+					return kit.ExecAll(tx, "UPDATE a")
+				}))
+			},
+			[]string{
+				"1 SELECT v", "1 prepare SELECT v", "1 BEGIN", "1 SAVEPOINT", "1 UPDATE a",
+				"2 again ROLLBACK TO", "2 again SELECT v",
+				"3 SELECT v", "3 ROLLBACK TO", "3 UPDATE a", "3 RELEASE", "3 COMMIT",
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -187,9 +201,12 @@ func TestTracelog(t *testing.T) {
 		}
 	})
 	tracing := func(c *cockroachdb.Config) {
-		c.ConnConfig.Tracer = &tracelog.TraceLog{Logger: logger, LogLevel: tracelog.LogLevelInfo, Config: tracelog.DefaultTraceLogConfig()}
+		c.ConnConfig.Tracer = &tracelog.TraceLog{
+			Logger: logger, LogLevel: tracelog.LogLevelInfo, Config: tracelog.DefaultTraceLogConfig(),
+		}
 	}
-	kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}, "SELECT v": {kit.Ints(1)}, kit.Release: {kit.Conflict, kit.OK}}, func(t *testing.T, r *kit.Rig) {
+	script := kit.Script{"UPDATE b": {kit.Conflict}, "SELECT v": {kit.Ints(1)}, kit.Release: {kit.Conflict, kit.OK}}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 		tx := r.Begin(t)
 		_, err := tx.Exec("UPDATE a SET v = $1", pgx.QueryExecModeExec, 7)
 		require.NoError(t, err)
@@ -200,7 +217,8 @@ func TestTracelog(t *testing.T) {
 			"info Query: 1 BEGIN []", "info Query: 1 SAVEPOINT []",
 			"info Query: 1 UPDATE a SET v = $1 [exec 7]",
 			"info Prepare: 1 SELECT v <nil>", "info Query: 1 SELECT v []",
-			"info Query: 2 again ROLLBACK TO []", "info Query: 2 again UPDATE a SET v = $1 []", "info Query: 2 again SELECT v []",
+			"info Query: 2 again ROLLBACK TO []",
+			"info Query: 2 again UPDATE a SET v = $1 []", "info Query: 2 again SELECT v []",
 			"info Query: 1 UPDATE b []", // it ends when it is answered
 			"error Query: 2 RELEASE []",
 			"info Query: 2 ROLLBACK []",

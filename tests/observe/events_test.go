@@ -41,7 +41,10 @@ func settled(events ...cockroachdb.OutcomeEvent) []string {
 	return lines
 }
 
-func saidOf(attempt int, reason cockroachdb.Reason, at cockroachdb.Place, statement int, wait time.Duration, o cockroachdb.Outcome, err error) string {
+func saidOf(
+	attempt int, reason cockroachdb.Reason, at cockroachdb.Place, statement int, wait time.Duration,
+	o cockroachdb.Outcome, err error,
+) string {
 	line := fmt.Sprintf("%d %s at %s %d", attempt, reason, at, statement)
 	if wait > 0 {
 		line += fmt.Sprintf(" waited %v", wait)
@@ -79,7 +82,8 @@ func TestEventsFitTheMetrics(t *testing.T) {
 						total += n
 					}
 				}
-				assert.Equal(t, total, counts["transaction_attempts sum"]-counts["transaction_attempts count"], "all of them in transactions")
+				assert.Equal(t, total, counts["transaction_attempts sum"]-counts["transaction_attempts count"],
+					"all of them in transactions")
 				for _, e := range l.Ended {
 					assert.Positive(t, counts["transactions_total "+string(e.Outcome)], e.Outcome)
 				}
@@ -131,28 +135,46 @@ func accounts() map[string]account {
 		require.NoError(t, rows.Close())
 	}
 	return map[string]account{
-		"nothing lost":           accountOf(nil, []string{}, []string{}, "UPDATE a"),
-		"the first statement":    accountOf(kit.Script{"UPDATE a": {kit.Conflict}}, once("statement 1"), committed(2, "statement 1"), "UPDATE a", "UPDATE b"),
-		"the second statement":   accountOf(kit.Script{"UPDATE b": {kit.Conflict}}, once("statement 2"), committed(2, "statement 2"), "UPDATE a", "UPDATE b"),
-		"BEGIN":                  accountOf(kit.Script{"BEGIN": {kit.Conflict, kit.OK}}, once("statement 1"), committed(2, "statement 1"), "UPDATE a", "UPDATE b"),
-		"the commit":             accountOf(kit.Script{release: {kit.Conflict, kit.OK}}, once("commit 0"), committed(2, "commit 0"), "UPDATE a"),
-		"the commit, PostgreSQL": accountOf(kit.Script{"COMMIT": {kit.Conflict, kit.OK}}, once("commit 0"), committed(2, "commit 0"), "UPDATE a").with(fakepg.PlainPostgreSQL()),
-		"a replay": accountOf(kit.Script{"UPDATE a": {kit.OK, kit.Conflict, kit.OK}, "UPDATE b": {kit.OK, kit.Conflict, kit.OK}, "UPDATE c": {kit.Conflict, kit.OK}},
+		"nothing lost": accountOf(nil, []string{}, []string{}, "UPDATE a"),
+		"the first statement": accountOf(
+			kit.Script{"UPDATE a": {kit.Conflict}}, once("statement 1"), committed(2, "statement 1"), "UPDATE a", "UPDATE b",
+		),
+		"the second statement": accountOf(
+			kit.Script{"UPDATE b": {kit.Conflict}}, once("statement 2"), committed(2, "statement 2"), "UPDATE a", "UPDATE b",
+		),
+		"BEGIN": accountOf(
+			kit.Script{"BEGIN": {kit.Conflict, kit.OK}}, once("statement 1"),
+			committed(2, "statement 1"), "UPDATE a", "UPDATE b",
+		),
+		"the commit": accountOf(
+			kit.Script{release: {kit.Conflict, kit.OK}}, once("commit 0"), committed(2, "commit 0"), "UPDATE a",
+		),
+		"the commit, PostgreSQL": accountOf(kit.Script{"COMMIT": {kit.Conflict, kit.OK}}, once("commit 0"),
+			committed(2, "commit 0"), "UPDATE a").with(fakepg.PlainPostgreSQL()),
+		"a replay": accountOf(kit.Script{
+			"UPDATE a": {kit.OK, kit.Conflict, kit.OK},
+			"UPDATE b": {kit.OK, kit.Conflict, kit.OK}, "UPDATE c": {kit.Conflict, kit.OK},
+		},
 			[]string{
-				"2 serializable at statement 3 *pgconn.PgError", "3 serializable at statement 1 *pgconn.PgError", "4 serializable at statement 2 *pgconn.PgError",
+				"2 serializable at statement 3 *pgconn.PgError",
+				"3 serializable at statement 1 *pgconn.PgError", "4 serializable at statement 2 *pgconn.PgError",
 			}, committed(4, "statement 2"), "UPDATE a", "UPDATE b", "UPDATE c").with(kit.Attempts(5)),
-		"a statement that was not sent is none": {script: kit.Script{"UPDATE b": {kit.Conflict}}, retries: once("statement 2"), ended: committed(2, "statement 2"), do: func(t *testing.T, r *kit.Rig) {
-			done, cancel := context.WithCancel(t.Context())
-			cancel()
-			tx := r.Begin(t)
-			require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
-			_, err := tx.ExecContext(done, "UPDATE b")
-			require.ErrorIs(t, err, context.Canceled)
-			require.NoError(t, kit.ExecAll(tx, "UPDATE b"))
-			require.NoError(t, tx.Commit())
-		}},
+		"a statement that was not sent is none": {
+			script: kit.Script{"UPDATE b": {kit.Conflict}}, retries: once("statement 2"), ended: committed(2, "statement 2"),
+			do: func(t *testing.T, r *kit.Rig) {
+				done, cancel := context.WithCancel(t.Context())
+				cancel()
+				tx := r.Begin(t)
+				require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
+				_, err := tx.ExecContext(done, "UPDATE b")
+				require.ErrorIs(t, err, context.Canceled)
+				require.NoError(t, kit.ExecAll(tx, "UPDATE b"))
+				require.NoError(t, tx.Commit())
+			},
+		},
 		"a statement that is being prepared": {
-			script: kit.Script{"UPDATE b SET v = $1": {{Err: fakepg.Conflict(), ErrAt: fakepg.AtParse}}}, option: kit.Attempts(3),
+			script:  kit.Script{"UPDATE b SET v = $1": {{Err: fakepg.Conflict(), ErrAt: fakepg.AtParse}}},
+			option:  kit.Attempts(3),
 			retries: []string{"2 serializable at statement 2 *pgconn.PgError", "3 serializable at statement 2 *pgconn.PgError"},
 			ended:   []string{"3 serializable at statement 2: exhausted *cockroachdb.RetriesExhaustedError"},
 			do: func(t *testing.T, r *kit.Rig) {
@@ -163,19 +185,25 @@ func accounts() map[string]account {
 				require.NoError(t, tx.Rollback())
 			},
 		},
-		"rows": {script: kit.Script{"SELECT v": {kit.BreakOff(kit.Ints(1, 2), 1), kit.Ints(1)}}, retries: once("rows 2"), ended: committed(2, "rows 2"), do: func(t *testing.T, r *kit.Rig) {
-			tx := r.Begin(t)
-			require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
-			rows, err := tx.Query("SELECT v")
-			require.NoError(t, err)
-			for rows.Next() {
-			}
-			require.NoError(t, rows.Err())
-			require.NoError(t, tx.Commit())
-		}},
+		"rows": {
+			script:  kit.Script{"SELECT v": {kit.BreakOff(kit.Ints(1, 2), 1), kit.Ints(1)}},
+			retries: once("rows 2"),
+			ended:   committed(2, "rows 2"),
+			do: func(t *testing.T, r *kit.Rig) {
+				tx := r.Begin(t)
+				require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
+				rows, err := tx.Query("SELECT v")
+				require.NoError(t, err)
+				for rows.Next() {
+				}
+				require.NoError(t, rows.Err())
+				require.NoError(t, tx.Commit())
+			},
+		},
 		"a stale plan": {
 			script:  kit.Script{"SELECT v": {kit.Ints(1), {Err: kit.Stale.Err}, kit.Ints(1)}},
-			retries: []string{"2 stale_plan at statement 2 *pgconn.PgError"}, ended: []string{"2 stale_plan at statement 2: committed"},
+			retries: []string{"2 stale_plan at statement 2 *pgconn.PgError"},
+			ended:   []string{"2 stale_plan at statement 2: committed"},
 			do: func(t *testing.T, r *kit.Rig) {
 				r.DB.SetMaxOpenConns(1)
 				require.NoError(t, r.DB.QueryRow("SELECT v").Scan(new(int)))
@@ -187,7 +215,8 @@ func accounts() map[string]account {
 		},
 		"diverged": {
 			script:  kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2)}, "UPDATE a": {kit.Conflict}},
-			retries: once("statement 2"), ended: []string{"2 serializable at statement 2: diverged *cockroachdb.DivergenceError"},
+			retries: once("statement 2"),
+			ended:   []string{"2 serializable at statement 2: diverged *cockroachdb.DivergenceError"},
 			do: func(t *testing.T, r *kit.Rig) {
 				tx := r.Begin(t)
 				reads(t, tx)
@@ -196,27 +225,38 @@ func accounts() map[string]account {
 		},
 		"exhausted": accountOf(kit.Script{"UPDATE a": {kit.Conflict, kit.Conflict, kit.Conflict}},
 			[]string{"2 serializable at statement 1 *pgconn.PgError", "3 serializable at statement 1 *pgconn.PgError"},
-			[]string{"3 serializable at statement 1: exhausted *cockroachdb.RetriesExhaustedError"}, "UPDATE a").with(kit.Attempts(3)),
+			[]string{"3 serializable at statement 1: exhausted *cockroachdb.RetriesExhaustedError"},
+			"UPDATE a").with(kit.Attempts(3)),
 		"exhausted at once": accountOf(kit.Script{"UPDATE a": {{Err: kit.Conflict.Err, Delay: 2 * time.Minute}}}, []string{},
 			[]string{"1 serializable at statement 1: exhausted *cockroachdb.RetriesExhaustedError"}, "UPDATE a"),
 		"not replayable": accountOf(kit.Script{"UPDATE c": {kit.Conflict}}, []string{},
-			[]string{"1 serializable at statement 3: not_replayable *cockroachdb.NotReplayableError"}, "UPDATE a", "UPDATE b", "UPDATE c").
+			[]string{"1 serializable at statement 3: not_replayable *cockroachdb.NotReplayableError"},
+			"UPDATE a", "UPDATE b", "UPDATE c").
 			with(kit.Policy(func(p *cockroachdb.RetryPolicy) { p.MaxStatements = 1 })),
-		"without retries": {script: kit.Script{"UPDATE a": {kit.Conflict}}, retries: []string{}, ended: []string{}, do: func(t *testing.T, r *kit.Rig) {
-			failsThenRollsBack(t, r.BeginIn(t, cockroachdb.WithoutRetries(t.Context())))
-		}},
-		"failed afterwards": accountOf(kit.Script{"UPDATE a": {kit.Conflict}, "COMMIT": {kit.Fails("23505", "deferred")}}, once("statement 1"),
+		"without retries": {
+			script: kit.Script{"UPDATE a": {kit.Conflict}}, retries: []string{}, ended: []string{},
+			do: func(t *testing.T, r *kit.Rig) {
+				failsThenRollsBack(t, r.BeginIn(t, cockroachdb.WithoutRetries(t.Context())))
+			},
+		},
+		"failed afterwards": accountOf(kit.Script{
+			"UPDATE a": {kit.Conflict}, "COMMIT": {kit.Fails("23505", "deferred")},
+		}, once("statement 1"),
 			[]string{"2 serializable at statement 1: failed *pgconn.PgError"}, "UPDATE a").with(fakepg.PlainPostgreSQL()),
-		"rolled back afterwards": accountOf(kit.Script{"UPDATE a": {kit.Conflict}, "UPDATE b": {kit.Fails("23505", "duplicate")}}, once("statement 1"),
-			[]string{"2 serializable at statement 1: rolled_back"}, "UPDATE a", "UPDATE b"),
+		"rolled back afterwards": accountOf(
+			kit.Script{"UPDATE a": {kit.Conflict}, "UPDATE b": {kit.Fails("23505", "duplicate")}}, once("statement 1"),
+			[]string{"2 serializable at statement 1: rolled_back"}, "UPDATE a", "UPDATE b",
+		),
 		"lost afterwards": accountOf(kit.Script{"UPDATE a": {kit.Conflict}, "UPDATE b": {kit.CutOff}}, once("statement 1"),
 			[]string{"2 serializable at statement 1: connection_lost *cockroachdb.ConnectionLostError"}, "UPDATE a", "UPDATE b"),
 		"ambiguous afterwards": accountOf(kit.Script{"UPDATE a": {kit.Conflict}, release: {kit.CutOff}}, once("statement 1"),
 			[]string{"2 serializable at statement 1: ambiguous *cockroachdb.AmbiguousCommitError"}, "UPDATE a"),
 		"a wait for the lane": {
-			script:  kit.Script{"UPDATE a": {kit.Conflict}},
-			retries: []string{"2 serializable at statement 1 *pgconn.PgError", "2 serializable at statement 1 waited 2s *pgconn.PgError"},
-			ended:   []string{"2 serializable at statement 1: committed", "2 serializable at statement 1 waited 2s: committed"},
+			script: kit.Script{"UPDATE a": {kit.Conflict}},
+			retries: []string{
+				"2 serializable at statement 1 *pgconn.PgError", "2 serializable at statement 1 waited 2s *pgconn.PgError",
+			},
+			ended: []string{"2 serializable at statement 1: committed", "2 serializable at statement 1 waited 2s: committed"},
 			do: func(t *testing.T, r *kit.Rig) {
 				holder := r.HoldLane(t)
 				time.AfterFunc(2*time.Second, func() { assert.NoError(t, holder.Commit()) })
@@ -243,14 +283,22 @@ func accounts() map[string]account {
 			},
 		},
 
-		"outside": {script: kit.Script{"UPDATE a": {kit.Conflict}}, retries: once("statement 1"), ended: committed(2, "statement 1"), do: func(t *testing.T, r *kit.Rig) {
-			_, err := r.DB.Exec("UPDATE a")
-			require.NoError(t, err)
-		}},
-		"outside, rows": {script: kit.Script{"SELECT v": {kit.BreakOff(kit.Ints(1, 2), 1), kit.Ints(1)}}, retries: once("rows 1"), ended: committed(2, "rows 1"), do: queryOutside},
+		"outside": {
+			script: kit.Script{"UPDATE a": {kit.Conflict}}, retries: once("statement 1"), ended: committed(2, "statement 1"),
+			do: func(t *testing.T, r *kit.Rig) {
+				_, err := r.DB.Exec("UPDATE a")
+				require.NoError(t, err)
+			},
+		},
+		"outside, rows": {
+			script:  kit.Script{"SELECT v": {kit.BreakOff(kit.Ints(1, 2), 1), kit.Ints(1)}},
+			retries: once("rows 1"), ended: committed(2, "rows 1"), do: queryOutside,
+		},
 		"outside, diverged": {
-			script: kit.Script{"SELECT v": {kit.BreakOff(kit.Ints(1, 2), 1), kit.Ints(7)}}, retries: once("rows 1"), do: queryOutside,
-			ended: []string{"2 serializable at rows 1: diverged *cockroachdb.DivergenceError"},
+			script:  kit.Script{"SELECT v": {kit.BreakOff(kit.Ints(1, 2), 1), kit.Ints(7)}},
+			retries: once("rows 1"),
+			do:      queryOutside,
+			ended:   []string{"2 serializable at rows 1: diverged *cockroachdb.DivergenceError"},
 		},
 		"outside, failed": {
 			script: kit.Script{"UPDATE a": {kit.Conflict, kit.Fails("23505", "duplicate")}}, retries: once("statement 1"),
@@ -261,7 +309,8 @@ func accounts() map[string]account {
 		},
 		"outside, cut": {
 			script: kit.Script{"UPDATE a": {kit.Conflict, kit.CutOff}}, retries: once("statement 1"),
-			ended: []string{"2 serializable at statement 1: ambiguous *cockroachdb.AmbiguousCommitError"}, do: func(t *testing.T, r *kit.Rig) {
+			ended: []string{"2 serializable at statement 1: ambiguous *cockroachdb.AmbiguousCommitError"},
+			do: func(t *testing.T, r *kit.Rig) {
 				_, err := r.DB.Exec("UPDATE a")
 				require.Error(t, err)
 			},
@@ -274,7 +323,8 @@ func accounts() map[string]account {
 			},
 		},
 		"outside, prepared": {
-			script: kit.Script{"UPDATE a SET v = $1": {{Err: fakepg.Conflict(), ErrAt: fakepg.AtParse}}}, option: kit.Attempts(3),
+			script:  kit.Script{"UPDATE a SET v = $1": {{Err: fakepg.Conflict(), ErrAt: fakepg.AtParse}}},
+			option:  kit.Attempts(3),
 			retries: []string{"2 serializable at statement 1 *pgconn.PgError", "3 serializable at statement 1 *pgconn.PgError"},
 			ended:   []string{"3 serializable at statement 1: exhausted *cockroachdb.RetriesExhaustedError"},
 			do: func(t *testing.T, r *kit.Rig) {
@@ -284,7 +334,8 @@ func accounts() map[string]account {
 		},
 		"outside, a stale plan": {
 			script:  kit.Script{"SELECT v": {kit.Ints(1), {Err: kit.Stale.Err}, kit.Ints(1)}},
-			retries: []string{"2 stale_plan at statement 1 *pgconn.PgError"}, ended: []string{"2 stale_plan at statement 1: committed"},
+			retries: []string{"2 stale_plan at statement 1 *pgconn.PgError"},
+			ended:   []string{"2 stale_plan at statement 1: committed"},
 			do: func(t *testing.T, r *kit.Rig) {
 				r.DB.SetMaxOpenConns(1)
 				for range 2 {
@@ -293,10 +344,12 @@ func accounts() map[string]account {
 			},
 		},
 
-		"RunTx calls again behind a divergence": {
-			script:  kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2), kit.Ints(2)}, release: {kit.Conflict, kit.OK}},
-			retries: []string{"2 serializable at commit 0 *pgconn.PgError", "3 diverged at statement 2 *cockroachdb.DivergenceError"},
-			ended:   []string{"3 diverged at statement 2: committed"},
+		"RunTx calls again after a divergence": {
+			script: kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2), kit.Ints(2)}, release: {kit.Conflict, kit.OK}},
+			retries: []string{
+				"2 serializable at commit 0 *pgconn.PgError", "3 diverged at statement 2 *cockroachdb.DivergenceError",
+			},
+			ended: []string{"3 diverged at statement 2: committed"},
 			do: func(t *testing.T, r *kit.Rig) {
 				require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 					if err := kit.ExecAll(tx, "UPDATE a"); err != nil {
@@ -307,18 +360,24 @@ func accounts() map[string]account {
 			},
 		},
 		"RunTx calls again what is not replayable": {
-			script: kit.Script{release: {kit.Conflict, kit.OK}}, option: kit.Policy(func(p *cockroachdb.RetryPolicy) { p.MaxStatements = 1 }),
+			script:  kit.Script{release: {kit.Conflict, kit.OK}},
+			option:  kit.Policy(func(p *cockroachdb.RetryPolicy) { p.MaxStatements = 1 }),
 			retries: once("commit 0"), ended: committed(2, "commit 0"),
 			do: func(t *testing.T, r *kit.Rig) {
-				require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error { return kit.ExecAll(tx, "UPDATE a", "UPDATE b") }))
+				require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
+					return kit.ExecAll(tx, "UPDATE a", "UPDATE b")
+				}))
 			},
 		},
 		"RunTx calls again, and loses again": {
-			script: kit.Script{"UPDATE c": {kit.Conflict, kit.Conflict, kit.OK}}, option: kit.Policy(func(p *cockroachdb.RetryPolicy) { p.MaxStatements, p.InitialBackoff = 1, 0 }),
+			script:  kit.Script{"UPDATE c": {kit.Conflict, kit.Conflict, kit.OK}},
+			option:  kit.Policy(func(p *cockroachdb.RetryPolicy) { p.MaxStatements, p.InitialBackoff = 1, 0 }),
 			retries: []string{"2 serializable at statement 3 *pgconn.PgError", "3 serializable at statement 3 *pgconn.PgError"},
 			ended:   committed(3, "statement 3"),
 			do: func(t *testing.T, r *kit.Rig) {
-				require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error { return kit.ExecAll(tx, "UPDATE a", "UPDATE b", "UPDATE c") }))
+				require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
+					return kit.ExecAll(tx, "UPDATE a", "UPDATE b", "UPDATE c")
+				}))
 			},
 		},
 		"RunTx's function has a conflict of its own": {
@@ -327,7 +386,8 @@ func accounts() map[string]account {
 				calls := 0
 				require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 					if calls++; calls == 1 {
-						return errors.Join(kit.ExecAll(tx, "UPDATE a"), &pgconn.PgError{Code: "40001", Message: "restart transaction: RETRY_SERIALIZABLE"})
+						return errors.Join(kit.ExecAll(tx, "UPDATE a"),
+							&pgconn.PgError{Code: "40001", Message: "restart transaction: RETRY_SERIALIZABLE"})
 					}
 					return kit.ExecAll(tx, "UPDATE a")
 				}))
@@ -373,10 +433,13 @@ func TestEventsHoldNoSecrets(t *testing.T) {
 	t.Parallel()
 	const argument = "the " + kit.Secret
 	text := "UPDATE people SET secret = $1"
-	conflict := fakepg.Reply{Err: fakepg.Error("40001", "restart transaction: RETRY_SERIALIZABLE: key=/Table/52/"+kit.Secret)}
+	conflict := fakepg.Reply{
+		Err: fakepg.Error("40001", "restart transaction: RETRY_SERIALIZABLE: key=/Table/52/"+kit.Secret),
+	}
 	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeCacheStatement, pgx.QueryExecModeSimpleProtocol} {
 		l := &kit.Listener{}
-		kit.InBubble(t, kit.Script{text: {kit.OK, kit.OK}, "UPDATE b": {conflict, conflict, kit.OK}}, func(t *testing.T, r *kit.Rig) {
+		script := kit.Script{text: {kit.OK, kit.OK}, "UPDATE b": {conflict, conflict, kit.OK}}
+		kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 			tx := r.Begin(t)
 			_, err := tx.Exec(text, mode, argument)
 			require.NoError(t, err)
@@ -415,7 +478,8 @@ func TestEventsHoldNoSecrets(t *testing.T) {
 func TestEventsSayWhatDiverged(t *testing.T) {
 	t.Parallel()
 	l := &kit.Listener{}
-	kit.InBubble(t, kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2)}, "UPDATE a": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
+	script := kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2)}, "UPDATE a": {kit.Conflict}}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 		tx := r.Begin(t)
 		reads(t, tx)
 		failsThenRollsBack(t, tx)

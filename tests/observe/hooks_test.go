@@ -35,7 +35,8 @@ func TestEventsHaveTheContext(t *testing.T) {
 	named := func(t *testing.T, name string) context.Context {
 		return context.WithValue(t.Context(), eventKey{}, name)
 	}
-	kit.InBubble(t, kit.Script{"UPDATE a": {kit.Conflict}, "UPDATE b": {kit.Conflict}, kit.Release: {kit.Conflict, kit.OK}}, func(t *testing.T, r *kit.Rig) {
+	script := kit.Script{"UPDATE a": {kit.Conflict}, "UPDATE b": {kit.Conflict}, kit.Release: {kit.Conflict, kit.OK}}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 		tx := r.BeginIn(t, named(t, "BeginTx"))
 		_, err := tx.ExecContext(named(t, "a"), "UPDATE a")
 		require.NoError(t, err)
@@ -44,7 +45,9 @@ func TestEventsHaveTheContext(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, []any{"a1 false", "BeginTx1 false", "BeginTx1 false", "b1 false", "b1 false"}, contexts)
 	}, func(c *cockroachdb.Config) {
-		c.OnRetry, c.OnSettled = note, func(ctx context.Context, _ cockroachdb.OutcomeEvent) { note(ctx, cockroachdb.RetryEvent{}) }
+		c.OnRetry, c.OnSettled = note, func(ctx context.Context, _ cockroachdb.OutcomeEvent) {
+			note(ctx, cockroachdb.RetryEvent{})
+		}
 	}, kit.Attempts(5))
 }
 
@@ -71,7 +74,8 @@ func TestEventsMayBlock(t *testing.T) {
 			assert.NoError(t, tx.Commit())
 		}
 	}
-	kit.InBubble(t, kit.Script{"UPDATE a": {kit.Conflict, kit.OK}, "UPDATE hold": {kit.Conflict, kit.OK}}, func(t *testing.T, r *kit.Rig) {
+	script := kit.Script{"UPDATE a": {kit.Conflict, kit.OK}, "UPDATE hold": {kit.Conflict, kit.OK}}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 		db = r.DB
 		tx := r.Begin(t)
 		require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
@@ -81,7 +85,9 @@ func TestEventsMayBlock(t *testing.T) {
 		inside = true // not once more
 		r.WantUsable(t)
 	}, func(c *cockroachdb.Config) {
-		c.OnRetry, c.OnSettled = hook, func(ctx context.Context, _ cockroachdb.OutcomeEvent) { hook(ctx, cockroachdb.RetryEvent{}) }
+		c.OnRetry, c.OnSettled = hook, func(ctx context.Context, _ cockroachdb.OutcomeEvent) {
+			hook(ctx, cockroachdb.RetryEvent{})
+		}
 	})
 
 	kit.InBubble(t, kit.Script{"UPDATE a": {kit.Conflict, kit.Conflict, kit.OK}}, func(t *testing.T, r *kit.Rig) {
@@ -133,7 +139,9 @@ func TestEventsMayPanic(t *testing.T) {
 
 	hook := func(context.Context, cockroachdb.RetryEvent) { panic(errOfTheCaller) }
 	panicking := func(c *cockroachdb.Config) {
-		c.OnRetry, c.OnSettled = hook, func(ctx context.Context, _ cockroachdb.OutcomeEvent) { hook(ctx, cockroachdb.RetryEvent{}) }
+		c.OnRetry, c.OnSettled = hook, func(ctx context.Context, _ cockroachdb.OutcomeEvent) {
+			hook(ctx, cockroachdb.RetryEvent{})
+		}
 	}
 	for name, s := range map[string]kit.Script{
 		"in a statement": {"UPDATE b": {kit.Conflict}},

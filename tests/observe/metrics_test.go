@@ -90,7 +90,9 @@ func metricsCases() map[string]metricsCase {
 		"without retries": {want: transaction("committed", 1), run: func(t *testing.T, r *kit.Rig) {
 			commits(t, r.BeginIn(t, cockroachdb.WithoutRetries(t.Context())))
 		}},
-		"retried at a statement": ofTx(kit.Script{"UPDATE a": {kit.Conflict}}, transaction("committed", 2, retries("statement", 1), replays(1, 1)), commits),
+		"retried at a statement": ofTx(
+			kit.Script{"UPDATE a": {kit.Conflict}}, transaction("committed", 2, retries("statement", 1), replays(1, 1)), commits,
+		),
 		"retried in rows": ofTx(kit.Script{"SELECT v": {kit.BreakOff(kit.Ints(1, 2), 1), kit.Ints(1)}},
 			transaction("committed", 2, retries("rows", 1), replays(1, 1)), func(t *testing.T, tx *sql.Tx) {
 				rows, err := tx.Query("SELECT v")
@@ -100,35 +102,51 @@ func metricsCases() map[string]metricsCase {
 				require.NoError(t, rows.Err())
 				require.NoError(t, tx.Commit())
 			}),
-		"retried at the commit":   ofTx(kit.Script{release: {kit.Conflict, kit.OK}}, transaction("committed", 2, retries("commit", 1), replays(1, 1)), commits),
-		"retried on PostgreSQL":   ofTx(kit.Script{"COMMIT": {kit.Conflict, kit.OK}}, transaction("committed", 2, retries("commit", 1), replays(1, 1)), commits).with(fakepg.PlainPostgreSQL()),
-		"retried in three places": ofTx(kit.Script{"UPDATE a": {kit.Conflict, kit.Conflict, kit.OK}, release: {kit.Conflict, kit.OK}}, transaction("committed", 4, retries("statement", 2), retries("commit", 1), replays(3, 3)), commits).with(four),
+		"retried at the commit": ofTx(
+			kit.Script{release: {kit.Conflict, kit.OK}},
+			transaction("committed", 2, retries("commit", 1), replays(1, 1)), commits,
+		),
+		"retried on PostgreSQL": ofTx(kit.Script{"COMMIT": {kit.Conflict, kit.OK}},
+			transaction("committed", 2, retries("commit", 1), replays(1, 1)), commits).with(fakepg.PlainPostgreSQL()),
+		"retried in three places": ofTx(kit.Script{
+			"UPDATE a": {kit.Conflict, kit.Conflict, kit.OK}, release: {kit.Conflict, kit.OK},
+		}, transaction("committed", 4, retries("statement", 2), retries("commit", 1), replays(3, 3)), commits).with(four),
 		"duration": ofTx(kit.Script{"UPDATE a": {{Delay: 3 * time.Second}}},
 			transaction("committed", 1, series{"transaction_duration_seconds false sum": 3}), commits),
 		"duration of a replay": ofTx(kit.Script{"UPDATE a": {kit.Conflict, {Delay: 3 * time.Second}}},
 			transaction("committed", 2, retries("statement", 1), replays(1, 1),
 				series{"transaction_duration_seconds true sum": 3, "replay_duration_seconds sum": 3}), commits),
-		"failed at a statement": ofTx(kit.Script{"UPDATE a": {kit.Fails("23505", "duplicate")}}, transaction("failed", 1), func(t *testing.T, tx *sql.Tx) {
-			require.Error(t, kit.ExecAll(tx, "UPDATE a"))
-			require.Error(t, tx.Commit())
-		}),
-		"failed at the commit": ofTx(kit.Script{"COMMIT": {kit.Fails("23505", "deferred")}}, transaction("failed", 1), func(t *testing.T, tx *sql.Tx) {
-			require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
-			require.Error(t, tx.Commit())
-		}).with(fakepg.PlainPostgreSQL()),
-		"failed to begin": ofTx(kit.Script{"BEGIN": {kit.Fails("53300", "too many")}}, transaction("failed", 1), failsThenRollsBack),
+		"failed at a statement": ofTx(
+			kit.Script{"UPDATE a": {kit.Fails("23505", "duplicate")}}, transaction("failed", 1),
+			func(t *testing.T, tx *sql.Tx) {
+				require.Error(t, kit.ExecAll(tx, "UPDATE a"))
+				require.Error(t, tx.Commit())
+			},
+		),
+		"failed at the commit": ofTx(kit.Script{"COMMIT": {kit.Fails("23505", "deferred")}}, transaction("failed", 1),
+			func(t *testing.T, tx *sql.Tx) {
+				require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
+				require.Error(t, tx.Commit())
+			}).with(fakepg.PlainPostgreSQL()),
+		"failed to begin": ofTx(
+			kit.Script{"BEGIN": {kit.Fails("53300", "too many")}}, transaction("failed", 1), failsThenRollsBack,
+		),
 		"rolled back": ofTx(nil, transaction("rolled_back", 1), func(t *testing.T, tx *sql.Tx) {
 			require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
 			require.NoError(t, tx.Rollback())
 		}),
-		"rolled back after an error": ofTx(kit.Script{"UPDATE a": {kit.Fails("23505", "duplicate")}}, transaction("rolled_back", 1), failsThenRollsBack),
+		"rolled back after an error": ofTx(
+			kit.Script{"UPDATE a": {kit.Fails("23505", "duplicate")}}, transaction("rolled_back", 1), failsThenRollsBack,
+		),
 		"diverged": ofTx(kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2)}, "UPDATE a": {kit.Conflict}},
-			transaction("diverged", 2, retries("statement", 1), replays(1, 2), series{"replay_divergences_total row": 1}), func(t *testing.T, tx *sql.Tx) {
+			transaction("diverged", 2, retries("statement", 1), replays(1, 2), series{"replay_divergences_total row": 1}),
+			func(t *testing.T, tx *sql.Tx) {
 				reads(t, tx)
 				failsThenRollsBack(t, tx)
 			}),
 		"diverged at the commit": ofTx(kit.Script{"SELECT v": {kit.Ints(1), kit.Ints()}, release: {kit.Conflict}},
-			transaction("diverged", 2, retries("commit", 1), replays(1, 1), series{"replay_divergences_total end_of_rows": 1}), func(t *testing.T, tx *sql.Tx) {
+			transaction("diverged", 2, retries("commit", 1), replays(1, 1), series{"replay_divergences_total end_of_rows": 1}),
+			func(t *testing.T, tx *sql.Tx) {
 				reads(t, tx)
 				require.Error(t, tx.Commit())
 			}),
@@ -140,7 +158,8 @@ func metricsCases() map[string]metricsCase {
 				require.Error(t, tx.Commit())
 			}).with(kit.Attempts(3)),
 		"not replayable": ofTx(kit.Script{"UPDATE a": {kit.Conflict}},
-			transaction("not_replayable", 1, series{"not_replayable_total as_of_system_time": 1}), func(t *testing.T, tx *sql.Tx) {
+			transaction("not_replayable", 1, series{"not_replayable_total as_of_system_time": 1}),
+			func(t *testing.T, tx *sql.Tx) {
 				require.NoError(t, kit.ExecAll(tx, "SET TRANSACTION AS OF SYSTEM TIME '-1s'"))
 				failsThenRollsBack(t, tx)
 			}),
@@ -150,26 +169,42 @@ func metricsCases() map[string]metricsCase {
 				commits(t, tx)
 			}),
 		"restarted by the application": ofTx(nil,
-			transaction("committed", 1, series{"not_replayable_total application_savepoint": 1}), func(t *testing.T, tx *sql.Tx) {
-				require.NoError(t, kit.ExecAll(tx, "SAVEPOINT cockroach_restart", "UPDATE a", "RELEASE SAVEPOINT cockroach_restart"))
+			transaction("committed", 1, series{"not_replayable_total application_savepoint": 1}),
+			func(t *testing.T, tx *sql.Tx) {
+				require.NoError(t, kit.ExecAll(tx, "SAVEPOINT cockroach_restart", "UPDATE a",
+					"RELEASE SAVEPOINT cockroach_restart"))
 				require.NoError(t, tx.Commit())
 			}),
-		"ambiguous": ofTx(kit.Script{release: {kit.CutOff}}, transaction("ambiguous", 1, series{"ambiguous_commits_total": 1}), func(t *testing.T, tx *sql.Tx) {
-			require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
-			require.Error(t, tx.Commit())
-		}),
+		"ambiguous": ofTx(
+			kit.Script{release: {kit.CutOff}}, transaction("ambiguous", 1, series{"ambiguous_commits_total": 1}),
+			func(t *testing.T, tx *sql.Tx) {
+				require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
+				require.Error(t, tx.Commit())
+			},
+		),
 		"ambiguous after a retry": ofTx(kit.Script{release: {kit.Conflict, kit.Fails("40003", "unknown")}},
-			transaction("ambiguous", 2, retries("commit", 1), replays(1, 1), series{"ambiguous_commits_total": 1}), func(t *testing.T, tx *sql.Tx) {
+			transaction("ambiguous", 2, retries("commit", 1), replays(1, 1), series{"ambiguous_commits_total": 1}),
+			func(t *testing.T, tx *sql.Tx) {
 				require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
 				require.Error(t, tx.Commit())
 			}),
-		"connection lost": ofTx(kit.Script{"UPDATE b": {kit.CutOff}}, transaction("connection_lost", 1), func(t *testing.T, tx *sql.Tx) {
-			require.Error(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b"))
-			require.NoError(t, tx.Rollback())
-		}),
-		"connection lost at once":   ofTx(kit.Script{"UPDATE a": {kit.CutOff}}, transaction("connection_lost", 1), failsThenRollsBack),
-		"connection lost at BEGIN":  ofTx(kit.Script{"BEGIN": {kit.CutOff}}, transaction("connection_lost", 1), failsThenRollsBack),
-		"connection lost, replayed": ofTx(kit.Script{"UPDATE a": {kit.Conflict, kit.CutOff}}, transaction("connection_lost", 2, retries("statement", 1), replays(1, 1)), failsThenRollsBack),
+		"connection lost": ofTx(
+			kit.Script{"UPDATE b": {kit.CutOff}}, transaction("connection_lost", 1),
+			func(t *testing.T, tx *sql.Tx) {
+				require.Error(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b"))
+				require.NoError(t, tx.Rollback())
+			},
+		),
+		"connection lost at once": ofTx(
+			kit.Script{"UPDATE a": {kit.CutOff}}, transaction("connection_lost", 1), failsThenRollsBack,
+		),
+		"connection lost at BEGIN": ofTx(
+			kit.Script{"BEGIN": {kit.CutOff}}, transaction("connection_lost", 1), failsThenRollsBack,
+		),
+		"connection lost, replayed": ofTx(
+			kit.Script{"UPDATE a": {kit.Conflict, kit.CutOff}},
+			transaction("connection_lost", 2, retries("statement", 1), replays(1, 1)), failsThenRollsBack,
+		),
 		"ended by COMMIT": ofTx(nil, transaction("ended_by_application", 1), func(t *testing.T, tx *sql.Tx) {
 			require.NoError(t, kit.ExecAll(tx, "UPDATE a", "COMMIT"))
 			_ = tx.Commit()
@@ -183,11 +218,16 @@ func metricsCases() map[string]metricsCase {
 			_ = tx.Commit()
 		}).with(fakepg.PlainPostgreSQL()),
 		"RunTx": {want: transaction("committed", 1), run: func(t *testing.T, r *kit.Rig) {
-			require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error { return kit.ExecAll(tx, "UPDATE a") }))
+			require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
+				return kit.ExecAll(tx, "UPDATE a")
+			}))
 		}},
 		"RunTx starts over": {
 			script: kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2), kit.Ints(2)}, release: {kit.Conflict, kit.OK}},
-			want:   transaction("committed", 3, retries("commit", 1), replays(1, 1), series{"replay_divergences_total row": 1, "transaction_retries_total statement diverged": 1}),
+			want: transaction(
+				"committed", 3, retries("commit", 1), replays(1, 1),
+				series{"replay_divergences_total row": 1, "transaction_retries_total statement diverged": 1},
+			),
 			run: func(t *testing.T, r *kit.Rig) {
 				require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 					return tx.QueryRow("SELECT v").Scan(new(int))
@@ -199,8 +239,8 @@ func metricsCases() map[string]metricsCase {
 			want: series{
 				"transactions_total committed": 2, "transaction_attempts count": 2, "transaction_attempts sum": 4,
 				"transaction_duration_seconds true count": 2, "transaction_duration_seconds true sum": 4,
-				"transaction_retries_total statement serializable": 2, "replay_duration_seconds count": 2, "replayed_statements_total": 2,
-				"backoff_seconds_total lane": 2,
+				"transaction_retries_total statement serializable": 2, "backoff_seconds_total lane": 2,
+				"replay_duration_seconds count": 2, "replayed_statements_total": 2,
 			},
 			run: func(t *testing.T, r *kit.Rig) {
 				holder := r.HoldLane(t)
@@ -211,7 +251,10 @@ func metricsCases() map[string]metricsCase {
 		},
 		"is cancelled in the backoff": {
 			script: kit.Script{"UPDATE a": {kit.Conflict, kit.Conflict}}, option: kit.Patient,
-			want: transaction("cancelled", 2, retries("statement", 1), replays(1, 1), series{"backoff_seconds_total backoff": 1, "transaction_duration_seconds true sum": 1}),
+			want: transaction(
+				"cancelled", 2, retries("statement", 1), replays(1, 1),
+				series{"backoff_seconds_total backoff": 1, "transaction_duration_seconds true sum": 1},
+			),
 			run: func(t *testing.T, r *kit.Rig) {
 				tx := r.Begin(t)
 				_, err := tx.ExecContext(kit.CancelledSoon(t), "UPDATE a")
@@ -226,8 +269,8 @@ func metricsCases() map[string]metricsCase {
 				"transaction_attempts count": 2, "transaction_attempts sum": 3,
 				"transaction_duration_seconds true count": 1, "transaction_duration_seconds true sum": 1,
 				"transaction_duration_seconds false count": 1, "transaction_duration_seconds false sum": 1,
-				"transaction_retries_total statement serializable": 1, "replay_duration_seconds count": 1, "replayed_statements_total": 1,
-				"backoff_seconds_total lane": 1,
+				"transaction_retries_total statement serializable": 1, "backoff_seconds_total lane": 1,
+				"replay_duration_seconds count": 1, "replayed_statements_total": 1,
 			},
 			run: func(t *testing.T, r *kit.Rig) {
 				holder, tx := r.HoldLane(t), r.Begin(t)
@@ -252,7 +295,9 @@ func metricsCases() map[string]metricsCase {
 				require.NoError(t, tx.Rollback())
 			}),
 		"is cancelled in a replay": ofTx(kit.Script{"UPDATE a": {kit.Conflict, kit.Slow}},
-			transaction("cancelled", 2, retries("statement", 1), replays(1, 1), series{"transaction_duration_seconds true sum": 1, "replay_duration_seconds sum": 1}),
+			transaction("cancelled", 2, retries("statement", 1), replays(1, 1), series{
+				"transaction_duration_seconds true sum": 1, "replay_duration_seconds sum": 1,
+			}),
 			func(t *testing.T, tx *sql.Tx) {
 				_, err := tx.ExecContext(kit.CancelledSoon(t), "UPDATE a")
 				require.ErrorIs(t, err, context.Canceled)
@@ -266,20 +311,25 @@ func metricsCases() map[string]metricsCase {
 		}},
 		"is cancelled in the commit": {
 			script: kit.Script{release: {kit.Slow}},
-			want:   transaction("ambiguous", 1, series{"ambiguous_commits_total": 1, "transaction_duration_seconds false sum": 1}),
+			want: transaction(
+				"ambiguous", 1, series{"ambiguous_commits_total": 1, "transaction_duration_seconds false sum": 1},
+			),
 			run: func(t *testing.T, r *kit.Rig) {
 				tx := r.BeginIn(t, kit.CancelledSoon(t))
 				require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
 				require.ErrorIs(t, tx.Commit(), context.Canceled)
 			},
 		},
-		"a statement that was not sent, its context being done": ofTx(nil, transaction("committed", 1), func(t *testing.T, tx *sql.Tx) {
-			ctx, cancel := context.WithCancel(t.Context())
-			cancel()
-			_, err := tx.ExecContext(ctx, "UPDATE a")
-			require.ErrorIs(t, err, context.Canceled)
-			commits(t, tx)
-		}),
+		"a statement that was not sent, its context being done": ofTx(
+			nil, transaction("committed", 1),
+			func(t *testing.T, tx *sql.Tx) {
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				_, err := tx.ExecContext(ctx, "UPDATE a")
+				require.ErrorIs(t, err, context.Canceled)
+				commits(t, tx)
+			},
+		),
 		"reads": ofTx(kit.Script{"SELECT v": {kit.Ints(1)}}, transaction("committed", 1), readThenCommit),
 	}
 }
@@ -355,10 +405,11 @@ func TestMetricsOfPoolsOnOneRegistry(t *testing.T) {
 // The reason of a retry is the server's, where it gives one.
 func TestMetricsOfReasons(t *testing.T) {
 	t.Parallel()
+	const restart = "restart transaction: TransactionRetryWithProtoRefreshError: "
 	for message, reason := range map[string]string{
-		"restart transaction: TransactionRetryWithProtoRefreshError: WriteTooOldError: write at timestamp 1":              "write_too_old",
-		"restart transaction: TransactionRetryWithProtoRefreshError: TransactionAbortedError(ABORT_REASON_CLIENT_REJECT)": "aborted",
-		"could not serialize access due to concurrent update":                                                             "serialization_failure",
+		restart + "WriteTooOldError: write at timestamp 1":              "write_too_old",
+		restart + "TransactionAbortedError(ABORT_REASON_CLIENT_REJECT)": "aborted",
+		"could not serialize access due to concurrent update":           "serialization_failure",
 	} {
 		kit.InBubble(t, kit.Script{"UPDATE a": {{Err: fakepg.Error("40001", message)}}}, func(t *testing.T, r *kit.Rig) {
 			before := r.Counts(t)

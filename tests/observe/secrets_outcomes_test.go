@@ -73,7 +73,9 @@ func sayingSecrets(code string) fakepg.Reply {
 
 func outcomeCases() map[string]outcomeCase {
 	all := map[string]outcomeCase{}
-	for _, some := range []map[string]outcomeCase{divergenceCases(), conflictCases(), lossCases(), argumentCases(), runTxCases()} {
+	for _, some := range []map[string]outcomeCase{
+		divergenceCases(), conflictCases(), lossCases(), argumentCases(), runTxCases(),
+	} {
 		maps.Copy(all, some)
 	}
 	return all
@@ -85,12 +87,21 @@ func divergenceCases() map[string]outcomeCase {
 		return kit.Script{selectSecret: both, selectSecretSimple: both}
 	}
 	return map[string]outcomeCase{
-		"a row":              {script: answers(secretRow(planted + " 2")), do: executing(losing), want: "DivergenceError row"},
-		"the end of rows":    {script: answers(secretRow()), do: executing(losing), want: "DivergenceError end_of_rows"},
-		"an error in place":  {script: answers(sayingSecrets("22012")), do: executing(losing), want: "DivergenceError sqlstate"},
-		"an error at UPDATE": {script: kit.Script{"UPDATE x": {kit.OK, sayingSecrets("23505")}}, do: losingAfter("UPDATE x"), want: "DivergenceError sqlstate"},
+		"a row": {
+			script: answers(secretRow(planted + " 2")), do: executing(losing), want: "DivergenceError row",
+		},
+		"the end of rows": {script: answers(secretRow()), do: executing(losing), want: "DivergenceError end_of_rows"},
+		"an error in place": {
+			script: answers(sayingSecrets("22012")), do: executing(losing), want: "DivergenceError sqlstate",
+		},
+		"an error at UPDATE": {
+			script: kit.Script{"UPDATE x": {kit.OK, sayingSecrets("23505")}},
+			do:     losingAfter("UPDATE x"),
+			want:   "DivergenceError sqlstate",
+		},
 		"another error": {
-			script: kit.Script{"UPDATE x": {kit.Fails("23505", "another"), sayingSecrets("23505")}}, want: "DivergenceError error",
+			script: kit.Script{"UPDATE x": {kit.Fails("23505", "another"), sayingSecrets("23505")}},
+			want:   "DivergenceError error",
 			do: func(t *testing.T, s outcomeRun) error {
 				require.NoError(t, kit.ExecAll(s.tx, "SAVEPOINT s"))
 				require.Error(t, kit.ExecAll(s.tx, "UPDATE x"))
@@ -108,7 +119,9 @@ func divergenceCases() map[string]outcomeCase {
 			want: "DivergenceError columns",
 		},
 		"the count": {
-			script: kit.Script{"UPDATE x": {{Tag: "UPDATE 1"}, {Tag: "UPDATE 2"}}}, do: losingAfter("UPDATE x"), want: "DivergenceError count",
+			script: kit.Script{"UPDATE x": {{Tag: "UPDATE 1"}, {Tag: "UPDATE 2"}}},
+			do:     losingAfter("UPDATE x"),
+			want:   "DivergenceError count",
 		},
 	}
 }
@@ -129,12 +142,18 @@ func conflictCases() map[string]outcomeCase {
 	return map[string]outcomeCase{
 		"attempts": {script: forever, option: kit.Attempts(3), do: executing(losing), want: "RetriesExhaustedError attempts"},
 		"elapsed": {
-			script: kit.Script{losing: {{Err: keyed.Err, Delay: 2 * time.Minute}}}, do: executing(losing), want: "RetriesExhaustedError elapsed",
+			script: kit.Script{losing: {{Err: keyed.Err, Delay: 2 * time.Minute}}},
+			do:     executing(losing),
+			want:   "RetriesExhaustedError elapsed",
 		},
 		"throttle": {
-			script: forever, option: func(c *cockroachdb.Config) { c.RetryThrottle.MaxTokens = 1 }, do: executing(losing), want: "RetriesExhaustedError throttle",
+			script: forever, option: func(c *cockroachdb.Config) { c.RetryThrottle.MaxTokens = 1 },
+			do: executing(losing), want: "RetriesExhaustedError throttle",
 		},
-		"at the commit": {script: kit.Script{kit.Release: kit.Always(keyed)}, option: kit.Attempts(3), do: committing, want: "RetriesExhaustedError attempts"},
+		"at the commit": {
+			script: kit.Script{kit.Release: kit.Always(keyed)}, option: kit.Attempts(3),
+			do: committing, want: "RetriesExhaustedError attempts",
+		},
 		"swallowed": {
 			script: forever, option: kit.Attempts(3), want: "fmt.wrapErrors",
 			do: func(t *testing.T, s outcomeRun) error {
@@ -143,10 +162,14 @@ func conflictCases() map[string]outcomeCase {
 			},
 		},
 		"statements": {
-			option: kit.Policy(func(p *cockroachdb.RetryPolicy) { p.MaxStatements = 1 }), do: executing(losing), want: "NotReplayableError statements",
+			option: kit.Policy(func(p *cockroachdb.RetryPolicy) { p.MaxStatements = 1 }),
+			do:     executing(losing),
+			want:   "NotReplayableError statements",
 		},
 		"bytes": {
-			option: kit.Policy(func(p *cockroachdb.RetryPolicy) { p.MaxBytes = 1 }), do: executing(losing), want: "NotReplayableError bytes",
+			option: kit.Policy(func(p *cockroachdb.RetryPolicy) { p.MaxBytes = 1 }),
+			do:     executing(losing),
+			want:   "NotReplayableError bytes",
 		},
 		"raw": {
 			want: "NotReplayableError raw",
@@ -177,13 +200,28 @@ func lossCases() map[string]outcomeCase {
 	last := sayingSecrets("57P01")
 	last.Err.Severity, last.Err.SeverityUnlocalized = "FATAL", "FATAL"
 	return map[string]outcomeCase{
-		"ambiguous, an error":     {script: kit.Script{kit.Release: {sayingSecrets("40003")}}, do: committing, want: "AmbiguousCommitError"},
-		"ambiguous, a last word":  {script: kit.Script{kit.Release: {last}}, do: committing, want: "AmbiguousCommitError"},
-		"ambiguous, cut":          {script: kit.Script{kit.Release: {kit.CutOff}}, do: committing, want: "AmbiguousCommitError"},
-		"ambiguous, in procedure": {script: kit.Script{"CALL p()": {kit.CutOff}}, do: executing("CALL p()"), want: "AmbiguousCommitError"},
-		"lost, a last word":       {option: kit.NoFailover, script: kit.Script{"UPDATE x": {last}}, do: executing("UPDATE x"), want: "ConnectionLostError"},
-		"lost, cut":               {option: kit.NoFailover, script: kit.Script{"UPDATE x": {kit.CutOff}}, do: executing("UPDATE x"), want: "ConnectionLostError"},
-		"lost in a replay":        {option: kit.NoFailover, script: kit.Script{losing: {keyed, kit.CutOff}}, do: executing(losing), want: "ConnectionLostError"},
+		"ambiguous, an error": {
+			script: kit.Script{kit.Release: {sayingSecrets("40003")}}, do: committing, want: "AmbiguousCommitError",
+		},
+		"ambiguous, a last word": {script: kit.Script{kit.Release: {last}}, do: committing, want: "AmbiguousCommitError"},
+		"ambiguous, cut": {
+			script: kit.Script{kit.Release: {kit.CutOff}}, do: committing, want: "AmbiguousCommitError",
+		},
+		"ambiguous, in procedure": {
+			script: kit.Script{"CALL p()": {kit.CutOff}}, do: executing("CALL p()"), want: "AmbiguousCommitError",
+		},
+		"lost, a last word": {
+			option: kit.NoFailover, script: kit.Script{"UPDATE x": {last}},
+			do: executing("UPDATE x"), want: "ConnectionLostError",
+		},
+		"lost, cut": {
+			option: kit.NoFailover, script: kit.Script{"UPDATE x": {kit.CutOff}},
+			do: executing("UPDATE x"), want: "ConnectionLostError",
+		},
+		"lost in a replay": {
+			option: kit.NoFailover, script: kit.Script{losing: {keyed, kit.CutOff}},
+			do: executing(losing), want: "ConnectionLostError",
+		},
 		"lost before": {
 			option: kit.NoFailover,
 			script: kit.Script{"UPDATE x": {kit.CutOff}}, want: "ConnectionLostError",
@@ -210,7 +248,9 @@ func lossCases() map[string]outcomeCase {
 				return err
 			},
 		},
-		"a server's error": {script: kit.Script{"UPDATE x": {sayingSecrets("23505")}}, do: executing("UPDATE x"), want: "pgconn.PgError"},
+		"a server's error": {
+			script: kit.Script{"UPDATE x": {sayingSecrets("23505")}}, do: executing("UPDATE x"), want: "pgconn.PgError",
+		},
 	}
 }
 
@@ -229,13 +269,19 @@ func argumentCases() map[string]outcomeCase {
 		"a failing Valuer": {do: with("UPDATE a SET v = $1", failingValuer{planted}), want: "quietError"},
 		"a number": {
 			script: kit.Script{"UPDATE n SET i = $1": {{ParamOIDs: []uint32{pgtype.Int4OID}}}},
-			modes:  []pgx.QueryExecMode{pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec},
-			do:     with("UPDATE n SET i = $1", []string{planted}), want: "quietError",
+			modes: []pgx.QueryExecMode{
+				pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec,
+			},
+			do: with("UPDATE n SET i = $1", []string{planted}), want: "quietError",
 		},
-		"NUL":               {modes: simple, do: with("UPDATE a SET v = $1", planted+"\x00"), want: "errors.errorString"},
-		"one too many":      {modes: simple, do: with("UPDATE a SET v = $1", planted, planted), want: "errors.errorString"},
-		"one too few":       {modes: simple, do: with("UPDATE a SET v = $1, w = $2", planted), want: "errors.errorString"},
-		"another number":    {modes: []pgx.QueryExecMode{pgx.QueryExecModeCacheStatement}, do: with("UPDATE a SET v = $1", planted, planted), want: "errors.errorString"},
+		"NUL":          {modes: simple, do: with("UPDATE a SET v = $1", planted+"\x00"), want: "errors.errorString"},
+		"one too many": {modes: simple, do: with("UPDATE a SET v = $1", planted, planted), want: "errors.errorString"},
+		"one too few":  {modes: simple, do: with("UPDATE a SET v = $1, w = $2", planted), want: "errors.errorString"},
+		"another number": {
+			modes: []pgx.QueryExecMode{pgx.QueryExecModeCacheStatement},
+			do:    with("UPDATE a SET v = $1", planted, planted),
+			want:  "errors.errorString",
+		},
 		"an odd text":       {modes: simple, do: with("UPDATE a SET v = $1 WHERE $ w", planted), want: "errors.errorString"},
 		"a failed rewriter": {do: with("UPDATE a SET v = @v", pgx.StrictNamedArgs{"w": planted}), want: "fmt.wrapError"},
 		"rows still open": {
@@ -249,7 +295,9 @@ func argumentCases() map[string]outcomeCase {
 			},
 		},
 		"a row that is none": {
-			script: kit.Script{"SELECT odd": {{Columns: []fakepg.Column{{Name: "v", OID: pgtype.Int8OID}}, Rows: [][][]byte{{[]byte(planted)}}}}},
+			script: kit.Script{
+				"SELECT odd": {{Columns: []fakepg.Column{{Name: "v", OID: pgtype.Int8OID}}, Rows: [][][]byte{{[]byte(planted)}}}},
+			},
 			do: func(_ *testing.T, s outcomeRun) error {
 				err := s.tx.QueryRowContext(s, "SELECT odd", s.mode).Scan(new(int64))
 				for err != nil && !strings.HasPrefix(reflect.TypeOf(err).String(), "*cockroachdb.") {
@@ -273,7 +321,8 @@ func runTxCases() map[string]outcomeCase {
 	}
 	return map[string]outcomeCase{
 		"RunTx": {
-			alone: true, script: kit.Script{losing: kit.Always(keyed)}, option: kit.Attempts(3), want: "RetriesExhaustedError attempts",
+			alone: true, script: kit.Script{losing: kit.Always(keyed)},
+			option: kit.Attempts(3), want: "RetriesExhaustedError attempts",
 			do: running(func(_ *testing.T, _ outcomeRun, tx *sql.Tx) error { return kit.ExecAll(tx, losing) }),
 		},
 		"RunTx, ended inside": {
@@ -292,7 +341,11 @@ func runTxCases() map[string]outcomeCase {
 			},
 		},
 		"outside": {
-			alone: true, script: kit.Script{"UPDATE people SET a = $1": {keyed, keyed, keyed}, "UPDATE people SET a =  '" + planted + "'": {keyed, keyed, keyed}},
+			alone: true,
+			script: kit.Script{
+				"UPDATE people SET a = $1":                 {keyed, keyed, keyed},
+				"UPDATE people SET a =  '" + planted + "'": {keyed, keyed, keyed},
+			},
 			option: kit.Attempts(3), want: "RetriesExhaustedError attempts",
 			do: func(_ *testing.T, s outcomeRun) error {
 				_, err := s.db.ExecContext(s, "UPDATE people SET a = $1", s.mode, planted)

@@ -85,7 +85,7 @@ func prints(t testing.TB, v any) {
 // errors, and those of the application and of pgx inside ours, are not this package's to word.
 func quiet(t testing.TB, err error) {
 	t.Helper()
-	if _, server := err.(*pgconn.PgError); err == nil || server { //nolint:errorlint // by itself
+	if _, server := err.(*pgconn.PgError); err == nil || server { //nolint:errorlint // not what it wraps
 		return
 	}
 	prints(t, err)
@@ -120,7 +120,7 @@ func (g *gossip) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.Trac
 }
 
 func (g *gossip) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
-	if _, server := data.Err.(*pgconn.PgError); !server { //nolint:errorlint // by itself
+	if _, server := data.Err.(*pgconn.PgError); !server { //nolint:errorlint // not what it wraps
 		g.told = append(g.told, fmt.Sprint(data.CommandTag, data.Err))
 	}
 }
@@ -167,7 +167,9 @@ func TestSecretsStayIn(t *testing.T) {
 				t.Parallel()
 				tracer := &gossip{}
 				l := &kit.Listener{}
-				options := []any{o.option, l.Hooks, func(c *cockroachdb.Config) { c.ConnConfig.Password, c.ConnConfig.Tracer = planted, tracer }}
+				options := []any{
+					o.option, l.Hooks, func(c *cockroachdb.Config) { c.ConnConfig.Password, c.ConnConfig.Tracer = planted, tracer },
+				}
 				kit.InBubble(t, o.withSecrets(), func(t *testing.T, r *kit.Rig) {
 					tell(t, o, r, mode)
 					if text := strings.Join(tracer.told, "\n"); shows(text) {
@@ -222,7 +224,7 @@ func tell(t *testing.T, o outcomeCase, r *kit.Rig, mode pgx.QueryExecMode) {
 
 // nameOf says which outcome of this package's err is.
 func nameOf(err error) string {
-	switch err := err.(type) { //nolint:errorlint // by itself: an outcome is not wrapped
+	switch err := err.(type) { //nolint:errorlint // an outcome is not wrapped
 	case *cockroachdb.DivergenceError:
 		return "DivergenceError " + string(err.Kind)
 	case *cockroachdb.RetriesExhaustedError:
@@ -253,7 +255,9 @@ func TestSecretsOfEveryOutcome(t *testing.T) {
 // declaredOutcomes are the exported error types of the driver, and the values of DivergenceError.Kind and so on.
 func declaredOutcomes(t *testing.T) (all []string) {
 	t.Helper()
-	valuesOf := map[string]string{"DivergenceKind": "DivergenceError ", "Bound": "RetriesExhaustedError ", "Cause": "NotReplayableError "}
+	valuesOf := map[string]string{
+		"DivergenceKind": "DivergenceError ", "Bound": "RetriesExhaustedError ", "Cause": "NotReplayableError ",
+	}
 	names, err := filepath.Glob("../../*.go")
 	require.NoError(t, err)
 	for _, name := range names {

@@ -73,7 +73,8 @@ func (r *recorder) TraceQueryStart(ctx context.Context, conn *pgx.Conn, data pgx
 var unencoded = regexp.MustCompile(`^\*(?:fmt\.wrapError: .*unable to encode|cockroachdb\.quietError: .*can't be encoded) .*`)
 
 func (r *recorder) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
-	r.end(ctx, "query", fmt.Sprintf("%q %s", data.CommandTag, unencoded.ReplaceAllString(kit.Describe(data.Err), "can't encode")))
+	r.end(ctx, "query",
+		fmt.Sprintf("%q %s", data.CommandTag, unencoded.ReplaceAllString(kit.Describe(data.Err), "can't encode")))
 }
 
 func (r *recorder) TracePrepareStart(ctx context.Context, _ *pgx.Conn, data pgx.TracePrepareStartData) context.Context {
@@ -132,10 +133,15 @@ func TestTracersSeeWhatTheySeeThroughPgx(t *testing.T) {
 	t.Parallel()
 	book := func() kit.Script {
 		return kit.Script{
-			"SELECT v":             {kit.Texts("a", "b")},
-			"SELECT v WHERE k=$1":  {kit.Texts("a", "b")},
-			"SELECT bad":           kit.Always(kit.Fails("22012", "refused")),
-			"SELECT late":          kit.Always(fakepg.Reply{Columns: kit.Texts().Columns, Values: kit.Texts("a", "b").Values, Err: fakepg.Error("22012", "late"), ErrAfterRows: 2}),
+			"SELECT v":            {kit.Texts("a", "b")},
+			"SELECT v WHERE k=$1": {kit.Texts("a", "b")},
+			"SELECT bad":          kit.Always(kit.Fails("22012", "refused")),
+			"SELECT late": kit.Always(
+				fakepg.Reply{
+					Columns: kit.Texts().Columns, Values: kit.Texts("a", "b").Values,
+					Err: fakepg.Error("22012", "late"), ErrAfterRows: 2,
+				},
+			),
 			"SELECT unparsable $1": kit.Always(fakepg.Reply{Err: fakepg.Error("42601", "syntax"), ErrAt: fakepg.AtParse}),
 		}
 	}
@@ -194,7 +200,9 @@ func TestTracersSeeWhatTheySeeThroughPgx(t *testing.T) {
 
 func TestTracersSeeAReplay(t *testing.T) {
 	t.Parallel()
-	db, r := tracedDB(t, "cockroachdb", "exec", kit.Script{"UPDATE b": {kit.Conflict, kit.OK}, kit.Release: {kit.Conflict, kit.OK}})
+	db, r := tracedDB(t, "cockroachdb", "exec", kit.Script{
+		"UPDATE b": {kit.Conflict, kit.OK}, kit.Release: {kit.Conflict, kit.OK},
+	})
 	require.NoError(t, db.PingContext(t.Context()))
 	r.take()
 	tx, err := db.BeginTx(t.Context(), nil)
@@ -241,21 +249,27 @@ func TestTracersAreTold(t *testing.T) {
 		book kit.Script
 		do   func(t *testing.T, db *sql.DB)
 	}{
-		"a divergence": {kit.Script{"SELECT v": {kit.Texts("a"), kit.Texts("b")}, "UPDATE b": kit.Always(kit.Conflict)}, func(t *testing.T, db *sql.DB) {
-			tx, err := db.BeginTx(t.Context(), nil)
-			require.NoError(t, err)
-			require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT v").Scan(new(string)))
-			_, err = tx.ExecContext(t.Context(), "UPDATE b")
-			_ = kit.As[*cockroachdb.DivergenceError](t, err)
-			require.NoError(t, tx.Rollback())
-		}},
-		"a cut connection": {kit.Script{"UPDATE b": kit.Always(fakepg.Reply{Cut: fakepg.CutHalf})}, func(t *testing.T, db *sql.DB) {
-			tx, err := db.BeginTx(t.Context(), nil)
-			require.NoError(t, err)
-			_, err = tx.ExecContext(t.Context(), "UPDATE b")
-			_ = kit.As[*cockroachdb.ConnectionLostError](t, err)
-			require.NoError(t, tx.Rollback())
-		}},
+		"a divergence": {
+			kit.Script{"SELECT v": {kit.Texts("a"), kit.Texts("b")}, "UPDATE b": kit.Always(kit.Conflict)},
+			func(t *testing.T, db *sql.DB) {
+				tx, err := db.BeginTx(t.Context(), nil)
+				require.NoError(t, err)
+				require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT v").Scan(new(string)))
+				_, err = tx.ExecContext(t.Context(), "UPDATE b")
+				_ = kit.As[*cockroachdb.DivergenceError](t, err)
+				require.NoError(t, tx.Rollback())
+			},
+		},
+		"a cut connection": {
+			kit.Script{"UPDATE b": kit.Always(fakepg.Reply{Cut: fakepg.CutHalf})},
+			func(t *testing.T, db *sql.DB) {
+				tx, err := db.BeginTx(t.Context(), nil)
+				require.NoError(t, err)
+				_, err = tx.ExecContext(t.Context(), "UPDATE b")
+				_ = kit.As[*cockroachdb.ConnectionLostError](t, err)
+				require.NoError(t, tx.Rollback())
+			},
+		},
 		"a failed BEGIN": {kit.Script{"BEGIN": kit.Always(kit.Fails("53300", "refused"))}, func(t *testing.T, db *sql.DB) {
 			tx, err := db.BeginTx(t.Context(), nil)
 			require.NoError(t, err)

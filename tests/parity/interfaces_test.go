@@ -19,14 +19,17 @@ import (
 
 // driverInterfaces are all that database/sql knows. A Go version may add its own.
 var driverInterfaces = []reflect.Type{
-	reflect.TypeFor[driver.Driver](), reflect.TypeFor[driver.DriverContext](), reflect.TypeFor[driver.Connector](), reflect.TypeFor[io.Closer](),
+	reflect.TypeFor[driver.Driver](), reflect.TypeFor[driver.DriverContext](),
+	reflect.TypeFor[driver.Connector](), reflect.TypeFor[io.Closer](),
 	reflect.TypeFor[driver.Conn](), reflect.TypeFor[driver.ConnBeginTx](), reflect.TypeFor[driver.ConnPrepareContext](),
 	reflect.TypeFor[driver.ExecerContext](), reflect.TypeFor[driver.QueryerContext](), reflect.TypeFor[driver.Pinger](),
-	reflect.TypeFor[driver.SessionResetter](), reflect.TypeFor[driver.Validator](), reflect.TypeFor[driver.NamedValueChecker](),
-	reflect.TypeFor[driver.Execer](), reflect.TypeFor[driver.Queryer](), //nolint:staticcheck // to see that nobody has them
+	reflect.TypeFor[driver.SessionResetter](), reflect.TypeFor[driver.Validator](),
+	reflect.TypeFor[driver.NamedValueChecker](),
+	reflect.TypeFor[driver.Execer](), reflect.TypeFor[driver.Queryer](), //nolint:staticcheck // nobody has them
 	reflect.TypeFor[driver.Stmt](), reflect.TypeFor[driver.StmtExecContext](), reflect.TypeFor[driver.StmtQueryContext](),
 	reflect.TypeFor[driver.ColumnConverter](), //nolint:staticcheck // as above
-	reflect.TypeFor[driver.Tx](), reflect.TypeFor[driver.Result](), reflect.TypeFor[driver.Rows](), reflect.TypeFor[driver.RowsNextResultSet](),
+	reflect.TypeFor[driver.Tx](), reflect.TypeFor[driver.Result](),
+	reflect.TypeFor[driver.Rows](), reflect.TypeFor[driver.RowsNextResultSet](),
 	reflect.TypeFor[driver.RowsColumnTypeDatabaseTypeName](), reflect.TypeFor[driver.RowsColumnTypeLength](),
 	reflect.TypeFor[driver.RowsColumnTypeNullable](), reflect.TypeFor[driver.RowsColumnTypePrecisionScale](),
 	reflect.TypeFor[driver.RowsColumnTypeScanType](),
@@ -49,7 +52,9 @@ func partsOf(t *testing.T, d driver.Driver, connector driver.Connector) map[stri
 	require.NoError(t, err)
 	require.NoError(t, rows.Close())
 	require.NoError(t, tx.Rollback())
-	return map[string]any{"driver": d, "connector": connector, "conn": c, "stmt": stmt, "tx": tx, "result": res, "rows": rows}
+	return map[string]any{
+		"driver": d, "connector": connector, "conn": c, "stmt": stmt, "tx": tx, "result": res, "rows": rows,
+	}
 }
 
 // TestParity_EveryInterfaceThatPgxHas looks at what is really handed to database/sql, under whichever Go runs the test.
@@ -84,5 +89,6 @@ func TestParity_EveryInterfaceThatPgxHas(t *testing.T) {
 
 // mustHaveInterfaces are some that pgx has for certain. A Go version may add its own.
 var mustHaveInterfaces = []reflect.Type{
-	reflect.TypeFor[driver.StmtQueryContext](), reflect.TypeFor[driver.RowsColumnTypeScanType](), reflect.TypeFor[driver.SessionResetter](),
+	reflect.TypeFor[driver.StmtQueryContext](),
+	reflect.TypeFor[driver.RowsColumnTypeScanType](), reflect.TypeFor[driver.SessionResetter](),
 }

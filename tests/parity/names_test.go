@@ -16,7 +16,7 @@ import (
 )
 
 // likes says, of each test of pgx's stdlib, what stands for it here: one of our tests, or a parityCase that both
-// drivers play; or, behind "none: ", why there is nothing.
+// drivers play; or, after "none: ", why there is nothing.
 var likes = map[string]string{
 	"TestSQLOpen":                                   "TestSQLOpenFailsEarly",
 	"TestSQLOpenFromPool":                           "none: this driver has no connections of a pgxpool's: they come from its own connector, with the retry lane",
@@ -121,7 +121,8 @@ func testsIn(t *testing.T, pattern string) (names []string) {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
 		require.NoError(t, err)
 		for _, d := range parsed.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && testName.MatchString(f.Name.Name) && f.Name.Name != "TestMain" {
+			f, ok := d.(*ast.FuncDecl)
+			if ok && f.Recv == nil && testName.MatchString(f.Name.Name) && f.Name.Name != "TestMain" {
 				names = append(names, f.Name.Name)
 			}
 		}

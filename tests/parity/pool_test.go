@@ -40,29 +40,32 @@ var poolCases = []poolCase{
 			}
 		}
 	}},
-	{"statements of the pool in transactions", func(t *testing.T, ctx context.Context, db *sql.DB, say func(string, ...any)) {
-		stmt, err := db.PrepareContext(ctx, "UPDATE parity SET name = $1 WHERE id = $2")
-		say("prepare: %s", kit.Describe(err))
-		defer stmt.Close()
-		for _, end := range []func(*sql.Tx) error{(*sql.Tx).Commit, (*sql.Tx).Rollback, (*sql.Tx).Commit} {
-			tx, err := db.BeginTx(ctx, nil)
-			say("begin: %s", kit.Describe(err))
-			inside := tx.StmtContext(ctx, stmt)
-			for _, id := range []any{1, 77, "word", 2} {
-				res, err := inside.ExecContext(ctx, "by stmt", id)
-				say("exec: %s", kit.Describe(err))
-				if err == nil {
-					n, err := res.RowsAffected()
-					say("%d %s", n, kit.Describe(err))
+	{
+		"statements of the pool in transactions",
+		func(t *testing.T, ctx context.Context, db *sql.DB, say func(string, ...any)) {
+			stmt, err := db.PrepareContext(ctx, "UPDATE parity SET name = $1 WHERE id = $2")
+			say("prepare: %s", kit.Describe(err))
+			defer stmt.Close()
+			for _, end := range []func(*sql.Tx) error{(*sql.Tx).Commit, (*sql.Tx).Rollback, (*sql.Tx).Commit} {
+				tx, err := db.BeginTx(ctx, nil)
+				say("begin: %s", kit.Describe(err))
+				inside := tx.StmtContext(ctx, stmt)
+				for _, id := range []any{1, 77, "word", 2} {
+					res, err := inside.ExecContext(ctx, "by stmt", id)
+					say("exec: %s", kit.Describe(err))
+					if err == nil {
+						n, err := res.RowsAffected()
+						say("%d %s", n, kit.Describe(err))
+					}
 				}
+				say("end: %s", kit.Describe(end(tx)))
+				_, err = inside.ExecContext(ctx, "late", 1)
+				say("after the end: %s", kit.Describe(err))
+				_, err = stmt.ExecContext(ctx, "outside", 2)
+				say("outside: %s", kit.Describe(err))
 			}
-			say("end: %s", kit.Describe(end(tx)))
-			_, err = inside.ExecContext(ctx, "late", 1)
-			say("behind the end: %s", kit.Describe(err))
-			_, err = stmt.ExecContext(ctx, "outside", 2)
-			say("outside: %s", kit.Describe(err))
-		}
-	}},
+		},
+	},
 	{"a transaction's own statement", func(t *testing.T, ctx context.Context, db *sql.DB, say func(string, ...any)) {
 		tx, err := db.BeginTx(ctx, nil)
 		say("begin: %s", kit.Describe(err))
@@ -71,10 +74,12 @@ var poolCases = []poolCase{
 		var name string
 		say("%s %s", kit.Describe(stmt.QueryRowContext(ctx, 1).Scan(&name)), name)
 		say("commit: %s", kit.Describe(tx.Commit()))
-		say("behind it: %s", kit.Describe(stmt.QueryRowContext(ctx, 1).Scan(&name)))
+		say("after it: %s", kit.Describe(stmt.QueryRowContext(ctx, 1).Scan(&name)))
 	}},
 	{"ends of a transaction", func(t *testing.T, ctx context.Context, db *sql.DB, say func(string, ...any)) {
-		for _, last := range []string{"", "SELECT 1 / 0", "ROLLBACK", "COMMIT", "SAVEPOINT a", "ROLLBACK TO SAVEPOINT nowhere"} {
+		for _, last := range []string{
+			"", "SELECT 1 / 0", "ROLLBACK", "COMMIT", "SAVEPOINT a", "ROLLBACK TO SAVEPOINT nowhere",
+		} {
 			tx, err := db.BeginTx(ctx, nil)
 			say("%q begin: %s", last, kit.Describe(err))
 			if last != "" {
@@ -89,7 +94,8 @@ var poolCases = []poolCase{
 		tx, err := db.BeginTx(ctx, nil)
 		say("begin: %s", kit.Describe(err))
 		for _, sql := range []string{
-			"UPDATE parity SET name = 'kept' WHERE id = 1", "SAVEPOINT app", "INSERT INTO parity VALUES (1, 'again')", "SELECT 1",
+			"UPDATE parity SET name = 'kept' WHERE id = 1", "SAVEPOINT app",
+			"INSERT INTO parity VALUES (1, 'again')", "SELECT 1",
 			"ROLLBACK TO SAVEPOINT app", "RELEASE SAVEPOINT app", "UPDATE parity SET amount = 9 WHERE id = 1",
 		} {
 			_, err := tx.ExecContext(ctx, sql)
@@ -124,14 +130,17 @@ var poolCases = []poolCase{
 		sayExec(ctx, db, say, "UPDATE parity SET name = 'alive' WHERE id = 1")
 		say("ping: %s", kit.Describe(db.PingContext(ctx)))
 	}},
-	{"a connection that is killed by its own statement", func(t *testing.T, ctx context.Context, db *sql.DB, say func(string, ...any)) {
-		_, err := db.ExecContext(ctx, "SELECT pg_terminate_backend(pg_backend_pid()) WHERE $1", true)
-		if perhaps, ok := errors.AsType[*cockroachdb.AmbiguousCommitError](err); ok { // ours says more
-			err = perhaps.Unwrap()
-		}
-		say("%s", kit.Describe(err))
-		sayRows(ctx, db, say, "SELECT 1")
-	}},
+	{
+		"a connection that is killed by its own statement",
+		func(t *testing.T, ctx context.Context, db *sql.DB, say func(string, ...any)) {
+			_, err := db.ExecContext(ctx, "SELECT pg_terminate_backend(pg_backend_pid()) WHERE $1", true)
+			if perhaps, ok := errors.AsType[*cockroachdb.AmbiguousCommitError](err); ok { // ours says more
+				err = perhaps.Unwrap()
+			}
+			say("%s", kit.Describe(err))
+			sayRows(ctx, db, say, "SELECT 1")
+		},
+	},
 	{"one connection, at length", func(t *testing.T, ctx context.Context, db *sql.DB, say func(string, ...any)) {
 		conn, err := db.Conn(ctx)
 		say("conn: %s", kit.Describe(err))
@@ -176,12 +185,15 @@ var poolCases = []poolCase{
 		}
 		sayRows(ctx, db, say, "SELECT to_regclass('left_open')")
 	}},
-	{"a plan that another scan came before", func(t *testing.T, ctx context.Context, db *sql.DB, say func(string, ...any)) {
-		var s string
-		var b bool
-		say("%s %s", kit.Describe(db.QueryRowContext(ctx, "SELECT true").Scan(&s)), s)
-		say("%s %t", kit.Describe(db.QueryRowContext(ctx, "SELECT true").Scan(&b)), b)
-	}},
+	{
+		"a plan that another scan came before",
+		func(t *testing.T, ctx context.Context, db *sql.DB, say func(string, ...any)) {
+			var s string
+			var b bool
+			say("%s %s", kit.Describe(db.QueryRowContext(ctx, "SELECT true").Scan(&s)), s)
+			say("%s %t", kit.Describe(db.QueryRowContext(ctx, "SELECT true").Scan(&b)), b)
+		},
+	},
 	{"lengths", func(t *testing.T, ctx context.Context, db *sql.DB, say func(string, ...any)) {
 		sayExec(ctx, db, say, "CREATE TABLE lengths (t TEXT, b BYTEA, v VARCHAR(255), c BPCHAR(10), vb VARBIT(50), i INT, n NUMERIC(9, 2), nn NUMERIC)")
 		sayValue(ctx, db, say, "SELECT * FROM lengths")
@@ -202,7 +214,8 @@ func kill(t *testing.T, ctx context.Context, db *sql.DB, pid int) {
 	_, err = db.ExecContext(ctx, "SELECT pg_terminate_backend($1)", pid)
 	require.NoError(t, err)
 	for gone := false; !gone; {
-		require.NoError(t, db.QueryRowContext(ctx, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", pid).Scan(&gone))
+		row := db.QueryRowContext(ctx, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", pid)
+		require.NoError(t, row.Scan(&gone))
 	}
 	require.NoError(t, other.Close())
 }

@@ -82,9 +82,16 @@ var parityCases = []parityCase{
 	queryCase("no such mode", "SELECT 1", pgx.QueryExecMode(77)),
 	execCase("no such mode in exec", "SELECT $1", pgx.QueryExecMode(77), 1),
 	queryCase("text by OID", "SELECT 1::int4, 2::int8", pgx.QueryResultFormatsByOID{pgtype.Int4OID: pgx.TextFormatCode}),
-	queryCase("binary by OID", "SELECT 1::numeric, 2::int8", pgx.QueryResultFormatsByOID{pgtype.NumericOID: pgx.BinaryFormatCode}),
-	queryCase("formats by column", "SELECT 1::int4, 2::int4", pgx.QueryResultFormats{pgx.TextFormatCode, pgx.BinaryFormatCode}),
-	queryCase("mode and formats", "SELECT $1::int4", pgx.QueryExecModeDescribeExec, pgx.QueryResultFormatsByOID{pgtype.Int4OID: pgx.TextFormatCode}, 1),
+	queryCase(
+		"binary by OID", "SELECT 1::numeric, 2::int8", pgx.QueryResultFormatsByOID{pgtype.NumericOID: pgx.BinaryFormatCode},
+	),
+	queryCase(
+		"formats by column", "SELECT 1::int4, 2::int4", pgx.QueryResultFormats{pgx.TextFormatCode, pgx.BinaryFormatCode},
+	),
+	queryCase(
+		"mode and formats", "SELECT $1::int4", pgx.QueryExecModeDescribeExec,
+		pgx.QueryResultFormatsByOID{pgtype.Int4OID: pgx.TextFormatCode}, 1,
+	),
 	queryCase("formats and named arguments", "SELECT @a::int4", pgx.QueryResultFormatsByOID{}, pgx.NamedArgs{"a": 1}),
 	execCase("formats in exec", "SELECT $1::int4", pgx.QueryResultFormatsByOID{}, 1),
 	queryCase("a mode that comes too late", "SELECT $1::int, $2::int", 1, pgx.QueryExecModeExec),
@@ -220,7 +227,8 @@ func endsMeanwhile(ctx context.Context, do func(context.Context) error) error {
 		soon, cancel := context.WithTimeout(ctx, patience)
 		err := do(soon)
 		cancel()
-		tooSoon := err == context.DeadlineExceeded || strings.Contains(kit.Describe(err), "context already done") //nolint:errorlint // wrapped it is pgconn's, of what was sent
+		tooSoon := err == context.DeadlineExceeded || //nolint:errorlint // wrapped it is pgconn's, of what was sent
+			strings.Contains(kit.Describe(err), "context already done")
 		if !tooSoon || patience > 10*time.Second {
 			return err
 		}

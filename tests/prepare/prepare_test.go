@@ -61,7 +61,8 @@ func TestStatementCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	st := numberedRig(t, "statement_cache_capacity=2")
 	for k := range 5 {
-		assert.Equal(t, 2, trips(st.Server, func() { ask(t, st, numberedQuery(k)) }), "a cold statement is prepared, then run; eviction costs nothing")
+		assert.Equal(t, 2, trips(st.Server, func() { ask(t, st, numberedQuery(k)) }),
+			"a cold statement is prepared, then run; eviction costs nothing")
 	}
 	names := parsed(st.Server)
 	require.Len(t, names, 5)
@@ -281,22 +282,42 @@ func TestStalePlanInATransaction(t *testing.T) {
 		"later": {
 			kit.Script{"SELECT a": {kit.Texts("x"), kit.Stale, kit.Texts("y")}, "SELECT b": {kit.Texts("x"), kit.Texts("z")}},
 			[]string{"SELECT b", "SELECT a"},
-			[]string{"BEGIN", kit.Savepoint, "SELECT b", "SELECT a", kit.RollbackTo, "SELECT b", "SELECT a", kit.Release, "COMMIT"},
+			[]string{
+				"BEGIN", kit.Savepoint, "SELECT b", "SELECT a", kit.RollbackTo, "SELECT b", "SELECT a", kit.Release, "COMMIT",
+			},
 		},
 		"in a replay": {
-			kit.Script{"SELECT a": {kit.Texts("x"), kit.Texts("y"), kit.Stale, kit.Texts("y")}, "SELECT b": {kit.Texts("x"), kit.Conflict, kit.Texts("z")}},
+			kit.Script{
+				"SELECT a": {kit.Texts("x"), kit.Texts("y"), kit.Stale, kit.Texts("y")},
+				"SELECT b": {kit.Texts("x"), kit.Conflict, kit.Texts("z")},
+			},
 			[]string{"SELECT a", "SELECT b"},
-			[]string{"BEGIN", kit.Savepoint, "SELECT a", "SELECT b", kit.RollbackTo, "SELECT a", "SELECT b", kit.RollbackTo, "SELECT a", "SELECT b", kit.Release, "COMMIT"},
+			[]string{
+				"BEGIN", kit.Savepoint, "SELECT a", "SELECT b", kit.RollbackTo, "SELECT a",
+				"SELECT b", kit.RollbackTo, "SELECT a", "SELECT b", kit.Release, "COMMIT",
+			},
 		},
 		"a conflict while what ran before it is replayed": {
-			kit.Script{"SELECT a": {kit.Texts("x"), kit.Stale, kit.Texts("y")}, "SELECT b": {kit.Texts("x"), kit.Texts("z"), kit.Conflict, kit.Texts("z")}},
+			kit.Script{
+				"SELECT a": {kit.Texts("x"), kit.Stale, kit.Texts("y")},
+				"SELECT b": {kit.Texts("x"), kit.Texts("z"), kit.Conflict, kit.Texts("z")},
+			},
 			[]string{"SELECT b", "SELECT a"},
-			[]string{"BEGIN", kit.Savepoint, "SELECT b", "SELECT a", kit.RollbackTo, "SELECT b", "SELECT a", kit.RollbackTo, "SELECT b", "SELECT a", kit.Release, "COMMIT"},
+			[]string{
+				"BEGIN", kit.Savepoint, "SELECT b", "SELECT a", kit.RollbackTo, "SELECT b",
+				"SELECT a", kit.RollbackTo, "SELECT b", "SELECT a", kit.Release, "COMMIT",
+			},
 		},
 		"another while what ran before it is replayed": {
-			kit.Script{"SELECT a": {kit.Texts("x"), kit.Stale, kit.Texts("y")}, "SELECT b": {kit.Texts("x"), kit.Texts("z"), kit.Stale, kit.Texts("z")}},
+			kit.Script{
+				"SELECT a": {kit.Texts("x"), kit.Stale, kit.Texts("y")},
+				"SELECT b": {kit.Texts("x"), kit.Texts("z"), kit.Stale, kit.Texts("z")},
+			},
 			[]string{"SELECT b", "SELECT a"},
-			[]string{"BEGIN", kit.Savepoint, "SELECT b", "SELECT a", kit.RollbackTo, "SELECT b", "SELECT a", kit.RollbackTo, "SELECT b", "SELECT a", kit.Release, "COMMIT"},
+			[]string{
+				"BEGIN", kit.Savepoint, "SELECT b", "SELECT a", kit.RollbackTo, "SELECT b",
+				"SELECT a", kit.RollbackTo, "SELECT b", "SELECT a", kit.Release, "COMMIT",
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -320,7 +341,9 @@ func TestStalePlanInATransaction(t *testing.T) {
 
 func TestStalePlanAndADivergence(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{"SELECT a": {kit.Texts("x"), kit.Stale, kit.Texts("y")}, "SELECT b": {kit.Texts("1"), kit.Texts("2")}})
+	st := kit.New(t, kit.Script{
+		"SELECT a": {kit.Texts("x"), kit.Stale, kit.Texts("y")}, "SELECT b": {kit.Texts("1"), kit.Texts("2")},
+	})
 	ask(t, st, "SELECT a")
 	tx := st.Begin(t)
 	var v string

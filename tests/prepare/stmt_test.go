@@ -32,7 +32,10 @@ func TestStmt_TwoInterleaved_ReplayedInTheirOrder(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, tx.Commit())
-	once := []string{"[x'0000000000000001']", "[x'0000000000000002']", "[x'0000000000000003']", "[x'0000000000000004']", "[x'0000000000000005']"}
+	once := []string{
+		"[x'0000000000000001']", "[x'0000000000000002']",
+		"[x'0000000000000003']", "[x'0000000000000004']", "[x'0000000000000005']",
+	}
 	assert.Equal(t, slices.Concat(once, once), kit.Binds(srv))
 	at := slices.IndexFunc(srv.Statements(), func(s []string) bool { return slices.Contains(s, kit.RollbackTo) })
 	require.Positive(t, at)

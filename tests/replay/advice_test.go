@@ -45,7 +45,7 @@ func newWard(t *testing.T) ward {
 	return ward{a, l}
 }
 
-// run runs the transaction, which loses its conflict behind what p does: it has read the key of a row, and writes that
+// run runs the transaction, which loses its conflict after what p does: it has read the key of a row, and writes that
 // row, which the rival has written meanwhile.
 func (w ward) run(t *testing.T, p course) error {
 	t.Helper()
@@ -110,7 +110,7 @@ func diseases() map[string]disease {
 				},
 				// That the rival can't change the row, see TestAdvice_ForUpdate_CuresTheDivergence.
 				"read FOR UPDATE": reading("SELECT v FROM kv WHERE k = 1 FOR UPDATE"),
-				"move the read behind the conflict": {rival: []string{changesRow1}, then: func(t *testing.T, _ ward, tx *sql.Tx) {
+				"move the read after the conflict": {rival: []string{changesRow1}, then: func(t *testing.T, _ ward, tx *sql.Tx) {
 					assert.Equal(t, []string{"11"}, kit.Query(t, tx, "SELECT v FROM kv WHERE k = 1").MustRest())
 				}},
 				"read less": reading("SELECT k FROM kv WHERE k = 1", changesRow1),
@@ -129,11 +129,14 @@ func diseases() map[string]disease {
 				"made by the client": {
 					do: func(t *testing.T, tx *sql.Tx) {
 						var id string
-						require.NoError(t, tx.QueryRow("INSERT INTO orders (id, what) VALUES ($1, 'tea') RETURNING id", orderID).Scan(&id))
+						row := tx.QueryRow("INSERT INTO orders (id, what) VALUES ($1, 'tea') RETURNING id", orderID)
+						require.NoError(t, row.Scan(&id))
 						assert.Equal(t, orderID, id)
 					},
 				},
-				"not asked for": running("INSERT INTO orders (what) VALUES ('tea')", "UPDATE orders SET what = 'green tea' WHERE what = 'tea'"),
+				"not asked for": running(
+					"INSERT INTO orders (what) VALUES ('tea')", "UPDATE orders SET what = 'green tea' WHERE what = 'tea'",
+				),
 			},
 		},
 		"an order that others change": {
@@ -144,8 +147,10 @@ func diseases() map[string]disease {
 			},
 		},
 		"a clock": {
-			course: reading("SELECT clock_timestamp()"),
-			kind:   cockroachdb.DivergedRow, says: "perhaps by a clock or a random function", section: "clocks-and-random-numbers",
+			course:  reading("SELECT clock_timestamp()"),
+			kind:    cockroachdb.DivergedRow,
+			says:    "perhaps by a clock or a random function",
+			section: "clocks-and-random-numbers",
 			cures: map[string]course{
 				"computed by the client": {do: func(t *testing.T, tx *sql.Tx) {
 					require.NoError(t, tx.QueryRow("SELECT $1::TIMESTAMPTZ", time.Now()).Scan(new(time.Time)))
@@ -154,15 +159,18 @@ func diseases() map[string]disease {
 			},
 		},
 		"a random number": {
-			course: reading("SELECT random()"),
-			kind:   cockroachdb.DivergedRow, says: "perhaps by a clock or a random function", section: "clocks-and-random-numbers",
+			course:  reading("SELECT random()"),
+			kind:    cockroachdb.DivergedRow,
+			says:    "perhaps by a clock or a random function",
+			section: "clocks-and-random-numbers",
 		},
 		"a count asked for": {
 			course: course{do: countOf, rival: []string{"UPDATE kv SET v = 25 WHERE k = 3"}},
 			kind:   cockroachdb.DivergedCount, says: "don't ask for RowsAffected", section: "a-count-asked-for",
 			cures: map[string]course{
 				"not asked for": {
-					do: running("UPDATE kv SET v = v + 1 WHERE v BETWEEN 10 AND 25").do, rival: []string{"UPDATE kv SET v = 25 WHERE k = 3"},
+					do:    running("UPDATE kv SET v = v + 1 WHERE v BETWEEN 10 AND 25").do,
+					rival: []string{"UPDATE kv SET v = 25 WHERE k = 3"},
 				},
 				"asked for after the conflict": {
 					do: func(t *testing.T, tx *sql.Tx) {
@@ -180,10 +188,15 @@ func diseases() map[string]disease {
 			},
 		},
 		"success and failure": {
-			course: course{do: alreadyThere, rival: []string{"DELETE FROM kv WHERE k = 1"}},
-			kind:   cockroachdb.DivergedSQLState, says: "with success where it had answered SQLSTATE 23505", section: "success-and-failure",
+			course:  course{do: alreadyThere, rival: []string{"DELETE FROM kv WHERE k = 1"}},
+			kind:    cockroachdb.DivergedSQLState,
+			says:    "with success where it had answered SQLSTATE 23505",
+			section: "success-and-failure",
 			cures: map[string]course{
-				"ON CONFLICT": {do: running("INSERT INTO kv VALUES (1, 1) ON CONFLICT (k) DO NOTHING").do, rival: []string{"DELETE FROM kv WHERE k = 1"}},
+				"ON CONFLICT": {
+					do:    running("INSERT INTO kv VALUES (1, 1) ON CONFLICT (k) DO NOTHING").do,
+					rival: []string{"DELETE FROM kv WHERE k = 1"},
+				},
 			},
 		},
 	}
@@ -233,7 +246,7 @@ func TestAdvice_OnData_NamesTheLikelyCause(t *testing.T) {
 	}
 }
 
-// requireLedTo checks that a divergence names the statement behind the first, why, and the section.
+// requireLedTo checks that a divergence names the statement after the first, why, and the section.
 func requireLedTo(t testing.TB, err error, kind cockroachdb.DivergenceKind, says, section string) {
 	t.Helper()
 	d := kit.As[*cockroachdb.DivergenceError](t, err)
@@ -250,7 +263,8 @@ func TestAdvice_RowsWithoutOrder(t *testing.T) {
 	}
 	const moves = "UPDATE kv SET v = v WHERE k = 1"
 	w := newWard(t)
-	requireLedTo(t, w.run(t, reading("SELECT k FROM kv", moves)), cockroachdb.DivergedRow, "or came in another order", "the-order-of-rows")
+	requireLedTo(t, w.run(t, reading("SELECT k FROM kv", moves)), cockroachdb.DivergedRow, "or came in another order",
+		"the-order-of-rows")
 
 	w = newWard(t)
 	require.NoError(t, w.run(t, reading("SELECT k FROM kv ORDER BY k", moves)))

@@ -60,7 +60,9 @@ func TestReplay_CancelledDuringIt_RollsBack(t *testing.T) {
 		// short, but no other begins.
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		srv := fakepg.Start(t, fakepg.Answer(kit.Script{kit.Update(2): kit.Always(kit.Conflict)}.Calling(kit.Update(1), func(n int) fakepg.Reply {
+		srv := fakepg.Start(t, fakepg.Answer(kit.Script{
+			kit.Update(2): kit.Always(kit.Conflict),
+		}.Calling(kit.Update(1), func(n int) fakepg.Reply {
 			if n == 2 {
 				cancel()
 			}

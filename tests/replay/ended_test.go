@@ -124,7 +124,10 @@ func TestReplay_CommitsWhereItHadFailed_IsAmbiguous(t *testing.T) {
 	for name, d := range map[string][]fakepg.Reply{"and succeeds": {kit.OK}, "and loses": {kit.Conflict, kit.OK}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := kit.New(t, kit.Script{"UPDATE b": {kit.Fails("23505", "refused"), kit.OK}, "UPDATE c": {kit.Conflict, kit.OK}, "UPDATE d": kit.Always(d...)})
+			st := kit.New(t, kit.Script{
+				"UPDATE b": {kit.Fails("23505", "refused"), kit.OK},
+				"UPDATE c": {kit.Conflict, kit.OK}, "UPDATE d": kit.Always(d...),
+			})
 			tx := st.Begin(t)
 			require.NoError(t, kit.ExecAll(tx, "UPDATE a", "SAVEPOINT s"))
 			require.Error(t, kit.ExecAll(tx, text))

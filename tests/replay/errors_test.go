@@ -24,13 +24,15 @@ func TestReplay_ErrorSaysSomethingElse_Diverges(t *testing.T) {
 		"place in the source": {func(e *pgproto3.ErrorResponse) { e.File, e.Line, e.Routine = "x.go", 1, "x" }, false},
 		"constraint":          {func(e *pgproto3.ErrorResponse) { e.ConstraintName = "users_address" }, true},
 		"message":             {func(e *pgproto3.ErrorResponse) { e.Message = "the balance is " + kit.Secret }, true},
-		"detail":              {func(e *pgproto3.ErrorResponse) { e.Detail = "Key (k)=(" + kit.Secret + ") already exists." }, true},
-		"hint":                {func(e *pgproto3.ErrorResponse) { e.Hint = kit.Secret }, true},
-		"column":              {func(e *pgproto3.ErrorResponse) { e.ColumnName = "b" }, true},
-		"table":               {func(e *pgproto3.ErrorResponse) { e.TableName = "b" }, true},
-		"schema":              {func(e *pgproto3.ErrorResponse) { e.SchemaName = "b" }, true},
-		"type":                {func(e *pgproto3.ErrorResponse) { e.DataTypeName = "b" }, true},
-		"a boundary":          {func(e *pgproto3.ErrorResponse) { e.TableName, e.ColumnName = "userst", "" }, true},
+		"detail": {
+			func(e *pgproto3.ErrorResponse) { e.Detail = "Key (k)=(" + kit.Secret + ") already exists." }, true,
+		},
+		"hint":       {func(e *pgproto3.ErrorResponse) { e.Hint = kit.Secret }, true},
+		"column":     {func(e *pgproto3.ErrorResponse) { e.ColumnName = "b" }, true},
+		"table":      {func(e *pgproto3.ErrorResponse) { e.TableName = "b" }, true},
+		"schema":     {func(e *pgproto3.ErrorResponse) { e.SchemaName = "b" }, true},
+		"type":       {func(e *pgproto3.ErrorResponse) { e.DataTypeName = "b" }, true},
+		"a boundary": {func(e *pgproto3.ErrorResponse) { e.TableName, e.ColumnName = "userst", "" }, true},
 	} {
 		for stage, at := range map[string]fakepg.Step{"executed": fakepg.AtExecute, "parsed": fakepg.AtParse} {
 			t.Run(name+"/"+stage, func(t *testing.T) {

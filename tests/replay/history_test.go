@@ -25,7 +25,9 @@ func TestHistory_BoundExceeded_LaterConflictIsNotReplayable(t *testing.T) {
 		"statements": func(p *cockroachdb.RetryPolicy) { p.MaxStatements = 2 },
 		"bytes":      func(p *cockroachdb.RetryPolicy) { p.MaxBytes = 2000 },
 	} {
-		for name, at := range map[string]string{"no conflict": "", "at a statement": kit.Update(9), "at the commit": kit.Release, "between": "SELECT v FROM kv"} {
+		for name, at := range map[string]string{
+			"no conflict": "", "at a statement": kit.Update(9), "at the commit": kit.Release, "between": "SELECT v FROM kv",
+		} {
 			t.Run(cause+", "+name, func(t *testing.T) {
 				t.Parallel()
 				p := kit.Script{insert: {{ParamOIDs: []uint32{pgtype.TextOID}}}, "SELECT v FROM kv": {kit.Ints(1)}}
@@ -172,7 +174,7 @@ func TestHistory_SessionState_IsMadeAgain(t *testing.T) {
 	}
 	assert.Equal(t, int64(10), kit.Scan[int64](t, tx, "FETCH cur"))
 	require.NoError(t, a.Provoke(t, tx))
-	assert.Equal(t, int64(20), kit.Scan[int64](t, tx, "FETCH cur"), "behind the row that was fetched before")
+	assert.Equal(t, int64(20), kit.Scan[int64](t, tx, "FETCH cur"), "the row after the one that was fetched before")
 	assert.Equal(t, "replayed", kit.Scan[string](t, tx, "SHOW application_name"))
 	assert.Equal(t, "9s", kit.Scan[string](t, tx, "SHOW statement_timeout"))
 	a.MustCommit(t, tx)

@@ -28,7 +28,9 @@ func TestReplay_LargerThanAllBuffers(t *testing.T) {
 		if s.SQL != "SELECT v WHERE k = $1" {
 			return updates.Reply(s)
 		}
-		return fakepg.Reply{Columns: kit.Column("v", pgtype.TextOID), ParamOIDs: []uint32{pgtype.TextOID}, Rows: [][][]byte{row}}
+		return fakepg.Reply{
+			Columns: kit.Column("v", pgtype.TextOID), ParamOIDs: []uint32{pgtype.TextOID}, Rows: [][][]byte{row},
+		}
 	}, "retry_max_bytes=100000000")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()

@@ -53,16 +53,22 @@ func TestReplay_CountReadThenChangedInAnyForm_Diverges(t *testing.T) {
 			st := kit.New(t, kit.Script{sql: kit.Always(replies...), kit.Release: {kit.Conflict, kit.OK}})
 			tx := st.Begin(t)
 			kit.Affected(t, tx, sql, kit.Secret)
-			kit.WantDivergence(t, tx.Commit(), cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedCount, Attempts: 2})
+			kit.WantDivergence(t, tx.Commit(), cockroachdb.DivergenceError{
+				Statement: 1, Kind: cockroachdb.DivergedCount, Attempts: 2,
+			})
 			st.WantEnded(t, tx)
 		})
 	}
 	t.Run("several statements", func(t *testing.T) {
 		t.Parallel()
-		st := kit.New(t, kit.Script{kit.Update(2): {kit.Tag("UPDATE 1"), kit.Tag("UPDATE 2")}, kit.Release: {kit.Conflict, kit.OK}})
+		st := kit.New(t, kit.Script{
+			kit.Update(2): {kit.Tag("UPDATE 1"), kit.Tag("UPDATE 2")}, kit.Release: {kit.Conflict, kit.OK},
+		})
 		tx := st.Begin(t)
 		kit.Affected(t, tx, kit.Update(1)+";"+kit.Update(2))
-		kit.WantDivergence(t, tx.Commit(), cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedCount, Attempts: 2})
+		kit.WantDivergence(t, tx.Commit(), cockroachdb.DivergenceError{
+			Statement: 1, Kind: cockroachdb.DivergedCount, Attempts: 2,
+		})
 		st.WantEnded(t, tx)
 	})
 }
@@ -93,7 +99,9 @@ func TestReplay_CountUnchangedOnData_GoesOn(t *testing.T) {
 // back.
 func TestReplay_Diverged_RefusesAllButRollback(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{kit.Update(1): {kit.Tag("UPDATE 1"), kit.Tag("UPDATE 2")}, kit.Update(2): {kit.Conflict, kit.OK}})
+	st := kit.New(t, kit.Script{
+		kit.Update(1): {kit.Tag("UPDATE 1"), kit.Tag("UPDATE 2")}, kit.Update(2): {kit.Conflict, kit.OK},
+	})
 	tx := st.Begin(t)
 	kit.Affected(t, tx, kit.Update(1))
 	_, err := tx.ExecContext(t.Context(), kit.Update(2))
@@ -114,18 +122,29 @@ func TestReplay_Diverged_RefusesAllButRollback(t *testing.T) {
 func TestReplay_OutcomeChanges_Diverges(t *testing.T) {
 	t.Parallel()
 	for name, replies := range map[string][]fakepg.Reply{
-		"success becomes an error":                    {kit.OK, kit.Fails("23505", "refused")},
-		"success becomes an error, of a query":        {kit.Texts("a"), kit.Fails("23505", "refused")},
-		"success becomes an error, behind the rows":   {kit.Texts("a"), {Columns: kit.Texts().Columns, Values: kit.Texts("a").Values, Err: fakepg.Error("22012", kit.Secret), ErrAfterRows: 1}},
-		"success without rows becomes an error":       {kit.Texts(), kit.Fails("22012", "refused")},
-		"an error becomes success with 0 rows":        {kit.Fails("22012", "refused"), kit.Texts()},
-		"an error becomes success with rows":          {kit.Fails("22012", "refused"), kit.Texts(kit.Secret)},
-		"an error becomes success, of no query":       {kit.Fails("23505", "refused"), kit.OK},
-		"an error becomes another SQLSTATE":           {kit.Fails("23505", "refused"), kit.Fails("23503", "refused")},
-		"another SQLSTATE of the same class":          {kit.Fails("42P01", "refused"), kit.Fails("42P02", "refused")},
-		"a conflict in between is not an outcome":     {kit.Fails("23505", "refused"), kit.Conflict, kit.Fails("23503", "refused")},
-		"a conflict in between, then success ends":    {kit.OK, kit.Conflict, kit.Fails("23503", "refused")},
-		"an error that a missing statement may cause": {kit.Fails("23505", "refused"), kit.Fails("26000", "refused"), kit.Fails("26000", "refused")}, // it is sent as text then, too
+		"success becomes an error":             {kit.OK, kit.Fails("23505", "refused")},
+		"success becomes an error, of a query": {kit.Texts("a"), kit.Fails("23505", "refused")},
+		"success becomes an error, after the rows": {
+			kit.Texts("a"),
+			{
+				Columns: kit.Texts().Columns, Values: kit.Texts("a").Values,
+				Err: fakepg.Error("22012", kit.Secret), ErrAfterRows: 1,
+			},
+		},
+		"success without rows becomes an error": {kit.Texts(), kit.Fails("22012", "refused")},
+		"an error becomes success with 0 rows":  {kit.Fails("22012", "refused"), kit.Texts()},
+		"an error becomes success with rows":    {kit.Fails("22012", "refused"), kit.Texts(kit.Secret)},
+		"an error becomes success, of no query": {kit.Fails("23505", "refused"), kit.OK},
+		"an error becomes another SQLSTATE":     {kit.Fails("23505", "refused"), kit.Fails("23503", "refused")},
+		"another SQLSTATE of the same class":    {kit.Fails("42P01", "refused"), kit.Fails("42P02", "refused")},
+		"a conflict in between is not an outcome": {
+			kit.Fails("23505", "refused"), kit.Conflict, kit.Fails("23503", "refused"),
+		},
+		"a conflict in between, then success ends": {kit.OK, kit.Conflict, kit.Fails("23503", "refused")},
+		// It is sent as text then, too.
+		"an error that a missing statement may cause": {
+			kit.Fails("23505", "refused"), kit.Fails("26000", "refused"), kit.Fails("26000", "refused"),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -146,7 +165,9 @@ func TestReplay_OutcomeChanges_Diverges(t *testing.T) {
 			if strings.Contains(name, "missing statement") {
 				attempts-- // sending it as text is no attempt of its own
 			}
-			kit.WantDivergence(t, tx.Commit(), cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedSQLState, Attempts: attempts})
+			kit.WantDivergence(t, tx.Commit(), cockroachdb.DivergenceError{
+				Statement: 2, Kind: cockroachdb.DivergedSQLState, Attempts: attempts,
+			})
 			st.WantEnded(t, tx)
 		})
 	}
@@ -252,7 +273,9 @@ func TestReplay_ErrorOfParse_IsVerified(t *testing.T) {
 					assert.Equal(t, kit.Update(2), st.LastAttempt()[len(st.LastAttempt())-1])
 					return
 				}
-				kit.WantDivergence(t, err, cockroachdb.DivergenceError{Statement: 3, Kind: cockroachdb.DivergedSQLState, Attempts: 2})
+				kit.WantDivergence(t, err, cockroachdb.DivergenceError{
+					Statement: 3, Kind: cockroachdb.DivergedSQLState, Attempts: 2,
+				})
 				st.WantEnded(t, tx)
 			})
 		}
@@ -266,7 +289,10 @@ func parseError(code string) fakepg.Reply {
 // The same error, inside an application savepoint → goes on. An error ends a pipeline: one round trip more for each.
 func TestReplay_SameErrorInASavepoint_GoesOn(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{"DUPLICATE": kit.Always(kit.Fails("23505", "refused")), "DIVIDE": kit.Always(kit.Fails("22012", "refused")), kit.Update(3): {kit.Conflict, kit.OK}, kit.Release: {kit.Conflict, kit.OK}})
+	st := kit.New(t, kit.Script{
+		"DUPLICATE": kit.Always(kit.Fails("23505", "refused")), "DIVIDE": kit.Always(kit.Fails("22012", "refused")),
+		kit.Update(3): {kit.Conflict, kit.OK}, kit.Release: {kit.Conflict, kit.OK},
+	})
 	tx := st.Begin(t)
 	kit.Exec(t, tx, kit.Update(1))
 	for _, bad := range []string{"DUPLICATE", "DIVIDE"} {
@@ -285,7 +311,9 @@ func TestReplay_SameErrorInASavepoint_GoesOn(t *testing.T) {
 		{"ROLLBACK TO SAVEPOINT app", kit.Update(2), kit.Update(3)},
 	}
 	want := append([][]string{{kit.Update(3)}}, replay...)
-	want = append(want, []string{kit.Release, "COMMIT"}, []string{"ROLLBACK"}, []string{"BEGIN", kit.Savepoint, kit.Update(1), "SAVEPOINT app", "DUPLICATE"})
+	want = append(want, []string{kit.Release, "COMMIT"}, []string{"ROLLBACK"}, []string{
+		"BEGIN", kit.Savepoint, kit.Update(1), "SAVEPOINT app", "DUPLICATE",
+	})
 	want = append(append(want, replay[1:]...), []string{kit.Release, "COMMIT"})
 	assert.Equal(t, want, st.Server.Statements())
 	st.WantKept(t)
@@ -295,7 +323,9 @@ func TestReplay_SameErrorInASavepoint_GoesOn(t *testing.T) {
 func TestReplay_ConflictRightAfterAnError_GoesOn(t *testing.T) {
 	t.Parallel()
 	const back = "ROLLBACK TO SAVEPOINT app"
-	st := kit.New(t, kit.Script{"DUPLICATE": kit.Always(kit.Fails("23505", "refused")), back: {kit.Conflict, kit.Conflict, kit.OK}})
+	st := kit.New(t, kit.Script{
+		"DUPLICATE": kit.Always(kit.Fails("23505", "refused")), back: {kit.Conflict, kit.Conflict, kit.OK},
+	})
 	tx := st.Begin(t)
 	kit.Exec(t, tx, "SAVEPOINT app")
 	_, err := tx.ExecContext(t.Context(), "DUPLICATE")
@@ -343,7 +373,9 @@ func TestReplay_SameErrorInASavepointOnData_GoesOn(t *testing.T) {
 // Empty result stays empty → fine.
 func TestReplay_NoRowsAgain_GoesOn(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{"QUERY": {kit.Texts()}, kit.Update(1): {kit.Conflict, kit.OK}, kit.Release: {kit.Conflict, kit.OK}})
+	st := kit.New(t, kit.Script{
+		"QUERY": {kit.Texts()}, kit.Update(1): {kit.Conflict, kit.OK}, kit.Release: {kit.Conflict, kit.OK},
+	})
 	tx := st.Begin(t)
 	require.ErrorIs(t, tx.QueryRowContext(t.Context(), "QUERY").Scan(new(string)), sql.ErrNoRows)
 	assert.Empty(t, kit.Query(t, tx, "QUERY").MustRest())
@@ -372,14 +404,19 @@ func TestReplay_ColumnsChange_Diverges(t *testing.T) {
 		"shifted names":       {{column("ab", 25), column("c", 25)}, {column("a", 25), column("bc", 25)}},
 		"no columns any more": {{k}, nil},
 	} {
-		for _, mode := range []string{"exec", "describe_exec", "cache_describe", "simple_protocol"} { // those that describe each result anew
+		// These describe each result anew.
+		for _, mode := range []string{"exec", "describe_exec", "cache_describe", "simple_protocol"} {
 			t.Run(name+"/"+mode, func(t *testing.T) {
 				t.Parallel()
-				st := kit.New(t, kit.Script{"SELECT": {{Columns: columns[0]}, {Columns: columns[1]}}, kit.Release: {kit.Conflict, kit.OK}}, "default_query_exec_mode="+mode)
+				st := kit.New(t, kit.Script{
+					"SELECT": {{Columns: columns[0]}, {Columns: columns[1]}}, kit.Release: {kit.Conflict, kit.OK},
+				}, "default_query_exec_mode="+mode)
 				tx := st.Begin(t)
 				rows := kit.Query(t, tx, "SELECT")
 				assert.Empty(t, rows.MustRest())
-				kit.WantDivergence(t, tx.Commit(), cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedColumns, Attempts: 2})
+				kit.WantDivergence(t, tx.Commit(), cockroachdb.DivergenceError{
+					Statement: 1, Kind: cockroachdb.DivergedColumns, Attempts: 2,
+				})
 				st.WantEnded(t, tx)
 			})
 		}
@@ -389,7 +426,9 @@ func TestReplay_ColumnsChange_Diverges(t *testing.T) {
 // Where nobody has seen the columns: an Exec of a query shows none.
 func TestReplay_ColumnsNotShownChange_GoesOn(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{"SELECT": {kit.Texts(), {Columns: []fakepg.Column{{Name: "w"}, {Name: "x"}}}}, kit.Release: {kit.Conflict, kit.OK}}, "default_query_exec_mode=exec")
+	st := kit.New(t, kit.Script{
+		"SELECT": {kit.Texts(), {Columns: []fakepg.Column{{Name: "w"}, {Name: "x"}}}}, kit.Release: {kit.Conflict, kit.OK},
+	}, "default_query_exec_mode=exec")
 	tx := st.Begin(t)
 	kit.Exec(t, tx, "SELECT")
 	require.NoError(t, tx.Commit())
@@ -409,7 +448,8 @@ func TestReplay_ColumnsChangeOnData_Diverges(t *testing.T) {
 				crdbsim.On("^release", crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")}),
 			)
 			alter := sync.OnceFunc(func() { kit.Exec(t, a.Rival, "ALTER TABLE kv ADD COLUMN w INT") })
-			for _, stage := range []crdbsim.Stage{crdbsim.AtParse, crdbsim.AtBind, crdbsim.AtExecute} { // before anything takes a lock
+			// Before anything takes a lock.
+			for _, stage := range []crdbsim.Stage{crdbsim.AtParse, crdbsim.AtBind, crdbsim.AtExecute} {
 				f := crdbsim.On(`^select \*`, crdbsim.Action{Call: alter})
 				f.At = stage
 				sim.Inject(f)

@@ -47,8 +47,8 @@ func TestReplay_AnswerLost_StatementRunsOnce(t *testing.T) {
 	}
 }
 
-// TestReplay_TextThatMayCommit_WaitsForTheComparison: the application releases the restart savepoint by itself and
-// loses. A replay that put that RELEASE behind a read that has changed would have committed before it saw the change.
+// TestReplay_TextThatMayCommit_WaitsForTheComparison: the application releases the restart savepoint itself and
+// loses. A replay that put that RELEASE after a read that has changed would have committed before it saw the change.
 func TestReplay_TextThatMayCommit_WaitsForTheComparison(t *testing.T) {
 	t.Parallel()
 	for _, commit := range []string{"RELEASE SAVEPOINT cockroach_restart", "COMMIT"} {
@@ -65,9 +65,11 @@ func TestReplay_TextThatMayCommit_WaitsForTheComparison(t *testing.T) {
 			require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT v FROM kv WHERE k = 1").Scan(&v))
 			kit.Exec(t, tx, "UPDATE kv SET v = 5 WHERE k = 2")
 
-			sim.Inject(crdbsim.On("^"+commit, crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE"), Call: func() {
-				kit.Exec(t, db, "UPDATE kv SET v = 11 WHERE k = 1")
-			}}))
+			sim.Inject(crdbsim.On("^"+commit, crdbsim.Action{
+				Then:  crdbsim.Fail,
+				Error: crdbsim.Conflict("RETRY_SERIALIZABLE"),
+				Call:  func() { kit.Exec(t, db, "UPDATE kv SET v = 11 WHERE k = 1") },
+			}))
 			_, err = tx.ExecContext(t.Context(), commit)
 			var diverged *cockroachdb.DivergenceError
 			require.ErrorAs(t, err, &diverged)

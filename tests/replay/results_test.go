@@ -34,7 +34,9 @@ func TestReplay_ResultsAsTheyWereLeft_AreVerified(t *testing.T) {
 				if c.twice {
 					replies = []fakepg.Reply{c.before, c.before, c.after}
 				}
-				st := kit.New(t, kit.Script{selectV: kit.Always(replies...), "UPDATE other": {kit.Conflict, kit.OK}}, "default_query_exec_mode="+mode)
+				st := kit.New(t, kit.Script{
+					selectV: kit.Always(replies...), "UPDATE other": {kit.Conflict, kit.OK},
+				}, "default_query_exec_mode="+mode)
 				tx := st.Begin(t)
 				afterwards := c.look(t, tx)
 				_, err := tx.ExecContext(t.Context(), "UPDATE other")
@@ -84,17 +86,26 @@ var leftResults = []struct {
 }{
 	{name: "empty, open; a row", look: openRows, before: kit.Texts(), after: kit.Texts("x"), diverges: true},
 	{name: "empty, open; empty", look: openRows, before: kit.Texts(), after: kit.Texts()},
-	{name: "empty, open; other columns", look: openRows, before: kit.Texts(), after: intColumn, diverges: true, columns: true},
+	{
+		name: "empty, open; other columns", look: openRows,
+		before: kit.Texts(), after: intColumn, diverges: true, columns: true,
+	},
 	{
 		name: "empty, open; another name", look: openRows,
 		before: kit.Texts(), after: renamedColumn, diverges: true, columns: true,
 	},
-	{name: "empty, open; it fails", look: openRows, before: kit.Texts(), after: kit.Fails("22012", "refused"), diverges: true},
+	{
+		name: "empty, open; it fails", look: openRows, before: kit.Texts(),
+		after: kit.Fails("22012", "refused"), diverges: true,
+	},
 	{
 		name: "two empty ones, open; a row", look: both(openRows, openRows),
 		before: kit.Texts(), after: kit.Texts("x"), diverges: true, twice: true,
 	},
-	{name: "two empty ones, open; empty", look: both(openRows, openRows), before: kit.Texts(), after: kit.Texts(), twice: true},
+	{
+		name: "two empty ones, open; empty", look: both(openRows, openRows),
+		before: kit.Texts(), after: kit.Texts(), twice: true,
+	},
 	{
 		name: "one read, then an empty one, open; a row", look: both(allRows, openRows),
 		before: kit.Texts(), after: kit.Texts("x"), diverges: true, twice: true,
@@ -115,24 +126,38 @@ var leftResults = []struct {
 		name: "types of the columns; others", look: typesOnly,
 		before: kit.Texts("x"), after: intColumn, diverges: true, columns: true,
 	},
-	{name: "one of two rows; the second differs", look: someRows(1), before: kit.Texts("x", "y"), after: kit.Texts("x", "z")},
+	{
+		name: "one of two rows; the second differs", look: someRows(1),
+		before: kit.Texts("x", "y"), after: kit.Texts("x", "z"),
+	},
 	{name: "one of two rows; there is one", look: someRows(1), before: kit.Texts("x", "y"), after: kit.Texts("x")},
 	{
 		name: "one of two rows; the first differs", look: someRows(1),
 		before: kit.Texts("x", "y"), after: kit.Texts("z", "y"), diverges: true,
 	},
-	{name: "all rows, without the end; one more", look: someRows(2), before: kit.Texts("x", "y"), after: kit.Texts("x", "y", "z")},
+	{
+		name: "all rows, without the end; one more", look: someRows(2),
+		before: kit.Texts("x", "y"), after: kit.Texts("x", "y", "z"),
+	},
 	{
 		name: "all rows and the end; one more", look: allRows,
 		before: kit.Texts("x", "y"), after: kit.Texts("x", "y", "z"), diverges: true,
 	},
-	{name: "all rows and the end; one less", look: allRows, before: kit.Texts("x", "y"), after: kit.Texts("x"), diverges: true},
+	{
+		name: "all rows and the end; one less", look: allRows,
+		before: kit.Texts("x", "y"), after: kit.Texts("x"), diverges: true,
+	},
 	{
 		name: "all rows and the end; another order", look: allRows,
 		before: kit.Texts("x", "y"), after: kit.Texts("y", "x"), diverges: true,
 	},
-	{name: "no further result set; a row", look: nextResultSet, before: kit.Texts(), after: kit.Texts("x"), diverges: true},
-	{name: "QueryRow without a row, scanned late; a row", look: lateScan, before: kit.Texts(), after: kit.Texts("x"), diverges: true},
+	{
+		name: "no further result set; a row", look: nextResultSet, before: kit.Texts(), after: kit.Texts("x"), diverges: true,
+	},
+	{
+		name: "QueryRow without a row, scanned late; a row", look: lateScan,
+		before: kit.Texts(), after: kit.Texts("x"), diverges: true,
+	},
 	{name: "QueryRow without a row, scanned late; none", look: lateScan, before: kit.Texts(), after: kit.Texts()},
 	{
 		name: "QueryRow without a row, never scanned; a row", look: neverScanned,
@@ -146,7 +171,10 @@ var leftResults = []struct {
 	{name: "Exec, counted late; more", look: byExecCountedLate(2), before: kit.Texts("x"), after: kit.Texts("x", "y")},
 	{name: "prepared, not run; it still can be", look: preparedOnly, before: kit.Texts(), after: kit.Texts()},
 	{name: "prepared, empty, open; a row", look: preparedOpen, before: kit.Texts(), after: kit.Texts("x"), diverges: true},
-	{name: "prepared again, empty, open; a row", look: preparedTwiceOpen, before: kit.Texts(), after: kit.Texts("x"), diverges: true},
+	{
+		name: "prepared again, empty, open; a row", look: preparedTwiceOpen,
+		before: kit.Texts(), after: kit.Texts("x"), diverges: true,
+	},
 }
 
 func nothingMore(*testing.T) {}

@@ -26,22 +26,37 @@ func TestReplay_Rows_AreVerifiedAsFarAsRead(t *testing.T) {
 		replay []any
 		want   [4]*cockroachdb.DivergenceError // by calls of Next
 	}{
-		"the same":            {[]any{"a", "b"}, [4]*cockroachdb.DivergenceError{}},
-		"one more":            {[]any{"a", "b", "c"}, [4]*cockroachdb.DivergenceError{3: diverged(end, 3)}},
-		"many more":           {[]any{"a", "b", "c", "d", "e"}, [4]*cockroachdb.DivergenceError{3: diverged(end, 3)}},
-		"one fewer":           {[]any{"a"}, [4]*cockroachdb.DivergenceError{2: diverged(end, 2), 3: diverged(end, 2)}},
-		"none":                {[]any{}, [4]*cockroachdb.DivergenceError{1: diverged(end, 1), 2: diverged(end, 1), 3: diverged(end, 1)}},
-		"the first changed":   {[]any{kit.Secret, "b"}, [4]*cockroachdb.DivergenceError{1: diverged(row, 1), 2: diverged(row, 1), 3: diverged(row, 1)}},
-		"the second changed":  {[]any{"a", kit.Secret}, [4]*cockroachdb.DivergenceError{2: diverged(row, 2), 3: diverged(row, 2)}},
-		"another order":       {[]any{"b", "a"}, [4]*cockroachdb.DivergenceError{1: diverged(row, 1), 2: diverged(row, 1), 3: diverged(row, 1)}},
-		"NULL in place of a":  {[]any{nil, "b"}, [4]*cockroachdb.DivergenceError{1: diverged(row, 1), 2: diverged(row, 1), 3: diverged(row, 1)}},
-		"'' in place of b":    {[]any{"a", ""}, [4]*cockroachdb.DivergenceError{2: diverged(row, 2), 3: diverged(row, 2)}},
-		"inserted in between": {[]any{"a", "aa", "b"}, [4]*cockroachdb.DivergenceError{2: diverged(row, 2), 3: diverged(row, 2)}},
+		"the same":  {[]any{"a", "b"}, [4]*cockroachdb.DivergenceError{}},
+		"one more":  {[]any{"a", "b", "c"}, [4]*cockroachdb.DivergenceError{3: diverged(end, 3)}},
+		"many more": {[]any{"a", "b", "c", "d", "e"}, [4]*cockroachdb.DivergenceError{3: diverged(end, 3)}},
+		"one fewer": {[]any{"a"}, [4]*cockroachdb.DivergenceError{2: diverged(end, 2), 3: diverged(end, 2)}},
+		"none": {
+			[]any{}, [4]*cockroachdb.DivergenceError{1: diverged(end, 1), 2: diverged(end, 1), 3: diverged(end, 1)},
+		},
+		"the first changed": {
+			[]any{kit.Secret, "b"},
+			[4]*cockroachdb.DivergenceError{1: diverged(row, 1), 2: diverged(row, 1), 3: diverged(row, 1)},
+		},
+		"the second changed": {
+			[]any{"a", kit.Secret}, [4]*cockroachdb.DivergenceError{2: diverged(row, 2), 3: diverged(row, 2)},
+		},
+		"another order": {
+			[]any{"b", "a"}, [4]*cockroachdb.DivergenceError{1: diverged(row, 1), 2: diverged(row, 1), 3: diverged(row, 1)},
+		},
+		"NULL in place of a": {
+			[]any{nil, "b"}, [4]*cockroachdb.DivergenceError{1: diverged(row, 1), 2: diverged(row, 1), 3: diverged(row, 1)},
+		},
+		"'' in place of b": {[]any{"a", ""}, [4]*cockroachdb.DivergenceError{2: diverged(row, 2), 3: diverged(row, 2)}},
+		"inserted in between": {
+			[]any{"a", "aa", "b"}, [4]*cockroachdb.DivergenceError{2: diverged(row, 2), 3: diverged(row, 2)},
+		},
 	} {
 		for next, want := range tc.want {
 			t.Run(fmt.Sprint(name, "/", next, " calls of Next"), func(t *testing.T) {
 				t.Parallel()
-				st := kit.New(t, kit.Script{"SELECT $1": {kit.Texts("a", "b"), kit.Texts(tc.replay...)}, kit.Update(3): {kit.Conflict, kit.OK}})
+				st := kit.New(t, kit.Script{
+					"SELECT $1": {kit.Texts("a", "b"), kit.Texts(tc.replay...)}, kit.Update(3): {kit.Conflict, kit.OK},
+				})
 				tx := st.Begin(t)
 				kit.Exec(t, tx, kit.Update(1))
 				rows := kit.Query(t, tx, "SELECT $1", kit.Secret)
@@ -70,10 +85,14 @@ func TestReplay_NullBecomesEmpty_Diverges(t *testing.T) {
 	for name, values := range map[string][2]any{"NULL, then ''": {nil, ""}, "'', then NULL": {"", nil}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := kit.New(t, kit.Script{"SELECT": {kit.Texts("a", values[0]), kit.Texts("a", values[1])}, kit.Release: {kit.Conflict, kit.OK}})
+			st := kit.New(t, kit.Script{
+				"SELECT": {kit.Texts("a", values[0]), kit.Texts("a", values[1])}, kit.Release: {kit.Conflict, kit.OK},
+			})
 			tx := st.Begin(t)
 			kit.Query(t, tx, "SELECT").MustRest()
-			kit.WantDivergence(t, tx.Commit(), cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedRow, Row: 2, Attempts: 2})
+			kit.WantDivergence(t, tx.Commit(), cockroachdb.DivergenceError{
+				Statement: 1, Kind: cockroachdb.DivergedRow, Row: 2, Attempts: 2,
+			})
 			st.WantEnded(t, tx)
 		})
 	}
@@ -88,11 +107,15 @@ func TestReplay_LateRowChanged_Diverges(t *testing.T) {
 	}
 	changed := append([]any(nil), many...)
 	changed[70] = kit.Secret
-	st := kit.New(t, kit.Script{"SELECT": {kit.Texts(many...), kit.Texts(changed...)}, kit.Release: {kit.Conflict, kit.OK}})
+	st := kit.New(t, kit.Script{
+		"SELECT": {kit.Texts(many...), kit.Texts(changed...)}, kit.Release: {kit.Conflict, kit.OK},
+	})
 	tx := st.Begin(t)
 	require.Len(t, kit.Query(t, tx, "SELECT").MustRest(), 100)
 	err := tx.Commit()
-	kit.WantDivergence(t, err, cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedRow, Row: 33, Attempts: 2})
+	kit.WantDivergence(t, err, cockroachdb.DivergenceError{
+		Statement: 1, Kind: cockroachdb.DivergedRow, Row: 33, Attempts: 2,
+	})
 	assert.ErrorContains(t, err, "row 33 or a later one")
 	st.WantEnded(t, tx)
 }
@@ -109,13 +132,29 @@ func TestReplay_RowsBeforeAnErrorChanged_Diverges(t *testing.T) {
 		replay fakepg.Reply
 		want   *cockroachdb.DivergenceError
 	}{
-		"the same":    {broken("a", "b"), nil},
-		"changed":     {broken("a", kit.Secret), &cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedRow, Row: 2, Attempts: 2}},
-		"one fewer":   {broken("a"), &cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedEndOfRows, Row: 2, Attempts: 2}},
-		"none":        {kit.Fails("22012", "refused"), &cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedEndOfRows, Row: 1, Attempts: 2}},
-		"one more":    {broken("a", "b", "c"), &cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedEndOfRows, Row: 3, Attempts: 2}},
-		"no error":    {kit.Texts("a", "b"), &cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedSQLState, Attempts: 2}},
-		"other error": {breakingOffWith(kit.Texts("a", "b"), "22003"), &cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedSQLState, Attempts: 2}},
+		"the same": {broken("a", "b"), nil},
+		"changed": {
+			broken("a", kit.Secret),
+			&cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedRow, Row: 2, Attempts: 2},
+		},
+		"one fewer": {
+			broken("a"), &cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedEndOfRows, Row: 2, Attempts: 2},
+		},
+		"none": {
+			kit.Fails("22012", "refused"),
+			&cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedEndOfRows, Row: 1, Attempts: 2},
+		},
+		"one more": {
+			broken("a", "b", "c"),
+			&cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedEndOfRows, Row: 3, Attempts: 2},
+		},
+		"no error": {
+			kit.Texts("a", "b"), &cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedSQLState, Attempts: 2},
+		},
+		"other error": {
+			breakingOffWith(kit.Texts("a", "b"), "22003"),
+			&cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedSQLState, Attempts: 2},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -189,16 +228,30 @@ func TestReplay_QueryRow_VerifiesItsRowAlone(t *testing.T) {
 		first, replay []any
 		want          *cockroachdb.DivergenceError
 	}{
-		"a second row":      {[]any{"a"}, []any{"a", "b"}, nil},
-		"no second row":     {[]any{"a", "b"}, []any{"a"}, nil},
-		"no row any more":   {[]any{"a"}, nil, &cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedEndOfRows, Row: 1, Attempts: 2}},
-		"a row after all":   {nil, []any{kit.Secret}, &cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedEndOfRows, Row: 1, Attempts: 2}},
-		"still no row":      {nil, nil, nil},
-		"another first row": {[]any{"a"}, []any{kit.Secret}, &cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedRow, Row: 1, Attempts: 2}},
+		"a second row":  {[]any{"a"}, []any{"a", "b"}, nil},
+		"no second row": {[]any{"a", "b"}, []any{"a"}, nil},
+		"no row any more": {
+			[]any{"a"},
+			nil,
+			&cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedEndOfRows, Row: 1, Attempts: 2},
+		},
+		"a row after all": {
+			nil,
+			[]any{kit.Secret},
+			&cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedEndOfRows, Row: 1, Attempts: 2},
+		},
+		"still no row": {nil, nil, nil},
+		"another first row": {
+			[]any{"a"},
+			[]any{kit.Secret},
+			&cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedRow, Row: 1, Attempts: 2},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := kit.New(t, kit.Script{"SELECT": {kit.Texts(tc.first...), kit.Texts(tc.replay...)}, kit.Release: {kit.Conflict, kit.OK}})
+			st := kit.New(t, kit.Script{
+				"SELECT": {kit.Texts(tc.first...), kit.Texts(tc.replay...)}, kit.Release: {kit.Conflict, kit.OK},
+			})
 			tx := st.Begin(t)
 			err := tx.QueryRowContext(t.Context(), "SELECT").Scan(new(string))
 			if tc.first == nil {
@@ -224,9 +277,17 @@ func TestReplay_RowAlreadyReadChanged_Diverges(t *testing.T) {
 		replay fakepg.Reply
 		want   cockroachdb.DivergenceError
 	}{
-		"changed":  {kit.Texts("a", kit.Secret, "c"), cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedRow, Row: 2, Attempts: 2}},
-		"fewer":    {kit.Texts("a"), cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedEndOfRows, Row: 2, Attempts: 2}},
-		"an error": {kit.Fails("22012", "refused"), cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedSQLState, Attempts: 2}},
+		"changed": {
+			kit.Texts("a", kit.Secret, "c"),
+			cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedRow, Row: 2, Attempts: 2},
+		},
+		"fewer": {
+			kit.Texts("a"), cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedEndOfRows, Row: 2, Attempts: 2},
+		},
+		"an error": {
+			kit.Fails("22012", "refused"),
+			cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedSQLState, Attempts: 2},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -248,7 +309,10 @@ func TestReplay_RowAlreadyReadChanged_Diverges(t *testing.T) {
 // Where it is not the query but a statement before it that would be answered otherwise.
 func TestReplay_MidStreamEarlierStatementChanged_Diverges(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{kit.Update(1): {kit.Tag("UPDATE 1"), kit.Tag("UPDATE 2")}, "SELECT": {kit.BreakOff(kit.Texts("a", "b"), 2), kit.Texts("a", "b")}})
+	st := kit.New(t, kit.Script{
+		kit.Update(1): {kit.Tag("UPDATE 1"), kit.Tag("UPDATE 2")},
+		"SELECT":      {kit.BreakOff(kit.Texts("a", "b"), 2), kit.Texts("a", "b")},
+	})
 	tx := st.Begin(t)
 	kit.Affected(t, tx, kit.Update(1))
 	rows := kit.Query(t, tx, "SELECT")
@@ -263,12 +327,14 @@ func TestReplay_RowAlreadyReadChangedOutside_Diverges(t *testing.T) {
 	st := kit.New(t, kit.Script{"SELECT": {kit.BreakOff(kit.Texts("a", "b"), 2), kit.Texts("a", kit.Secret)}})
 	rows := kit.Query(t, st, "SELECT")
 	_, err := rows.Rest()
-	kit.WantDivergence(t, err, cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedRow, Row: 2, Attempts: 2})
+	kit.WantDivergence(t, err, cockroachdb.DivergenceError{
+		Statement: 1, Kind: cockroachdb.DivergedRow, Row: 2, Attempts: 2,
+	})
 	kit.Exec(t, st, kit.Update(1))
 	assert.Equal(t, 1, st.Server.Connections())
 }
 
-// 40001 in mid-stream, only unread rows changed → the new rows are delivered. Twice, the second time behind a row that
+// 40001 in mid-stream, only unread rows changed → the new rows are delivered. Twice, the second time after a row that
 // only the second attempt has delivered.
 func TestReplay_UnreadRowsChanged_GoesOn(t *testing.T) {
 	t.Parallel()
@@ -303,12 +369,16 @@ func TestReplay_UnreadRowsChanged_GoesOn(t *testing.T) {
 // The row that only the second attempt has delivered counts as read in the third.
 func TestReplay_RowsOfTheSecondAttemptChanged_Diverges(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{"SELECT": {kit.BreakOff(kit.Texts("a", "b"), 1), kit.BreakOff(kit.Texts("a", "x"), 2), kit.Texts("a", kit.Secret)}})
+	st := kit.New(t, kit.Script{
+		"SELECT": {kit.BreakOff(kit.Texts("a", "b"), 1), kit.BreakOff(kit.Texts("a", "x"), 2), kit.Texts("a", kit.Secret)},
+	})
 	tx := st.Begin(t)
 	rows := kit.Query(t, tx, "SELECT")
 	assert.Equal(t, []string{"a", "x"}, rows.Read(2))
 	assert.False(t, rows.Next())
-	kit.WantDivergence(t, rows.Err(), cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedRow, Row: 2, Attempts: 3})
+	kit.WantDivergence(t, rows.Err(), cockroachdb.DivergenceError{
+		Statement: 1, Kind: cockroachdb.DivergedRow, Row: 2, Attempts: 3,
+	})
 	st.WantEnded(t, tx)
 }
 
@@ -322,7 +392,7 @@ func TestReplay_UnreadRowsChangedOutside_GoesOn(t *testing.T) {
 	assert.Equal(t, 1, st.Server.Connections())
 }
 
-// On data: the conflict strikes behind the second row, and the rival has changed one row.
+// On data: the conflict comes after the second row, and the rival has changed one row.
 func TestReplay_MidStreamOnData_VerifiesWhatWasRead(t *testing.T) {
 	t.Parallel()
 	for rival, want := range map[string]any{
@@ -353,7 +423,9 @@ func TestReplay_MidStreamOnData_VerifiesWhatWasRead(t *testing.T) {
 				assert.Equal(t, 1, a.Value(t, 100))
 				return
 			}
-			kit.WantDivergence(t, err, cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedRow, Row: want.(int64), Attempts: 2})
+			kit.WantDivergence(t, err, cockroachdb.DivergenceError{
+				Statement: 2, Kind: cockroachdb.DivergedRow, Row: want.(int64), Attempts: 2,
+			})
 			a.WantEnded(t, tx)
 		})
 	}
@@ -415,8 +487,10 @@ func TestReplay_CloseErrorIgnored_CommitFails(t *testing.T) {
 				_, err := tx.PrepareContext(ctx, kit.Update(2))
 				return err
 			},
-			"QueryRow": func(ctx context.Context, tx *sql.Tx) error { return tx.QueryRowContext(ctx, "SELECT 2").Scan(new(int)) },
-			"Commit":   func(_ context.Context, tx *sql.Tx) error { return tx.Commit() },
+			"QueryRow": func(ctx context.Context, tx *sql.Tx) error {
+				return tx.QueryRowContext(ctx, "SELECT 2").Scan(new(int))
+			},
+			"Commit": func(_ context.Context, tx *sql.Tx) error { return tx.Commit() },
 		} {
 			t.Run(how+"/"+what, func(t *testing.T) {
 				t.Parallel()
@@ -450,7 +524,9 @@ func TestReplay_RowsLeftOpenAtCommit_AreVerified(t *testing.T) {
 				require.NoError(t, err)
 				assert.Equal(t, []string{kit.Update(1), "SELECT"}, st.LastAttempt())
 			} else {
-				kit.WantDivergence(t, err, cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedRow, Row: 1, Attempts: 2})
+				kit.WantDivergence(t, err, cockroachdb.DivergenceError{
+					Statement: 2, Kind: cockroachdb.DivergedRow, Row: 1, Attempts: 2,
+				})
 				assert.NotContains(t, st.Sent(), kit.Release)
 			}
 			st.WantEnded(t, tx)

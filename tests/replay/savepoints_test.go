@@ -21,7 +21,9 @@ import (
 // SAVEPOINT, ROLLBACK TO it, then 40001 → the writes before the savepoint are replayed.
 func TestSavepoint_WritesBeforeIt_AreReplayed(t *testing.T) {
 	t.Parallel()
-	for name, at := range map[string]string{"at the commit": "^release savepoint cockroach", "at a statement": "WHERE k = 2$"} {
+	for name, at := range map[string]string{
+		"at the commit": "^release savepoint cockroach", "at a statement": "WHERE k = 2$",
+	} {
 		t.Run("on the engine, "+name, func(t *testing.T) {
 			t.Parallel()
 			sim, db := kit.NewSimTable(t)
@@ -49,14 +51,17 @@ func TestSavepoint_WritesBeforeIt_AreReplayed(t *testing.T) {
 			kit.Exec(t, tx, q)
 		}
 		require.NoError(t, tx.Commit())
-		assert.Equal(t, []string{kit.RollbackTo, kit.Update(1), "SAVEPOINT a", kit.Update(2), "ROLLBACK TO SAVEPOINT a", kit.Update(3)}, srv.Statements()[5],
+		assert.Equal(t, []string{
+			kit.RollbackTo, kit.Update(1), "SAVEPOINT a", kit.Update(2), "ROLLBACK TO SAVEPOINT a", kit.Update(3),
+		}, srv.Statements()[5],
 			"all of it in one round trip")
 		kit.WantUsable(t, db)
 	})
 	t.Run("what was rolled back fails in the replay", func(t *testing.T) {
 		t.Parallel()
 		srv := fakepg.Start(t, kit.Script{
-			kit.Update(2): kit.Always(fakepg.Reply{}, fakepg.Reply{Err: fakepg.Error("23505", "duplicate key")}), kit.Release: kit.ConflictOn(1),
+			kit.Update(2): kit.Always(fakepg.Reply{}, fakepg.Reply{Err: fakepg.Error("23505", "duplicate key")}),
+			kit.Release:   kit.ConflictOn(1),
 		}.Handler())
 		db := kit.Pool(t, srv)
 		tx := kit.Begin(t, db)
@@ -102,7 +107,8 @@ func TestSavepoint_RollbackToLoses_IsAbsorbed(t *testing.T) {
 		kit.Exec(t, tx, back)
 		kit.Exec(t, tx, kit.Update(3))
 		require.NoError(t, tx.Commit())
-		assert.Equal(t, [][]string{{kit.RollbackTo, kit.Update(1), "SAVEPOINT a", kit.Update(2)}, {back}}, srv.Statements()[4:6])
+		assert.Equal(t, [][]string{{kit.RollbackTo, kit.Update(1), "SAVEPOINT a", kit.Update(2)}, {back}},
+			srv.Statements()[4:6])
 		kit.WantUsable(t, db)
 	})
 	t.Run("on the engine", func(t *testing.T) {

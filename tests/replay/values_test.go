@@ -158,9 +158,13 @@ func TestReplay_AnyByteChanged_Diverges(t *testing.T) {
 			columns: kit.Column("v", pgtype.Int4ArrayOID),
 			was:     [][][]byte{row("{1}"), row("{2,3}")}, is: [][][]byte{row("{1,2}"), row("{3}")}, row: 1,
 		},
-		"a byte from one value to the next": {columns: text2, was: [][][]byte{row("ab", "c")}, is: [][][]byte{row("a", "bc")}, row: 1},
-		"all of it from one to the next":    {columns: text2, was: [][][]byte{row("abc", "")}, is: [][][]byte{row("", "abc")}, row: 1},
-		"values change places":              {columns: text2, was: [][][]byte{row("a", "NULL")}, is: [][][]byte{row("NULL", "a")}, row: 1},
+		"a byte from one value to the next": {
+			columns: text2, was: [][][]byte{row("ab", "c")}, is: [][][]byte{row("a", "bc")}, row: 1,
+		},
+		"all of it from one to the next": {
+			columns: text2, was: [][][]byte{row("abc", "")}, is: [][][]byte{row("", "abc")}, row: 1,
+		},
+		"values change places": {columns: text2, was: [][][]byte{row("a", "NULL")}, is: [][][]byte{row("NULL", "a")}, row: 1},
 		"a value from one row to the next": {
 			columns: text2, was: [][][]byte{row("x", "y"), row("a", ""), row("", "b")},
 			is: [][][]byte{row("x", "y"), row("", "a"), row("", "b")}, row: 2,
@@ -169,23 +173,29 @@ func TestReplay_AnyByteChanged_Diverges(t *testing.T) {
 			columns: text2, was: [][][]byte{row("a", "b"), row("c", "d")}, is: [][][]byte{row("a", "bc"), row("", "d")}, row: 1,
 		},
 		"NULL over the boundary of rows": {
-			columns: text2, was: [][][]byte{row("a", "NULL"), row("b", "c")}, is: [][][]byte{row("a", "b"), row("NULL", "c")}, row: 1,
+			columns: text2, was: [][][]byte{row("a", "NULL"), row("b", "c")},
+			is: [][][]byte{row("a", "b"), row("NULL", "c")}, row: 1,
 		},
 		"rows change places": {
 			columns: text2, was: [][][]byte{row("a", "b"), row("c", "d")}, is: [][][]byte{row("c", "d"), row("a", "b")}, row: 1,
 		},
 		// Values that hold what the digest puts between values.
 		"a value that looks like a boundary": {
-			columns: bytes2, was: [][][]byte{row("aV\x00\x00\x00\x01b", "c")}, is: [][][]byte{row("a", "bV\x00\x00\x00\x01c")}, row: 1,
+			columns: bytes2, was: [][][]byte{row("aV\x00\x00\x00\x01b", "c")},
+			is: [][][]byte{row("a", "bV\x00\x00\x00\x01c")}, row: 1,
 		},
 		"a value that looks like a row": {
 			columns: bytes2,
-			was:     [][][]byte{row("a", "R\x00\x00\x00\x02V\x00\x00\x00\x01b")}, is: [][][]byte{row("aR\x00\x00\x00\x02V", "\x00\x00\x00\x01b")}, row: 1,
+			was:     [][][]byte{row("a", "R\x00\x00\x00\x02V\x00\x00\x00\x01b")},
+			is:      [][][]byte{row("aR\x00\x00\x00\x02V", "\x00\x00\x00\x01b")},
+			row:     1,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			srv := fakepg.Start(t, kit.Script{read: {{Columns: tc.columns, Rows: tc.was}, {Columns: tc.columns, Rows: tc.is}}, kit.Release: kit.ConflictOn(1)}.Handler())
+			srv := fakepg.Start(t, kit.Script{
+				read: {{Columns: tc.columns, Rows: tc.was}, {Columns: tc.columns, Rows: tc.is}}, kit.Release: kit.ConflictOn(1),
+			}.Handler())
 			db := kit.Pool(t, srv)
 			tx := kit.Begin(t, db)
 			rows, err := tx.QueryContext(t.Context(), read)

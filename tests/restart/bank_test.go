@@ -42,7 +42,9 @@ func testBank(t *testing.T, db *sql.DB) {
 				case 1:
 					err = readTransfer(t.Context(), db, from, to)
 				case 2:
-					err = cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error { return readWrite(t.Context(), tx, from, to) })
+					err = cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
+						return readWrite(t.Context(), tx, from, to)
+					})
 				}
 				var d *cockroachdb.DivergenceError
 				if i%3 == 1 && errors.As(err, &d) {

@@ -17,7 +17,9 @@ import (
 
 // Here: where retrying ends, by a bound or by a context.
 
-func requireExhausted(t testing.TB, err error, attempts int, bound cockroachdb.Bound) *cockroachdb.RetriesExhaustedError {
+func requireExhausted(
+	t testing.TB, err error, attempts int, bound cockroachdb.Bound,
+) *cockroachdb.RetriesExhaustedError {
 	t.Helper()
 	kit.WantConflict(t, err)
 	var exhausted *cockroachdb.RetriesExhaustedError
@@ -116,7 +118,9 @@ func TestRestart_RetriesOff_ErrorIsTheServers(t *testing.T) {
 // When the connector's tokens are used up, nobody retries until something commits.
 func TestRestart_TokensUsedUp_Exhausted(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{kit.Update(1): kit.Always(kit.Conflict), kit.Update(2): {kit.Conflict, kit.OK}}, "retry_throttle_tokens=2&retry_throttle_tokens_per_commit=1")
+	st := kit.New(t, kit.Script{
+		kit.Update(1): kit.Always(kit.Conflict), kit.Update(2): {kit.Conflict, kit.OK},
+	}, "retry_throttle_tokens=2&retry_throttle_tokens_per_commit=1")
 	tx := st.Begin(t)
 	_, err := tx.ExecContext(t.Context(), kit.Update(1))
 	requireExhausted(t, err, 3, cockroachdb.BoundThrottle)
@@ -134,7 +138,9 @@ func TestRestart_TokensUsedUp_Exhausted(t *testing.T) {
 // restarts at once, by savepoint, without a wait.
 func TestRestart_Exhausted_LeavesTheLane(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{kit.Update(1): kit.Always(kit.Conflict), kit.Update(2): {kit.Conflict, kit.OK}}, "retry_max_attempts=3&retry_lane_wait=1h")
+	st := kit.New(t, kit.Script{
+		kit.Update(1): kit.Always(kit.Conflict), kit.Update(2): {kit.Conflict, kit.OK},
+	}, "retry_max_attempts=3&retry_lane_wait=1h")
 	tx := st.Begin(t)
 	_, err := tx.ExecContext(t.Context(), kit.Update(1))
 	requireExhausted(t, err, 3, cockroachdb.BoundAttempts)
@@ -143,7 +149,8 @@ func TestRestart_Exhausted_LeavesTheLane(t *testing.T) {
 	tx = st.Begin(t)
 	kit.Exec(t, tx, kit.Update(2))
 	require.NoError(t, tx.Commit())
-	assert.Equal(t, []string{"BEGIN", kit.Savepoint, kit.Update(2), kit.RollbackTo, kit.Update(2), kit.Release, "COMMIT"}, st.Sent())
+	assert.Equal(t, []string{"BEGIN", kit.Savepoint, kit.Update(2), kit.RollbackTo, kit.Update(2), kit.Release, "COMMIT"},
+		st.Sent())
 }
 
 func TestRestart_AttemptsUsedUpOnData_Exhausted(t *testing.T) {
@@ -196,11 +203,21 @@ func TestRestart_MaxElapsed_BoundsAllAttempts(t *testing.T) {
 		attempts int
 		elapsed  time.Duration
 	}{
-		"one statement":                 {kit.Script{kit.Update(1): kit.Always(slowly(3*s, kit.Conflict)...)}, 4, 12 * s},
-		"exactly at the bound":          {kit.Script{kit.Update(1): kit.Always(slowly(5*s, kit.Conflict)...)}, 2, 10 * s},
-		"two statements":                {kit.Script{kit.Update(1): kit.Always(slowly(s, kit.OK)...), kit.Update(2): kit.Always(slowly(2*s, kit.Conflict)...)}, 4, 12 * s},
-		"a statement, then the commit":  {kit.Script{kit.Update(1): kit.Always(slowly(3*s, kit.Conflict, kit.Conflict, kit.OK)...), kit.Release: kit.Always(slowly(s, kit.Conflict)...)}, 3, 10 * s},
-		"time is the application's too": {kit.Script{kit.Update(2): kit.Always(slowly(11*s, kit.OK)...), kit.Release: kit.Always(kit.Conflict)}, 1, 11 * s},
+		"one statement":        {kit.Script{kit.Update(1): kit.Always(slowly(3*s, kit.Conflict)...)}, 4, 12 * s},
+		"exactly at the bound": {kit.Script{kit.Update(1): kit.Always(slowly(5*s, kit.Conflict)...)}, 2, 10 * s},
+		"two statements": {
+			kit.Script{kit.Update(1): kit.Always(slowly(s, kit.OK)...), kit.Update(2): kit.Always(slowly(2*s, kit.Conflict)...)},
+			4, 12 * s,
+		},
+		"a statement, then the commit": {
+			kit.Script{
+				kit.Update(1): kit.Always(slowly(3*s, kit.Conflict, kit.Conflict, kit.OK)...),
+				kit.Release:   kit.Always(slowly(s, kit.Conflict)...),
+			}, 3, 10 * s,
+		},
+		"time is the application's too": {
+			kit.Script{kit.Update(2): kit.Always(slowly(11*s, kit.OK)...), kit.Release: kit.Always(kit.Conflict)}, 1, 11 * s,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -247,7 +264,9 @@ func TestRestart_Backoff_EndsAtMaxElapsed(t *testing.T) {
 func TestRestart_LaneWait_EndsAtMaxElapsed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		st := newMemoryRig(t, kit.Script{kit.Update(1): {kit.Conflict, kit.OK}, kit.Update(2): kit.Always(kit.Conflict)}, policyOf(func(p *cockroachdb.RetryPolicy) {
+		st := newMemoryRig(t, kit.Script{
+			kit.Update(1): {kit.Conflict, kit.OK}, kit.Update(2): kit.Always(kit.Conflict),
+		}, policyOf(func(p *cockroachdb.RetryPolicy) {
 			p.MaxElapsed, p.LaneWait = 10*time.Second, time.Hour
 		}))
 		st.SetMaxOpenConns(2)

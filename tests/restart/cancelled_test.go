@@ -15,7 +15,7 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// endingAfter is a context that ends after d, by itself or by its deadline.
+// endingAfter is a context that ends after d, cancelled or by its deadline.
 func endingAfter(t testing.TB, how string, d time.Duration) (context.Context, error) {
 	if how == "deadline" {
 		ctx, cancel := context.WithTimeout(t.Context(), d)
@@ -27,15 +27,18 @@ func endingAfter(t testing.TB, how string, d time.Duration) (context.Context, er
 	return ctx, context.Canceled
 }
 
-// waits are how a transaction comes to wait before it retries: behind another one in the lane, or because it lost in
+// waits are how a transaction comes to wait before it retries: after another one in the lane, or because it lost in
 // it.
 var waits = map[string]kit.Script{
 	"backoff": {kit.Update(1): kit.Always(kit.Conflict), kit.Release: kit.Always(kit.Conflict)},
-	"lane":    {kit.Update(1): kit.Always(kit.Conflict), kit.Release: kit.Always(kit.Conflict), kit.Update(9): {kit.Conflict, kit.OK}},
+	"lane": {
+		kit.Update(1): kit.Always(kit.Conflict), kit.Release: kit.Always(kit.Conflict), kit.Update(9): {kit.Conflict, kit.OK},
+	},
 }
 
 func longWaits(p *cockroachdb.RetryPolicy) {
-	p.MaxElapsed, p.LaneWait, p.InitialBackoff, p.MaxBackoff = 100000*time.Hour, 10000*time.Hour, 10000*time.Hour, 10000*time.Hour
+	p.MaxElapsed, p.LaneWait = 100000*time.Hour, 10000*time.Hour
+	p.InitialBackoff, p.MaxBackoff = 10000*time.Hour, 10000*time.Hour
 }
 
 // Cancelled during backoff, or while it waits for the lane → the context's error, rolled back.
@@ -92,7 +95,9 @@ func TestRestart_CancelledWhileWaiting_ReturnsAtOnce(t *testing.T) {
 func TestRestart_Cancelled_LeavesTheLane(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		st := newMemoryRig(t, kit.Script{kit.Update(1): {kit.Conflict, kit.Conflict, kit.OK}, kit.Update(2): {kit.Conflict, kit.OK}}, policyOf(longWaits))
+		st := newMemoryRig(t, kit.Script{
+			kit.Update(1): {kit.Conflict, kit.Conflict, kit.OK}, kit.Update(2): {kit.Conflict, kit.OK},
+		}, policyOf(longWaits))
 		ctx, want := endingAfter(t, "cancel", time.Second)
 		tx := st.Begin(t)
 		_, err := tx.ExecContext(ctx, kit.Update(1))
@@ -157,7 +162,10 @@ func TestRestart_EarlierContextsDone_ReplaysAllTheSame(t *testing.T) {
 	for _, mode := range kit.QueryModes {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			st := kit.New(t, kit.Script{"SELECT": {kit.Texts("a", "b")}, kit.Update(3): {kit.Conflict, kit.Conflict, kit.OK}, kit.Release: {kit.Conflict, kit.OK}}, "default_query_exec_mode="+mode)
+			st := kit.New(t, kit.Script{
+				"SELECT": {kit.Texts("a", "b")}, kit.Update(3): {kit.Conflict, kit.Conflict, kit.OK},
+				kit.Release: {kit.Conflict, kit.OK},
+			}, "default_query_exec_mode="+mode)
 			tx := st.Begin(t)
 			short := func(do func(context.Context) error) {
 				t.Helper()
@@ -186,7 +194,10 @@ func TestRestart_EarlierContextsDone_ReplaysAllTheSame(t *testing.T) {
 func TestRestart_EarlierDeadlinePassed_ReplaysAllTheSame(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		st := newMemoryRig(t, kit.Script{kit.Update(1): kit.Always(slowly(3*time.Second, kit.OK)...), kit.Update(2): kit.Always(slowly(3*time.Second, kit.Conflict, kit.OK)...)}, policyOf(func(*cockroachdb.RetryPolicy) {}))
+		st := newMemoryRig(t, kit.Script{
+			kit.Update(1): kit.Always(slowly(3*time.Second, kit.OK)...),
+			kit.Update(2): kit.Always(slowly(3*time.Second, kit.Conflict, kit.OK)...),
+		}, policyOf(func(*cockroachdb.RetryPolicy) {}))
 		tx := st.Begin(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 		defer cancel()

@@ -93,7 +93,7 @@ func TestRestart_FirstExecWithAnArgumentLoses_IsAbsorbed(t *testing.T) {
 	}
 }
 
-// The statement is run again by itself.
+// Only the statement is run again.
 func TestRestart_OutsideOfATransaction_RunsTheStatementAgain(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{kit.Update(1): {kit.Conflict, kit.Conflict, kit.Tag("UPDATE 7")}})
@@ -135,7 +135,9 @@ func TestRestart_SecondExecLosesOnData_BothRunAgain(t *testing.T) {
 // statement's own error, and the transaction goes on from it like from any other.
 func TestRestart_NewAttemptFails_ErrorIsTheStatements(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{kit.Update(2): kit.Always(kit.Conflict, kit.Fails("23505", "refused")), kit.Release: {kit.Conflict, kit.OK}})
+	st := kit.New(t, kit.Script{
+		kit.Update(2): kit.Always(kit.Conflict, kit.Fails("23505", "refused")), kit.Release: {kit.Conflict, kit.OK},
+	})
 	tx := st.Begin(t)
 	kit.Exec(t, tx, kit.Update(1))
 	kit.Exec(t, tx, "SAVEPOINT app")
@@ -144,7 +146,8 @@ func TestRestart_NewAttemptFails_ErrorIsTheStatements(t *testing.T) {
 	kit.Exec(t, tx, "ROLLBACK TO SAVEPOINT app")
 	kit.Exec(t, tx, kit.Update(3))
 	require.NoError(t, tx.Commit())
-	assert.Equal(t, []string{kit.Update(1), "SAVEPOINT app", kit.Update(2), "ROLLBACK TO SAVEPOINT app", kit.Update(3)}, st.LastAttempt())
+	assert.Equal(t, []string{kit.Update(1), "SAVEPOINT app", kit.Update(2), "ROLLBACK TO SAVEPOINT app", kit.Update(3)},
+		st.LastAttempt())
 	st.WantKept(t)
 }
 
@@ -170,7 +173,15 @@ func TestRestart_PrepareLoses_IsAbsorbed(t *testing.T) {
 		}, [][]string{{"BEGIN", kit.Savepoint}, {kit.RollbackTo}, {prepared}, {kit.Release, "COMMIT"}}},
 		"later": {[]string{kit.Update(1), kit.Update(2)}, func(t *testing.T, tx *sql.Tx) {
 			kit.Exec(t, tx, prepared, "1")
-		}, [][]string{{"BEGIN", kit.Savepoint, kit.Update(1)}, {kit.Update(2)}, nil, {kit.RollbackTo, kit.Update(1), kit.Update(2)}, nil, {prepared}, {kit.Release, "COMMIT"}}},
+		}, [][]string{
+			{"BEGIN", kit.Savepoint, kit.Update(1)},
+			{kit.Update(2)},
+			nil,
+			{kit.RollbackTo, kit.Update(1), kit.Update(2)},
+			nil,
+			{prepared},
+			{kit.Release, "COMMIT"},
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -200,7 +211,9 @@ func TestRestart_TextOfSeveralStatementsLoses_IsAbsorbed(t *testing.T) {
 	for _, at := range []string{kit.Update(1), kit.Update(2), kit.Update(3), kit.Release} {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
-			st := kit.New(t, kit.Script{at: {kit.Conflict, kit.Conflict, kit.OK}, kit.Update(2): kit.Always(at2(at, kit.Update(2), kit.Tag("UPDATE 7"))...)})
+			st := kit.New(t, kit.Script{
+				at: {kit.Conflict, kit.Conflict, kit.OK}, kit.Update(2): kit.Always(at2(at, kit.Update(2), kit.Tag("UPDATE 7"))...),
+			})
 			tx := st.Begin(t)
 			kit.Exec(t, tx, kit.Update(0))
 			assert.Equal(t, 7, kit.Affected(t, tx, texts))
@@ -302,7 +315,9 @@ func TestRestart_OpeningOfTheReplayLoses_ReplaysAgain(t *testing.T) {
 // Where the restart savepoint can't be gone back to: ROLLBACK and BEGIN in its place, at no attempt's cost.
 func TestRestart_RollbackToSavepointFails_BeginsAnew(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{kit.Update(2): {kit.Conflict, kit.OK}, kit.RollbackTo: kit.Always(kit.Fails("0A000", "refused"))}, "retry_max_attempts=2")
+	st := kit.New(t, kit.Script{
+		kit.Update(2): {kit.Conflict, kit.OK}, kit.RollbackTo: kit.Always(kit.Fails("0A000", "refused")),
+	}, "retry_max_attempts=2")
 	tx := st.Begin(t)
 	kit.Exec(t, tx, kit.Update(1))
 	kit.Exec(t, tx, kit.Update(2))
@@ -348,7 +363,9 @@ func TestRestart_SecondReplayDiffers_Diverges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := kit.New(t, kit.Script{"FIRST": kit.Always(tc.first...), kit.Update(2): {kit.Conflict, kit.OK}, kit.Update(3): {kit.Conflict, kit.OK}})
+			st := kit.New(t, kit.Script{
+				"FIRST": kit.Always(tc.first...), kit.Update(2): {kit.Conflict, kit.OK}, kit.Update(3): {kit.Conflict, kit.OK},
+			})
 			tx := st.Begin(t)
 			tc.show(t, tx)
 			kit.Exec(t, tx, kit.Update(2))
@@ -362,7 +379,10 @@ func TestRestart_SecondReplayDiffers_Diverges(t *testing.T) {
 // What is asked for between two replays is what the first of them gave, and the second is held to that.
 func TestRestart_CountReadBetweenReplays_IsVerifiedByTheNext(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{"UPDATE first": {kit.Tag("UPDATE 1"), kit.Tag("UPDATE 2"), kit.Tag("UPDATE 1")}, kit.Update(2): {kit.Conflict, kit.OK}, kit.Release: {kit.Conflict, kit.OK}})
+	st := kit.New(t, kit.Script{
+		"UPDATE first": {kit.Tag("UPDATE 1"), kit.Tag("UPDATE 2"), kit.Tag("UPDATE 1")},
+		kit.Update(2):  {kit.Conflict, kit.OK}, kit.Release: {kit.Conflict, kit.OK},
+	})
 	tx := st.Begin(t)
 	res, err := tx.ExecContext(t.Context(), "UPDATE first")
 	require.NoError(t, err)
@@ -370,7 +390,9 @@ func TestRestart_CountReadBetweenReplays_IsVerifiedByTheNext(t *testing.T) {
 	n, err := res.RowsAffected()
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, n, "the latest attempt's")
-	kit.WantDivergence(t, tx.Commit(), cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedCount, Attempts: 3})
+	kit.WantDivergence(t, tx.Commit(), cockroachdb.DivergenceError{
+		Statement: 1, Kind: cockroachdb.DivergedCount, Attempts: 3,
+	})
 	st.WantEnded(t, tx)
 }
 
@@ -407,6 +429,8 @@ func TestRestart_ReplayLosesThenDiffers_Diverges(t *testing.T) {
 	kit.Exec(t, tx, kit.Update(0))
 	assert.Equal(t, 1, kit.Affected(t, tx, "UPDATE first"))
 	assert.Equal(t, 1, kit.Affected(t, tx, kit.Update(2)))
-	kit.WantDivergence(t, tx.Commit(), cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedCount, Attempts: 3})
+	kit.WantDivergence(t, tx.Commit(), cockroachdb.DivergenceError{
+		Statement: 2, Kind: cockroachdb.DivergedCount, Attempts: 3,
+	})
 	st.WantEnded(t, tx)
 }

@@ -42,7 +42,8 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 		"BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK TO; UPDATE a", "ROLLBACK", "BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a",
 	}
 	t.Run("alone", func(t *testing.T) {
-		kit.InBubble(t, kit.Script{"UPDATE a": {kit.Aborted, kit.Aborted, kit.OK}, ddl: {noDDL, kit.OK}}, func(t *testing.T, r *kit.Rig) {
+		script := kit.Script{"UPDATE a": {kit.Aborted, kit.Aborted, kit.OK}, ddl: {noDDL, kit.OK}}
+		kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 			tx := r.Begin(t)
 			require.NoError(t, kit.ExecAll(tx, "UPDATE a", ddl))
 			require.NoError(t, tx.Commit())
@@ -51,7 +52,8 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 		})
 	})
 	t.Run("never again", func(t *testing.T) {
-		kit.InBubble(t, kit.Script{"UPDATE a": {kit.Aborted, kit.Aborted, kit.OK}, ddl: {noDDL, kit.OK}, "UPDATE b": {kit.Aborted}}, func(t *testing.T, r *kit.Rig) {
+		script := kit.Script{"UPDATE a": {kit.Aborted, kit.Aborted, kit.OK}, ddl: {noDDL, kit.OK}, "UPDATE b": {kit.Aborted}}
+		kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 			tx := r.Begin(t)
 			require.NoError(t, kit.ExecAll(tx, "UPDATE a", ddl, "UPDATE b"))
 			require.NoError(t, tx.Commit())
@@ -60,7 +62,8 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 		})
 	})
 	t.Run("and then loses", func(t *testing.T) {
-		kit.InBubble(t, kit.Script{"UPDATE a": {kit.Aborted, kit.Aborted, kit.OK, kit.Aborted, kit.OK}, ddl: {noDDL, kit.OK}}, func(t *testing.T, r *kit.Rig) {
+		script := kit.Script{"UPDATE a": {kit.Aborted, kit.Aborted, kit.OK, kit.Aborted, kit.OK}, ddl: {noDDL, kit.OK}}
+		kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 			tx := r.Begin(t)
 			require.NoError(t, kit.ExecAll(tx, "UPDATE a", ddl))
 			require.NoError(t, tx.Commit())
@@ -69,7 +72,8 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 		})
 	})
 	t.Run("refused for itself", func(t *testing.T) {
-		kit.InBubble(t, kit.Script{"UPDATE a": {kit.Aborted, kit.Aborted, kit.OK}, ddl: {noDDL, noDDL}}, func(t *testing.T, r *kit.Rig) {
+		script := kit.Script{"UPDATE a": {kit.Aborted, kit.Aborted, kit.OK}, ddl: {noDDL, noDDL}}
+		kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 			tx := r.Begin(t)
 			err := kit.ExecAll(tx, "UPDATE a", ddl)
 			assert.IsType(t, (*pgconn.PgError)(nil), err)
@@ -88,7 +92,9 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 		})
 	})
 	t.Run("and diverges", func(t *testing.T) {
-		kit.InBubble(t, kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2)}, "UPDATE a": {kit.Aborted, kit.Aborted, kit.OK}, ddl: {noDDL}},
+		kit.InBubble(t, kit.Script{
+			"SELECT v": {kit.Ints(1), kit.Ints(2)}, "UPDATE a": {kit.Aborted, kit.Aborted, kit.OK}, ddl: {noDDL},
+		},
 			func(t *testing.T, r *kit.Rig) {
 				tx := r.Begin(t)
 				require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
@@ -98,8 +104,9 @@ func TestRestartLowersThePriorityForDDL(t *testing.T) {
 				err := kit.ExecAll(tx, ddl)
 				var diverged *cockroachdb.DivergenceError
 				require.ErrorAs(t, err, &diverged)
-				assert.Same(t, diverged, err, "by itself, not as a aborted connection")
-				assert.Equal(t, cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedRow, Row: 1, Attempts: 3}, publicPart(diverged))
+				assert.Same(t, diverged, err, "the error itself, not one of an aborted connection")
+				assert.Equal(t, cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedRow, Row: 1, Attempts: 3},
+					publicPart(diverged))
 				assert.Equal(t, "40001", kit.StateOf(err))
 				require.NoError(t, tx.Rollback())
 				assert.Equal(t, 1.0, r.Moved(t, before)["replay_divergences_total row"])
@@ -160,7 +167,7 @@ func TestRestartNotAfterTheServerHasCommitted(t *testing.T) {
 					r.WantUsable(t)
 				}, options...)
 			})
-			t.Run("a conflict behind COMMIT in one text", func(t *testing.T) {
+			t.Run("a conflict after COMMIT in one text", func(t *testing.T) {
 				kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 					tx := r.Begin(t)
 					committedPart(t, kit.ExecAll(tx, "UPDATE a", "COMMIT; BEGIN; UPDATE b"))
@@ -170,7 +177,7 @@ func TestRestartNotAfterTheServerHasCommitted(t *testing.T) {
 					r.WantUsable(t)
 				}, options...)
 			})
-			t.Run("a conflict behind COMMIT, outside", func(t *testing.T) {
+			t.Run("a conflict after COMMIT, outside", func(t *testing.T) {
 				kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 					_, err := r.DB.Exec("BEGIN; UPDATE a; COMMIT; UPDATE b")
 					committedPart(t, err)
@@ -181,7 +188,8 @@ func TestRestartNotAfterTheServerHasCommitted(t *testing.T) {
 			t.Run("a conflict in a text before its COMMIT", func(t *testing.T) {
 				kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 					tx := r.Begin(t)
-					require.NoError(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b; COMMIT; BEGIN"), "nothing was committed, so all can be run again")
+					require.NoError(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b; COMMIT; BEGIN"),
+						"nothing was committed, so all can be run again")
 					require.Error(t, tx.Rollback(), "a part is committed")
 					assert.Equal(t, 2, r.Times("UPDATE a"))
 					assert.Equal(t, 2, r.Times("UPDATE b"))
@@ -210,7 +218,7 @@ func TestRestartNotAfterDDLThatCommits(t *testing.T) {
 			require.NoError(t, err)
 			err = kit.ExecAll(tx, "UPDATE a", "CREATE TABLE x ()")
 			assert.Equal(t, answer.Err, kit.StateOf(err))
-			require.NoError(t, kit.ExecAll(tx, "UPDATE b"), "it runs by itself, as through pgx")
+			require.NoError(t, kit.ExecAll(tx, "UPDATE b"), "it runs outside, as through pgx")
 			require.Error(t, tx.Rollback(), "it is committed")
 			assert.Len(t, srv.Statements(), 3)
 			assert.Equal(t, []string{"UPDATE b"}, srv.Statements()[2])
@@ -221,7 +229,9 @@ func TestRestartNotAfterDDLThatCommits(t *testing.T) {
 // To a loop around the transaction a 40001 would say that nothing was committed.
 func TestDDLThatCommitsAndThenLosesIsAmbiguous(t *testing.T) {
 	t.Parallel()
-	for name, ctx := range map[string]context.Context{"": t.Context(), "without retries": cockroachdb.WithoutRetries(t.Context())} {
+	for name, ctx := range map[string]context.Context{
+		"": t.Context(), "without retries": cockroachdb.WithoutRetries(t.Context()),
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			srv := fakepg.Start(t, func(c *fakepg.Conn) {
@@ -254,7 +264,8 @@ func TestRestartAfterTheApplicationsRollback(t *testing.T) {
 		tx := r.Begin(t)
 		require.NoError(t, kit.ExecAll(tx, "UPDATE a", "ROLLBACK"))
 		require.NoError(t, tx.Rollback())
-		assert.Equal(t, []string{"BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK"}, r.Trips(first), "there is nothing to roll back any more")
+		assert.Equal(t, []string{"BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK"}, r.Trips(first),
+			"there is nothing to roll back any more")
 		r.WantUsable(t)
 	})
 }
@@ -263,7 +274,9 @@ func TestRestartAfterTheApplicationsRollback(t *testing.T) {
 func TestRenewalOfSeveralStalePlans(t *testing.T) {
 	t.Parallel()
 	stale := kit.Fails("0A000", "cached plan must not change result type")
-	kit.InBubble(t, kit.Script{"SELECT a": {kit.Ints(1), kit.Ints(1), stale, kit.Ints(1)}, "SELECT b": {kit.Ints(2), stale, kit.Ints(2)}},
+	kit.InBubble(t, kit.Script{
+		"SELECT a": {kit.Ints(1), kit.Ints(1), stale, kit.Ints(1)}, "SELECT b": {kit.Ints(2), stale, kit.Ints(2)},
+	},
 		func(t *testing.T, r *kit.Rig) {
 			var v int
 			for _, text := range []string{"SELECT a", "SELECT b"} {

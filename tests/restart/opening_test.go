@@ -27,7 +27,9 @@ func TestRestart_BeginLoses_IsAbsorbed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := kit.New(t, kit.Script{"BEGIN": {kit.Conflict, kit.Conflict, kit.Conflict, kit.OK}, "SELECT v": {kit.Texts("a")}})
+			st := kit.New(t, kit.Script{
+				"BEGIN": {kit.Conflict, kit.Conflict, kit.Conflict, kit.OK}, "SELECT v": {kit.Texts("a")},
+			})
 			require.NoError(t, first(st, t))
 		})
 	}
@@ -46,7 +48,7 @@ func TestRestart_BeginLoses_IsAbsorbed(t *testing.T) {
 		tx, err := st.BeginTx(cockroachdb.WithoutRetries(t.Context()), nil)
 		require.NoError(t, err)
 		require.Equal(t, "40001", kit.StateOf(kit.ExecAll(tx, "UPDATE a")))
-		require.Error(t, kit.ExecAll(tx, "UPDATE b"), "it would run by itself")
+		require.Error(t, kit.ExecAll(tx, "UPDATE b"), "it would run outside")
 		require.Error(t, tx.Commit())
 		assert.Zero(t, kit.Times(st.Server, "UPDATE b"))
 	})

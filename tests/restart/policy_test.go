@@ -43,7 +43,8 @@ func TestPolicyOfOneAttempt(t *testing.T) {
 				kit.WantCode(t, tx.Commit(), "40001")
 				assert.Equal(t, []string{"BEGIN; UPDATE a", "COMMIT"}, r.Trips(first))
 			}, tc.option)
-			kit.InBubble(t, kit.Script{"UPDATE a": {kit.Conflict, kit.Conflict}, "SELECT v": {kit.BreakOff(kit.Ints(1, 2), 1)}}, func(t *testing.T, r *kit.Rig) {
+			script := kit.Script{"UPDATE a": {kit.Conflict, kit.Conflict}, "SELECT v": {kit.BreakOff(kit.Ints(1, 2), 1)}}
+			kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 				ctx := tc.ctx(t.Context())
 				_, err := r.DB.ExecContext(ctx, "UPDATE a")
 				kit.WantCode(t, err, "40001")
@@ -71,7 +72,8 @@ func TestPolicyOfOneAttempt(t *testing.T) {
 	t.Run("a savepoint of the application's can be rolled back to", func(t *testing.T) {
 		kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
 			tx := r.BeginIn(t, cockroachdb.WithoutRetries(t.Context()))
-			require.NoError(t, kit.ExecAll(tx, "SAVEPOINT cockroach_restart", "UPDATE a", "ROLLBACK TO SAVEPOINT cockroach_restart",
+			require.NoError(t, kit.ExecAll(tx, "SAVEPOINT cockroach_restart", "UPDATE a",
+				"ROLLBACK TO SAVEPOINT cockroach_restart",
 				"UPDATE a", "RELEASE SAVEPOINT cockroach_restart"))
 			require.NoError(t, tx.Commit())
 		})
@@ -82,7 +84,9 @@ func TestPolicyCountsAttempts(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{2, 3, 7} {
 		attempts := kit.Policy(func(p *cockroachdb.RetryPolicy) { p.MaxAttempts = n })
-		for name, texts := range map[string][]string{"the first statement": {"UPDATE b"}, "the second": {"UPDATE a", "UPDATE b"}} {
+		for name, texts := range map[string][]string{
+			"the first statement": {"UPDATE b"}, "the second": {"UPDATE a", "UPDATE b"},
+		} {
 			t.Run(name, func(t *testing.T) {
 				kit.InBubble(t, kit.Script{"UPDATE b": kit.Always(kit.Conflict)}, func(t *testing.T, r *kit.Rig) {
 					tx := r.Begin(t)
@@ -102,7 +106,8 @@ func TestPolicyCountsAttempts(t *testing.T) {
 			})
 		}
 		t.Run("the commit", func(t *testing.T) {
-			kit.InBubble(t, kit.Script{"RELEASE SAVEPOINT cockroach_restart": kit.Always(kit.Conflict)[:n]}, func(t *testing.T, r *kit.Rig) {
+			script := kit.Script{"RELEASE SAVEPOINT cockroach_restart": kit.Always(kit.Conflict)[:n]}
+			kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 				tx := r.Begin(t)
 				require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
 				assert.Equal(t, n, kit.As[*cockroachdb.RetriesExhaustedError](t, tx.Commit()).Attempts)
@@ -122,10 +127,11 @@ func TestPolicyCountsAttempts(t *testing.T) {
 		t.Run("RunTx", func(t *testing.T) {
 			kit.InBubble(t, kit.Script{"UPDATE b": kit.Always(kit.Conflict)}, func(t *testing.T, r *kit.Rig) {
 				calls := 0
-				assert.Equal(t, n, kit.As[*cockroachdb.RetriesExhaustedError](t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
+				err := cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 					calls++
 					return kit.ExecAll(tx, "UPDATE b")
-				})).Attempts)
+				})
+				assert.Equal(t, n, kit.As[*cockroachdb.RetriesExhaustedError](t, err).Attempts)
 				assert.Equal(t, 1, calls)
 				assert.Equal(t, n, r.Times("UPDATE b"))
 				r.WantUsable(t)
@@ -140,11 +146,14 @@ func TestPolicyBoundsTheTimeOfAllAttempts(t *testing.T) {
 		p.MaxElapsed, p.InitialBackoff, p.MaxAttempts, p.LaneWait = 10*time.Second, 0, 1000, time.Minute
 	})
 	t.Run("of statements", func(t *testing.T) {
-		kit.InBubble(t, kit.Script{"UPDATE a": kit.Always(fakepg.Reply{Err: kit.Conflict.Err, Delay: 3 * time.Second})}, func(t *testing.T, r *kit.Rig) {
+		script := kit.Script{"UPDATE a": kit.Always(fakepg.Reply{Err: kit.Conflict.Err, Delay: 3 * time.Second})}
+		kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 			tx := r.Begin(t)
 			time.Sleep(time.Hour) // it begins with the first statement
 			e := kit.As[*cockroachdb.RetriesExhaustedError](t, kit.ExecAll(tx, "UPDATE a"))
-			assert.Equal(t, cockroachdb.RetriesExhaustedError{Bound: cockroachdb.BoundElapsed, Attempts: 4, Elapsed: 12 * time.Second},
+			assert.Equal(t, cockroachdb.RetriesExhaustedError{
+				Bound: cockroachdb.BoundElapsed, Attempts: 4, Elapsed: 12 * time.Second,
+			},
 				cockroachdb.RetriesExhaustedError{Bound: e.Bound, Attempts: e.Attempts, Elapsed: e.Elapsed})
 			assert.Equal(t, 4, r.Times("UPDATE a"), "the last began after 9 s, and was not cut short")
 			require.NoError(t, tx.Rollback())
@@ -266,7 +275,8 @@ func TestPolicyOfAContextThatIsInvalid(t *testing.T) {
 
 func TestPolicyOfAContextIsThatTransactionsAlone(t *testing.T) {
 	t.Parallel()
-	kit.InBubble(t, kit.Script{"UPDATE a": kit.Always(kit.Conflict), "UPDATE b": kit.Always(kit.Conflict)}, func(t *testing.T, r *kit.Rig) {
+	script := kit.Script{"UPDATE a": kit.Always(kit.Conflict), "UPDATE b": kit.Always(kit.Conflict)}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 		mine := r.Config.RetryPolicy
 		mine.MaxAttempts = 4
 		ctx := cockroachdb.WithRetryPolicy(t.Context(), mine)

@@ -18,75 +18,90 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
+const (
+	randomWorkers = 4
+	randomRepeats = 15 // of each worker
+)
+
+// newRandomPool opens a pool that never gives up, at a server that fails on request.
+func newRandomPool(t *testing.T) (*crdbsim.Sim, *sql.DB) {
+	t.Helper()
+	sim, dsn := enginetest.NewSim(t, crdbsim.Config{})
+	cfg, err := cockroachdb.ParseConfig(dsn)
+	require.NoError(t, err)
+	cfg.RetryPolicy.MaxAttempts, cfg.RetryPolicy.InitialBackoff = 1000, 0
+	cfg.RetryThrottle.Off = true
+	connector, err := cockroachdb.NewConnector(cfg)
+	require.NoError(t, err)
+	db := sql.OpenDB(connector)
+	t.Cleanup(func() { _ = db.Close() })
+	return sim, db
+}
+
+// injectConflicts has statements and commits lose conflicts at random.
+func injectConflicts(sim *crdbsim.Sim, seed uint64) []*crdbsim.Fault {
+	fail := crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("ABORT_REASON_ABORTED_RECORD_FOUND")}
+	late := crdbsim.Action{Then: crdbsim.ExecuteFail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")}
+	faults := []*crdbsim.Fault{
+		crdbsim.On("^(update|select|insert)", fail),
+		crdbsim.On("^(update|select|insert)", late),
+		crdbsim.On("^release", fail),
+	}
+	for i, f := range faults {
+		f.Times, f.Chance, f.Rand = -1, []float64{0.15, 0.15, 0.4}[i], rand.New(rand.NewPCG(seed, uint64(i)))
+	}
+	sim.Inject(faults...)
+	return faults
+}
+
+// requireInjected ends the injection, and looks whether each fault has occurred.
+func requireInjected(t *testing.T, sim *crdbsim.Sim, faults []*crdbsim.Fault) {
+	t.Helper()
+	sim.ClearFaults()
+	for _, f := range faults {
+		assert.Positive(t, f.Hits())
+	}
+}
+
+// runRandomly has workers do this at the same time, and counts how it ended.
+func runRandomly(t *testing.T, work func(rnd *rand.Rand, worker, i int) error) (committed, diverged int) {
+	t.Helper()
+	var c, d atomic.Int64
+	var wg sync.WaitGroup
+	for w := range randomWorkers {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(43, uint64(w)))
+			for i := range randomRepeats {
+				err := work(rnd, w, i)
+				var divergence *cockroachdb.DivergenceError
+				switch {
+				case err == nil:
+					c.Add(1)
+				case errors.As(err, &divergence):
+					d.Add(1)
+				default:
+					assert.NoError(t, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.Equal(t, randomWorkers*randomRepeats, int(c.Load()+d.Load()))
+	t.Logf("%d committed, %d diverged", c.Load(), d.Load())
+	return int(c.Load()), int(d.Load())
+}
+
 // 25–50 % random conflicts, invariants hold (bank, write skew, counters). The conflicts strike before a statement,
 // after it and at the commit, besides those that the workers cause each other.
 func TestRestart_RandomConflicts_LoseNoWrite(t *testing.T) {
 	t.Parallel()
-	const workers, each = 4, 15
 	ctx := t.Context()
-	pool := func(t *testing.T) (*crdbsim.Sim, *sql.DB) {
-		t.Helper()
-		sim, dsn := enginetest.NewSim(t, crdbsim.Config{})
-		cfg, err := cockroachdb.ParseConfig(dsn)
-		require.NoError(t, err)
-		cfg.RetryPolicy.MaxAttempts, cfg.RetryPolicy.InitialBackoff = 1000, 0
-		cfg.RetryThrottle.Off = true
-		connector, err := cockroachdb.NewConnector(cfg)
-		require.NoError(t, err)
-		db := sql.OpenDB(connector)
-		t.Cleanup(func() { _ = db.Close() })
-		return sim, db
-	}
-	strike := func(sim *crdbsim.Sim, seed uint64) []*crdbsim.Fault {
-		fail := crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("ABORT_REASON_ABORTED_RECORD_FOUND")}
-		late := crdbsim.Action{Then: crdbsim.ExecuteFail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")}
-		faults := []*crdbsim.Fault{crdbsim.On("^(update|select|insert)", fail), crdbsim.On("^(update|select|insert)", late), crdbsim.On("^release", fail)}
-		for i, f := range faults {
-			f.Times, f.Chance, f.Rand = -1, []float64{0.15, 0.15, 0.4}[i], rand.New(rand.NewPCG(seed, uint64(i)))
-		}
-		sim.Inject(faults...)
-		return faults
-	}
-	run := func(t *testing.T, work func(rnd *rand.Rand, worker, i int) error) (committed, diverged int) {
-		t.Helper()
-		var c, d atomic.Int64
-		var wg sync.WaitGroup
-		for w := range workers {
-			wg.Go(func() {
-				rnd := rand.New(rand.NewPCG(43, uint64(w)))
-				for i := range each {
-					err := work(rnd, w, i)
-					var divergence *cockroachdb.DivergenceError
-					switch {
-					case err == nil:
-						c.Add(1)
-					case errors.As(err, &divergence):
-						d.Add(1)
-					default:
-						assert.NoError(t, err)
-					}
-				}
-			})
-		}
-		wg.Wait()
-		require.Equal(t, workers*each, int(c.Load()+d.Load()))
-		t.Logf("%d committed, %d diverged", c.Load(), d.Load())
-		return int(c.Load()), int(d.Load())
-	}
-	struck := func(t *testing.T, sim *crdbsim.Sim, faults []*crdbsim.Fault) {
-		t.Helper()
-		sim.ClearFaults()
-		for _, f := range faults {
-			assert.Positive(t, f.Hits())
-		}
-	}
-
 	t.Run("bank", func(t *testing.T) {
 		t.Parallel()
-		sim, db := pool(t)
+		sim, db := newRandomPool(t)
 		kit.NewBank(t, db)
-		faults := strike(sim, 1)
-		run(t, func(rnd *rand.Rand, _, i int) error {
+		faults := injectConflicts(sim, 1)
+		runRandomly(t, func(rnd *rand.Rand, _, i int) error {
 			from, to := rnd.IntN(kit.BankAccounts), rnd.IntN(kit.BankAccounts)
 			switch i % 3 {
 			case 0:
@@ -97,17 +112,17 @@ func TestRestart_RandomConflicts_LoseNoWrite(t *testing.T) {
 				return cockroachdb.RunTx(ctx, db, nil, func(tx *sql.Tx) error { return readWrite(ctx, tx, from, to) })
 			}
 		})
-		struck(t, sim, faults)
+		requireInjected(t, sim, faults)
 		assert.Equal(t, kit.BankTotal, kit.BankBalance(t, db))
 	})
 	t.Run("counters", func(t *testing.T) {
 		t.Parallel()
-		sim, db := pool(t)
+		sim, db := newRandomPool(t)
 		kit.Exec(t, db, "CREATE TABLE counters (id INT PRIMARY KEY, n INT NOT NULL)")
 		kit.Exec(t, db, "INSERT INTO counters VALUES (0, 0), (1, 0)")
 		kit.Exec(t, db, "CREATE TABLE entries (worker INT, i INT, PRIMARY KEY (worker, i))")
-		faults := strike(sim, 2)
-		committed, diverged := run(t, func(_ *rand.Rand, w, i int) error {
+		faults := injectConflicts(sim, 2)
+		committed, diverged := runRandomly(t, func(_ *rand.Rand, w, i int) error {
 			tx, err := db.BeginTx(ctx, nil)
 			if err != nil {
 				return err
@@ -124,9 +139,9 @@ func TestRestart_RandomConflicts_LoseNoWrite(t *testing.T) {
 			}
 			return tx.Commit()
 		})
-		struck(t, sim, faults)
+		requireInjected(t, sim, faults)
 		assert.Zero(t, diverged)
-		assert.Equal(t, workers*each, committed)
+		assert.Equal(t, randomWorkers*randomRepeats, committed)
 		var low, high, entries int
 		require.NoError(t, db.QueryRowContext(ctx, "SELECT min(n), max(n) FROM counters").Scan(&low, &high))
 		require.NoError(t, db.QueryRowContext(ctx, "SELECT count(*) FROM entries").Scan(&entries))
@@ -135,10 +150,10 @@ func TestRestart_RandomConflicts_LoseNoWrite(t *testing.T) {
 	t.Run("doctors on call", func(t *testing.T) {
 		t.Parallel()
 		// Each shift must keep a doctor. Two doctors that look and leave at the same time would both see the other one.
-		sim, db := pool(t)
+		sim, db := newRandomPool(t)
 		kit.Exec(t, db, "CREATE TABLE doctors (id INT PRIMARY KEY, on_call BOOL NOT NULL)")
 		kit.Exec(t, db, "INSERT INTO doctors VALUES (0, true), (1, true), (2, true)")
-		faults := strike(sim, 3)
+		faults := injectConflicts(sim, 3)
 		leave := func(ctx context.Context, tx *sql.Tx, id int) error {
 			var n int
 			if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM doctors WHERE on_call").Scan(&n); err != nil {
@@ -151,7 +166,7 @@ func TestRestart_RandomConflicts_LoseNoWrite(t *testing.T) {
 			_, err := tx.ExecContext(ctx, "UPDATE doctors SET on_call = $2 WHERE id = $1", id, on)
 			return err
 		}
-		run(t, func(rnd *rand.Rand, _, i int) error {
+		runRandomly(t, func(rnd *rand.Rand, _, i int) error {
 			id := rnd.IntN(3)
 			if i%2 == 0 {
 				return cockroachdb.RunTx(ctx, db, nil, func(tx *sql.Tx) error { return leave(ctx, tx, id) })
@@ -166,7 +181,7 @@ func TestRestart_RandomConflicts_LoseNoWrite(t *testing.T) {
 			}
 			return tx.Commit()
 		})
-		struck(t, sim, faults)
+		requireInjected(t, sim, faults)
 		var n int
 		require.NoError(t, db.QueryRowContext(ctx, "SELECT count(*) FROM doctors WHERE on_call").Scan(&n))
 		assert.Positive(t, n)

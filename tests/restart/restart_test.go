@@ -92,7 +92,8 @@ func TestRestartWaitsWithoutLocksForTheLane(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- kit.ExecAll(tx, "UPDATE a", "UPDATE b") }()
 		time.Sleep(time.Second)
-		assert.Equal(t, []string{"BEGIN; SAVEPOINT; UPDATE a", "UPDATE b", "ROLLBACK"}, r.Trips(second), "the locks went before the wait")
+		assert.Equal(t, []string{"BEGIN; SAVEPOINT; UPDATE a", "UPDATE b", "ROLLBACK"}, r.Trips(second),
+			"the locks went before the wait")
 		assert.Equal(t, 1.0, r.Counts(t)["retry_lane_waiting"])
 		require.NoError(t, holder.Commit())
 		require.NoError(t, <-done)
@@ -109,7 +110,8 @@ func TestRestartWaitsWithoutLocksForTheLane(t *testing.T) {
 
 func TestRestartAtTheCommitWaitsForTheLane(t *testing.T) {
 	t.Parallel()
-	kit.InBubble(t, kit.Script{"RELEASE SAVEPOINT cockroach_restart": {kit.Conflict, kit.OK}}, func(t *testing.T, r *kit.Rig) {
+	script := kit.Script{"RELEASE SAVEPOINT cockroach_restart": {kit.Conflict, kit.OK}}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 		holder := r.HoldLane(t)
 		tx := r.Begin(t)
 		require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
@@ -163,7 +165,8 @@ func TestRestartAgainInTheLane(t *testing.T) {
 			"ROLLBACK", "BEGIN; SAVEPOINT; UPDATE a; UPDATE b",
 			"RELEASE; COMMIT",
 		}, r.Trips(first))
-		assert.InDelta(t, r.Counts(t)["backoff_seconds_total backoff"], time.Since(r.Started).Seconds(), 1e-9, "the waits between are the backoff")
+		assert.InDelta(t, r.Counts(t)["backoff_seconds_total backoff"], time.Since(r.Started).Seconds(), 1e-9,
+			"the waits between are the backoff")
 		assert.Less(t, time.Since(r.Started), 60*time.Millisecond, "20 ms and 40 ms at most")
 	})
 }
@@ -175,7 +178,8 @@ func TestRestartOnPostgreSQL(t *testing.T) {
 			tx := r.Begin(t)
 			require.NoError(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b"))
 			require.NoError(t, tx.Commit())
-			assert.Equal(t, []string{"BEGIN; UPDATE a", "UPDATE b", "ROLLBACK; BEGIN; UPDATE a; UPDATE b", "COMMIT"}, r.Trips(first))
+			assert.Equal(t, []string{"BEGIN; UPDATE a", "UPDATE b", "ROLLBACK; BEGIN; UPDATE a; UPDATE b", "COMMIT"},
+				r.Trips(first))
 		}, fakepg.PlainPostgreSQL())
 	})
 	t.Run("lane taken", func(t *testing.T) {
@@ -185,7 +189,8 @@ func TestRestartOnPostgreSQL(t *testing.T) {
 			time.AfterFunc(time.Second, func() { assert.NoError(t, holder.Commit()) })
 			require.NoError(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b"))
 			require.NoError(t, tx.Commit())
-			assert.Equal(t, []string{"BEGIN; UPDATE a", "UPDATE b", "ROLLBACK", "BEGIN; UPDATE a; UPDATE b", "COMMIT"}, r.Trips(second))
+			assert.Equal(t, []string{"BEGIN; UPDATE a", "UPDATE b", "ROLLBACK", "BEGIN; UPDATE a; UPDATE b", "COMMIT"},
+				r.Trips(second))
 		}, fakepg.PlainPostgreSQL())
 	})
 	t.Run("again in the lane", func(t *testing.T) {
@@ -204,7 +209,8 @@ func TestRestartOnPostgreSQL(t *testing.T) {
 			tx := r.Begin(t)
 			require.NoError(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b"))
 			require.NoError(t, tx.Commit())
-			assert.Equal(t, []string{"BEGIN; UPDATE a", "UPDATE b", "COMMIT", "BEGIN; UPDATE a; UPDATE b", "COMMIT"}, r.Trips(first))
+			assert.Equal(t, []string{"BEGIN; UPDATE a", "UPDATE b", "COMMIT", "BEGIN; UPDATE a; UPDATE b", "COMMIT"},
+				r.Trips(first))
 		}, fakepg.PlainPostgreSQL())
 	})
 	t.Run("deadlock", func(t *testing.T) {
@@ -223,10 +229,12 @@ func TestRestartKeepsTheModes(t *testing.T) {
 		opts sql.TxOptions
 		want string
 	}{
-		"read only":       {sql.TxOptions{ReadOnly: true}, "BEGIN READ ONLY"},
-		"serializable":    {sql.TxOptions{Isolation: sql.LevelSerializable}, "BEGIN ISOLATION LEVEL SERIALIZABLE"},
-		"read committed":  {sql.TxOptions{Isolation: sql.LevelReadCommitted}, "BEGIN ISOLATION LEVEL READ COMMITTED"},
-		"both":            {sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"},
+		"read only":      {sql.TxOptions{ReadOnly: true}, "BEGIN READ ONLY"},
+		"serializable":   {sql.TxOptions{Isolation: sql.LevelSerializable}, "BEGIN ISOLATION LEVEL SERIALIZABLE"},
+		"read committed": {sql.TxOptions{Isolation: sql.LevelReadCommitted}, "BEGIN ISOLATION LEVEL READ COMMITTED"},
+		"both": {
+			sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+		},
 		"snapshot":        {sql.TxOptions{Isolation: sql.LevelSnapshot}, "BEGIN ISOLATION LEVEL REPEATABLE READ"},
 		"read uncommited": {sql.TxOptions{Isolation: sql.LevelReadUncommitted}, "BEGIN ISOLATION LEVEL READ UNCOMMITTED"},
 	} {
@@ -276,7 +284,9 @@ func TestRestartWhoseBeginFails(t *testing.T) {
 		"the savepoint": {
 			kit.Script{"UPDATE a": {kit.Conflict, kit.Conflict}, "SAVEPOINT cockroach_restart": {kit.OK, tooMany}},
 			nil,
-			[]string{"BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK TO; UPDATE a", "ROLLBACK", "BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK"},
+			[]string{
+				"BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK TO; UPDATE a", "ROLLBACK", "BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK",
+			},
 		},
 		"with nothing on record": {
 			kit.Script{"UPDATE a SET v = $1": {}, "BEGIN": {tooMany}},
@@ -312,7 +322,8 @@ func TestRestartBeginsAnewWhereTheSavepointIsNoHelp(t *testing.T) {
 				"ROLLBACK TO; UPDATE a; UPDATE b",
 				"ROLLBACK; BEGIN; SAVEPOINT; UPDATE a; UPDATE b",
 			}
-			kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}, "ROLLBACK TO SAVEPOINT cockroach_restart": {no}}, func(t *testing.T, r *kit.Rig) {
+			script := kit.Script{"UPDATE b": {kit.Conflict}, "ROLLBACK TO SAVEPOINT cockroach_restart": {no}}
+			kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 				tx := r.Begin(t)
 				require.NoError(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b"))
 				require.NoError(t, tx.Commit())
@@ -320,19 +331,22 @@ func TestRestartBeginsAnewWhereTheSavepointIsNoHelp(t *testing.T) {
 			})
 			t.Run("at the first statement's Parse", func(t *testing.T) {
 				const text = "UPDATE a SET v = $1"
-				kit.InBubble(t, kit.Script{text: {kit.Conflict}, "ROLLBACK TO SAVEPOINT cockroach_restart": {no}}, func(t *testing.T, r *kit.Rig) {
+				script := kit.Script{text: {kit.Conflict}, "ROLLBACK TO SAVEPOINT cockroach_restart": {no}}
+				kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 					tx := r.Begin(t)
 					_, err := tx.Exec(text, "x")
 					require.NoError(t, err)
 					require.NoError(t, tx.Commit())
 					assert.Equal(t, []string{
-						"BEGIN; SAVEPOINT; Describe " + text, "Parse " + text + "; " + text, "ROLLBACK TO; " + text, "ROLLBACK; BEGIN; SAVEPOINT; " + text, "RELEASE; COMMIT",
+						"BEGIN; SAVEPOINT; Describe " + text, "Parse " + text + "; " + text,
+						"ROLLBACK TO; " + text, "ROLLBACK; BEGIN; SAVEPOINT; " + text, "RELEASE; COMMIT",
 					}, r.Trips(first))
 				})
 			})
 			t.Run("then no begin either", func(t *testing.T) {
 				kit.InBubble(t, kit.Script{
-					"UPDATE b": {kit.Conflict}, "ROLLBACK TO SAVEPOINT cockroach_restart": {no}, "BEGIN": {kit.OK, kit.Fails("53300", "no")},
+					"UPDATE b": {kit.Conflict}, "ROLLBACK TO SAVEPOINT cockroach_restart": {no},
+					"BEGIN": {kit.OK, kit.Fails("53300", "no")},
 				}, func(t *testing.T, r *kit.Rig) {
 					tx := r.Begin(t)
 					assert.Equal(t, "53300", kit.StateOf(kit.ExecAll(tx, "UPDATE a", "UPDATE b")))
@@ -348,7 +362,8 @@ func TestRestartBeginsAnewWhereTheSavepointIsNoHelp(t *testing.T) {
 
 func TestRestartWhoseRollbackToConflicts(t *testing.T) {
 	t.Parallel()
-	kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}, "ROLLBACK TO SAVEPOINT cockroach_restart": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
+	script := kit.Script{"UPDATE b": {kit.Conflict}, "ROLLBACK TO SAVEPOINT cockroach_restart": {kit.Conflict}}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 		tx := r.Begin(t)
 		require.NoError(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b"))
 		require.NoError(t, tx.Commit())
@@ -376,7 +391,9 @@ func TestRestartInTheMiddleOfRows(t *testing.T) {
 		require.NoError(t, rows.Err())
 		assert.Equal(t, []int{1, 5}, got)
 		require.NoError(t, tx.Commit())
-		assert.Equal(t, []string{"BEGIN; SAVEPOINT; Describe SELECT v", "Parse SELECT v; SELECT v", "ROLLBACK TO; SELECT v", "RELEASE; COMMIT"}, r.Trips(first))
+		assert.Equal(t, []string{
+			"BEGIN; SAVEPOINT; Describe SELECT v", "Parse SELECT v; SELECT v", "ROLLBACK TO; SELECT v", "RELEASE; COMMIT",
+		}, r.Trips(first))
 	})
 }
 

@@ -19,7 +19,9 @@ func TestConnectionClosedByTheServer_TheReasonIsFound(t *testing.T) {
 	for _, code := range []string{"25P03", "57P01", "40001"} {
 		for name, book := range map[string]kit.Script{
 			"in a statement": {"UPDATE b": kit.Always(kit.Fatal(code, "terminating connection"))},
-			"in a replay":    {"UPDATE a": kit.Always(kit.OK, kit.Fatal(code, "terminating connection")), "UPDATE b": kit.Always(kit.Conflict)},
+			"in a replay": {
+				"UPDATE a": kit.Always(kit.OK, kit.Fatal(code, "terminating connection")), "UPDATE b": kit.Always(kit.Conflict),
+			},
 		} {
 			t.Run(name+"/"+code, func(t *testing.T) {
 				t.Parallel()

@@ -28,7 +28,9 @@ func TestScanWithoutHelp(t *testing.T) {
 // database/sql calls NextRow and never Next: a row handed over that way has been observed, even if nobody scans it.
 func TestRowOfNextRowIsObserved(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{"SELECT v": {kit.Texts("a", "b"), kit.Texts("a", "c")}, "UPDATE b": kit.Always(kit.Conflict)})
+	st := kit.New(t, kit.Script{
+		"SELECT v": {kit.Texts("a", "b"), kit.Texts("a", "c")}, "UPDATE b": kit.Always(kit.Conflict),
+	})
 	tx := st.Begin(t)
 	rows, err := tx.QueryContext(t.Context(), "SELECT v")
 	require.NoError(t, err)

@@ -16,7 +16,9 @@ import (
 // What has been handed over is the application's: the next row must not write into it.
 func TestValuesOutliveTheirRow(t *testing.T) {
 	t.Parallel()
-	columns := []fakepg.Column{{Name: "b", OID: pgtype.ByteaOID}, {Name: "j", OID: pgtype.JSONBOID}, {Name: "t", OID: pgtype.TextOID}}
+	columns := []fakepg.Column{
+		{Name: "b", OID: pgtype.ByteaOID}, {Name: "j", OID: pgtype.JSONBOID}, {Name: "t", OID: pgtype.TextOID},
+	}
 	st := kit.New(t, kit.Script{"SELECT v": {{Columns: columns, Values: [][]any{
 		{[]byte("first"), `{"a":1}`, "one"}, {[]byte("SECOND"), `{"b":2}`, "two"}, {nil, nil, nil},
 	}}}})
@@ -43,7 +45,10 @@ func TestValueThatCannotBeDecoded(t *testing.T) {
 		if s.SQL != "SELECT v" {
 			return fakepg.Reply{}
 		}
-		return fakepg.Reply{Columns: []fakepg.Column{{Name: "v", OID: pgtype.Int4OID}}, Rows: [][][]byte{{{0, 0, 0, 7}}, {{1, 2}}, {{0, 0, 0, 9}}}}
+		return fakepg.Reply{
+			Columns: []fakepg.Column{{Name: "v", OID: pgtype.Int4OID}},
+			Rows:    [][][]byte{{{0, 0, 0, 7}}, {{1, 2}}, {{0, 0, 0, 9}}},
+		}
 	}))
 	says := map[string][]string{}
 	for _, name := range []string{"pgx", "cockroachdb"} {

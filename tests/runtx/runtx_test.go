@@ -77,7 +77,13 @@ func TestRunTx(t *testing.T) {
 		},
 		"a replay that nobody sees": {
 			script: kit.Script{readKV: kit.IntOfEachRun(1), kit.Update(1): kit.ConflictOn(1)}, calls: 1,
-			trips: [][]string{{"BEGIN", kit.Savepoint}, {readKV}, {kit.Update(1)}, {kit.RollbackTo, readKV, kit.Update(1)}, {kit.Release, "COMMIT"}},
+			trips: [][]string{
+				{"BEGIN", kit.Savepoint},
+				{readKV},
+				{kit.Update(1)},
+				{kit.RollbackTo, readKV, kit.Update(1)},
+				{kit.Release, "COMMIT"},
+			},
 		},
 		"a replay that diverges": {
 			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)}, calls: 2,
@@ -105,7 +111,9 @@ func TestRunTx(t *testing.T) {
 			},
 		},
 		"the same on PostgreSQL": {
-			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), "COMMIT": kit.ConflictOn(1)}, opts: []fakepg.Option{fakepg.PlainPostgreSQL()}, calls: 2,
+			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), "COMMIT": kit.ConflictOn(1)},
+			opts:   []fakepg.Option{fakepg.PlainPostgreSQL()},
+			calls:  2,
 			trips: [][]string{
 				{"BEGIN"},
 				{readKV},
@@ -193,6 +201,7 @@ func TestRunTxIsBounded(t *testing.T) {
 func TestRunTxErrorOfTheFunction(t *testing.T) {
 	t.Parallel()
 	own := errors.New("no funds")
+	const ended = "RunTx ended the transaction itself"
 	for name, tc := range map[string]struct {
 		fn      func(*sql.Tx) error
 		message string // "" means own
@@ -202,15 +211,15 @@ func TestRunTxErrorOfTheFunction(t *testing.T) {
 		"Rollback, its own": {fn: func(tx *sql.Tx) error { kit.Exec(t, tx, kit.Update(1)); _ = tx.Rollback(); return own }},
 		"Commit, its own":   {fn: func(tx *sql.Tx) error { kit.Exec(t, tx, kit.Update(1)); _ = tx.Commit(); return own }},
 
-		"Commit":           {func(tx *sql.Tx) error { kit.Exec(t, tx, kit.Update(1)); return tx.Commit() }, "RunTx ended the transaction by itself"},
-		"Rollback":         {func(tx *sql.Tx) error { kit.Exec(t, tx, kit.Update(1)); return tx.Rollback() }, "RunTx ended the transaction by itself"},
-		"COMMIT as text":   {func(tx *sql.Tx) error { kit.Exec(t, tx, kit.Update(1)); kit.Exec(t, tx, "COMMIT"); return nil }, "RunTx ended the transaction by itself"},
-		"ROLLBACK as text": {func(tx *sql.Tx) error { kit.Exec(t, tx, kit.Update(1)); kit.Exec(t, tx, "ROLLBACK"); return nil }, "RunTx ended the transaction by itself"},
+		"Commit":           {func(tx *sql.Tx) error { kit.Exec(t, tx, kit.Update(1)); return tx.Commit() }, ended},
+		"Rollback":         {func(tx *sql.Tx) error { kit.Exec(t, tx, kit.Update(1)); return tx.Rollback() }, ended},
+		"COMMIT as text":   {func(tx *sql.Tx) error { return kit.ExecAll(tx, kit.Update(1), "COMMIT") }, ended},
+		"ROLLBACK as text": {func(tx *sql.Tx) error { return kit.ExecAll(tx, kit.Update(1), "ROLLBACK") }, ended},
 		"ErrTxDone": {func(tx *sql.Tx) error {
 			_ = tx.Commit()
 			_, err := tx.Exec(kit.Update(1))
 			return err
-		}, "RunTx ended the transaction by itself"},
+		}, ended},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -266,7 +275,10 @@ func TestRunTxConflictsOfTheFunction(t *testing.T) {
 		srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)}.Handler())
 		db := kit.Pool(t, srv)
 		calls := 0
-		require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error { _ = readThenWrite(&calls)(tx); return nil }))
+		require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
+			_ = readThenWrite(&calls)(tx)
+			return nil
+		}))
 		assert.Equal(t, 2, calls)
 		assert.Equal(t, 1, kit.Times(srv, kit.Update(2)))
 		kit.WantUsable(t, db)
@@ -352,9 +364,16 @@ func TestRunTxAmbiguousAndLost(t *testing.T) {
 		script kit.Script
 		is     func(error) bool
 	}{
-		"40003":           {kit.Script{kit.Release: {fakepg.Reply{Err: fakepg.Error("40003", "")}, kit.OK}}, kit.IsA[*cockroachdb.AmbiguousCommitError]},
-		"RELEASE lost":    {kit.Script{kit.Release: {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}}, kit.IsA[*cockroachdb.AmbiguousCommitError]},
-		"connection lost": {kit.Script{kit.Update(1): {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}}, kit.IsA[*cockroachdb.ConnectionLostError]},
+		"40003": {
+			kit.Script{kit.Release: {fakepg.Reply{Err: fakepg.Error("40003", "")}, kit.OK}},
+			kit.IsA[*cockroachdb.AmbiguousCommitError],
+		},
+		"RELEASE lost": {
+			kit.Script{kit.Release: {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}}, kit.IsA[*cockroachdb.AmbiguousCommitError],
+		},
+		"connection lost": {
+			kit.Script{kit.Update(1): {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}}, kit.IsA[*cockroachdb.ConnectionLostError],
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -374,7 +393,8 @@ func TestRunTxAmbiguousAndLost(t *testing.T) {
 func TestRunTxNested(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		srv := fakepg.Start(t, kit.Script{kit.Update(1): kit.ConflictOn(1), kit.Update(2): kit.ConflictOn(1)}.Handler(), fakepg.InMemory())
+		srv := fakepg.Start(t, kit.Script{kit.Update(1): kit.ConflictOn(1), kit.Update(2): kit.ConflictOn(1)}.Handler(),
+			fakepg.InMemory())
 		db := kit.Pool(t, srv)
 		db.SetMaxOpenConns(2)
 		began := time.Now()
@@ -400,7 +420,8 @@ func TestRunTxContextCancelled(t *testing.T) {
 		db := kit.Pool(t, srv)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		require.ErrorIs(t, cockroachdb.RunTx(ctx, db, nil, func(*sql.Tx) error { t.Error("called"); return nil }), context.Canceled)
+		err := cockroachdb.RunTx(ctx, db, nil, func(*sql.Tx) error { t.Error("called"); return nil })
+		require.ErrorIs(t, err, context.Canceled)
 		kit.WantUsable(t, db)
 	})
 	t.Run("in fn, which doesn't notice", func(t *testing.T) {
@@ -408,7 +429,11 @@ func TestRunTxContextCancelled(t *testing.T) {
 		srv := fakepg.Start(t, kit.Script{}.Handler())
 		db := kit.Pool(t, srv)
 		ctx, cancel := context.WithCancel(t.Context())
-		err := cockroachdb.RunTx(ctx, db, nil, func(tx *sql.Tx) error { kit.Exec(t, tx, kit.Update(1)); cancel(); return nil })
+		err := cockroachdb.RunTx(ctx, db, nil, func(tx *sql.Tx) error {
+			kit.Exec(t, tx, kit.Update(1))
+			cancel()
+			return nil
+		})
 		require.ErrorIs(t, err, context.Canceled)
 		kit.WantUsable(t, db)
 		assert.Equal(t, 1, kit.Times(srv, kit.Release), "only that of usable")
@@ -416,14 +441,19 @@ func TestRunTxContextCancelled(t *testing.T) {
 	t.Run("while it waits for another attempt", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			srv := fakepg.Start(t, kit.Script{kit.Update(1): kit.Always(fakepg.Reply{Err: fakepg.Conflict()})}.Handler(), fakepg.InMemory())
+			srv := fakepg.Start(t, kit.Script{kit.Update(1): kit.Always(fakepg.Reply{Err: fakepg.Conflict()})}.Handler(),
+				fakepg.InMemory())
 			db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
-				cfg.RetryPolicy.InitialBackoff, cfg.RetryPolicy.MaxBackoff, cfg.RetryPolicy.MaxElapsed = 240*time.Hour, 240*time.Hour, 480*time.Hour
+				cfg.RetryPolicy.InitialBackoff, cfg.RetryPolicy.MaxBackoff = 240*time.Hour, 240*time.Hour
+				cfg.RetryPolicy.MaxElapsed = 480 * time.Hour
 			})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			began := time.Now()
-			err := cockroachdb.RunTx(ctx, db, nil, func(tx *sql.Tx) error { _, err := tx.ExecContext(ctx, kit.Update(1)); return err })
+			err := cockroachdb.RunTx(ctx, db, nil, func(tx *sql.Tx) error {
+				_, err := tx.ExecContext(ctx, kit.Update(1))
+				return err
+			})
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			assert.Equal(t, time.Second, time.Since(began))
 			_ = db.Close()
@@ -460,7 +490,9 @@ func TestRunTxForeignDriver(t *testing.T) {
 	}
 	t.Run("bounded", func(t *testing.T) {
 		t.Parallel()
-		_, db := foreign(t, kit.Script{readKV: kit.IntOfEachRun(1), kit.Update(1): kit.Always(fakepg.Reply{Err: fakepg.Conflict()})})
+		_, db := foreign(t, kit.Script{
+			readKV: kit.IntOfEachRun(1), kit.Update(1): kit.Always(fakepg.Reply{Err: fakepg.Conflict()}),
+		})
 		calls := 0
 		err := cockroachdb.RunTx(ctx, db, nil, readThenWrite(&calls))
 		assert.Equal(t, 4, kit.As[*cockroachdb.RetriesExhaustedError](t, err).Attempts)
@@ -477,7 +509,7 @@ func TestRunTxForeignDriver(t *testing.T) {
 		assert.Panics(t, func() { _ = cockroachdb.RunTx(ctx, db, nil, func(*sql.Tx) error { panic("oh") }) })
 		assert.Equal(t, 2, kit.Times(srv, "rollback"))
 		err = cockroachdb.RunTx(ctx, db, nil, func(tx *sql.Tx) error { return tx.Commit() })
-		require.ErrorContains(t, err, "ended the transaction by itself")
+		require.ErrorContains(t, err, "ended the transaction itself")
 		assert.Zero(t, db.Stats().InUse)
 	})
 }

@@ -29,7 +29,9 @@ func TestRunTx_ThroughAWrapperThatDetachesContexts_BelievesTheServer(t *testing.
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			srv := fakepg.Start(t, kit.Script{readKV: {kit.Texts("a"), kit.Texts("b")}, kit.Release: kit.Always(tc.release...)}.Handler())
+			srv := fakepg.Start(t, kit.Script{
+				readKV: {kit.Texts("a"), kit.Texts("b")}, kit.Release: kit.Always(tc.release...),
+			}.Handler())
 			cfg, err := cockroachdb.ParseConfig(srv.DSN() + "&retry_max_attempts=3&" + kit.NoWaits)
 			require.NoError(t, err)
 			db := sql.OpenDB(detaching{kit.NewConnector(t, cfg)})
@@ -59,7 +61,8 @@ func TestRunTx_WithDDLThatCommits_Succeeds(t *testing.T) {
 			kit.Script{}.Serve(c)
 		})
 		db := kit.Open(t, srv.DSN()+"&"+kit.NoWaits)
-		require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error { return kit.ExecAll(tx, ddl) }), ddl)
+		require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error { return kit.ExecAll(tx, ddl) }),
+			ddl)
 		assert.Equal(t, 1, kit.Times(srv, ddl))
 	}
 }

@@ -22,9 +22,13 @@ func TestCopyAsText(t *testing.T) {
 	defer func() { _ = tx.Rollback() }()
 
 	const refused = "cockroachdb: COPY FROM STDIN and COPY TO STDOUT can't be sent as text"
-	for _, sql := range []string{"COPY copied FROM STDIN", `/* all */ copy "copied" (id) to stdout`, ";COPY copied (id) FROM /**/ stdin WITH (FORMAT csv)"} {
+	for _, sql := range []string{
+		"COPY copied FROM STDIN", `/* all */ copy "copied" (id) to stdout`,
+		";COPY copied (id) FROM /**/ stdin WITH (FORMAT csv)",
+	} {
 		for _, mode := range []pgx.QueryExecMode{
-			pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
+			pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe,
+			pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
 		} {
 			_, err = tx.ExecContext(t.Context(), sql, mode)
 			assert.ErrorContains(t, err, refused)

@@ -62,7 +62,9 @@ func TestStatement_Set_IsReplayed(t *testing.T) {
 			kit.Exec(t, tx, q)
 		}
 		require.NoError(t, tx.Commit())
-		assert.Contains(t, srv.Statements(), []string{kit.RollbackTo, "SET a = 1", kit.Update(1), "SET LOCAL b = 2", kit.Update(2)})
+		assert.Contains(t, srv.Statements(), []string{
+			kit.RollbackTo, "SET a = 1", kit.Update(1), "SET LOCAL b = 2", kit.Update(2),
+		})
 	})
 }
 
@@ -212,15 +214,23 @@ func TestStatement_CommitOrRollbackAsText_EndsTheTransaction(t *testing.T) {
 		steps []step
 		want  map[int]int
 	}{
-		"COMMIT":                       {[]step{exec(kit.Update(1)), exec("COMMIT")}, map[int]int{1: 1, 2: 0}},
-		"END":                          {[]step{exec(kit.Update(1)), exec("  end transaction ;")}, map[int]int{1: 1, 2: 0}},
-		"ROLLBACK":                     {[]step{exec(kit.Update(1)), exec("ROLLBACK")}, map[int]int{1: 0, 2: 0}},
-		"COMMIT in a string":           {[]step{exec(kit.Update(1)), exec(kit.Update(2) + "; COMMIT")}, map[int]int{1: 1, 2: 1}},
-		"ROLLBACK in a string":         {[]step{exec(kit.Update(1)), exec(kit.Update(2) + "; ROLLBACK")}, map[int]int{1: 0, 2: 0}},
-		"the string is the first":      {[]step{exec(kit.Update(1) + "; COMMIT")}, map[int]int{1: 1, 2: 0}},
-		"COMMIT is the first":          {[]step{exec("COMMIT")}, map[int]int{1: 0, 2: 0}},
-		"a statement after it":         {[]step{exec(kit.Update(1)), exec("COMMIT"), exec(kit.Update(2))}, map[int]int{1: 1, 2: 1}},
-		"COMMIT and BEGIN in a string": {[]step{exec(kit.Update(1)), exec("COMMIT; BEGIN"), exec(kit.Update(2))}, map[int]int{1: 1, 2: 1}},
+		"COMMIT":   {[]step{exec(kit.Update(1)), exec("COMMIT")}, map[int]int{1: 1, 2: 0}},
+		"END":      {[]step{exec(kit.Update(1)), exec("  end transaction ;")}, map[int]int{1: 1, 2: 0}},
+		"ROLLBACK": {[]step{exec(kit.Update(1)), exec("ROLLBACK")}, map[int]int{1: 0, 2: 0}},
+		"COMMIT in a string": {
+			[]step{exec(kit.Update(1)), exec(kit.Update(2) + "; COMMIT")}, map[int]int{1: 1, 2: 1},
+		},
+		"ROLLBACK in a string": {
+			[]step{exec(kit.Update(1)), exec(kit.Update(2) + "; ROLLBACK")}, map[int]int{1: 0, 2: 0},
+		},
+		"the string is the first": {[]step{exec(kit.Update(1) + "; COMMIT")}, map[int]int{1: 1, 2: 0}},
+		"COMMIT is the first":     {[]step{exec("COMMIT")}, map[int]int{1: 0, 2: 0}},
+		"a statement after it": {
+			[]step{exec(kit.Update(1)), exec("COMMIT"), exec(kit.Update(2))}, map[int]int{1: 1, 2: 1},
+		},
+		"COMMIT and BEGIN in a string": {
+			[]step{exec(kit.Update(1)), exec("COMMIT; BEGIN"), exec(kit.Update(2))}, map[int]int{1: 1, 2: 1},
+		},
 	} {
 		t.Run("inside, "+name, func(t *testing.T) {
 			t.Parallel()
@@ -248,7 +258,9 @@ func TestStatement_CommitOrRollbackAsText_EndsTheTransaction(t *testing.T) {
 		"after COMMIT; BEGIN, at the commit":         {"COMMIT; BEGIN", "^commit$", map[int]int{1: 1, 2: 0}},
 		"after ROLLBACK; BEGIN":                      {"ROLLBACK; BEGIN", "^UPDATE kv SET v = 7", map[int]int{1: 0, 2: 0}},
 		"in the string, after COMMIT":                {"COMMIT; " + kit.Update(2), "WHERE k = 2$", map[int]int{1: 1, 2: 0}},
-		"in the string, after COMMIT; BEGIN":         {"COMMIT; BEGIN; " + kit.Update(2), "WHERE k = 2$", map[int]int{1: 1, 2: 0}},
+		"in the string, after COMMIT; BEGIN": {
+			"COMMIT; BEGIN; " + kit.Update(2), "WHERE k = 2$", map[int]int{1: 1, 2: 0},
+		},
 	} {
 		t.Run("inside, a conflict "+name, func(t *testing.T) {
 			t.Parallel()
@@ -287,7 +299,8 @@ func TestStatement_CommitOrRollbackAsText_EndsTheTransaction(t *testing.T) {
 			c.ReceiveUntilSync()
 			done := func(tag string) []pgproto3.BackendMessage {
 				return []pgproto3.BackendMessage{
-					&pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, &pgproto3.NoData{}, &pgproto3.CommandComplete{CommandTag: []byte(tag)},
+					&pgproto3.ParseComplete{}, &pgproto3.BindComplete{},
+					&pgproto3.NoData{}, &pgproto3.CommandComplete{CommandTag: []byte(tag)},
 				}
 			}
 			c.Send(slices.Concat(done("BEGIN"), done("SAVEPOINT"), done("UPDATE 1"))...)

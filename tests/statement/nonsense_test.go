@@ -16,7 +16,7 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// What FuzzServerAnswers has found, each by itself: a server that breaks the protocol, and what the driver must make
+// What FuzzServerAnswers has found, one at a time: a server that breaks the protocol, and what the driver must make
 // of it.
 
 // withNonsense gives test a pool on a server that answers each exchange with the next of the answers, then with the
@@ -59,7 +59,9 @@ func rowsOf(end []pgproto3.BackendMessage, rows ...*pgproto3.DataRow) []pgproto3
 }
 
 var (
-	twoRows = []pgproto3.BackendMessage{&pgproto3.CommandComplete{CommandTag: []byte("SELECT 2")}, &pgproto3.ReadyForQuery{TxStatus: 'I'}}
+	twoRows = []pgproto3.BackendMessage{
+		&pgproto3.CommandComplete{CommandTag: []byte("SELECT 2")}, &pgproto3.ReadyForQuery{TxStatus: 'I'},
+	}
 	// An ErrorResponse without the zero at its end, which pgproto3 calls io.EOF.
 	brokenError = []pgproto3.BackendMessage{rawMessage("E\x00\x00\x00\x05S")}
 )
@@ -86,7 +88,9 @@ func readAll(rows *sql.Rows) (n int, err error) {
 }
 
 func TestRowsThatDoNotFitTheirColumns(t *testing.T) {
-	for name, row := range map[string]*pgproto3.DataRow{"more": kit.DataRow("a", "b", "c"), "fewer": kit.DataRow("a"), "none": kit.DataRow()} {
+	for name, row := range map[string]*pgproto3.DataRow{
+		"more": kit.DataRow("a", "b", "c"), "fewer": kit.DataRow("a"), "none": kit.DataRow(),
+	} {
 		t.Run(name, func(t *testing.T) {
 			withNonsense(t, func(t *testing.T, db *sql.DB) {
 				rows, err := db.Query("SELECT k, v FROM kv")
@@ -142,7 +146,8 @@ func TestNoAnswerIsNoSuccess(t *testing.T) {
 func TestNoAnswerInAReplay(t *testing.T) {
 	opening := append(answered("BEGIN", 'T')[:4], answered("SAVEPOINT", 'T')[:4]...)
 	lost := []pgproto3.BackendMessage{fakepg.Conflict(), &pgproto3.ReadyForQuery{TxStatus: 'E'}}
-	replay := append(answered("ROLLBACK", 'T')[:4], &pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, &pgproto3.NoData{}, &pgproto3.EmptyQueryResponse{})
+	replay := append(answered("ROLLBACK", 'T')[:4], &pgproto3.ParseComplete{}, &pgproto3.BindComplete{},
+		&pgproto3.NoData{}, &pgproto3.EmptyQueryResponse{})
 	withNonsense(t, func(t *testing.T, db *sql.DB) {
 		tx, err := db.Begin()
 		require.NoError(t, err)

@@ -37,13 +37,17 @@ func inLane(p kit.Script) kit.Script {
 func TestOutsideConflictIsAbsorbed(t *testing.T) {
 	t.Parallel()
 	for name, replies := range map[string][]fakepg.Reply{
-		"before any row":       {kit.Conflict, kit.Texts("a", "b", "c")},
-		"twice":                {kit.Conflict, kit.Conflict, kit.Texts("a", "b", "c")},
-		"after the rows":       {kit.BreakOff(kit.Texts("a", "b", "c"), 3), kit.Texts("a", "b", "c")},
-		"after a row":          {kit.BreakOff(kit.Texts("a", "b", "c"), 1), kit.Texts("a", "b", "c")},
-		"what follows is new":  {kit.BreakOff(kit.Texts("a", "b", "x"), 2), kit.Texts("a", "b", "c")},
-		"and again":            {kit.BreakOff(kit.Texts("a", "b", "x"), 2), kit.BreakOff(kit.Texts("a", "y", "z"), 1), kit.Texts("a", "b", "c")},
-		"again, further on":    {kit.BreakOff(kit.Texts("a", "x", "x"), 1), kit.BreakOff(kit.Texts("a", "b", "x"), 2), kit.Texts("a", "b", "c")},
+		"before any row":      {kit.Conflict, kit.Texts("a", "b", "c")},
+		"twice":               {kit.Conflict, kit.Conflict, kit.Texts("a", "b", "c")},
+		"after the rows":      {kit.BreakOff(kit.Texts("a", "b", "c"), 3), kit.Texts("a", "b", "c")},
+		"after a row":         {kit.BreakOff(kit.Texts("a", "b", "c"), 1), kit.Texts("a", "b", "c")},
+		"what follows is new": {kit.BreakOff(kit.Texts("a", "b", "x"), 2), kit.Texts("a", "b", "c")},
+		"and again": {
+			kit.BreakOff(kit.Texts("a", "b", "x"), 2), kit.BreakOff(kit.Texts("a", "y", "z"), 1), kit.Texts("a", "b", "c"),
+		},
+		"again, further on": {
+			kit.BreakOff(kit.Texts("a", "x", "x"), 1), kit.BreakOff(kit.Texts("a", "b", "x"), 2), kit.Texts("a", "b", "c"),
+		},
 		"when it was not seen": {kit.BreakOff(kit.Texts("x"), 0), kit.Texts("a", "b", "c")},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -66,13 +70,23 @@ func TestOutsideDivergence(t *testing.T) {
 		second fakepg.Reply
 		want   cockroachdb.DivergenceError
 	}{
-		"a row":    {kit.Texts("a", "y", "c"), cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedRow, Row: 2, Attempts: 2}},
-		"fewer":    {kit.Texts("a"), cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedEndOfRows, Row: 2, Attempts: 2}},
-		"an error": {kit.Fails("22012", "refused"), cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedSQLState, Attempts: 2}},
+		"a row": {
+			kit.Texts("a", "y", "c"),
+			cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedRow, Row: 2, Attempts: 2},
+		},
+		"fewer": {
+			kit.Texts("a"), cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedEndOfRows, Row: 2, Attempts: 2},
+		},
+		"an error": {
+			kit.Fails("22012", "refused"),
+			cockroachdb.DivergenceError{Statement: 1, Kind: cockroachdb.DivergedSQLState, Attempts: 2},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := kit.New(t, inLane(kit.Script{"SELECT v": {kit.BreakOff(kit.Texts("a", "b", "c"), 2), tc.second, kit.Texts("a")}}))
+			st := kit.New(t, inLane(kit.Script{
+				"SELECT v": {kit.BreakOff(kit.Texts("a", "b", "c"), 2), tc.second, kit.Texts("a")},
+			}))
 			got, err := kit.ReadAll(t.Context(), st, "SELECT v")
 			assert.Equal(t, []string{"a", "b"}, got)
 			kit.WantDivergence(t, err, tc.want)
@@ -175,7 +189,8 @@ func TestOutsideNotRunAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for _, mode := range kit.QueryModes {
-				st := kit.New(t, inLane(kit.Script{"UPDATE b": kit.Always(kit.Conflict), tc.query: kit.Always(kit.Conflict)}), "default_query_exec_mode="+mode)
+				st := kit.New(t, inLane(kit.Script{"UPDATE b": kit.Always(kit.Conflict), tc.query: kit.Always(kit.Conflict)}),
+					"default_query_exec_mode="+mode)
 				ctx := t.Context()
 				if tc.ctx != nil {
 					ctx = tc.ctx(ctx)
@@ -222,7 +237,9 @@ func TestTransactionAsTextLeftOpen(t *testing.T) {
 // it must not be run again on another. (pgx's stdlib does so in the simple protocol.)
 func TestOutsideConnectionCut(t *testing.T) {
 	t.Parallel()
-	for name, cut := range map[string]fakepg.Cut{"before": fakepg.CutBefore, "half": fakepg.CutHalf, "after": fakepg.CutAfter, "unsent": fakepg.CutUnsent} {
+	for name, cut := range map[string]fakepg.Cut{
+		"before": fakepg.CutBefore, "half": fakepg.CutHalf, "after": fakepg.CutAfter, "unsent": fakepg.CutUnsent,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for _, mode := range kit.QueryModes {

@@ -32,7 +32,9 @@ func TestArgumentsAreTakenByValue(t *testing.T) {
 		for _, inside := range []bool{false, true} {
 			first, second := kit.BreakOff(kit.Texts("x", "y"), 1), kit.Texts("x", "y")
 			first.ParamOIDs = []uint32{pgtype.ByteaOID, pgtype.TextOID, pgtype.TextOID}
-			st := kit.New(t, kit.Script{query: kit.Always(first, second), "SELECT other": {kit.Texts("z")}}, "default_query_exec_mode="+mode)
+			st := kit.New(t, kit.Script{
+				query: kit.Always(first, second), "SELECT other": {kit.Texts("z")},
+			}, "default_query_exec_mode="+mode)
 			valuer := &countedValuer{}
 			b, word := []byte("before"), "before"
 			var q kit.Querier = st.DB

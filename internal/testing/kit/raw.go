@@ -37,7 +37,9 @@ func PlayBegin(c *fakepg.Conn) {
 func RowDescription(names ...string) *pgproto3.RowDescription {
 	m := &pgproto3.RowDescription{}
 	for _, name := range names {
-		m.Fields = append(m.Fields, pgproto3.FieldDescription{Name: []byte(name), DataTypeOID: 25, DataTypeSize: -1, TypeModifier: -1})
+		m.Fields = append(m.Fields, pgproto3.FieldDescription{
+			Name: []byte(name), DataTypeOID: 25, DataTypeSize: -1, TypeModifier: -1,
+		})
 	}
 	return m
 }

@@ -247,7 +247,8 @@ func (r *Rig) WantKept(t testing.TB) {
 	t.Helper()
 	all := r.Sent()
 	require.NotEmpty(t, all)
-	assert.Contains(t, []string{"ROLLBACK", "COMMIT"}, all[len(all)-1], "the server's transaction must have ended: %q", r.Statements())
+	assert.Contains(t, []string{"ROLLBACK", "COMMIT"}, all[len(all)-1],
+		"the server's transaction must have ended: %q", r.Statements())
 	Exec(t, r, "UPDATE afterwards")
 	assert.Equal(t, 1, r.Connections(), "the connection was thrown away")
 }

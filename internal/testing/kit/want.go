@@ -30,7 +30,9 @@ func WantDivergence(t testing.TB, err error, want cockroachdb.DivergenceError) {
 	t.Helper()
 	WantConflict(t, err)
 	got := As[*cockroachdb.DivergenceError](t, err)
-	assert.Equal(t, want, cockroachdb.DivergenceError{Statement: got.Statement, Kind: got.Kind, Row: got.Row, Attempts: got.Attempts}, err)
+	assert.Equal(t, want, cockroachdb.DivergenceError{
+		Statement: got.Statement, Kind: got.Kind, Row: got.Row, Attempts: got.Attempts,
+	}, err)
 }
 
 // WantCode asserts that err is the server's own error, not wrapped by anything, as ORMs look for it.

@@ -20,10 +20,11 @@ func All(t testing.TB) []string {
 	t.Helper()
 	names := []string{
 		"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md",
-		"docs/README.md", "docs/architecture.md", "docs/ecosystem.md", "docs/events.md", "docs/failover.md", "docs/metrics.md", "docs/migrating.md",
-		"docs/monitoring.md", "docs/performance.md", "docs/pgx.md", "docs/poolers.md", "docs/reliability.md", "docs/semantics.md",
-		"docs/tuning.md", "docs/versioning.md",
-		".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/divergence.yml", ".github/ISSUE_TEMPLATE/idea.yml", ".github/pull_request_template.md",
+		"docs/README.md", "docs/architecture.md", "docs/ecosystem.md", "docs/events.md", "docs/failover.md",
+		"docs/metrics.md", "docs/migrating.md", "docs/monitoring.md", "docs/performance.md", "docs/pgx.md",
+		"docs/poolers.md", "docs/reliability.md", "docs/semantics.md", "docs/tuning.md", "docs/versioning.md",
+		".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/divergence.yml", ".github/ISSUE_TEMPLATE/idea.yml",
+		".github/pull_request_template.md",
 	}
 	decisions, err := fs.Glob(os.DirFS(Root(t)), "docs/decisions/*.md")
 	require.NoError(t, err)

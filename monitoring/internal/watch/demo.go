@@ -56,7 +56,8 @@ func StartDemo(ctx context.Context, scratch string, flags ...string) (*Demo, err
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the demonstration: %w\n%s", err, out)
 	}
-	p, err := start(scratch, examples, binary, append([]string{"-drivers", "cockroachdb", "-metrics", "127.0.0.1:0"}, flags...)...)
+	args := append([]string{"-drivers", "cockroachdb", "-metrics", "127.0.0.1:0"}, flags...)
+	p, err := start(scratch, examples, binary, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +92,7 @@ func (d *Demo) ready(ctx context.Context) error {
 	return nil
 }
 
-// Ended is closed when the demonstration has come to its end by itself, or was stopped.
+// Ended is closed when the demonstration has come to its end, or was stopped.
 func (d *Demo) Ended() <-chan struct{} { return d.process.ended }
 
 // Stop ends the demonstration, and all that it has started.

@@ -51,7 +51,9 @@ type Past struct {
 }
 
 // StartPrometheus starts a server with rules on a free loopback port, on a storage of its own below scratch.
-func StartPrometheus(ctx context.Context, scratch string, d *Demo, ruleFiles []string, past ...Past) (*Prometheus, error) {
+func StartPrometheus(
+	ctx context.Context, scratch string, d *Demo, ruleFiles []string, past ...Past,
+) (*Prometheus, error) {
 	binary, err := Find("prometheus")
 	if err != nil {
 		return nil, err
@@ -64,7 +66,8 @@ func StartPrometheus(ctx context.Context, scratch string, d *Demo, ruleFiles []s
 	if err := os.WriteFile(config, []byte(configuration(d, ruleFiles)), 0o600); err != nil {
 		return nil, err
 	}
-	p, err := start(scratch, scratch, binary, "--config.file="+config, "--storage.tsdb.path="+storage, "--web.listen-address=127.0.0.1:0")
+	p, err := start(scratch, scratch, binary,
+		"--config.file="+config, "--storage.tsdb.path="+storage, "--web.listen-address=127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +109,8 @@ func remember(ctx context.Context, scratch, storage string, past []Past) error {
 	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
 		return err
 	}
-	if out, err := exec.CommandContext(ctx, promtool, "tsdb", "create-blocks-from", "openmetrics", file, storage).CombinedOutput(); err != nil {
+	command := exec.CommandContext(ctx, promtool, "tsdb", "create-blocks-from", "openmetrics", file, storage)
+	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("write the past: %w\n%s", err, out)
 	}
 	return nil

@@ -32,7 +32,8 @@ func (b *Bank) Transfer(ctx context.Context, from, to, amount int64) error {
 		if err := b.Approve(owner); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE accounts SET balance = balance - $1 WHERE id = $2", amount, from); err != nil {
+		const withdraw = "UPDATE accounts SET balance = balance - $1 WHERE id = $2"
+		if _, err := tx.ExecContext(ctx, withdraw, amount, from); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "UPDATE accounts SET balance = balance + $1 WHERE id = $2", amount, to)
@@ -46,7 +47,8 @@ func (b *Bank) AddInterest(ctx context.Context, id int64) error {
 	err := crdb.ExecuteTx(ctx, b.DB, nil, func(tx *sql.Tx) error {
 		var owner string
 		var balance int64
-		if err := tx.QueryRowContext(ctx, "SELECT owner, balance FROM accounts WHERE id = $1", id).Scan(&owner, &balance); err != nil {
+		row := tx.QueryRowContext(ctx, "SELECT owner, balance FROM accounts WHERE id = $1", id)
+		if err := row.Scan(&owner, &balance); err != nil {
 			return err
 		}
 		if err := b.Approve(owner); err != nil {

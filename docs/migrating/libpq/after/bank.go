@@ -41,7 +41,8 @@ func (b *Bank) Transfer(ctx context.Context, from, to, amount int64) error {
 	if err := b.Approve(owner); err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, "UPDATE accounts SET balance = balance - $1 WHERE id = $2", amount, from); err != nil {
+	const withdraw = "UPDATE accounts SET balance = balance - $1 WHERE id = $2"
+	if _, err := tx.ExecContext(ctx, withdraw, amount, from); err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, "UPDATE accounts SET balance = balance + $1 WHERE id = $2", amount, to); err != nil {
@@ -53,7 +54,8 @@ func (b *Bank) Transfer(ctx context.Context, from, to, amount int64) error {
 // Add opens an account.
 func (b *Bank) Add(ctx context.Context, id int64, owner string) error {
 	_, err := b.DB.ExecContext(ctx, "INSERT INTO accounts VALUES ($1, $2, 0)", id, owner)
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == "23505" && pgErr.TableName == "accounts" {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if ok && pgErr.Code == "23505" && pgErr.TableName == "accounts" {
 		return ErrTaken
 	}
 	return err
@@ -62,7 +64,8 @@ func (b *Bank) Add(ctx context.Context, id int64, owner string) error {
 // Owners gives the owners of some accounts.
 func (b *Bank) Owners(ctx context.Context, ids []int64) ([]string, error) {
 	var owners []string
-	err := b.DB.QueryRowContext(ctx, "SELECT array_agg(owner ORDER BY id) FROM accounts WHERE id = ANY($1)", pq.Array(ids)).Scan(pq.Array(&owners))
+	const query = "SELECT array_agg(owner ORDER BY id) FROM accounts WHERE id = ANY($1)"
+	err := b.DB.QueryRowContext(ctx, query, pq.Array(ids)).Scan(pq.Array(&owners))
 	return owners, err
 }
 
@@ -79,7 +82,8 @@ func (b *Bank) Import(ctx context.Context, owners map[int64]string) error {
 	defer conn.Close()
 	return conn.Raw(func(driverConn any) error {
 		pgxConn := driverConn.(cockroachdb.Conn).Conn()
-		_, err := pgxConn.CopyFrom(ctx, pgx.Identifier{"accounts"}, []string{"id", "owner", "balance"}, pgx.CopyFromRows(rows))
+		columns := []string{"id", "owner", "balance"}
+		_, err := pgxConn.CopyFrom(ctx, pgx.Identifier{"accounts"}, columns, pgx.CopyFromRows(rows))
 		return err
 	})
 }

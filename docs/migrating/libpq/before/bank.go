@@ -37,7 +37,8 @@ func (b *Bank) Transfer(ctx context.Context, from, to, amount int64) error {
 	if err := b.Approve(owner); err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, "UPDATE accounts SET balance = balance - $1 WHERE id = $2", amount, from); err != nil {
+	const withdraw = "UPDATE accounts SET balance = balance - $1 WHERE id = $2"
+	if _, err := tx.ExecContext(ctx, withdraw, amount, from); err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, "UPDATE accounts SET balance = balance + $1 WHERE id = $2", amount, to); err != nil {
@@ -49,7 +50,8 @@ func (b *Bank) Transfer(ctx context.Context, from, to, amount int64) error {
 // Add opens an account.
 func (b *Bank) Add(ctx context.Context, id int64, owner string) error {
 	_, err := b.DB.ExecContext(ctx, "INSERT INTO accounts VALUES ($1, $2, 0)", id, owner)
-	if pqErr, ok := errors.AsType[*pq.Error](err); ok && pqErr.Code.Name() == "unique_violation" && pqErr.Table == "accounts" {
+	pqErr, ok := errors.AsType[*pq.Error](err)
+	if ok && pqErr.Code.Name() == "unique_violation" && pqErr.Table == "accounts" {
 		return ErrTaken
 	}
 	return err
@@ -58,7 +60,8 @@ func (b *Bank) Add(ctx context.Context, id int64, owner string) error {
 // Owners gives the owners of some accounts.
 func (b *Bank) Owners(ctx context.Context, ids []int64) ([]string, error) {
 	var owners []string
-	err := b.DB.QueryRowContext(ctx, "SELECT array_agg(owner ORDER BY id) FROM accounts WHERE id = ANY($1)", pq.Array(ids)).Scan(pq.Array(&owners))
+	const query = "SELECT array_agg(owner ORDER BY id) FROM accounts WHERE id = ANY($1)"
+	err := b.DB.QueryRowContext(ctx, query, pq.Array(ids)).Scan(pq.Array(&owners))
 	return owners, err
 }
 

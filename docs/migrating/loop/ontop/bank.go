@@ -60,7 +60,8 @@ func (b *Bank) Transfer(ctx context.Context, from, to, amount int64) error {
 		if err := b.Approve(owner); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "UPDATE accounts SET balance = balance - $1 WHERE id = $2", amount, from); err != nil {
+		const withdraw = "UPDATE accounts SET balance = balance - $1 WHERE id = $2"
+		if _, err := tx.ExecContext(ctx, withdraw, amount, from); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, "UPDATE accounts SET balance = balance + $1 WHERE id = $2", amount, to)
@@ -73,7 +74,8 @@ func (b *Bank) AddInterest(ctx context.Context, id int64) error {
 	return Retry(ctx, b.DB, func(tx *sql.Tx) error {
 		var owner string
 		var balance int64
-		if err := tx.QueryRowContext(ctx, "SELECT owner, balance FROM accounts WHERE id = $1", id).Scan(&owner, &balance); err != nil {
+		row := tx.QueryRowContext(ctx, "SELECT owner, balance FROM accounts WHERE id = $1", id)
+		if err := row.Scan(&owner, &balance); err != nil {
 			return err
 		}
 		if err := b.Approve(owner); err != nil {

@@ -15,7 +15,9 @@ func Open(dsn string) (*sql.DB, error) {
 }
 
 // OpenWith opens a pool with what a DSN has no words for.
-func OpenWith(dsn string, tracer pgx.QueryTracer, afterConnect func(context.Context, *pgx.Conn) error) (*sql.DB, error) {
+func OpenWith(
+	dsn string, tracer pgx.QueryTracer, afterConnect func(context.Context, *pgx.Conn) error,
+) (*sql.DB, error) {
 	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, err
@@ -33,7 +35,8 @@ func Import(ctx context.Context, db *sql.DB, rows [][]any) error {
 	defer conn.Close()
 	return conn.Raw(func(driverConn any) error {
 		pgxConn := driverConn.(*stdlib.Conn).Conn()
-		_, err := pgxConn.CopyFrom(ctx, pgx.Identifier{"accounts"}, []string{"id", "owner", "balance"}, pgx.CopyFromRows(rows))
+		columns := []string{"id", "owner", "balance"}
+		_, err := pgxConn.CopyFrom(ctx, pgx.Identifier{"accounts"}, columns, pgx.CopyFromRows(rows))
 		return err
 	})
 }
