@@ -46,7 +46,8 @@ func (cu *cursor) send(ctx context.Context) fault {
 	var err error
 	if cu.marked = t.marksAlone(&cu.rec.Statement); !cu.marked {
 		cu.ans, reach, err = t.send(ctx, &cu.rec.Statement)
-		return fault{err: err, reach: reach, class: cu.rec.Class, unmarked: reach == wire.InOpening && t.marking.sent != nil && t.isUnmarked(err)}
+		unmarked := reach == wire.InOpening && t.marking.sent != nil && t.isUnmarked(err)
+		return fault{err: err, reach: reach, class: cu.rec.Class, unmarked: unmarked}
 	}
 	with := wire.Around{Commit: true, Later: cu != &t.c.executing}
 	if with.After, err = t.place(ctx); err == nil {
@@ -109,7 +110,9 @@ func (cu *cursor) read() bool {
 		}
 		cu.tidy()
 		unmarked := cu.marked && cu.t.marking.sent != nil && cu.ans.Whole() && cu.t.isUnmarked(err)
-		cu.carryOn(fault{err: err, reach: wire.InStatement, class: cu.rec.Class, partly: cu.partlyCommitted(), unmarked: unmarked})
+		cu.carryOn(fault{
+			err: err, reach: wire.InStatement, class: cu.rec.Class, partly: cu.partlyCommitted(), unmarked: unmarked,
+		})
 	}
 	return false
 }

@@ -80,18 +80,22 @@ func quoteTable(name string) string { return pgx.Identifier(strings.Split(name, 
 func (m *marker) insert() wire.Extra {
 	s := wire.Statement{Form: wire.Unnamed}
 	if m.known.file == nil {
-		s.SQL = "INSERT INTO " + m.table.name + " (id, refused) VALUES ($1, (SELECT false FROM " + m.table.name + " WHERE id = $2))"
-		s.Values, s.ParamOIDs, s.ParamFormats = [][]byte{m.key[:], m.known.epoch[:]}, []uint32{pgtype.UUIDOID, pgtype.UUIDOID}, binaryFormat
+		s.SQL = "INSERT INTO " + m.table.name + " (id, refused) " +
+			"VALUES ($1, (SELECT false FROM " + m.table.name + " WHERE id = $2))"
+		s.Values, s.ParamFormats = [][]byte{m.key[:], m.known.epoch[:]}, binaryFormat
+		s.ParamOIDs = []uint32{pgtype.UUIDOID, pgtype.UUIDOID}
 		return wire.Extra{Statement: s}
 	}
 	s.SQL = "INSERT INTO " + m.table.name + " (id, refused) VALUES ($1, CASE WHEN pg_relation_filenode('" + m.table.name +
 		"'::REGCLASS) = $2 THEN false END) RETURNING ctid"
-	s.Values, s.ParamOIDs, s.ParamFormats = [][]byte{m.key[:], m.known.file}, []uint32{pgtype.UUIDOID, pgtype.OIDOID}, keyAndText
+	s.Values, s.ParamFormats = [][]byte{m.key[:], m.known.file}, keyAndText
+	s.ParamOIDs = []uint32{pgtype.UUIDOID, pgtype.OIDOID}
 	return wire.Extra{Statement: s, Row: func(values [][]byte) { m.place = append([]byte(nil), values[0]...) }}
 }
 
-// remove are the statements that delete the marker m, whose transaction is committed. On PostgreSQL they go to the row's
-// place, for the reason why insert reads no row; and in a small table only where the planner is kept from reading all.
+// remove are the statements that delete the marker m, whose transaction is committed. On PostgreSQL they go to the
+// row's place, for the reason why insert reads no row; and in a small table only where the planner is kept from reading
+// all of it.
 func (m *marker) remove() []wire.Extra {
 	s := wire.Statement{
 		Form: wire.Unnamed, SQL: "DELETE FROM " + m.table.name + " WHERE id = $1", Values: [][]byte{m.key[:]},
@@ -104,7 +108,8 @@ func (m *marker) remove() []wire.Extra {
 		s.SQL += " AND ctid = $2"
 		s.Values, s.ParamOIDs, s.ParamFormats = append(s.Values, m.place), append(s.ParamOIDs, pgtype.TIDOID), keyAndText
 	}
-	return []wire.Extra{{Statement: wire.Statement{Form: wire.Unnamed, SQL: "SET LOCAL enable_seqscan = off"}}, {Statement: s}}
+	byPlace := wire.Statement{Form: wire.Unnamed, SQL: "SET LOCAL enable_seqscan = off"}
+	return []wire.Extra{{Statement: byPlace}, {Statement: s}}
 }
 
 var keyAndText = []int16{pgx.BinaryFormatCode, pgx.TextFormatCode}
@@ -150,8 +155,8 @@ func (p *pool) learnMarks(ctx context.Context) (*known, error) {
 	return p.marks.known.Load(), nil
 }
 
-// isUnmarked reports whether err is the answer to a marker that could not be placed where another one can be, or none is
-// needed: because the epoch is gone, or the transaction takes no writes.
+// isUnmarked reports whether err is the answer to a marker that could not be placed where another one can be, or none
+// is needed: because the epoch is gone, or the transaction takes no writes.
 func (t *tx) isUnmarked(err error) bool {
 	switch pgerr.Code(err) {
 	case notNullViolation:

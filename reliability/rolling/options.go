@@ -53,7 +53,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.workers, "workers", 32, "how many clients there are, each with one connection")
 	f.IntVar(&o.accounts, "accounts", 1000, "how many accounts there are: the fewer, the more conflicts")
 	f.BoolVar(&o.singles, "singles", false, "adds writes outside a transaction: pgx 5.12.0 does some of them twice")
-	f.BoolVar(&o.once, "exactly-once", false, "this driver marks its commits (retry_commit_marker=on): none may stay ambiguous")
+	f.BoolVar(&o.once, "exactly-once", false, "retry_commit_marker=on for this driver: no commit may stay ambiguous")
 	f.StringVar(&o.through, "through", throughHosts, "hosts or balancer: how clients reach crdbsim's nodes")
 	f.StringVar(&o.params, "params", "connect_timeout=5", "what is added to the DSN")
 	f.StringVar(&o.drivers, "drivers", "pgx,cockroachdb", "which drivers the load runs through, one after the other")

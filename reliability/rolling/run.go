@@ -67,7 +67,10 @@ func runOne(ctx context.Context, o options, t target, d sqlDriver, stdout io.Wri
 		return nil, err
 	}
 	defer sure.Close()
-	err = errors.Join(createBank(ctx, sure, o.accounts), createLists(ctx, sure, o.lists()), cockroachdb.CreateCommitTable(ctx, sure))
+	err = errors.Join(createBank(ctx, sure, o.accounts), createLists(ctx, sure, o.lists()))
+	if err == nil {
+		err = cockroachdb.CreateCommitTable(ctx, sure)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("create the tables: %w", err)
 	}

@@ -291,5 +291,6 @@ func isNamed(err error) bool {
 	_, notReplayable := errors.AsType[*cockroachdb.NotReplayableError](err)
 	_, server := errors.AsType[*pgconn.PgError](err)
 	return lost || diverged || exhausted || notReplayable || server || errors.Is(err, errByRaw) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, pgx.ErrTxCommitRollback)
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, pgx.ErrTxCommitRollback)
 }

@@ -70,7 +70,8 @@ var newerTransactions = []transaction{
 		perhaps: committedPartly, partly: [][]string{seededAnd("column")},
 	},
 	{
-		name: "DDL that commits, in the middle", run: txOf(insert(1), addColumn, insert(2)), careful: true, perhaps: committedPartly,
+		name: "DDL that commits, in the middle", run: txOf(insert(1), addColumn, insert(2)), careful: true,
+		perhaps: committedPartly,
 		partly: [][]string{
 			notes{"0": "zero", "1": value(1)}.lines(), notes{"0": "zero", "1": value(1), "column": "w"}.lines(),
 		},

@@ -81,13 +81,14 @@ func TestLaneWhileThePoolIsClosed(t *testing.T) {
 	})
 }
 
-// A reader outside a transaction has nothing left to lose to anybody once it has its first row: it leaves the lane then,
+// A reader outside a transaction has nothing left to lose to anybody once it has its first row: it leaves the lane,
 // and not when it has read all of them, which may take an hour.
 func TestLaneIsLeftByAReaderWithItsFirstRow(t *testing.T) {
 	t.Parallel()
 	const export = "SELECT export"
 	all := kit.Texts("1", "2", "3")
-	kit.InBubble(t, kit.Script{export: {{Columns: all.Columns, Err: fakepg.Conflict()}, all}}, func(t *testing.T, r *kit.Rig) {
+	script := kit.Script{export: {{Columns: all.Columns, Err: fakepg.Conflict()}, all}}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 		rows := kit.Query(t, r.DB, export)
 		rows.Read(1)
 		time.Sleep(time.Second) // it writes a file

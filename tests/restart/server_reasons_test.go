@@ -61,8 +61,8 @@ func TestConnectionClosedByTheServer_AfterAnError_TheReasonIsFound(t *testing.T)
 	}
 }
 
-// Outside a transaction the reason comes as the server has said it, in no type of the driver's own. A conflict that ends
-// the connection is a hot standby's with recovery.
+// Outside a transaction the reason comes as the server has said it, in no type of the driver's own. A conflict that
+// ends the connection is a hot standby's with recovery.
 func TestConnectionClosedByTheServer_OutsideATransaction_TheReasonIsFound(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"25P03", "40001"} {
