@@ -49,6 +49,9 @@ func (cu *cursor) send(ctx context.Context) fault {
 		unmarked := reach == wire.InOpening && t.marking.sent != nil && t.isUnmarked(err)
 		return fault{err: err, reach: reach, class: cu.rec.Class, unmarked: unmarked}
 	}
+	if cu.rec.Form == wire.Simple { // nothing can go with a Query message
+		cu.rec.Form = wire.Unnamed
+	}
 	with := wire.Around{Commit: true, Later: cu != &t.c.executing}
 	if with.After, err = t.place(ctx); err == nil {
 		cu.ans, reach, err = t.session().SendAround(ctx, beginAlone, &cu.rec.Statement, with)

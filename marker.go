@@ -188,7 +188,8 @@ func (t *tx) noteMark() {
 // marksAlone reports whether s, a statement outside a transaction, is committed with a marker.
 func (t *tx) marksAlone(s *wire.Statement) bool {
 	class := &s.Class
-	return !t.explicit && t.marks() && t.within == nil && !t.inText && s.Form != wire.Simple &&
+	byQuery := s.Form == wire.Simple && t.c.mode == pgx.QueryExecModeSimpleProtocol
+	return !t.explicit && t.marks() && t.within == nil && !t.inText && !byQuery &&
 		class.RowsOnly && !class.Reads && !class.Several && class.Commit == sqltext.NoCommit
 }
 

@@ -67,6 +67,19 @@ func TestAlone_Returning_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	})
 }
 
+// Without arguments a statement goes as a Query message, which nothing can go with.
+func TestAlone_NoArguments_AnswerLost_IsCarriedOutOnce(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *scene) {
+		s.eachLoss(t, func(t *testing.T, loss loss) {
+			s.inject(strike(loss.action))
+			_, err := s.ExecContext(t.Context(), "UPDATE accounts SET n = n + 1 WHERE id = 1")
+			require.NoError(t, err)
+			s.wants(t, 1, loss.answer)
+		})
+	})
+}
+
 func TestAlone_StatementFails_ErrorAsEver(t *testing.T) {
 	t.Parallel()
 	servers(t, func(t *testing.T, s *scene) {
