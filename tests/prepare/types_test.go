@@ -25,19 +25,25 @@ type retyping struct {
 
 var retypings = []retyping{
 	{
-		"int to bigint", []string{"CREATE TABLE typed (v INT)"},
-		[]string{"ALTER TABLE typed ALTER COLUMN v TYPE BIGINT"}, 1, 3_000_000_000,
+		"int to bigint",
+		[]string{"CREATE TABLE typed (v INT)"},
+		[]string{"ALTER TABLE typed ALTER COLUMN v TYPE BIGINT"},
+		1, 3_000_000_000,
 	},
 	{
-		"int to text", []string{"CREATE TABLE typed (v INT)"},
-		[]string{"ALTER TABLE typed ALTER COLUMN v TYPE TEXT"}, 1, "x",
+		"int to text",
+		[]string{"CREATE TABLE typed (v INT)"},
+		[]string{"ALTER TABLE typed ALTER COLUMN v TYPE TEXT"},
+		1, "x",
 	},
 	{
-		"an enum made anew", []string{"CREATE TYPE mood AS ENUM ('a')", "CREATE TABLE typed (v mood)"},
+		"an enum made anew",
+		[]string{"CREATE TYPE mood AS ENUM ('a')", "CREATE TABLE typed (v mood)"},
 		[]string{
 			"CREATE TYPE mood_2 AS ENUM ('a', 'b')",
 			"ALTER TABLE typed ALTER COLUMN v TYPE mood_2 USING v::text::mood_2", "DROP TYPE mood",
-		}, "a", "b",
+		},
+		"a", "b",
 	},
 }
 

@@ -16,8 +16,8 @@ import (
 
 // What was sent by a restart that begins anew, after one by savepoint that failed.
 var anew = []string{
-	"BEGIN; SAVEPOINT; UPDATE a", "UPDATE b", "ROLLBACK TO; UPDATE a; UPDATE b", "ROLLBACK; BEGIN; SAVEPOINT; UPDATE a; UPDATE b",
-	"RELEASE; COMMIT",
+	"BEGIN; SAVEPOINT; UPDATE a", "UPDATE b", "ROLLBACK TO; UPDATE a; UPDATE b",
+	"ROLLBACK; BEGIN; SAVEPOINT; UPDATE a; UPDATE b", "RELEASE; COMMIT",
 }
 
 // Some versions of CockroachDB take a transaction back to its savepoint, and answer what comes after that with an
@@ -69,7 +69,7 @@ func TestRestart_FailsAfterTheSavepoint_IsAvoidedForAMinute(t *testing.T) {
 	})
 }
 
-// An error of these codes that the first attempt meets is the application's, and so is one that the new beginning meets.
+// An error of these codes that the first attempt meets is the application's, and so is one that comes after BEGIN, too.
 func TestRestart_ErrorIsNotTheSavepoints_IsTold(t *testing.T) {
 	t.Parallel()
 	no := kit.Fails("XX000", "no such thing")
@@ -89,7 +89,7 @@ func TestRestart_ErrorIsNotTheSavepoints_IsTold(t *testing.T) {
 	}
 }
 
-// A hot standby's conflict is with recovery and not with another transaction: the same attempt would only meet it again.
+// A hot standby's conflict is with recovery and not with another transaction: the same attempt would meet it again.
 func TestRestart_OnAHotStandby_GivesUpSoon(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, func(c *fakepg.Conn) {
