@@ -335,6 +335,29 @@ func TestFailover_ServerRefusesTheLogin_DoesNotDialAgain(t *testing.T) {
 	assert.Equal(t, 2, dials)
 }
 
+func TestFailover_ClosedThroughRaw_SaysWhy(t *testing.T) {
+	t.Parallel()
+	for name, next := range map[string]func(*sql.Tx) error{
+		"by a statement": func(tx *sql.Tx) error { return kit.ExecAll(tx, "UPDATE b") },
+		"by the commit":  (*sql.Tx).Commit,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{})
+			c, err := st.Conn(t.Context())
+			require.NoError(t, err)
+			defer c.Close()
+			tx, err := c.BeginTx(t.Context(), nil)
+			require.NoError(t, err)
+			defer func() { _ = tx.Rollback() }()
+			kit.Exec(t, tx, "UPDATE a")
+			require.NoError(t, c.Raw(func(c any) error { return c.(cockroachdb.Conn).Conn().Close(t.Context()) }))
+			lost := kit.As[*cockroachdb.ConnectionLostError](t, next(tx))
+			assert.Equal(t, cockroachdb.CauseRaw, lost.Cause)
+		})
+	}
+}
+
 func TestFailover_OutsideATransaction_ReadIsRunAgain(t *testing.T) {
 	t.Parallel()
 	broken := kit.Texts("a", "b", "c")
