@@ -30,7 +30,8 @@ func (t *tx) hasLost(ctx context.Context, f fault) bool {
 	case pgerr.Answer(f.err) == nil:
 		return t.session().Closed() || f.reach != wire.Unsent
 	}
-	return pgerr.EndsNode(f.err, t.session().Closed())
+	closed := t.session().Closed()
+	return pgerr.EndsNode(f.err, closed) || t.explicit && closed && pgerr.IsOfStatement(f.err)
 }
 
 // mayMove reports whether a transaction that has lost its connection with f may go on, on another one; and why not,

@@ -146,6 +146,21 @@ func TestFailover_UnderWhatMayCommit_Ambiguous(t *testing.T) {
 	}
 }
 
+// What a node has answered before it went away is no reason for the end of the connection.
+func TestFailover_AfterAnError_StatementIsRunAgain(t *testing.T) {
+	t.Parallel()
+	duplicate := kit.Fails("23505", "duplicate key")
+	duplicate.Cut = fakepg.CutAfter
+	st := kit.New(t, kit.Script{"UPDATE b": {duplicate, kit.Fails("23505", "duplicate key")}})
+	tx := st.Begin(t)
+	kit.Exec(t, tx, "UPDATE a")
+	kit.Exec(t, tx, "SAVEPOINT s")
+	require.IsType(t, &pgconn.PgError{}, kit.ExecAll(tx, "UPDATE b"))
+	kit.Exec(t, tx, "ROLLBACK TO SAVEPOINT s")
+	require.NoError(t, tx.Commit())
+	movedOnce(t, st, "UPDATE a", "SAVEPOINT s", "UPDATE b", "ROLLBACK TO SAVEPOINT s")
+}
+
 func TestFailover_DuringAReplay_StartsItAgain(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"UPDATE a": {kit.OK, {Cut: fakepg.CutBefore}, kit.OK}, "UPDATE b": {kit.Conflict, kit.OK}})
