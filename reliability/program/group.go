@@ -210,6 +210,9 @@ func (g *Group) newRunner(ctx context.Context, r *Round) (*runner, error) {
 		run.sim = g.front.nodes[0]
 	}
 	run.db.SetMaxIdleConns(g.workers)
+	if err := run.db.PingContext(ctx); err != nil { // while the driver has seen the server well lately, it waits for it
+		return nil, fmt.Errorf("connect before the faults begin: %w", err)
+	}
 	for text := range sharedTexts(r) {
 		stmt, err := run.db.PrepareContext(ctx, text) //nolint:sqlclosecheck // closed when all programs have ended
 		if err != nil {

@@ -82,10 +82,8 @@ func (c *checker) lostConnection(p *Program, err error) {
 	switch {
 	case ok && errors.Is(err, context.Canceled):
 		c.add(Misleading, p, "it was cancelled, and told that its connection was lost: %v", err)
-	case c.round.Server == Cluster && ok && lost.Cause == "" && p.mayMove(err):
-		c.add(Stranded, p, "two other nodes were there: %v", err)
-	case c.round.Server == Cluster && p.Cancel == nil && Named(err) == noConnection:
-		c.add(Stranded, p, "two other nodes were there: %v", err)
+	case ok && lost.Cause == "" && p.mayMove(err), p.Cancel == nil && Named(err) == noConnection:
+		c.add(Stranded, p, "there were nodes to go on with: %v", err)
 	}
 }
 
