@@ -192,7 +192,7 @@ func (c *conn) restore(ctx context.Context, s *wire.Session) error {
 	}
 	if len(c.journal.sets) > 0 {
 		if err := s.PG.Exec(ctx, strings.Join(c.journal.sets, "\n;\n")).Close(); err != nil {
-			if pgerr.IsConnectionLost(err) {
+			if pgerr.IsConnectionLost(err) || pgerr.EndsNode(err, s.Closed()) {
 				return err
 			}
 			return &otherSessionError{err: err}
