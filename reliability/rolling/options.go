@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/reprise-go/cockroachdb/reliability/outage"
 )
 
 // options are what the command line says.
@@ -31,9 +33,9 @@ type options struct {
 
 // The modes, and the ways to the nodes.
 const (
-	modeDrain   = "drain"
-	modeKill    = "kill"
-	modeSilence = "silence"
+	modeDrain   = string(outage.Drain)
+	modeKill    = string(outage.Kill)
+	modeSilence = string(outage.Silence)
 
 	throughHosts    = "hosts"
 	throughBalancer = "balancer"
