@@ -113,7 +113,8 @@ func (r *rig) random(w workload, seed uint64) {
 	// All that these transactions do can be run again, and where one node goes away others are there.
 	assert.Zero(r, r.count("transactions_total", "connection_lost"), "a lost connection was not replaced")
 	if r.nodes != nil {
-		r.Logf("nodes went away: %v; %v connections were replaced under a transaction", gone, r.count("failovers_total", "replaced"))
+		replaced := r.count("failovers_total", "replaced")
+		r.Logf("nodes went away: %v; %v connections were replaced under a transaction", gone, replaced)
 		assert.NotZero(r, r.count("failovers_total", "replaced"))
 	}
 }

@@ -172,8 +172,8 @@ func TestLies(t *testing.T) {
 	}
 }
 
-// TestAlone has statements outside of a transaction fail in the middle: one that writes may be done, and must be told to
-// be so.
+// TestAlone has statements outside of a transaction fail in the middle: one that writes may be done, and must be told
+// to be so.
 func TestAlone(t *testing.T) {
 	t.Parallel()
 	write := &Program{Form: Single, Steps: []Step{step(Statement{Kind: Set})}}

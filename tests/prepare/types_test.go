@@ -25,25 +25,6 @@ func (r *retyping) insert() string { return "INSERT INTO " + r.table + " VALUES 
 
 var retypings = []retyping{
 	{
-<<<<<<< HEAD
-		"int to bigint",
-		[]string{"CREATE TABLE typed (v INT)"},
-		[]string{"ALTER TABLE typed ALTER COLUMN v TYPE BIGINT"},
-		1, 3_000_000_000,
-	},
-	{
-		"int to text",
-		[]string{"CREATE TABLE typed (v INT)"},
-		[]string{"ALTER TABLE typed ALTER COLUMN v TYPE TEXT"},
-		1, "x",
-	},
-	{
-		"an enum made anew",
-		[]string{"CREATE TYPE mood AS ENUM ('a')", "CREATE TABLE typed (v mood)"},
-		[]string{
-			"CREATE TYPE mood_2 AS ENUM ('a', 'b')",
-			"ALTER TABLE typed ALTER COLUMN v TYPE mood_2 USING v::text::mood_2", "DROP TYPE mood",
-=======
 		"bigger",
 		[]string{"CREATE TABLE bigger (v INT)"},
 		[]string{"ALTER TABLE bigger ALTER COLUMN v TYPE BIGINT"},
@@ -61,7 +42,6 @@ var retypings = []retyping{
 		[]string{
 			"CREATE TYPE mood_2 AS ENUM ('a', 'b')",
 			"ALTER TABLE moods ALTER COLUMN v TYPE mood_2 USING v::text::mood_2", "DROP TYPE mood",
->>>>>>> h/ported
 		},
 		"a", "b",
 	},
