@@ -147,8 +147,8 @@ func EndsNode(err error, closed bool) bool {
 	return IsOfConnection(code) && code != ProtocolViolation || hasAnyPrefix(code, "58") || Conflict(err) != nil
 }
 
-// IsOfStatement reports whether err is the server's answer to a statement, and no reason to end the session: if that has
-// ended, the node went away after it.
+// IsOfStatement reports whether err is the server's answer to a statement, and no reason to end the session: if that
+// has ended, the node went away after it.
 func IsOfStatement(err error) bool {
 	answer := Answer(err)
 	return answer != nil && !IsFatal(answer) &&

@@ -22,8 +22,8 @@ var All = []Mutant{
 	},
 	{
 		Name: "the rows read before the one that lost are only skipped", File: "replay.go",
-		Old:   "		differs, err = r.compareRows(&a)\n	}\n	switch {\n	case err != nil && (!t.isStatementError",
-		New:   "		for i := int64(0); i < r.rows && a.Next(); i++ {\n		}\n	}\n	switch {\n	case err != nil && (!t.isStatementError",
+		Old:   "		differs, err = r.compareRows(&a)\n	}\n	switch {\n	case err != nil && !t.isStatementError",
+		New:   "		for i := int64(0); i < r.rows && a.Next(); i++ {\n		}\n	}\n	switch {\n	case err != nil && !t.isStatementError",
 		Found: []Instrument{Scenarios(history.LostUpdate)},
 	},
 	{
@@ -495,8 +495,9 @@ var All = []Mutant{
 	// Exactly once.
 	{
 		Name: "the outcome of a commit is asked for by reading", File: "marker.go",
-		Old: "	return \"INSERT INTO \" + m.name + \" AS m (id, refused) SELECT $1::UUID, true FROM \" + m.name + \" AS e WHERE e.id = $2::UUID\" +\n" +
-			"		\" ON CONFLICT (id) DO UPDATE SET refused = m.refused RETURNING m.refused\"\n",
+		Old: "	return \"INSERT INTO \" + m.name + \" AS m (id, refused) \" +\n" +
+			"		\"SELECT $1::UUID, true FROM \" + m.name + \" AS e WHERE e.id = $2::UUID \" +\n" +
+			"		\"ON CONFLICT (id) DO UPDATE SET refused = m.refused RETURNING m.refused\"\n",
 		New:   "	return \"SELECT coalesce((SELECT refused FROM \" + m.name + \" AS m WHERE id = $1::UUID AND $2::UUID IS NOT NULL), true)\"\n",
 		Found: []Instrument{Test(once, "TestCommit_ArrivesAfterTheQuestion_IsNotCarriedOut")},
 	},

@@ -128,11 +128,13 @@ func TestJournal_WhatCantBeMadeAgain_EndsTheTransaction(t *testing.T) {
 func TestJournal_NewSessionIsLostToo_AnotherIsMade(t *testing.T) {
 	t.Parallel()
 	for name, refused := range map[string]fakepg.Reply{
-		"FATAL 57P01": kit.Fatal("57P01", "refused"), "ERROR 57P01": kit.Fails("57P01", "refused"), "cut": {Cut: fakepg.CutBefore},
+		"FATAL 57P01": kit.Fatal("57P01", "refused"), "ERROR 57P01": kit.Fails("57P01", "refused"),
+		"cut": {Cut: fakepg.CutBefore},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := kit.New(t, kit.Script{"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}, "SET x = 1": {kit.OK, refused, kit.OK}})
+			script := kit.Script{"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}, "SET x = 1": {kit.OK, refused, kit.OK}}
+			st := kit.New(t, script)
 			kit.Exec(t, st.DB, "SET x = 1")
 			tx := st.Begin(t)
 			kit.Exec(t, tx, "UPDATE lost")

@@ -367,7 +367,8 @@ func TestRestartBeginsAnew_InTheMiddleOfRows(t *testing.T) {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
 			rows := kit.Texts("a", "b")
-			r := kit.New(t, kit.Script{"SELECT v": {kit.BreakOff(rows, 1), kit.Fails(code, "the transaction can't go on"), rows}})
+			fails := kit.Fails(code, "the transaction can't go on")
+			r := kit.New(t, kit.Script{"SELECT v": {kit.BreakOff(rows, 1), fails, rows}})
 			tx := r.Begin(t)
 			require.Equal(t, []string{"a", "b"}, kit.Query(t, tx, "SELECT v").MustRest())
 			require.NoError(t, tx.Commit())
