@@ -25,7 +25,7 @@ func defaults() Config {
 	}
 }
 
-func TestReadmeSettings(t *testing.T) {
+func TestReadme_Settings_AreThoseOfTheCode(t *testing.T) {
 	table := papers.Table(t, papers.Text(t, "README.md"), "DSN key")
 	var keys []string
 	for _, row := range table {
@@ -50,8 +50,8 @@ func TestReadmeSettings(t *testing.T) {
 	assert.Equal(t, want, keys)
 }
 
-// TestTuningDefaults holds the defaults in docs/tuning.md, which follow the keys, against the code.
-func TestTuningDefaults(t *testing.T) {
+// TestTuning_Defaults_AreThoseOfTheCode holds the defaults in docs/tuning.md, which follow the keys, against the code.
+func TestTuning_Defaults_AreThoseOfTheCode(t *testing.T) {
 	found := map[string]bool{}
 	keys := regexp.MustCompile("\\*\\*`([a-z_]+)`\\*\\* \\(([^),]+)")
 	for _, m := range keys.FindAllStringSubmatch(papers.Text(t, "docs/tuning.md"), -1) {
@@ -95,8 +95,8 @@ func TestReadme_NotReplayable_NamesEveryCause(t *testing.T) {
 	t.Error("README has no NotReplayableError")
 }
 
-// TestParseConfigNamesEveryKey: so that go doc is enough to write a DSN.
-func TestParseConfigNamesEveryKey(t *testing.T) {
+// TestDoc_ParseConfig_NamesEveryKey: so that go doc is enough to write a DSN.
+func TestDoc_ParseConfig_NamesEveryKey(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
 	for _, name := range files {
@@ -115,7 +115,7 @@ func TestParseConfigNamesEveryKey(t *testing.T) {
 }
 
 // The message of a divergence leads to a section that is there.
-func TestDivergencesLeadToTuning(t *testing.T) {
+func TestTuning_Sections_AreThoseThatErrorsName(t *testing.T) {
 	text := papers.Text(t, "docs/tuning.md")
 	for _, c := range []advice{
 		adviceChanged, adviceGenerated, adviceClock, adviceOrder,

@@ -146,7 +146,7 @@ func bothModes(t *testing.T, f func(t *testing.T, encrypted bool)) {
 	}
 }
 
-func TestIdleConnectionThatTheServerLeaves(t *testing.T) {
+func TestLiveness_ServerLeftWhileIdle_IsNotUsed(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(*fakepg.Conn){
 		"closed":  hangUp,
@@ -175,7 +175,7 @@ func TestIdleConnectionThatTheServerLeaves(t *testing.T) {
 }
 
 // The farewell may come so soon after an answer that both are read together.
-func TestFarewellAfterAnAnswer(t *testing.T) {
+func TestLiveness_LastErrorReadWithAnAnswer_IsNotUsed(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, func(c *fakepg.Conn) {
 		if c.ID() == 1 {
@@ -193,7 +193,7 @@ func TestFarewellAfterAnAnswer(t *testing.T) {
 	assert.Equal(t, 2, srv.Connections())
 }
 
-func TestMessagesThatKillNothing(t *testing.T) {
+func TestLiveness_HarmlessMessages_KeepTheConnection(t *testing.T) {
 	t.Parallel()
 	for name, m := range map[string]pgproto3.BackendMessage{
 		"a notice":       &pgproto3.NoticeResponse{Severity: "NOTICE", Message: "look out"},
@@ -218,7 +218,7 @@ func TestMessagesThatKillNothing(t *testing.T) {
 }
 
 // A quiet connection is not asked anything.
-func TestQuietConnectionCostsNothing(t *testing.T) {
+func TestLiveness_NothingToRead_CostsNoRoundTrip(t *testing.T) {
 	t.Parallel()
 	bothModes(t, func(t *testing.T, encrypted bool) {
 		k := newTalker(t, encrypted, 0)
@@ -232,7 +232,7 @@ func TestQuietConnectionCostsNothing(t *testing.T) {
 }
 
 // Where the server has left before the commit is sent, it is certain that nothing is committed.
-func TestCommitOnAConnectionThatTheServerHasLeft(t *testing.T) {
+func TestLiveness_ServerLeftBeforeCommit_CommitsOnAnother(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(*fakepg.Conn){
 		"closed":  hangUp,
@@ -255,7 +255,7 @@ func TestCommitOnAConnectionThatTheServerHasLeft(t *testing.T) {
 	}
 }
 
-func TestCommitBehindANotice(t *testing.T) {
+func TestLiveness_NoticeBeforeCommit_IsSent(t *testing.T) {
 	t.Parallel()
 	bothModes(t, func(t *testing.T, encrypted bool) {
 		commit := make(chan int, 1)

@@ -38,8 +38,8 @@ func documentation(t *testing.T) *doc.Package {
 	return p
 }
 
-// TestEverythingExportedIsDocumented: the package, its functions, types, methods, fields, constants and variables.
-func TestEverythingExportedIsDocumented(t *testing.T) {
+// TestDoc_EverythingExported_IsDocumented: the package, its functions, types, methods, fields, constants and variables.
+func TestDoc_EverythingExported_IsDocumented(t *testing.T) {
 	p := documentation(t)
 	assert.NotEmpty(t, p.Doc)
 	checkFuncs(t, "", p.Funcs)
@@ -89,9 +89,9 @@ func checkFields(t *testing.T, of string, fields []*ast.Field) {
 	}
 }
 
-// TestExamplesShowTheMainNames: each exported function, type and variable is in an example that go doc shows, or is
+// TestDoc_MainNames_HaveAnExample: each exported function, type and variable is in an example that go doc shows, or is
 // one that nobody writes.
-func TestExamplesShowTheMainNames(t *testing.T) {
+func TestDoc_MainNames_HaveAnExample(t *testing.T) {
 	unwritten := map[string]bool{
 		"Driver":         true, // opened by its name
 		"Connector":      true, // what NewConnector returns
@@ -140,8 +140,8 @@ func TestExamplesShowTheMainNames(t *testing.T) {
 	}
 }
 
-// TestExamplesRun: an example without an output is compiled, and never run.
-func TestExamplesRun(t *testing.T) {
+// TestDoc_Examples_HaveAnOutput: an example without an output is compiled, and never run.
+func TestDoc_Examples_HaveAnOutput(t *testing.T) {
 	p := documentation(t)
 	examples := slices.Clone(p.Examples)
 	for _, f := range p.Funcs {
@@ -160,8 +160,8 @@ func TestExamplesRun(t *testing.T) {
 	}
 }
 
-// TestPackageDocLinks: what stands in brackets is a link, or else it is shown with them.
-func TestPackageDocLinks(t *testing.T) {
+// TestDoc_BracketsInThePackageComment_AreLinks: what stands in brackets is a link, or else it is shown with them.
+func TestDoc_BracketsInThePackageComment_AreLinks(t *testing.T) {
 	p := documentation(t)
 	text := string(p.HTML(p.Doc))
 	assert.Greater(t, strings.Count(text, "<h3"), 8, "headings")

@@ -13,8 +13,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/papers"
 )
 
-// TestLinksLeadSomewhere follows every relative link of every Markdown file of the repository.
-func TestLinksLeadSomewhere(t *testing.T) {
+// TestDocs_Links_LeadSomewhere follows every relative link of every Markdown file of the repository.
+func TestDocs_Links_LeadSomewhere(t *testing.T) {
 	link := regexp.MustCompile(`(?:\]\(|src="|href=")([^)"\s]+)`)
 	files, links := 0, 0
 	for _, name := range markdown(t) {
@@ -28,8 +28,9 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	assert.Greater(t, links, 50)
 }
 
-// TestMakeTargetsExist looks up every make target that a Markdown file, the contribution's form or a workflow names.
-func TestMakeTargetsExist(t *testing.T) {
+// TestDocs_MakeTargets_Exist looks up every make target that a Markdown file, the contribution's form or a workflow
+// names.
+func TestDocs_MakeTargets_Exist(t *testing.T) {
 	target := regexp.MustCompile(`(?m)^([a-z-]+):`)
 	exists := map[string]bool{}
 	for _, found := range target.FindAllStringSubmatch(papers.Text(t, "Makefile"), -1) {

@@ -40,7 +40,7 @@ func metricFamilies(t *testing.T) map[string]*dto.MetricFamily {
 	return families
 }
 
-func TestMetricsPage(t *testing.T) {
+func TestDocs_MetricsPage_HasEveryMetric(t *testing.T) {
 	known := metricFamilies(t)
 	seen := map[string]bool{}
 	for _, row := range papers.Table(t, papers.Text(t, "docs/metrics.md"), "metric") {
@@ -87,7 +87,7 @@ func labelsIn(cell string) map[string][]string {
 	return labels
 }
 
-func TestReadmeErrors(t *testing.T) {
+func TestDocs_Readme_HasEveryError(t *testing.T) {
 	var types []string
 	for name, isType := range exported(t) {
 		if isType && strings.HasSuffix(name, "Error") {
@@ -113,8 +113,8 @@ func TestReadmeErrors(t *testing.T) {
 	}
 }
 
-// TestPapersNameWhatThereIs looks for metrics, identifiers and files that don't exist.
-func TestPapersNameWhatThereIs(t *testing.T) {
+// TestDocs_Names_Exist looks for metrics, identifiers and files that don't exist.
+func TestDocs_Names_Exist(t *testing.T) {
 	metrics := metricFamilies(t)
 	names := exported(t)
 	var (
@@ -140,8 +140,8 @@ func TestPapersNameWhatThereIs(t *testing.T) {
 	}
 }
 
-// TestArchitectureNamesEveryFile holds the table of files in docs/architecture.md against the folder.
-func TestArchitectureNamesEveryFile(t *testing.T) {
+// TestDocs_Architecture_HasEveryFile holds the table of files in docs/architecture.md against the folder.
+func TestDocs_Architecture_HasEveryFile(t *testing.T) {
 	var named []string
 	for _, row := range papers.Table(t, papers.Text(t, "docs/architecture.md"), "file") {
 		for _, name := range papers.Code(row[0]) {
@@ -201,8 +201,8 @@ func addSpec(names map[string]bool, spec ast.Spec) {
 	}
 }
 
-// TestPapersGoCodeParses parses what is in the papers as Go: a file, declarations or statements.
-func TestPapersGoCodeParses(t *testing.T) {
+// TestDocs_GoCode_Parses parses what is in the papers as Go: a file, declarations or statements.
+func TestDocs_GoCode_Parses(t *testing.T) {
 	block := regexp.MustCompile("(?s)```go\n(.*?)```")
 	for _, name := range papers.All(t) {
 		for _, found := range block.FindAllStringSubmatch(papers.Text(t, name), -1) {

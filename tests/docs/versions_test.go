@@ -15,8 +15,8 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/papers"
 )
 
-// TestVersionsAgree: the versions of Go are the same in go.mod, the Makefile, CI and the papers.
-func TestVersionsAgree(t *testing.T) {
+// TestDocs_Versions_Agree: the versions of Go are the same in go.mod, the Makefile, CI and the papers.
+func TestDocs_Versions_Agree(t *testing.T) {
 	first := func(name, pattern string) string {
 		m := regexp.MustCompile(pattern).FindStringSubmatch(papers.Text(t, name))
 		require.NotNil(t, m, "%s has no %s", name, pattern)
@@ -30,8 +30,8 @@ func TestVersionsAgree(t *testing.T) {
 	assert.Contains(t, papers.Text(t, ".github/workflows/ci.yml"), `go: ["`+oldest+`", "`+newest+`"]`)
 }
 
-// TestVersioningNamesEveryModule: those without versions of their own are all but this one.
-func TestVersioningNamesEveryModule(t *testing.T) {
+// TestDocs_Versioning_HasEveryModule: those without versions of their own are all but this one.
+func TestDocs_Versioning_HasEveryModule(t *testing.T) {
 	_, list, ok := strings.Cut(papers.Text(t, "docs/versioning.md"), "and the modules ")
 	require.True(t, ok)
 	list, _, _ = strings.Cut(list, "which have no versions")
@@ -48,8 +48,8 @@ func TestVersioningNamesEveryModule(t *testing.T) {
 	assert.ElementsMatch(t, modules, papers.Code(list))
 }
 
-// TestReadmeBeginsWithCode: what it is, and two lines of code, before anything is to be scrolled.
-func TestReadmeBeginsWithCode(t *testing.T) {
+// TestDocs_Readme_BeginsWithCode: what it is, and two lines of code, before anything is to be scrolled.
+func TestDocs_Readme_BeginsWithCode(t *testing.T) {
 	before, block, ok := strings.Cut(papers.Text(t, "README.md"), "```go\n")
 	require.True(t, ok)
 	block, _, _ = strings.Cut(block, "```")

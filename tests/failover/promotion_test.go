@@ -8,9 +8,9 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
 )
 
-// TestPromotion kills a primary under load and promotes its synchronous standby. The DSN names both, and asks for the
-// one that takes writes.
-func TestPromotion(t *testing.T) {
+// TestPromotion_PrimaryKilled_GoesOnOnTheStandby kills a primary under load and promotes its synchronous standby. The
+// DSN names both, and asks for the one that takes writes.
+func TestPromotion_PrimaryKilled_GoesOnOnTheStandby(t *testing.T) {
 	t.Parallel()
 	if e := enginetest.Get(t); e.IsCockroach() {
 		t.Skip("needs PostgreSQL; this engine is " + e.Name())

@@ -135,9 +135,9 @@ func (d *difference) match(where, pgxSays, weSay string) bool {
 	return true
 }
 
-// TestParityWithPgx runs the same operations through pgx's own driver and through this one, in all query modes,
-// outside and inside of transactions. What an application sees must be the same but for the list above.
-func TestParityWithPgx(t *testing.T) {
+// TestParity_OfOperations_WithPgx runs the same operations through pgx's own driver and through this one, in all query
+// modes, outside and inside of transactions. What an application sees must be the same but for the list above.
+func TestParity_OfOperations_WithPgx(t *testing.T) {
 	t.Parallel()
 	dsn := enginetest.NewDB(t)
 	admin := kit.Open(t, dsn)

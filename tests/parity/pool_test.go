@@ -220,8 +220,8 @@ func kill(t *testing.T, ctx context.Context, db *sql.DB, pid int) {
 	require.NoError(t, other.Close())
 }
 
-// TestPoolParityWithPgx is TestParityWithPgx for whole pools.
-func TestPoolParityWithPgx(t *testing.T) {
+// TestParity_OfPools_WithPgx is TestParity_OfOperations_WithPgx for whole pools.
+func TestParity_OfPools_WithPgx(t *testing.T) {
 	t.Parallel()
 	dsn := enginetest.NewDirectDB(t)
 	admin := kit.Open(t, dsn)

@@ -11,9 +11,9 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/pgbouncer"
 )
 
-// TestRoundTrips counts what docs/poolers.md says of round trips, for one statement outside a transaction and for a
-// transaction of three.
-func TestRoundTrips(t *testing.T) {
+// TestPooler_RoundTrips_AreTheDocumented counts what docs/poolers.md says of round trips, for one statement outside a
+// transaction and for a transaction of three.
+func TestPooler_RoundTrips_AreTheDocumented(t *testing.T) {
 	t.Parallel()
 	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
 		s := w.hold(t)

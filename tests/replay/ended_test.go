@@ -98,7 +98,7 @@ func TestReplay_HasCommitted_IsNotRepeated(t *testing.T) {
 
 // The driver's PRIORITY HIGH is one reason for 0A000; that the DDL is not supported is another, and before it was
 // refused it has committed.
-func TestPriorityIsNotLoweredAfterACommit(t *testing.T) {
+func TestReplay_DDLRefusedAfterItCommitted_KeepsThePriority(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, func(c *fakepg.Conn) {
 		kit.Play(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Err: "40001", Status: 'E'})
@@ -143,7 +143,7 @@ func TestReplay_CommitsWhereItHadFailed_IsAmbiguous(t *testing.T) {
 }
 
 // What the application has committed itself stays so when the connection is lost.
-func TestConnectionLostBehindTheApplicationsCommit(t *testing.T) {
+func TestReplay_ConnectionLostAfterTheApplicationsCommit_IsNoConnectionLostError(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"UPDATE b": kit.Always(fakepg.Reply{Cut: fakepg.CutBefore})})
 	tx := st.Begin(t)
