@@ -111,7 +111,7 @@ func within(t *testing.T, patience time.Duration, f func(context.Context) error)
 }
 
 // awaitUnlocked waits until nobody holds a lock on the first row.
-func (w *clusterWorld) awaitUnlocked(t *testing.T) {
+func (w *clusterTestbed) awaitUnlocked(t *testing.T) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), postgres.dsn())
 	require.NoError(t, err)

@@ -130,7 +130,7 @@ var rows = []row{
 		},
 		{
 			title: "Divergences that the application was told of", unit: share, axis: "share of transactions",
-			means: "Which share of your transactions ended in a DivergenceError: those to give to RunTx, or to cure as docs/tuning.md has it.",
+			means: "Which share of your transactions ended in a DivergenceError: those to give to RunTx, or to change as docs/tuning.md says.",
 			queries: []query{{"diverged", fmt.Sprintf("%s / %s",
 				sum("", rate("cockroachdb_transactions_total", `outcome="diverged"`)),
 				sum("", rate("cockroachdb_transactions_total")))}},

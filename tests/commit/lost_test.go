@@ -21,7 +21,7 @@ func TestCommit_ConnectionLostAtParseOfDDL_IsAmbiguous(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			srv := fakepg.Start(t, func(c *fakepg.Conn) {
-				kit.PlayBegin(c)
+				kit.AnswerBegin(c)
 				c.ReceiveUntilSync()
 				c.Send(answer...)
 				c.Close()

@@ -130,7 +130,7 @@ func (k *talker) says(t *testing.T, f func(*fakepg.Conn)) {
 	}))
 }
 
-func farewell(c *fakepg.Conn) {
+func sendShutdown(c *fakepg.Conn) {
 	c.Send(fakepg.Error("57P01", "server is shutting down")) // of severity ERROR
 	c.Flush()
 }
@@ -150,10 +150,10 @@ func TestLiveness_ServerLeftWhileIdle_IsNotUsed(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(*fakepg.Conn){
 		"closed":  hangUp,
-		"drained": func(c *fakepg.Conn) { farewell(c); hangUp(c) },
+		"drained": func(c *fakepg.Conn) { sendShutdown(c); hangUp(c) },
 		"drained with a notice before": func(c *fakepg.Conn) {
 			c.Send(&pgproto3.NoticeResponse{Severity: "NOTICE", Message: "soon"})
-			farewell(c)
+			sendShutdown(c)
 			hangUp(c)
 		},
 	} {
@@ -174,14 +174,14 @@ func TestLiveness_ServerLeftWhileIdle_IsNotUsed(t *testing.T) {
 	}
 }
 
-// The farewell may come so soon after an answer that both are read together.
+// The error may come so soon after an answer that both are read together.
 func TestLiveness_LastErrorReadWithAnAnswer_IsNotUsed(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, func(c *fakepg.Conn) {
 		if c.ID() == 1 {
 			c.ReceiveUntilSync()
 			c.Send(&pgproto3.CommandComplete{CommandTag: []byte("UPDATE 1")}, &pgproto3.ReadyForQuery{TxStatus: 'I'})
-			farewell(c)
+			sendShutdown(c)
 			c.Close()
 		}
 		c.Serve(func(fakepg.Statement) fakepg.Reply { return fakepg.Reply{} })
@@ -236,7 +236,7 @@ func TestLiveness_ServerLeftBeforeCommit_CommitsOnAnother(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(*fakepg.Conn){
 		"closed":  hangUp,
-		"drained": func(c *fakepg.Conn) { farewell(c); hangUp(c) },
+		"drained": func(c *fakepg.Conn) { sendShutdown(c); hangUp(c) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -15,7 +15,7 @@ func TestAlone_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	for name, loss := range losses {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			servers(t, func(t *testing.T, s *scene) {
+			servers(t, func(t *testing.T, s *testbed) {
 				for i := range 3 { // prepared, run for the first time, run again
 					s.inject(strike(loss.action))
 					res, err := s.ExecContext(t.Context(), add, 1)
@@ -38,7 +38,7 @@ func TestAlone_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 // The answer to the statement itself is lost, with that to its commit.
 func TestAlone_ResultLost_SaysThatItIsCommitted(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		s.inject(crdbsim.On("^UPDATE accounts", crdbsim.Action{CallReply: s.cut}))
 		res, err := s.ExecContext(t.Context(), add, 1)
 		require.NoError(t, err)
@@ -55,7 +55,7 @@ func TestAlone_Returning_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	for name, loss := range losses {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			servers(t, func(t *testing.T, s *scene) {
+			servers(t, func(t *testing.T, s *testbed) {
 				s.inject(strike(loss.action))
 				var n int
 				err := s.QueryRowContext(t.Context(), add+" RETURNING n", 1).Scan(&n)
@@ -75,7 +75,7 @@ func TestAlone_Returning_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 
 func TestAlone_StatementFails_ErrorAsEver(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		for range 2 {
 			_, err := s.ExecContext(t.Context(), "INSERT INTO accounts VALUES ($1, 0)", 1)
 			require.ErrorContains(t, err, "23505")
@@ -88,7 +88,7 @@ func TestAlone_StatementFails_ErrorAsEver(t *testing.T) {
 
 func TestAlone_Conflict_IsRetried(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		for _, at := range []string{"^UPDATE accounts", onMarker, "^COMMIT"} {
 			s.inject(crdbsim.On(at, crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")}))
 			_, err := s.ExecContext(t.Context(), add, 1)
@@ -101,7 +101,7 @@ func TestAlone_Conflict_IsRetried(t *testing.T) {
 // A kept connection goes on, on another one.
 func TestAlone_OnAConn_Refused_IsRunAgain(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		c, err := s.Conn(t.Context())
 		require.NoError(t, err)
 		defer func() { assert.NoError(t, c.Close()) }()

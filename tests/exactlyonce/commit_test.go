@@ -47,7 +47,7 @@ func TestCommit_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	for name, loss := range losses {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			servers(t, func(t *testing.T, s *scene) {
+			servers(t, func(t *testing.T, s *testbed) {
 				tx := s.begin(t, t.Context(), nil)
 				s.inject(strike(loss.action))
 				require.NoError(t, tx.Commit())
@@ -64,7 +64,7 @@ func TestCommit_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 func TestCommit_StatementTimeout_IsCarriedOutOnce(t *testing.T) {
 	t.Parallel()
 	for _, then := range []crdbsim.Then{crdbsim.Fail, crdbsim.ExecuteFail} {
-		s := newScene(t, crdbsim.Config{})
+		s := newTestbed(t, crdbsim.Config{})
 		tx := s.begin(t, t.Context(), nil)
 		s.inject(strike(crdbsim.Action{Then: then, Error: timedOut}))
 		require.NoError(t, tx.Commit())
@@ -75,7 +75,7 @@ func TestCommit_StatementTimeout_IsCarriedOutOnce(t *testing.T) {
 // What was shown stays true: a replay after the refusal has to show the same.
 func TestCommit_Refused_ReplayShowsAnother_Diverges(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		tx := s.begin(t, t.Context(), nil)
 		var n int
 		require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT n FROM accounts WHERE id = 2").Scan(&n))
@@ -98,7 +98,7 @@ func TestCommit_EveryIsolationLevel_IsCarriedOutOnce(t *testing.T) {
 		} {
 			t.Run(level.String()+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				servers(t, func(t *testing.T, s *scene) {
+				servers(t, func(t *testing.T, s *testbed) {
 					tx := s.begin(t, t.Context(), &sql.TxOptions{Isolation: level})
 					s.inject(strike(action))
 					require.NoError(t, tx.Commit())
@@ -112,7 +112,7 @@ func TestCommit_EveryIsolationLevel_IsCarriedOutOnce(t *testing.T) {
 // The commit comes to the server after the question was answered: it must fail then.
 func TestCommit_ArrivesAfterTheQuestion_IsNotCarriedOut(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		tx := s.begin(t, t.Context(), nil)
 		s.inject(crdbsim.On(onMarker, crdbsim.Action{Call: func() {
 			s.cut()
@@ -126,7 +126,7 @@ func TestCommit_ArrivesAfterTheQuestion_IsNotCarriedOut(t *testing.T) {
 // The commit is under way while it is asked for: the question waits for it.
 func TestCommit_StillUnderWay_TheQuestionWaits(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		tx := s.begin(t, t.Context(), nil)
 		asking := make(chan struct{})
 		s.inject(strike(crdbsim.Action{Call: func() {
@@ -144,7 +144,7 @@ func TestCommit_QuestionLost_IsAskedAgain(t *testing.T) {
 	for name, loss := range losses {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			servers(t, func(t *testing.T, s *scene) {
+			servers(t, func(t *testing.T, s *testbed) {
 				tx := s.begin(t, t.Context(), nil)
 				s.inject(strike(loss.action), crdbsim.On(onAsking, crdbsim.Action{Then: crdbsim.Cut}))
 				again := crdbsim.On(onAsking, crdbsim.Action{Then: crdbsim.ExecuteCut})
@@ -163,7 +163,7 @@ func TestCommit_ContextEnds_TheOutcomeIsTold(t *testing.T) {
 	for name, carriedOut := range map[string]bool{"carried out": true, "not carried out": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			servers(t, func(t *testing.T, s *scene) {
+			servers(t, func(t *testing.T, s *testbed) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				tx := s.begin(t, ctx, nil)
@@ -194,7 +194,7 @@ func TestCommit_AsText_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	for name, loss := range losses {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			servers(t, func(t *testing.T, s *scene) {
+			servers(t, func(t *testing.T, s *testbed) {
 				tx := s.begin(t, t.Context(), nil)
 				s.inject(strike(loss.action))
 				_, err := tx.ExecContext(t.Context(), "COMMIT")
@@ -211,7 +211,7 @@ func TestRunTx_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	for name, loss := range losses {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			servers(t, func(t *testing.T, s *scene) {
+			servers(t, func(t *testing.T, s *testbed) {
 				s.inject(strike(loss.action))
 				require.NoError(t, cockroachdb.RunTx(t.Context(), s.DB, nil, func(tx *sql.Tx) error {
 					_, err := tx.ExecContext(t.Context(), add, 1)

@@ -15,16 +15,16 @@ func TestPromotion_PrimaryKilled_GoesOnOnTheStandby(t *testing.T) {
 	if e := enginetest.Get(t); e.IsCockroach() {
 		t.Skip("needs PostgreSQL; this engine is " + e.Name())
 	}
-	for _, way := range []through{pgxAlone, ours} {
+	for _, way := range []contender{pgxAlone, ours} {
 		t.Run(way.driver, func(t *testing.T) {
 			t.Parallel()
 			p := newPair(t)
-			s := scene{
+			s := outage{
 				dsn:    p.dsn(),
 				direct: p.dsn(),
 				leave:  func(t *testing.T, _ *load) { p.failOver(t) },
 			}
-			s.play(t, way)
+			s.run(t, way)
 		})
 	}
 }

@@ -111,17 +111,18 @@ type failingValuer struct{ text string }
 
 func (failingValuer) Value() (driver.Value, error) { return nil, errOfValuer }
 
-// A gossip is a tracer that tells texts and errors, and no arguments: those it was handed as such, by pgx's contract.
-type gossip struct{ told []string }
+// A textTracer is a tracer that tells texts and errors, and no arguments: those it was handed as such, by pgx's
+// contract.
+type textTracer struct{ told []string }
 
-func (g *gossip) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	g.told = append(g.told, data.SQL)
+func (t *textTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	t.told = append(t.told, data.SQL)
 	return ctx
 }
 
-func (g *gossip) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
+func (t *textTracer) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
 	if _, server := data.Err.(*pgconn.PgError); !server { //nolint:errorlint // not what it wraps
-		g.told = append(g.told, fmt.Sprint(data.CommandTag, data.Err))
+		t.told = append(t.told, fmt.Sprint(data.CommandTag, data.Err))
 	}
 }
 
@@ -165,7 +166,7 @@ func TestSecrets_EachOutcome_ShowsNone(t *testing.T) {
 			}
 			t.Run(name+"/"+mode.String(), func(t *testing.T) {
 				t.Parallel()
-				tracer := &gossip{}
+				tracer := &textTracer{}
 				l := &kit.Listener{}
 				options := []any{
 					o.option, l.Hooks, func(c *cockroachdb.Config) { c.ConnConfig.Password, c.ConnConfig.Tracer = planted, tracer },

@@ -16,7 +16,7 @@ import (
 )
 
 // likes says, of each test of pgx's stdlib, what stands for it here: one of our tests, or a parityCase that both
-// drivers play; or, after "none: ", why there is nothing.
+// drivers run; or, after "none: ", why there is nothing.
 var likes = map[string]string{
 	"TestSQLOpen":                                   "TestSQLOpen_InvalidDSN_FailsAtOnce",
 	"TestSQLOpenFromPool":                           "none: this driver has no connections of a pgxpool's: they come from its own connector, with the retry lane",

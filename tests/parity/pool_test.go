@@ -19,7 +19,7 @@ import (
 // A poolCase is a parityCase of a whole pool: transactions, statements that outlive them, connections that come and go.
 type poolCase struct {
 	name string
-	play func(t *testing.T, ctx context.Context, db *sql.DB, say func(format string, args ...any))
+	run  func(t *testing.T, ctx context.Context, db *sql.DB, say func(format string, args ...any))
 }
 
 var poolCases = []poolCase{
@@ -237,7 +237,7 @@ func TestParity_OfPools_WithPgx(t *testing.T) {
 					require.NoError(t, err)
 					db.SetMaxOpenConns(1)
 					say := transcribe(&transcripts[i])
-					sc.play(t, t.Context(), db, say)
+					sc.run(t, t.Context(), db, say)
 					say("the table afterwards: %v", parityTable(t, db))
 					require.NoError(t, db.Close())
 				}

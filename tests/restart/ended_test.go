@@ -209,8 +209,8 @@ func TestRestart_ConflictAfterDDLThatCommits_IsAmbiguous(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := fakepg.Start(t, func(c *fakepg.Conn) {
-				kit.Play(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
-				kit.Play(c, answer)
+				kit.Answer(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
+				kit.Answer(c, answer)
 				c.Serve(func(fakepg.Statement) fakepg.Reply { return kit.OK })
 			})
 			db := kit.Pool(t, srv)
@@ -236,11 +236,11 @@ func TestRestart_DDLThatCommitsAndThenLoses_IsAmbiguous(t *testing.T) {
 			t.Parallel()
 			srv := fakepg.Start(t, func(c *fakepg.Conn) {
 				if name == "" {
-					kit.Play(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
+					kit.Answer(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
 				} else {
-					kit.Play(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
+					kit.Answer(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
 				}
-				kit.Play(c, kit.Raw{Err: "40001", Status: 'I'})
+				kit.Answer(c, kit.Raw{Err: "40001", Status: 'I'})
 				c.Serve(func(fakepg.Statement) fakepg.Reply { return kit.OK })
 			})
 			db := kit.Pool(t, srv)
