@@ -91,7 +91,7 @@ func NewMetrics() *Metrics {
 		dials: counterVec("dials_total",
 			"Number of attempts to connect to a host, by what came of them.", "outcome"),
 		retirements: counterVec("connections_retired_total",
-			"Number of connections that were closed at rest: for their age, for a node that is going away, or to even out the spread."),
+			"Number of connections that were closed while idle: for their age, for a node that is going away, or to even out the spread."),
 		throttled: counterVec("retries_throttled_total",
 			"Number of retries refused because the token bucket of RetryThrottle was empty."),
 		savepointsRefused: counterVec("savepoint_restarts_refused_total",
@@ -383,7 +383,7 @@ func (p *poolMetrics) dialed(o dialOutcome) {
 	}
 }
 
-// retired counts a connection that was closed at rest.
+// retired counts a connection that was closed while idle.
 func (p *poolMetrics) retired() {
 	if p != nil {
 		p.retirements.Inc()

@@ -37,7 +37,7 @@ func told(err error) string {
 	return err.Error()
 }
 
-// TestNode_WhatPgxSees has two connections to a node that goes, one at rest and one in a transaction, and one that is
+// TestNode_WhatPgxSees has two connections to a node that goes, one idle and one in a transaction, and one that is
 // yet to come. Of an error of severity ERROR pgx waits for the ReadyForQuery, and so shows nothing of it.
 func TestNode_WhatPgxSees(t *testing.T) {
 	t.Parallel()

@@ -37,7 +37,8 @@ func TestCommit_ConnectionLostAtParseOfDDL_IsAmbiguous(t *testing.T) {
 	}
 }
 
-// A text with a COMMIT in it failed before it came to that, and a savepoint forgave it. In the replay it may get there.
+// A text with a COMMIT in it failed before it came to that, and a rollback to a savepoint undid the error. In the
+// replay it may get there.
 func TestCommit_ConnectionLostInReplayOfATextThatMayCommit_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	const text = "UPDATE b; COMMIT; BEGIN; UPDATE d"

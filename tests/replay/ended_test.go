@@ -117,7 +117,8 @@ func TestReplay_DDLRefusedAfterItCommitted_KeepsThePriority(t *testing.T) {
 	assert.Equal(t, 3, kit.Times(srv, "UPDATE a"))
 }
 
-// A text with a COMMIT in it failed before it came to that, and a savepoint forgave it. In the replay it gets there.
+// A text with a COMMIT in it failed before it came to that, and a rollback to a savepoint undid the error. In the
+// replay it gets there.
 func TestReplay_CommitsWhereItHadFailed_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	const text = "UPDATE b; COMMIT; BEGIN; UPDATE d"
