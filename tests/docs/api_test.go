@@ -16,18 +16,18 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/reprise-go/cockroachdb/internal/testing/papers"
+	"github.com/reprise-go/cockroachdb/internal/testing/doctext"
 )
 
 // documentation gives the package as go doc and pkg.go.dev show it, with its examples.
 func documentation(t *testing.T) *doc.Package {
 	t.Helper()
 	fset := token.NewFileSet()
-	names, err := fs.Glob(os.DirFS(papers.Root(t)), "*.go")
+	names, err := fs.Glob(os.DirFS(doctext.Root(t)), "*.go")
 	require.NoError(t, err)
 	var files []*ast.File
 	for _, name := range names {
-		file, err := parser.ParseFile(fset, filepath.Join(papers.Root(t), name), nil, parser.ParseComments)
+		file, err := parser.ParseFile(fset, filepath.Join(doctext.Root(t), name), nil, parser.ParseComments)
 		require.NoError(t, err)
 		if !strings.HasSuffix(name, "_test.go") || strings.HasSuffix(file.Name.Name, "_test") {
 			files = append(files, file)
@@ -105,10 +105,10 @@ func TestDoc_MainNames_HaveAnExample(t *testing.T) {
 	}
 	shown := map[string]bool{}
 	name := regexp.MustCompile(`\bcockroachdb\.([A-Z]\w*)`)
-	files, err := fs.Glob(os.DirFS(papers.Root(t)), "example_*_test.go")
+	files, err := fs.Glob(os.DirFS(doctext.Root(t)), "example_*_test.go")
 	require.NoError(t, err)
 	for _, file := range append(files, "example_test.go") {
-		for _, found := range name.FindAllStringSubmatch(papers.Text(t, file), -1) {
+		for _, found := range name.FindAllStringSubmatch(doctext.Text(t, file), -1) {
 			shown[found[1]] = true
 		}
 	}
