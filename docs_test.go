@@ -15,7 +15,7 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/doctext"
 )
 
-// What the documentation say of keys, defaults, causes and advice is held against the code here. tests/docs does the
+// What the documentation says of keys, defaults, causes and advice is held against the code here. tests/docs does the
 // rest.
 
 // defaults is what a DSN without keys of the driver's own makes.

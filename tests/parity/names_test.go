@@ -60,7 +60,7 @@ var likes = map[string]string{
 	"TestOptionBeforeAfterConnect":                  "TestConnect_BeforeConnect_ChangesACopy",
 	"TestRandomizeHostOrderFunc":                    "TestConnect_BeforeConnect_ChangesACopy",
 	"TestResetSessionHookCalled":                    "TestConn_ResetSessionHookFails_ReturnsItsError",
-	"TestCheckIdleConn":                             "a connection that is killed while idle",
+	"TestCheckIdleConn":                             "a connection killed while idle",
 	"TestOptionShouldPing_HookCalledOnReuse":        "none: there is no ping to be chosen; TestLiveness_ServerLeftWhileIdle_IsNotUsed has what is done in its place",
 	"TestOpenTransactionsDiscarded":                 "a transaction left open as text",
 	"TestRowsColumnTypeLength":                      "lengths",

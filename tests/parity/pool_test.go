@@ -124,7 +124,7 @@ var poolCases = []poolCase{
 		_, err := db.ExecContext(ctx, "CALL rename($1, $2)", 1, sql.Out{Dest: &out})
 		say("sql.Out: %t", err != nil) // neither has it; whose words it is refused with differs by the mode
 	}},
-	{"a connection that is killed while idle", func(t *testing.T, ctx context.Context, db *sql.DB, say func(string, ...any)) {
+	{"a connection killed while idle", func(t *testing.T, ctx context.Context, db *sql.DB, say func(string, ...any)) {
 		kill(t, ctx, db, parityPID(t, db))
 		sayRows(ctx, db, say, "SELECT $1::int", 1)
 		sayExec(ctx, db, say, "UPDATE parity SET name = 'alive' WHERE id = 1")
