@@ -272,12 +272,12 @@ func (c *conn) Ping(ctx context.Context) error {
 }
 
 // ResetSession is called before a connection is used again. One that the server closed, or is about to close, is seen
-// here; it costs a round trip only if the server has sent something since, or if the connection has rested for long.
+// here; it costs a round trip only if the server has sent something since, or if the connection was idle for long.
 func (c *conn) ResetSession(ctx context.Context) error {
 	if c.tx != nil || c.session.Closed() || c.session.Status() != wire.Idle {
 		return driver.ErrBadConn
 	}
-	if c.hasRested() {
+	if c.idleForLong() {
 		if err := c.session.Ping(ctx); err != nil {
 			c.session.Die()
 			return driver.ErrBadConn
@@ -292,14 +292,14 @@ func (c *conn) ResetSession(ctx context.Context) error {
 	return c.pool.reset(ctx, c.session)
 }
 
-// hasRested reports whether the connection has rested for so long that a look at the socket is not enough: whatever
+// idleForLong reports whether the connection was idle for so long that a look at the socket is not enough: whatever
 // stands between it and the server may have forgotten it.
-func (c *conn) hasRested() bool {
+func (c *conn) idleForLong() bool {
 	after := c.pool.pingAfter
 	return after > 0 && !c.rests.IsZero() && time.Since(c.rests) >= after
 }
 
-// IsValid reports whether the connection may go back into the pool: no transaction may rest there with its locks.
+// IsValid reports whether the connection may go back into the pool: no transaction may stay open there with its locks.
 func (c *conn) IsValid() bool {
 	c.rests = time.Now()
 	if c.session.Closed() || c.session.Status() != wire.Idle {

@@ -16,7 +16,7 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-func TestRowsOpenOnTheConnection(t *testing.T) {
+func TestConn_RowsOpen_RefusesStatements(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"SELECT v": {kit.Texts("a", "b", "c")}})
 	conn, err := st.Conn(t.Context())
@@ -36,7 +36,7 @@ func TestRowsOpenOnTheConnection(t *testing.T) {
 }
 
 // With pgx's stdlib a statement whose context is done already costs a *sql.Conn its connection.
-func TestContextDoneBeforeCostsNothing(t *testing.T) {
+func TestConn_ContextDoneBefore_KeepsTheConnection(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{})
 	conn, err := st.Conn(t.Context())
@@ -57,7 +57,7 @@ func TestContextDoneBeforeCostsNothing(t *testing.T) {
 	assert.Equal(t, 1, st.Server.Connections())
 }
 
-func TestRawGivesTheConnection(t *testing.T) {
+func TestConn_Raw_GivesThePgxConnection(t *testing.T) {
 	t.Parallel()
 	db := kit.Open(t, enginetest.NewDB(t))
 	conn, err := db.Conn(t.Context())
@@ -77,7 +77,7 @@ func TestRawGivesTheConnection(t *testing.T) {
 	kit.Exec(t, conn, "SELECT 1")
 }
 
-func TestDeprecatedMethods(t *testing.T) {
+func TestConn_DeprecatedMethods_Work(t *testing.T) {
 	t.Parallel()
 	c := kit.DriverConn(t, fakepg.Start(t, kit.Script{}.Handler()))
 	stmt, err := c.Prepare("UPDATE a")
@@ -91,7 +91,7 @@ func TestDeprecatedMethods(t *testing.T) {
 	require.NoError(t, tx.Rollback())
 }
 
-func TestPing(t *testing.T) {
+func TestConn_Ping_AsksTheServer(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, kit.Script{}.Handler())
 	c := kit.DriverConn(t, srv)
@@ -113,7 +113,7 @@ func TestPing(t *testing.T) {
 	require.NoError(t, c.Close())
 }
 
-func TestResetSessionHook(t *testing.T) {
+func TestConn_ResetSessionHookFails_ReturnsItsError(t *testing.T) {
 	t.Parallel()
 	var hook error
 	c := kit.DriverConn(t, fakepg.Start(t, kit.Script{}.Handler()), func(cfg *cockroachdb.Config) {

@@ -58,14 +58,14 @@ type Config struct {
 	// discards the connection.
 	ResetSession func(context.Context, *pgx.Conn) error
 
-	// PingAfter is how long a connection may rest in the pool before it is pinged when it is used again, which costs a
-	// round trip: a look at the socket, which is all that a shorter rest calls for, can't see that something between
+	// PingAfter is how long a connection may be idle in the pool before it is pinged when it is used again, which costs a
+	// round trip: a look at the socket, which is all that is done after a shorter time, can't see that something between
 	// it and the server has forgotten the connection. ParseConfig sets one second, as pgx has it; zero switches pings
 	// off.
 	PingAfter time.Duration
 
 	// BalanceHosts spreads connections over the hosts: a new one goes to the host with the fewest of this connector's,
-	// ties at random, and connections at rest on a host that has more than its share are replaced, a few each second.
+	// ties at random, and idle connections on a host that has more than its share are replaced, a few each second.
 	// Where there is one host, a balancer's, that is done by the nodes of CockroachDB that are found behind it.
 	// Without it hosts are tried in the order given. ParseConfig sets it unless the DSN has target_session_attrs.
 	BalanceHosts bool
@@ -74,7 +74,7 @@ type Config struct {
 	// example. It has the size of each group, in the order of the hosts: with 2, 1 the first two hosts are one group, and
 	// the third is the next. Connections go to the first group, spread over its hosts as BalanceHosts says. A later group
 	// is used while each host of the earlier ones has lately failed, refused a login or lost a connection. After one of
-	// those has let the driver in again, connections at rest in later groups are replaced, a few each second.
+	// those has let the driver in again, idle connections in later groups are replaced, a few each second.
 	//
 	// Nil, the default, means one group of all hosts. NewConnector returns an error if a size is below one, if their sum
 	// is not the number of hosts, each host and port counted once, or if BalanceHosts is false. Hosts that BeforeConnect
@@ -82,7 +82,7 @@ type Config struct {
 	HostGroups []int
 
 	// ConnLifetime is how long a connection lives, give or take ten percent, drawn when it is made: a connection that
-	// is older and at rest is closed instead of being used again. ParseConfig sets 30 minutes; zero means no limit.
+	// is older and idle is closed instead of being used again. ParseConfig sets 30 minutes; zero means no limit.
 	ConnLifetime time.Duration
 
 	// DialRate is how many dials a second the connector begins on average, and how many at once, over all hosts: when a

@@ -123,7 +123,7 @@ func TestDriverIsRegistered(t *testing.T) {
 	assert.Contains(t, sql.Drivers(), "cockroachdb")
 }
 
-func TestSQLOpenFailsEarly(t *testing.T) {
+func TestSQLOpen_InvalidDSN_FailsAtOnce(t *testing.T) {
 	for _, dsn := range []string{
 		"postgresql://db/bank?retry_max_attempts=many", "postgresql://db:port/bank", "mysql://db/bank",
 	} {
@@ -136,7 +136,7 @@ func TestSQLOpenFailsEarly(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
-func TestConnectSendsNoSettingOfOurs(t *testing.T) {
+func TestConnect_OwnSettings_AreNotSent(t *testing.T) {
 	g := newGreeter(t)
 	c := mustConnector(t, mustParse(t, g.dsn("&retry_max_attempts=3&retry_lane_wait=1s&application_name=teller&statement_timeout=5s")))
 	connect(t, c)
@@ -145,7 +145,7 @@ func TestConnectSendsNoSettingOfOurs(t *testing.T) {
 	}, g.lastParams(t))
 }
 
-func TestDriverOpen(t *testing.T) {
+func TestDriver_Open_Connects(t *testing.T) {
 	g := newGreeter(t)
 	conn, err := (&Driver{}).Open(g.dsn(""))
 	require.NoError(t, err)
@@ -155,7 +155,7 @@ func TestDriverOpen(t *testing.T) {
 	g.waitUntilEmpty(t)
 }
 
-func TestNewConnectorRefusesWhatWouldPanicLater(t *testing.T) {
+func TestNewConnector_ConfigThatWouldPanicLater_IsRefused(t *testing.T) {
 	parsed, err := pgx.ParseConfig("postgresql://app@db/bank?retry_max_attempts=3")
 	require.NoError(t, err)
 	good := func() *Config { return mustParse(t, "postgresql://app@db/bank") }
@@ -190,7 +190,7 @@ func TestNewConnectorRefusesWhatWouldPanicLater(t *testing.T) {
 	}
 }
 
-func TestNewConnectorTakesWhatPgxParsed(t *testing.T) {
+func TestNewConnector_ConfigParsedByPgx_Connects(t *testing.T) {
 	g := newGreeter(t)
 	parsed, err := pgx.ParseConfig(g.dsn(""))
 	require.NoError(t, err)
@@ -201,7 +201,7 @@ func TestNewConnectorTakesWhatPgxParsed(t *testing.T) {
 	assert.Nil(t, c.pool.metrics())
 }
 
-func TestNewConnectorReachesOutToNothing(t *testing.T) {
+func TestNewConnector_AnyConfig_CallsNoHook(t *testing.T) {
 	cfg := mustParse(t, "postgresql://app@db/bank")
 	fail := func(what string) { t.Errorf("%s was called", what) }
 	cfg.ConnConfig.LookupFunc = func(context.Context, string) ([]string, error) { fail("LookupFunc"); return nil, io.EOF }
@@ -225,7 +225,7 @@ func (f connectTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.T
 }
 func (f connectTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-func TestConnectorKeepsACopy(t *testing.T) {
+func TestConnector_ConfigChangedLater_GoesByItsCopy(t *testing.T) {
 	g := newGreeter(t)
 	cfg := mustParse(t, g.dsn("&application_name=before"))
 	c := mustConnector(t, cfg)
@@ -238,7 +238,7 @@ func TestConnectorKeepsACopy(t *testing.T) {
 	assert.Equal(t, DefaultRetryPolicy(), c.cfg.RetryPolicy)
 }
 
-func TestBeforeConnectChangesACopy(t *testing.T) {
+func TestConnect_BeforeConnect_ChangesACopy(t *testing.T) {
 	g := newGreeter(t)
 	cfg := mustParse(t, g.dsn("&application_name=teller"))
 	cfg.BeforeConnect = stdlib.RandomizeHostOrderFunc // pgx's own hooks fit
@@ -256,7 +256,7 @@ func TestBeforeConnectChangesACopy(t *testing.T) {
 	assert.Equal(t, "teller2", g.lastParams(t)["application_name"])
 }
 
-func TestHookErrorsComeBackUnchanged(t *testing.T) {
+func TestConnect_HookFails_ReturnsItsError(t *testing.T) {
 	g := newGreeter(t)
 	mine := errors.New("mine")
 	before := mustParse(t, g.dsn(""))
@@ -276,7 +276,7 @@ func TestHookErrorsComeBackUnchanged(t *testing.T) {
 	g.waitUntilEmpty(t)
 }
 
-func TestConnectErrorShowsNoPassword(t *testing.T) {
+func TestConnect_Refused_ShowsNoPassword(t *testing.T) {
 	g := newGreeter(t)
 	g.refuse.Store(true)
 	_, err := mustConnector(t, mustParse(t, g.dsn(""))).Connect(t.Context())
@@ -288,7 +288,7 @@ func TestConnectErrorShowsNoPassword(t *testing.T) {
 	assertNoSecret(t, err)
 }
 
-func TestConnectHeedsTheContext(t *testing.T) {
+func TestConnect_ContextDone_ReturnsItsError(t *testing.T) {
 	g := newGreeter(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -296,7 +296,7 @@ func TestConnectHeedsTheContext(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
-func TestConnectTriesTheHostsInTurn(t *testing.T) {
+func TestConnect_FirstHostIsDown_TriesTheNext(t *testing.T) {
 	g := newGreeter(t)
 	dead, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -324,7 +324,7 @@ func TestConnectorClose_AnotherPoolGoesOn(t *testing.T) {
 	require.NoError(t, conns.Close())
 }
 
-func TestConnectConcurrently(t *testing.T) {
+func TestConnect_ManyGoroutines_CallsHooksForEach(t *testing.T) {
 	g := newGreeter(t)
 	cfg := mustParse(t, g.dsn(""))
 	var before, after atomic.Int32
@@ -349,7 +349,7 @@ func TestConnectConcurrently(t *testing.T) {
 	g.waitUntilEmpty(t)
 }
 
-func TestDBNameOfTheMetrics(t *testing.T) {
+func TestConnector_MetricsDBName_IsThatOfTheConfigOrDSN(t *testing.T) {
 	for name, tc := range map[string]struct{ dsn, dbName, want string }{
 		"the database's name":     {"postgresql://app@db/bank", "", "bank"},
 		"the user's, without one": {"postgresql://app@db", "", "app"},
@@ -365,7 +365,7 @@ func TestDBNameOfTheMetrics(t *testing.T) {
 	assert.Same(t, DefaultMetrics, mustParse(t, "").Metrics)
 }
 
-func TestRegisteredConnConfig(t *testing.T) {
+func TestRegisteredConnConfig_KnownName_Connects(t *testing.T) {
 	g := newGreeter(t)
 	parsed, err := pgx.ParseConfig(g.dsn("&application_name=registered"))
 	require.NoError(t, err)
@@ -395,7 +395,7 @@ func TestRegisteredConnConfig(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
-func TestRegisteredConnConfigErrors(t *testing.T) {
+func TestRegisteredConnConfig_UnknownName_Fails(t *testing.T) {
 	_, err := mustConnector(t, mustParse(t, "registeredConnConfig987654")).Connect(t.Context())
 	assert.ErrorContains(t, err, "no configuration is registered")
 
@@ -405,7 +405,7 @@ func TestRegisteredConnConfigErrors(t *testing.T) {
 	assert.ErrorContains(t, err, "BeforeConnect is not available")
 }
 
-func TestPrintingShowsNoSecret(t *testing.T) {
+func TestConfig_Printed_ShowsNoSecret(t *testing.T) {
 	dsn := "cockroachdb://app:" + secret + "@db1,db2:26258/bank?sslpassword=" + secret + "&retry_max_attempts=7"
 	cfg := mustParse(t, dsn)
 	c := mustConnector(t, cfg)
@@ -440,7 +440,7 @@ func TestPrintingShowsNoSecret(t *testing.T) {
 	assert.NotPanics(t, func() { _ = fmt.Sprint((*Config)(nil), Config{}) })
 }
 
-func TestForceSavepointRestart(t *testing.T) {
+func TestForceSavepointRestart_InTheDSN_IsRead(t *testing.T) {
 	for query, want := range map[string]bool{
 		"":                                          false,
 		"force_savepoint_restart=on":                true,

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb/internal/dsnurl"
-	"github.com/reprise-go/cockroachdb/internal/testing/papers"
+	"github.com/reprise-go/cockroachdb/internal/testing/doctext"
 )
 
 var (
@@ -26,7 +26,7 @@ var (
 )
 
 // TestDocs_EveryDSN_LeadsToTheHostsAndPortsItShows: of a port that a URL gives only once, pgx takes it for the last
-// host alone, and 5432 for the others. The DSNs are those of the papers, of the comments and of the examples.
+// host alone, and 5432 for the others. The DSNs are those of the documentation, of the comments and of the examples.
 func TestDocs_EveryDSN_LeadsToTheHostsAndPortsItShows(t *testing.T) {
 	clearEnv(t)
 	seen := 0
@@ -148,7 +148,7 @@ func documented(t *testing.T) (names []string) {
 // dsnsIn gives the DSNs of a file: of a Go file those of its comments, and of an example those of its code too.
 func dsnsIn(t *testing.T, name string) (dsns []string) {
 	t.Helper()
-	texts := []string{papers.Text(t, name)}
+	texts := []string{doctext.Text(t, name)}
 	if strings.HasSuffix(name, ".go") {
 		texts = goTexts(t, name)
 	}

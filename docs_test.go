@@ -12,10 +12,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/reprise-go/cockroachdb/internal/testing/papers"
+	"github.com/reprise-go/cockroachdb/internal/testing/doctext"
 )
 
-// What the papers say of keys, defaults, causes and advice is held against the code here. tests/docs does the rest.
+// What the documentation says of keys, defaults, causes and advice is held against the code here. tests/docs does the
+// rest.
 
 // defaults is what a DSN without keys of the driver's own makes.
 func defaults() Config {
@@ -25,11 +26,11 @@ func defaults() Config {
 	}
 }
 
-func TestReadmeSettings(t *testing.T) {
-	table := papers.Table(t, papers.Text(t, "README.md"), "DSN key")
+func TestReadme_Settings_AreThoseOfTheCode(t *testing.T) {
+	table := doctext.Table(t, doctext.Text(t, "README.md"), "DSN key")
 	var keys []string
 	for _, row := range table {
-		key := papers.Code(row[0])[0]
+		key := doctext.Code(row[0])[0]
 		keys = append(keys, key)
 		s, ok := settingNamed(key)
 		if !assert.True(t, ok, "README has %q, and the driver does not", key) {
@@ -40,7 +41,7 @@ func TestReadmeSettings(t *testing.T) {
 
 		byDefault := defaults()
 		asInReadme := byDefault
-		require.NoError(t, s.set(&asInReadme, papers.Code(row[2])[0]), key)
+		require.NoError(t, s.set(&asInReadme, doctext.Code(row[2])[0]), key)
 		assert.Equal(t, byDefault, asInReadme, "the default of %s", key)
 	}
 	var want []string
@@ -50,11 +51,11 @@ func TestReadmeSettings(t *testing.T) {
 	assert.Equal(t, want, keys)
 }
 
-// TestTuningDefaults holds the defaults in docs/tuning.md, which follow the keys, against the code.
-func TestTuningDefaults(t *testing.T) {
+// TestTuning_Defaults_AreThoseOfTheCode holds the defaults in docs/tuning.md, which follow the keys, against the code.
+func TestTuning_Defaults_AreThoseOfTheCode(t *testing.T) {
 	found := map[string]bool{}
 	keys := regexp.MustCompile("\\*\\*`([a-z_]+)`\\*\\* \\(([^),]+)")
-	for _, m := range keys.FindAllStringSubmatch(papers.Text(t, "docs/tuning.md"), -1) {
+	for _, m := range keys.FindAllStringSubmatch(doctext.Text(t, "docs/tuning.md"), -1) {
 		s, ok := settingNamed(m[1])
 		require.True(t, ok, m[1])
 		byDefault := defaults()
@@ -71,8 +72,8 @@ func TestTuningDefaults(t *testing.T) {
 // TestDocs_NameOnlyKeysThereAre looks for DSN keys that don't exist.
 func TestDocs_NameOnlyKeysThereAre(t *testing.T) {
 	key := regexp.MustCompile(`\bretry_[a-z]\w*(\.go)?`)
-	for _, name := range append(papers.All(t), "doc.go") {
-		for _, found := range key.FindAllString(papers.Text(t, name), -1) {
+	for _, name := range append(doctext.All(t), "doc.go") {
+		for _, found := range key.FindAllString(doctext.Text(t, name), -1) {
 			_, ok := settingNamed(found)
 			assert.True(t, ok || strings.HasSuffix(found, ".go"), "%s: no DSN key %s", name, found)
 		}
@@ -81,13 +82,13 @@ func TestDocs_NameOnlyKeysThereAre(t *testing.T) {
 
 // TestReadme_NotReplayable_NamesEveryCause but the one where the driver stands aside, and has no error of its own.
 func TestReadme_NotReplayable_NamesEveryCause(t *testing.T) {
-	for _, row := range papers.Table(t, papers.Text(t, "README.md"), "type") {
-		if papers.Code(row[0])[0] != "NotReplayableError" {
+	for _, row := range doctext.Table(t, doctext.Text(t, "README.md"), "type") {
+		if doctext.Code(row[0])[0] != "NotReplayableError" {
 			continue
 		}
 		for _, c := range allCauses {
 			if c != CauseApplicationSavepoint {
-				assert.Contains(t, papers.Code(row[1]), string(c))
+				assert.Contains(t, doctext.Code(row[1]), string(c))
 			}
 		}
 		return
@@ -95,8 +96,8 @@ func TestReadme_NotReplayable_NamesEveryCause(t *testing.T) {
 	t.Error("README has no NotReplayableError")
 }
 
-// TestParseConfigNamesEveryKey: so that go doc is enough to write a DSN.
-func TestParseConfigNamesEveryKey(t *testing.T) {
+// TestDoc_ParseConfig_NamesEveryKey: so that go doc is enough to write a DSN.
+func TestDoc_ParseConfig_NamesEveryKey(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
 	for _, name := range files {
@@ -115,14 +116,14 @@ func TestParseConfigNamesEveryKey(t *testing.T) {
 }
 
 // The message of a divergence leads to a section that is there.
-func TestDivergencesLeadToTuning(t *testing.T) {
-	text := papers.Text(t, "docs/tuning.md")
+func TestTuning_Sections_AreThoseThatErrorsName(t *testing.T) {
+	text := doctext.Text(t, "docs/tuning.md")
 	for _, c := range []advice{
 		adviceChanged, adviceGenerated, adviceClock, adviceOrder,
 		adviceCount, adviceErrors, adviceColumns,
 		{section: tuningSection},
 	} {
-		papers.CheckLink(t, "README.md", "docs/tuning.md#"+c.section)
+		doctext.CheckLink(t, "README.md", "docs/tuning.md#"+c.section)
 		if c.section != tuningSection {
 			assert.Contains(t, text, "](#"+c.section+")", "the table does not lead there")
 		}

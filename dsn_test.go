@@ -57,7 +57,7 @@ func clearEnv(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 }
 
-func TestDSNForms(t *testing.T) {
+func TestDSN_EachForm_IsParsed(t *testing.T) {
 	const kv = "user=app password=pw dbname=bank sslmode=disable "
 	for name, tc := range map[string]struct{ dsn, hosts string }{
 		"postgresql":               {"postgresql://app:pw@db/bank", "db:5432"},
@@ -94,7 +94,7 @@ func TestDSNForms(t *testing.T) {
 	}
 }
 
-func TestDSNFromTheEnvironment(t *testing.T) {
+func TestDSN_Environment_IsRead(t *testing.T) {
 	clearEnv(t)
 	t.Setenv("PGHOST", "db")
 	t.Setenv("PGPORT", "7")
@@ -129,7 +129,7 @@ func TestDSNFromTheEnvironment(t *testing.T) {
 	assert.ErrorContains(t, err, "port")
 }
 
-func TestDSNFromAServiceFile(t *testing.T) {
+func TestDSN_ServiceFile_IsRead(t *testing.T) {
 	clearEnv(t)
 	file := filepath.Join(t.TempDir(), "pg_service.conf")
 	require.NoError(t, os.WriteFile(file,
@@ -150,7 +150,7 @@ func TestDSNFromAServiceFile(t *testing.T) {
 }
 
 // What pgx makes of a DSN is what we make of it.
-func TestDSNAgreesWithPgx(t *testing.T) {
+func TestDSN_WithoutOwnKeys_MeansWhatItMeansToPgx(t *testing.T) {
 	clearEnv(t)
 	for _, dsn := range []string{
 		"postgres://app:p%40w@a:1,b:2/bank?sslmode=require&default_query_exec_mode=exec&statement_cache_capacity=7&connect_timeout=3",
@@ -170,7 +170,7 @@ func TestDSNAgreesWithPgx(t *testing.T) {
 	}
 }
 
-func TestSettings(t *testing.T) {
+func TestDSN_EachSetting_IsRead(t *testing.T) {
 	values := map[string]string{
 		"retry_max_attempts": "7", "retry_max_elapsed": "45s", "retry_initial_backoff": "7ms", "retry_max_backoff": "700ms",
 		"retry_backoff_multiplier": "1.7", "retry_lane_wait": "1m", "retry_max_statements": "77", "retry_max_bytes": "7777",
@@ -211,7 +211,7 @@ func TestSettings(t *testing.T) {
 	assert.True(t, cfg.BalanceHosts)
 }
 
-func TestHostGroups(t *testing.T) {
+func TestDSN_HostGroups_AreReadOrRefused(t *testing.T) {
 	clearEnv(t)
 	for dsn, want := range map[string][]int{
 		"cockroachdb://a,b,c/bank?load_balance_groups=2,1":                      {2, 1},
@@ -248,7 +248,7 @@ func TestHostGroups(t *testing.T) {
 	assert.NotContains(t, fmt.Sprint(err), "load_balance_groups", "it is not to blame")
 }
 
-func TestSettingErrors(t *testing.T) {
+func TestDSN_SettingOfAWrongValue_ErrorSaysWhatIsWanted(t *testing.T) {
 	const wholeNumber, duration, number = "a whole number", `a duration such as "500ms"`, "a number"
 	for pair, want := range map[string][]string{
 		"retry_max_attempts=many":                 {`"retry_max_attempts"`, wholeNumber, "not one"},
@@ -281,7 +281,7 @@ func TestSettingErrors(t *testing.T) {
 	assert.ErrorContains(t, err, "RetryPolicy.MaxBackoff is 100ms", "each is right alone")
 }
 
-func TestRepeatedSettings(t *testing.T) {
+func TestDSN_SettingTwice_IsRefused(t *testing.T) {
 	for _, dsn := range []string{
 		"postgresql://db/bank?retry_max_attempts=3&retry_max_attempts=3",
 		"cockroachdb://db/bank?retry_max_attempts=3&x=y&retry%5Fmax_attempts=4",
@@ -299,7 +299,7 @@ func TestRepeatedSettings(t *testing.T) {
 	}
 }
 
-func TestMistypedSettings(t *testing.T) {
+func TestDSN_MistypedSetting_ErrorNamesTheRightOne(t *testing.T) {
 	for key, want := range map[string]string{
 		"retry_max_atempts":               "retry_max_attempts",
 		"retry_maxattempts":               "retry_max_attempts",
@@ -348,7 +348,7 @@ func TestMistypedSettings(t *testing.T) {
 	}
 }
 
-func TestSessionVariablesAreNoMistypedSettings(t *testing.T) {
+func TestDSN_SessionVariable_IsNoMistypedSetting(t *testing.T) {
 	for key := range strings.FieldsSeq(`
 		application_name autocommit_before_ddl backoff client_encoding client_min_messages cluster copy_num_retries_per_batch
 		copy_transaction_quality_of_service cost_scans_with_default_col_size database datestyle deadlock_timeout
@@ -373,7 +373,7 @@ func TestSessionVariablesAreNoMistypedSettings(t *testing.T) {
 	}
 }
 
-func TestDSNErrorsSayWhatToDo(t *testing.T) {
+func TestDSN_Malformed_ErrorSaysWhatToDo(t *testing.T) {
 	clearEnv(t)
 	for dsn, want := range map[string]string{
 		"mysql://app@db/bank":                                       "the scheme is none of",
@@ -455,7 +455,7 @@ func leakyDSNs() []string {
 	return dsns
 }
 
-func TestDSNErrorsShowNoSecret(t *testing.T) {
+func TestDSN_SecretAnywhere_IsInNoError(t *testing.T) {
 	clearEnv(t)
 	failed := 0
 	for _, dsn := range leakyDSNs() {
@@ -476,7 +476,7 @@ func TestDSNErrorsShowNoSecret(t *testing.T) {
 	assert.Greater(t, failed, 1000)
 }
 
-func TestDSNErrorsShowNoSecretOfTheEnvironment(t *testing.T) {
+func TestDSN_SecretInTheEnvironment_IsInNoError(t *testing.T) {
 	clearEnv(t)
 	passfile := filepath.Join(t.TempDir(), "pgpass")
 	require.NoError(t, os.WriteFile(passfile, []byte("db:*:*:*:"+secret+"\n"), 0o600))

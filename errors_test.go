@@ -13,7 +13,7 @@ import (
 )
 
 // CockroachDB names the key of a conflict, and so what the application stores.
-func TestOwnErrorsLeaveOutTheServersMessage(t *testing.T) {
+func TestErrors_OfAConflict_LeaveOutTheServersMessage(t *testing.T) {
 	t.Parallel()
 	const message = `restart transaction: TransactionRetryWithProtoRefreshError: WriteTooOldError: write for key /Table/106/1/"alice"/0`
 	server := &pgconn.PgError{Severity: "ERROR", Code: "40001", Message: message, Detail: "alice", Hint: "alice"}

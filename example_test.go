@@ -31,7 +31,7 @@ func Example() {
 	// Output: 42
 }
 
-// A transaction loses a conflict, and the application never hears of it: the owner that it has read is still the same
+// A transaction loses a conflict, and the application does not notice: the owner that it has read is still the same
 // when the driver runs the transaction again.
 func Example_transaction() {
 	ctx := context.Background()

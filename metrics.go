@@ -34,7 +34,7 @@ type Metrics struct {
 	commitQuestions    *prometheus.CounterVec
 	failovers          *prometheus.CounterVec
 	failoverDuration   *prometheus.HistogramVec
-	ghosts             *prometheus.CounterVec
+	abandoned          *prometheus.CounterVec
 	dials              *prometheus.CounterVec
 	retirements        *prometheus.CounterVec
 	throttled          *prometheus.CounterVec
@@ -86,12 +86,12 @@ func NewMetrics() *Metrics {
 			"Number of connections lost under a transaction or a read, by whether another connection took their place.", "outcome"),
 		failoverDuration: histogramVec("failover_duration_seconds",
 			"Time that it took to make a connection in the place of one that was lost, or to give that up.", seconds),
-		ghosts: counterVec("abandoned_sessions_total",
+		abandoned: counterVec("abandoned_sessions_total",
 			"Number of connections that fell silent under a transaction; their servers were asked to cancel what they may still be doing."),
 		dials: counterVec("dials_total",
 			"Number of attempts to connect to a host, by what came of them.", "outcome"),
 		retirements: counterVec("connections_retired_total",
-			"Number of connections that were closed at rest: for their age, for a node that is going away, or to even out the spread."),
+			"Number of connections that were closed while idle: for their age, for a node that is going away, or to even out the spread."),
 		throttled: counterVec("retries_throttled_total",
 			"Number of retries refused because the token bucket of RetryThrottle was empty."),
 		savepointsRefused: counterVec("savepoint_restarts_refused_total",
@@ -140,7 +140,7 @@ type vec interface {
 func (m *Metrics) vecs() []vec {
 	return []vec{
 		m.transactions, m.retries, m.attempts, m.duration, m.replayDuration, m.replayedStatements, m.divergences,
-		m.notReplayable, m.ambiguousCommits, m.commitQuestions, m.failovers, m.failoverDuration, m.ghosts, m.dials,
+		m.notReplayable, m.ambiguousCommits, m.commitQuestions, m.failovers, m.failoverDuration, m.abandoned, m.dials,
 		m.retirements, m.throttled, m.savepointsRefused, m.backoff, m.laneWaiting, m.historyBytes,
 	}
 }
@@ -212,7 +212,7 @@ type poolMetrics struct {
 	commitQuestions    map[CommitAnswer]prometheus.Counter
 	failovers          map[failoverOutcome]prometheus.Counter
 	failoverDuration   prometheus.Observer
-	ghosts             prometheus.Counter
+	abandoned          prometheus.Counter
 	dials              map[dialOutcome]prometheus.Counter
 	retirements        prometheus.Counter
 	throttled          prometheus.Counter
@@ -244,7 +244,7 @@ func newPoolMetrics(m *Metrics, db string) *poolMetrics {
 		commitQuestions:    children(m.commitQuestions, db, allCommitAnswers),
 		failovers:          children(m.failovers, db, allFailoverOutcomes),
 		failoverDuration:   m.failoverDuration.WithLabelValues(db),
-		ghosts:             m.ghosts.WithLabelValues(db),
+		abandoned:          m.abandoned.WithLabelValues(db),
 		dials:              children(m.dials, db, allDialOutcomes),
 		retirements:        m.retirements.WithLabelValues(db),
 		throttled:          m.throttled.WithLabelValues(db),
@@ -348,10 +348,10 @@ func (p *poolMetrics) failedOver(o failoverOutcome, d time.Duration) {
 	}
 }
 
-// ghost counts a server that fell silent and was asked to cancel.
-func (p *poolMetrics) ghost() {
+// sessionAbandoned counts a server that fell silent and was asked to cancel.
+func (p *poolMetrics) sessionAbandoned() {
 	if p != nil {
-		p.ghosts.Inc()
+		p.abandoned.Inc()
 	}
 }
 
@@ -383,7 +383,7 @@ func (p *poolMetrics) dialed(o dialOutcome) {
 	}
 }
 
-// retired counts a connection that was closed at rest.
+// retired counts a connection that was closed while idle.
 func (p *poolMetrics) retired() {
 	if p != nil {
 		p.retirements.Inc()

@@ -52,7 +52,7 @@ func useEverything(p *poolMetrics) {
 	p.historyBytes(4096)
 }
 
-func TestMetricsPassTheLinter(t *testing.T) {
+func TestMetrics_PassTheLinter(t *testing.T) {
 	m := NewMetrics()
 	useEverything(m.acquire("bank"))
 	registry := prometheus.NewPedanticRegistry()
@@ -62,7 +62,7 @@ func TestMetricsPassTheLinter(t *testing.T) {
 	assert.Empty(t, problems)
 }
 
-func TestMetricsHelpIsASentence(t *testing.T) {
+func TestMetrics_Help_IsASentence(t *testing.T) {
 	m := NewMetrics()
 	m.acquire("bank")
 	for name, family := range families(t, m) {
@@ -72,7 +72,7 @@ func TestMetricsHelpIsASentence(t *testing.T) {
 	}
 }
 
-func TestMetricsNames(t *testing.T) {
+func TestMetrics_Names_AreThese(t *testing.T) {
 	m := NewMetrics()
 	m.acquire("bank")
 	var names []string
@@ -93,7 +93,7 @@ func TestMetricsNames(t *testing.T) {
 	}, names)
 }
 
-func TestMetricsAllLabelValuesArePresentAtZero(t *testing.T) {
+func TestMetrics_AtFirst_AllLabelValuesAreZero(t *testing.T) {
 	m := NewMetrics()
 	m.acquire("bank")
 	got := families(t, m)
@@ -131,7 +131,7 @@ func labelsOf(metric *dto.Metric) map[string]string {
 	return labels
 }
 
-func TestMetricsHistogramsAreClassicAndNative(t *testing.T) {
+func TestMetrics_Histograms_AreClassicAndNative(t *testing.T) {
 	m := NewMetrics()
 	m.acquire("bank").transactionEnded(OutcomeCommitted, 2, 3*time.Millisecond)
 	got := families(t, m)
@@ -152,7 +152,7 @@ func TestMetricsHistogramsAreClassicAndNative(t *testing.T) {
 	assert.NotEmpty(t, attempts.GetPositiveSpan())
 }
 
-func TestMetricsCount(t *testing.T) {
+func TestMetrics_EachEvent_IsCounted(t *testing.T) {
 	m := NewMetrics()
 	p := m.acquire("bank")
 	p.transactionEnded(OutcomeCommitted, 1, time.Millisecond)
@@ -181,7 +181,7 @@ func TestMetricsCount(t *testing.T) {
 	}
 }
 
-func TestMetricsOfSeveralPools(t *testing.T) {
+func TestMetrics_PoolsOfOneName_AddUp(t *testing.T) {
 	m := NewMetrics()
 	first, second, other := m.acquire("bank"), m.acquire("bank"), m.acquire("shop")
 	first.transactionEnded(OutcomeCommitted, 1, time.Millisecond)
@@ -193,7 +193,7 @@ func TestMetricsOfSeveralPools(t *testing.T) {
 	assert.Len(t, families(t, m)["cockroachdb_history_bytes"].GetMetric(), 2)
 }
 
-func TestMetricsOfConnectorsShareARegistry(t *testing.T) {
+func TestMetrics_SeveralConnectors_ShareARegistry(t *testing.T) {
 	cfg := mustParse(t, "postgresql://app@db/bank")
 	cfg.Metrics = NewMetrics()
 	registry := prometheus.NewPedanticRegistry()
@@ -210,7 +210,7 @@ func TestMetricsOfConnectorsShareARegistry(t *testing.T) {
 	assert.Equal(t, 2, n)
 }
 
-func TestMetricsSurviveOddNames(t *testing.T) {
+func TestMetrics_OddNames_AreTaken(t *testing.T) {
 	m := NewMetrics()
 	for _, name := range []string{"", "\xff\xfe", "a\x00b", `quote"new` + "\nline"} {
 		useEverything(m.acquire(name))
@@ -218,7 +218,7 @@ func TestMetricsSurviveOddNames(t *testing.T) {
 	families(t, m)
 }
 
-func TestMetricsSurviveUnknownLabelValues(t *testing.T) {
+func TestMetrics_UnknownLabelValues_AreTaken(t *testing.T) {
 	p := NewMetrics().acquire("bank")
 	p.transactionEnded("unheard of", 1, -time.Second)
 	p.retried("unheard of", "nowhere")
@@ -229,7 +229,7 @@ func TestMetricsSurviveUnknownLabelValues(t *testing.T) {
 	p.waitedForLane(-1)
 }
 
-func TestNilMetricsCountNothing(t *testing.T) {
+func TestMetrics_Nil_CountNothing(t *testing.T) {
 	var m *Metrics
 	assert.Nil(t, m.acquire("bank"))
 	useEverything(m.acquire("bank"))
@@ -237,7 +237,7 @@ func TestNilMetricsCountNothing(t *testing.T) {
 
 // The pool's own path allocates nothing. A native histogram does: it boxes the number of a bucket (8 bytes), unless the
 // number is from 0 to 255, that is unless the value is 0.92 or more.
-func TestMetricsAllocateNothing(t *testing.T) {
+func TestMetrics_Counting_AllocatesNothing(t *testing.T) {
 	p := NewMetrics().acquire("bank")
 	useEverything(p)
 	for name, use := range map[string]func(){
@@ -254,7 +254,7 @@ func TestMetricsAllocateNothing(t *testing.T) {
 	assert.LessOrEqual(t, testing.AllocsPerRun(100, fast), 1.0)
 }
 
-func TestMetricsConcurrently(t *testing.T) {
+func TestMetrics_ManyGoroutines_CountExactly(t *testing.T) {
 	m := NewMetrics()
 	var wg sync.WaitGroup
 	for range 8 {

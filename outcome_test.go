@@ -22,7 +22,7 @@ func pgError(code, message string) *pgconn.PgError {
 	return &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: code, Message: message}
 }
 
-func TestReasonOf(t *testing.T) {
+func TestReasonOf_EachError_HasItsReason(t *testing.T) {
 	const restart = "restart transaction: TransactionRetryWithProtoRefreshError: "
 	timeout := &net.OpError{Op: "read", Err: context.DeadlineExceeded}
 	for _, test := range []struct {

@@ -16,7 +16,7 @@ import (
 // pool is what the connections of a connector share.
 type pool struct {
 	policy       RetryPolicy
-	pingAfter    time.Duration // how long a connection may rest before it is pinged; 0 for ever
+	pingAfter    time.Duration // how long a connection may be idle before it is pinged; 0 for ever
 	resetSession func(context.Context, *pgx.Conn) error
 	onRetry      func(context.Context, RetryEvent)
 	onSettled    func(context.Context, OutcomeEvent)

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRetryPolicyValidate(t *testing.T) {
+func TestRetryPolicy_InvalidField_ErrorNamesIt(t *testing.T) {
 	require.NoError(t, DefaultRetryPolicy().Validate())
 	for name, test := range map[string]struct {
 		change func(*RetryPolicy)
@@ -50,7 +50,7 @@ func TestRetryPolicyValidate(t *testing.T) {
 	}
 }
 
-func TestRetryPolicyFromContext(t *testing.T) {
+func TestRetryPolicy_InTheContext_Wins(t *testing.T) {
 	fallback := DefaultRetryPolicy()
 
 	p, err := retryPolicyFrom(t.Context(), fallback)
@@ -73,7 +73,7 @@ func TestRetryPolicyFromContext(t *testing.T) {
 	assert.ErrorContains(t, err, "MaxAttempts is 0")
 }
 
-func TestBackoff(t *testing.T) {
+func TestBackoff_EachConflict_DoublesUpToTheMaximum(t *testing.T) {
 	p := DefaultRetryPolicy()
 	half := func() float64 { return 0.5 }
 	for n, want := range map[int]time.Duration{
@@ -91,7 +91,7 @@ func TestBackoff(t *testing.T) {
 	assert.Zero(t, p.backoff(9, func() float64 { return 0 }), "full jitter goes down to zero")
 }
 
-func TestBackoffExtremes(t *testing.T) {
+func TestBackoff_ExtremeSettings_StaysInItsBounds(t *testing.T) {
 	nearlyOne := func() float64 { return math.Nextafter(1, 0) }
 	p := RetryPolicy{InitialBackoff: math.MaxInt64, MaxBackoff: math.MaxInt64, BackoffMultiplier: math.MaxFloat64}
 	for _, n := range []int{1, 2, math.MaxInt} {
@@ -101,7 +101,7 @@ func TestBackoffExtremes(t *testing.T) {
 	assert.Zero(t, p.backoff(1000, nearlyOne), "zero stays zero")
 }
 
-func TestSleep(t *testing.T) {
+func TestSleep_ContextOpen_TakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
 		start := time.Now()
@@ -113,7 +113,7 @@ func TestSleep(t *testing.T) {
 	})
 }
 
-func TestSleepIsInterrupted(t *testing.T) {
+func TestSleep_ContextDone_ReturnsItsCause(t *testing.T) {
 	for _, d := range []time.Duration{0, time.Hour} {
 		done, cancel := context.WithCancelCause(t.Context())
 		cancel(assert.AnError)

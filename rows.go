@@ -146,7 +146,7 @@ func (r *rows) misencoded(i int, err error) error {
 }
 
 // Close reads what is left of the answer. A conflict that only shows now is absorbed like any other. Where it can't be,
-// few would hear of it: hardly anybody looks at the error of Close, and database/sql itself does not always.
+// few would see it: hardly anybody looks at the error of Close, and database/sql itself does not always.
 func (r *rows) Close() error {
 	told := r.over
 	r.ahead = false

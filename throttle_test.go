@@ -18,7 +18,7 @@ func (t *throttle) tokens() float64 {
 	return math.Float64frombits(t.bits.Load())
 }
 
-func TestRetryThrottleValidate(t *testing.T) {
+func TestRetryThrottle_InvalidField_ErrorNamesIt(t *testing.T) {
 	for _, valid := range []RetryThrottle{
 		DefaultRetryThrottle(),
 		{Off: true},
@@ -34,7 +34,7 @@ func TestRetryThrottleValidate(t *testing.T) {
 	}
 }
 
-func TestThrottle(t *testing.T) {
+func TestThrottle_TokensUsedUp_StopsUntilCommits(t *testing.T) {
 	b := newThrottle(RetryThrottle{MaxTokens: 3, TokensPerCommit: 0.5})
 	for left := 2.0; left >= 0; left-- {
 		require.True(t, b.take())
@@ -54,14 +54,14 @@ func TestThrottle(t *testing.T) {
 	assert.Equal(t, 3.0, b.tokens(), "never more than full")
 }
 
-func TestThrottleOff(t *testing.T) {
+func TestThrottle_Off_NeverStops(t *testing.T) {
 	b := newThrottle(RetryThrottle{Off: true})
 	assert.True(t, b.take())
 	b.committed()
 	assert.Equal(t, math.Inf(1), b.tokens())
 }
 
-func TestThrottleLetsALiveWorkloadPass(t *testing.T) {
+func TestThrottle_EveryTenthCommits_LetsRetriesPass(t *testing.T) {
 	b := newThrottle(DefaultRetryThrottle())
 	for range 10_000 {
 		for range 10 {
@@ -78,7 +78,7 @@ func TestThrottleLetsALiveWorkloadPass(t *testing.T) {
 	assert.Equal(t, 1000, stopped, "nothing commits")
 }
 
-func TestThrottleManyGoroutines(t *testing.T) {
+func TestThrottle_ManyGoroutines_TakeNoMoreThanThereIs(t *testing.T) {
 	b := newThrottle(RetryThrottle{MaxTokens: 1000, TokensPerCommit: 0.5})
 	var taken atomic.Int64
 	var wg sync.WaitGroup

@@ -75,7 +75,7 @@ func pqConnector(g ground) (driver.Connector, error) {
 	return c, nil
 }
 
-// ours counts the attempts by the driver's own metrics, since the application does not hear of most.
+// ours counts the attempts by the driver's own metrics, since the application does not notice most.
 func ours(once func(context.Context, *sql.DB, func(*sql.Tx) error) error) func(testing.TB, ground) *client {
 	return func(tb testing.TB, g ground) *client {
 		cfg, err := cockroachdb.ParseConfig(g.dsn)

@@ -209,9 +209,9 @@ func family(series string) string {
 	return series
 }
 
-// TestPapersNameWhatThereIs holds every metric, and every label with a value, of README.md and docs against the
+// TestDocsNameWhatThereIs holds every metric, and every label with a value, of README.md and docs against the
 // registry.
-func TestPapersNameWhatThereIs(t *testing.T) {
+func TestDocsNameWhatThereIs(t *testing.T) {
 	known := knownSeries(t)
 	values := map[string][]string{}
 	for _, of := range known {
@@ -221,22 +221,22 @@ func TestPapersNameWhatThereIs(t *testing.T) {
 	}
 	metric := regexp.MustCompile(`\b(cockroachdb|go_sql)_[a-z]\w*|\bjob_\w+:\w+:\w+`)
 	label := regexp.MustCompile("`(?:[\\w:]*\\{)?(\\w+)=~?\"([^\"]*)\"\\}?`")
-	papers, err := filepath.Glob("../docs/*.md")
+	pages, err := filepath.Glob("../docs/*.md")
 	require.NoError(t, err)
 	found := 0
-	for _, paper := range append(papers, "../README.md", "README.md") {
-		text, err := os.ReadFile(paper)
+	for _, page := range append(pages, "../README.md", "README.md") {
+		text, err := os.ReadFile(page)
 		require.NoError(t, err)
 		for _, name := range metric.FindAllString(string(text), -1) {
 			found++
 			_, plain := known[name]
 			_, histogram := known[name+"_bucket"]
-			assert.True(t, plain || histogram, "%s: there is no metric %s", paper, name)
+			assert.True(t, plain || histogram, "%s: there is no metric %s", page, name)
 		}
 		for _, m := range label.FindAllStringSubmatch(string(text), -1) {
 			found++
-			if of, ok := values[m[1]]; assert.True(t, ok, "%s: there is no label %s", paper, m[1]) && len(of) > 0 {
-				assert.Contains(t, of, m[2], "%s: %s", paper, m[0])
+			if of, ok := values[m[1]]; assert.True(t, ok, "%s: there is no label %s", page, m[1]) && len(of) > 0 {
+				assert.Contains(t, of, m[2], "%s: %s", page, m[0])
 			}
 		}
 	}

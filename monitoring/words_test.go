@@ -61,21 +61,21 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// TestPaperExplainsEverything holds README.md against the dashboard and the rules: each row, panel, alert and recorded
+// TestReadmeExplainsEverything holds README.md against the dashboard and the rules: each row, panel, alert and recorded
 // series is in it, and each alert that a text names is there.
-func TestPaperExplainsEverything(t *testing.T) {
+func TestReadmeExplainsEverything(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	paper := string(text)
+	page := string(text)
 	d, err := ReadDashboard()
 	require.NoError(t, err)
 	titles := map[string]bool{}
 	for _, p := range d.Panels {
 		titles[p.Title] = true
 		if p.Type == "row" {
-			assert.Contains(t, paper, "\n### "+p.Title+"\n")
+			assert.Contains(t, page, "\n### "+p.Title+"\n")
 		} else {
-			assert.Contains(t, paper, "\n- **"+p.Title+"**: "+p.Description+"\n")
+			assert.Contains(t, page, "\n- **"+p.Title+"**: "+p.Description+"\n")
 		}
 	}
 	rules, err := ReadRules()
@@ -83,17 +83,17 @@ func TestPaperExplainsEverything(t *testing.T) {
 	names := map[string]bool{}
 	for _, r := range rules {
 		names[r.Alert] = true
-		assert.Contains(t, paper, "`"+r.Record+r.Alert+"`")
+		assert.Contains(t, page, "`"+r.Record+r.Alert+"`")
 	}
 	for _, r := range rules {
-		paper += r.Annotations["description"]
+		page += r.Annotations["description"]
 		for _, title := range regexp.MustCompile(`"([A-Z][^"]+)"`).FindAllStringSubmatch(r.Annotations["description"], -1) {
 			if title[1] != "My transactions diverge" { // in docs/tuning.md
 				assert.True(t, titles[title[1]], "%s: no panel or row %q", r.Alert, title[1])
 			}
 		}
 	}
-	for _, name := range regexp.MustCompile(`CockroachDB[A-Z]\w+`).FindAllString(paper, -1) {
+	for _, name := range regexp.MustCompile(`CockroachDB[A-Z]\w+`).FindAllString(page, -1) {
 		assert.True(t, names[name], "there is no alert %s", name)
 	}
 }

@@ -22,8 +22,9 @@ type bank interface {
 	AddInterest(ctx context.Context, id int64) error
 }
 
-// stage is a bank at one point of the way, and how often a transaction that loses one conflict asks for approval there.
-type stage struct {
+// variant is a bank at one point of the way, and how often a transaction that loses one conflict asks for approval
+// there.
+type variant struct {
 	name      string
 	open      func(string) (*sql.DB, error)
 	bank      func(*sql.DB, *rival) bank
@@ -31,9 +32,9 @@ type stage struct {
 	interests int
 }
 
-// playStages plays the same day at each stage: every transaction loses a conflict, and all of them commit.
-func playStages(t *testing.T, stages []stage) {
-	for _, s := range stages {
+// runVariants runs the same transactions in each variant: every transaction loses a conflict, and all of them commit.
+func runVariants(t *testing.T, variants []variant) {
+	for _, s := range variants {
 		t.Run(s.name, func(t *testing.T) {
 			dsn := newBank(t)
 			db, err := s.open(dsn)
@@ -54,7 +55,7 @@ func playStages(t *testing.T, stages []stage) {
 }
 
 func TestCockroachGo(t *testing.T) {
-	playStages(t, []stage{
+	runVariants(t, []variant{
 		{"before", before.Open, func(db *sql.DB, r *rival) bank { return &before.Bank{DB: db, Approve: r.approve} }, 2, 2},
 		{"on top", ontop.Open, func(db *sql.DB, r *rival) bank { return &ontop.Bank{DB: db, Approve: r.approve} }, 2, 2},
 		{"after", after.Open, func(db *sql.DB, r *rival) bank { return &after.Bank{DB: db, Approve: r.approve} }, 1, 2},

@@ -24,7 +24,7 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/crdbsim"
 )
 
-// TestLibPQ plays the same day in the bank before and after.
+// TestLibPQ runs the same transactions before and after.
 func TestLibPQ(t *testing.T) {
 	type bank interface {
 		Transfer(ctx context.Context, from, to, amount int64) error

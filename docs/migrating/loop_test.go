@@ -18,7 +18,7 @@ import (
 )
 
 func TestLoop(t *testing.T) {
-	playStages(t, []stage{
+	runVariants(t, []variant{
 		{"before", before.Open, func(db *sql.DB, r *rival) bank { return &before.Bank{DB: db, Approve: r.approve} }, 2, 2},
 		{"on top", ontop.Open, func(db *sql.DB, r *rival) bank { return &ontop.Bank{DB: db, Approve: r.approve} }, 1, 2},
 		{"after", after.Open, func(db *sql.DB, r *rival) bank { return &after.Bank{DB: db, Approve: r.approve} }, 1, 2},

@@ -47,8 +47,8 @@ func open(o options, logger *slog.Logger) (*database, error) {
 	return openConfig(cfg)
 }
 
-// configure is what a program needs that wants to hear of its conflicts. One that does not opens the DSN, and that is
-// all.
+// configure is what a program needs that wants to be told of its conflicts. One that does not opens the DSN, and that
+// is all.
 func configure(o options, logger *slog.Logger) (*cockroachdb.Config, error) {
 	cfg, err := cockroachdb.ParseConfig(o.url)
 	if err != nil {

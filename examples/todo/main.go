@@ -1,5 +1,5 @@
 // The command todo is a list of things to do, as a web page: the application of CockroachDB's introduction, in Go, on
-// the driver cockroachdb and GORM. Its handlers begin, write and commit, once; conflicts are none of their business.
+// the driver cockroachdb and GORM. Its handlers begin, write and commit, once; they never see conflicts.
 //
 //	go run ./todo demo  # find or start a database, init and serve
 //	go run ./todo init  # make the table, if it is not there

@@ -16,7 +16,7 @@ func TestAutocommit_Default(t *testing.T) {
 	for v, want := range map[string]string{
 		"": "off", "CockroachDB CCL v24.3.5": "off", "CockroachDB CCL v25.1.0 (x)": "on", later: "on",
 	} {
-		w := newWorld(t, Config{Version: v})
+		w := newTestbed(t, Config{Version: v})
 		c := w.client(t)
 		show := func(c *client) string { return c.query("SHOW autocommit_before_ddl")[0] }
 		assert.Equal(t, "D "+want, show(c), v)
@@ -31,7 +31,7 @@ func TestAutocommit_Default(t *testing.T) {
 func TestAutocommit_Off_DDLIsPartOfTheTransaction(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{Version: later})
+		w := newTestbed(t, Config{Version: later})
 		for _, begin := range [][]string{
 			{"SET autocommit_before_ddl = off", "BEGIN"},
 			{"RESET autocommit_before_ddl", "BEGIN", "SET LOCAL autocommit_before_ddl = off"},
@@ -50,7 +50,7 @@ func TestAutocommit_Off_DDLIsPartOfTheTransaction(t *testing.T) {
 func TestAutocommit_DDL_CommitsAndRunsAlone(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{Version: later})
+		w := newTestbed(t, Config{Version: later})
 		c := w.client(t)
 		assert.Equal(t, []string{"C BEGIN", "C SAVEPOINT", "C UPDATE 1", "C CREATE TABLE", "Z I"},
 			exec(c, "BEGIN", open, update, create))
@@ -77,7 +77,7 @@ func TestAutocommit_DDL_CommitsAndRunsAlone(t *testing.T) {
 func TestAutocommit_ErrorOfTheDDL_LeavesNoTransaction(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{Version: later})
+		w := newTestbed(t, Config{Version: later})
 		c := w.client(t)
 		assert.Equal(t, []string{"C BEGIN", "C SAVEPOINT", "C UPDATE 1", "E 42P07", "Z I"},
 			exec(c, "BEGIN", open, update, "CREATE TABLE kv (k INT)", "COMMIT"))
@@ -92,7 +92,7 @@ func TestAutocommit_ErrorOfTheDDL_LeavesNoTransaction(t *testing.T) {
 func TestAutocommit_CommitLoses_TransactionHasFailed(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{Version: later})
+		w := newTestbed(t, Config{Version: later})
 		a, b := w.client(t), w.client(t)
 		exec(a, "BEGIN", open, "SELECT sum(v) FROM kv", "INSERT INTO kv VALUES (4, 0)")
 		exec(b, "BEGIN", open, "SELECT sum(v) FROM kv", "INSERT INTO kv VALUES (5, 0)", release, "COMMIT")
@@ -106,7 +106,7 @@ func TestAutocommit_CommitLoses_TransactionHasFailed(t *testing.T) {
 func TestAutocommit_CommitWait_DDLIsRefused(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		c := newWorld(t, Config{Version: later}).client(t)
+		c := newTestbed(t, Config{Version: later}).client(t)
 		exec(c, "BEGIN", open, update, release)
 		assert.Equal(t, []string{"E 25000", "Z T"}, exec(c, create))
 	})
@@ -114,7 +114,7 @@ func TestAutocommit_CommitWait_DDLIsRefused(t *testing.T) {
 
 func TestAutocommit_ParseAndBindCommit(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{Version: later})
+	w := newTestbed(t, Config{Version: later})
 	c := w.client(t)
 	c.query("BEGIN; SAVEPOINT cockroach_restart; " + update)
 	c.fe.Send(&pgproto3.Parse{Name: "ddl", Query: create})
@@ -133,7 +133,7 @@ func TestAutocommit_ParseAndBindCommit(t *testing.T) {
 // TestAutocommit_Notice checks what the client is told besides.
 func TestAutocommit_Notice(t *testing.T) {
 	t.Parallel()
-	c := newWorld(t, Config{Version: later}).client(t)
+	c := newTestbed(t, Config{Version: later}).client(t)
 	c.query("BEGIN")
 	for _, step := range [][2]string{{create, "NOTICE 00000"}, {"COMMIT", "WARNING XXUUU"}} {
 		c.send(&pgproto3.Query{String: step[0]})
@@ -149,7 +149,7 @@ func TestAutocommit_Notice(t *testing.T) {
 // TestAutocommit_Text checks a text of several statements outside a transaction: what is before a DDL is committed.
 func TestAutocommit_Text(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{Version: later})
+	w := newTestbed(t, Config{Version: later})
 	c := w.client(t)
 	assert.Equal(t, []string{"C UPDATE 1", "C CREATE TABLE", "E 22012", "Z I"}, c.query(update+"; "+create+"; SELECT 1/0"))
 	assert.Equal(t, 11, w.value(t, 1))
@@ -178,7 +178,7 @@ func TestAutocommit_Faults(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-				w := newWorld(t, Config{Version: later})
+				w := newTestbed(t, Config{Version: later})
 				c := w.client(t)
 				exec(c, "BEGIN", open, update)
 				f := On("^create", test.action)

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func (w *clusterWorld) balance(t *testing.T, every time.Duration) (b *Balancer, dsn string) {
+func (w *clusterTestbed) balance(t *testing.T, every time.Duration) (b *Balancer, dsn string) {
 	t.Helper()
 	b, err := w.Balance(every)
 	require.NoError(t, err)
@@ -105,13 +105,13 @@ func TestBalancer_ShowsHowAConnectionEnds(t *testing.T) {
 }
 
 // client connects by way of the balancer.
-func (b *Balancer) client(t *testing.T, w *clusterWorld) *client {
+func (b *Balancer) client(t *testing.T, w *clusterTestbed) *client {
 	t.Helper()
-	return (&world{&Sim{addr: b.Addr()}, w.schema}).client(t)
+	return (&testbed{&Sim{addr: b.Addr()}, w.schema}).client(t)
 }
 
 // enterOf puts the node of a client into a phase.
-func (w *clusterWorld) enterOf(t *testing.T, c *client, p Phase) {
+func (w *clusterTestbed) enterOf(t *testing.T, c *client, p Phase) {
 	t.Helper()
 	require.NoError(t, w.Node(int(nodeOf(c.key.ProcessID))).Enter(p))
 }
@@ -120,7 +120,7 @@ func TestBalancer_CancelReachesTheNode(t *testing.T) {
 	t.Parallel()
 	w := newCluster(t)
 	b, _ := w.balance(t, LookAlways)
-	through := &world{&Sim{addr: b.Addr()}, w.schema}
+	through := &testbed{&Sim{addr: b.Addr()}, w.schema}
 	holder, waiting := through.client(t), through.client(t)
 	holder.query("BEGIN; " + update)
 	backend := waiting.query("SELECT pg_backend_pid()")[0]

@@ -22,7 +22,7 @@ type client struct {
 	back   []string // messages read too early
 }
 
-func (w *world) client(t *testing.T, params ...string) *client {
+func (w *testbed) client(t *testing.T, params ...string) *client {
 	t.Helper()
 	c, refused := w.login(t, params...)
 	require.Empty(t, refused, "refused")
@@ -30,7 +30,7 @@ func (w *world) client(t *testing.T, params ...string) *client {
 }
 
 // login connects a client, and returns with what code it was refused, if it was, or that it was asked for a password.
-func (w *world) login(t *testing.T, params ...string) (c *client, refused string) {
+func (w *testbed) login(t *testing.T, params ...string) (c *client, refused string) {
 	t.Helper()
 	nc, err := net.Dial("tcp", w.Addr())
 	require.NoError(t, err)
@@ -171,7 +171,7 @@ func (c *client) waitFor(sql string, want int) {
 }
 
 // hangUp ends a client without a word, and waits until the Sim has noticed.
-func (w *world) hangUp(c *client) {
+func (w *testbed) hangUp(c *client) {
 	c.t.Helper()
 	left := w.Conns() - 1
 	require.NoError(c.t, c.nc.Close())
@@ -179,7 +179,7 @@ func (w *world) hangUp(c *client) {
 }
 
 // cancel asks for what the client does to be given up, and waits until the Sim has dealt with it.
-func (w *world) cancel(c *client) {
+func (w *testbed) cancel(c *client) {
 	c.t.Helper()
 	nc, err := net.Dial("tcp", w.Addr())
 	require.NoError(c.t, err)

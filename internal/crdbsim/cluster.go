@@ -89,7 +89,7 @@ func (c *Cluster) Close() error {
 	return errors.Join(errs...)
 }
 
-// cancelFor passes on a request to cancel to the node that it is for. One that is down or silent never hears of it.
+// cancelFor passes on a request to cancel to the node that it is for. One that is down or silent never sees it.
 func (c *Cluster) cancelFor(pid, secret uint32) {
 	if n := c.Node(int(nodeOf(pid))); n != nil && n.listens() {
 		n.cancelFor(pid, secret)

@@ -10,27 +10,27 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A clusterWorld is a cluster of three and a schema of its own with the table kv in it.
-type clusterWorld struct {
+// A clusterTestbed is a cluster of three and a schema of its own with the table kv in it.
+type clusterTestbed struct {
 	*Cluster
 	schema string
 }
 
-func newCluster(t *testing.T) *clusterWorld {
+func newCluster(t *testing.T) *clusterTestbed {
 	t.Helper()
 	c, err := StartCluster(3, Config{Upstream: postgres.dial})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	return &clusterWorld{c, newSchema(t)}
+	return &clusterTestbed{c, newSchema(t)}
 }
 
 // at is a node as the tests of a single Sim have it.
-func (w *clusterWorld) at(id int) *world { return &world{w.Node(id).Sim, w.schema} }
+func (w *clusterTestbed) at(id int) *testbed { return &testbed{w.Node(id).Sim, w.schema} }
 
-func (w *clusterWorld) value(t *testing.T, k int) int { return w.at(1).value(t, k) }
+func (w *clusterTestbed) value(t *testing.T, k int) int { return w.at(1).value(t, k) }
 
 // pgx connects to what a DSN names.
-func (w *clusterWorld) pgx(t *testing.T, dsn string) *pgx.Conn {
+func (w *clusterTestbed) pgx(t *testing.T, dsn string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), dsn+"&search_path="+w.schema+",public")
 	require.NoError(t, err)
@@ -38,7 +38,7 @@ func (w *clusterWorld) pgx(t *testing.T, dsn string) *pgx.Conn {
 	return conn
 }
 
-func (w *clusterWorld) dsn() string { return w.DSN(superuser, "postgres") }
+func (w *clusterTestbed) dsn() string { return w.DSN(superuser, "postgres") }
 
 func nodeOfConn(c *pgx.Conn) int { return int(nodeOf(c.PgConn().PID())) }
 
@@ -129,7 +129,7 @@ func TestUpstream(t *testing.T) {
 	c, err := StartCluster(1, Config{Upstream: dial})
 	require.NoError(t, err)
 	defer c.Close()
-	w := &clusterWorld{c, newSchema(t)}
+	w := &clusterTestbed{c, newSchema(t)}
 	w.pgx(t, w.dsn())
 	_, err = Upstream("postgres://%")
 	require.Error(t, err)

@@ -32,7 +32,7 @@ func commitTimes(answers []string) (times, rest []string) {
 func TestShowCommitTimestamp_InTransaction_Commits(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{Version: later})
+		w := newTestbed(t, Config{Version: later})
 		for _, begin := range [][]string{{"BEGIN", update}, {"BEGIN", open, update}} {
 			c := w.client(t)
 			before, v := time.Now().UnixNano(), w.value(t, 1)
@@ -60,7 +60,7 @@ func TestShowCommitTimestamp_InTransaction_Commits(t *testing.T) {
 func TestShowCommitTimestamp_ThenRelease(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		c := newWorld(t, Config{Version: later}).client(t)
+		c := newTestbed(t, Config{Version: later}).client(t)
 		exec(c, "BEGIN", open, update, showCommit)
 		assert.Equal(t, []string{"C RELEASE", "Z T"}, exec(c, release))
 		assert.Equal(t, []string{"E 25000", "Z T"}, exec(c, release))
@@ -77,7 +77,7 @@ func TestShowCommitTimestamp_ThenRelease(t *testing.T) {
 func TestShowCommitTimestamp_Loses_SavepointIsThere(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{Version: later})
+		w := newTestbed(t, Config{Version: later})
 		a, b := w.client(t), w.client(t)
 		exec(a, "BEGIN", open, "SELECT sum(v) FROM kv", "INSERT INTO kv VALUES (4, 0)")
 		exec(b, "BEGIN", open, "SELECT sum(v) FROM kv", "INSERT INTO kv VALUES (5, 0)", release, "COMMIT")
@@ -92,7 +92,7 @@ func TestShowCommitTimestamp_Loses_SavepointIsThere(t *testing.T) {
 func TestShowCommitTimestamp_OutsideTransaction(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		c := newWorld(t, Config{Version: later}).client(t)
+		c := newTestbed(t, Config{Version: later}).client(t)
 		none := []string{"E 25000", "Z I"}
 		assert.Equal(t, none, exec(c, showCommit))
 		seen := ""
@@ -115,7 +115,7 @@ func TestShowCommitTimestamp_OutsideTransaction(t *testing.T) {
 func TestShowCommitTimestamp_Faults(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{Version: later})
+		w := newTestbed(t, Config{Version: later})
 		c := w.client(t)
 		exec(c, "BEGIN", open, update)
 		w.Inject(On("^show commit", fails("40001")))
@@ -143,7 +143,7 @@ func TestShowCommitTimestamp_Faults(t *testing.T) {
 // TestShowCommitTimestamp_Described checks the description, and the value in both formats.
 func TestShowCommitTimestamp_Described(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{Version: later})
+	w := newTestbed(t, Config{Version: later})
 	conn := w.connect(t)
 	for _, mode := range []pgx.QueryExecMode{
 		pgx.QueryExecModeCacheStatement, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec,
@@ -190,7 +190,7 @@ func TestShowCommitTimestamp_BeforeItWasThere(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
 		for _, cfg := range []Config{{}, {Version: "CockroachDB CCL v22.1.9"}, {PostgreSQL: true, Version: later}} {
-			c := newWorld(t, cfg).client(t)
+			c := newTestbed(t, cfg).client(t)
 			exec(c, "BEGIN")
 			assert.Equal(t, []string{"E 42601", "Z E"}, exec(c, showCommit))
 		}

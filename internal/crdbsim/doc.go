@@ -1,9 +1,9 @@
 // Package crdbsim makes a PostgreSQL answer as CockroachDB does, and makes it fail when and how a test wants it to.
 //
 // A [Sim] is a proxy in front of a real PostgreSQL. SQL and its conflicts are PostgreSQL's: its serializable isolation
-// raises the 40001. The manners are CockroachDB's, v22.1, held against recordings of one (testdata). What is of a
-// later version is so marked; it is played where [Config.Version] is of that version, and follows CockroachDB's
-// source, since there is no recording:
+// raises the 40001. The answers are those of CockroachDB v22.1, compared with recordings of one (testdata). What is of
+// a later version is so marked; it applies where [Config.Version] is of that version, and follows CockroachDB's source,
+// since there is no recording:
 //
 //   - crdb_version at start-up; start-up parameters that PostgreSQL doesn't know are ignored.
 //   - The restart savepoint with its rules and errors. RELEASE commits, says COMMIT and leaves the state at 'T' until
@@ -32,7 +32,7 @@
 //   - SHOW TRANSACTION STATUS, crdb_internal.force_retry, inject_retry_errors_enabled, unique_rowid,
 //     cluster_logical_timestamp.
 //
-// What it can't play:
+// What it can't simulate:
 //
 //   - Locks are not kept over ROLLBACK TO: PostgreSQL gives them up with the snapshot. A transaction that restarts has
 //     no advantage over others, so contention is not CockroachDB's, nor is anything measured under it.

@@ -2,7 +2,7 @@ package crdbsim
 
 // Expire rolls back the transactions that clients of the node have open, as the others of a cluster do with those of a
 // node that has been silent for some seconds: its locks are free then, and a commit that arrives later is none. The
-// clients notice with their next statement, by EOF where CockroachDB may have a 40001; those at rest are left alone.
+// clients notice with their next statement, by EOF where CockroachDB may have a 40001; idle ones are left alone.
 func (n *Node) Expire() {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -28,7 +28,7 @@ func TestExpire_SilentNode_TransactionsEnd_LateCommitIsNone(t *testing.T) {
 		require.NoError(t, w.Node(1).Return())
 		assert.Equal(t, []string{"EOF"}, working.rest())
 		assert.Contains(t, waiting.rest(), "EOF")
-		assert.Equal(t, []string{"D 11", "C SELECT 1", "Z I"}, exec(idle, read), "who was at rest stays")
+		assert.Equal(t, []string{"D 11", "C SELECT 1", "Z I"}, exec(idle, read), "who was idle stays")
 	})
 }
 

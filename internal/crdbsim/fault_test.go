@@ -83,7 +83,7 @@ func TestFaultAtEveryStatement(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-				w := newWorld(t, Config{})
+				w := newTestbed(t, Config{})
 				c := w.client(t)
 				f := On(test.pattern, fails(test.code))
 				w.Inject(f)
@@ -102,7 +102,7 @@ func TestFaultAtEveryStatement(t *testing.T) {
 func TestFaultLeavesTheTransactionFailed(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		c := w.client(t)
 		exec(c, "BEGIN", open, update, "SAVEPOINT app")
 		w.Inject(On("^select", fails("40001")))
@@ -121,7 +121,7 @@ func TestFaultLeavesTheTransactionFailed(t *testing.T) {
 func TestFaultAfterExecution(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		c := w.client(t)
 		failsAfter := func(code string, rows int) Action {
 			return Action{Then: ExecuteFail, AfterRows: rows, Error: Error{Code: code}}
@@ -173,7 +173,7 @@ func TestFaultCuts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-				w := newWorld(t, Config{})
+				w := newTestbed(t, Config{})
 				w.Inject(On(test.at, Action{Then: test.then}))
 				assert.Equal(t, test.want, exec(w.client(t), test.sqls...))
 				assert.Equal(t, test.v, w.value(t, 1), "PostgreSQL was done when the client noticed")
@@ -185,7 +185,7 @@ func TestFaultCuts(t *testing.T) {
 func TestFaultSeverity(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		c := w.client(t)
 		w.Inject(On("^select", Action{Then: Fail, Error: Error{Code: "57P01"}}))
 		assert.Equal(t, []string{"E 57P01", "Z I"}, exec(c, read))
@@ -199,7 +199,7 @@ func TestFaultSeverity(t *testing.T) {
 func TestFaultCalls(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		a, b := w.client(t), w.client(t)
 		exec(a, "BEGIN", open, read)
 		w.Inject(On("k = 2$", Action{Call: func() { exec(b, update) }}))
@@ -219,7 +219,7 @@ func TestFaultCalls(t *testing.T) {
 // TestFaultDelays looks only at how long things take at least, and that the end of the sim is the end of every delay.
 func TestFaultDelays(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	c := w.client(t)
 	const delay = 10 * time.Millisecond
 	w.Inject(On("^select", Action{Delay: delay, DelayReply: delay}))
@@ -235,7 +235,7 @@ func TestFaultDelays(t *testing.T) {
 
 func TestFaultWhere(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	a, b := w.client(t), w.client(t)
 	good, bad := []string{"D 10", "C SELECT 1", "Z I"}, []string{"E 40001", "Z I"}
 	run := func(f *Fault, want string) {
@@ -287,7 +287,7 @@ func TestFaultWhere(t *testing.T) {
 
 func TestFaultAtParseAndBind(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	c := w.client(t)
 	for _, stage := range []Stage{AtParse, AtBind} {
 		f := On("^update", fails("40001"))
@@ -305,7 +305,7 @@ func TestFaultAtParseAndBind(t *testing.T) {
 
 func TestFaultAtConnect(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	w.Inject(&Fault{At: AtConnect, Action: fails("57P01")})
 	_, err := pgxConnect(t, w)
 	require.ErrorContains(t, err, "57P01")

@@ -34,21 +34,21 @@ func (s server) dial(ctx context.Context) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
 
-// A world is a sim and a schema of its own with the table kv in it.
-type world struct {
+// A testbed is a sim and a schema of its own with the table kv in it.
+type testbed struct {
 	*Sim
 	schema string
 }
 
 var schemas atomic.Int64
 
-func newWorld(t *testing.T, cfg Config) *world {
+func newTestbed(t *testing.T, cfg Config) *testbed {
 	t.Helper()
 	cfg.Upstream = postgres.dial
 	sim, err := Start(cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, sim.Close()) })
-	return &world{sim, newSchema(t)}
+	return &testbed{sim, newSchema(t)}
 }
 
 func newSchema(t *testing.T) string {
@@ -64,7 +64,7 @@ func newSchema(t *testing.T) string {
 }
 
 // dsn is for pgx; it carries a parameter that PostgreSQL would not accept.
-func (w *world) dsn() string {
+func (w *testbed) dsn() string {
 	extra := ""
 	if !w.cfg.PostgreSQL {
 		extra = "&no_such_variable=1"
@@ -73,7 +73,7 @@ func (w *world) dsn() string {
 		superuser, w.Addr(), w.schema, extra)
 }
 
-func (w *world) connect(t *testing.T) *pgx.Conn {
+func (w *testbed) connect(t *testing.T) *pgx.Conn {
 	t.Helper()
 	conn, err := pgxConnect(t, w)
 	require.NoError(t, err)
@@ -81,7 +81,7 @@ func (w *world) connect(t *testing.T) *pgx.Conn {
 }
 
 // value returns what a row of kv holds, asked of PostgreSQL itself.
-func (w *world) value(t *testing.T, k int) (v int) {
+func (w *testbed) value(t *testing.T, k int) (v int) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), postgres.dsn())
 	require.NoError(t, err)
@@ -90,7 +90,7 @@ func (w *world) value(t *testing.T, k int) (v int) {
 	return v
 }
 
-func pgxConnect(t *testing.T, w *world) (*pgx.Conn, error) {
+func pgxConnect(t *testing.T, w *testbed) (*pgx.Conn, error) {
 	conn, err := pgx.Connect(t.Context(), w.dsn())
 	if err == nil {
 		t.Cleanup(func() { _ = conn.Close(context.Background()) })

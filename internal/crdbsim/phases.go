@@ -113,8 +113,8 @@ func (s *Sim) admit(c *conn) *Error {
 
 // leaving is whom a node sends away as soon as they are outside a transaction.
 type leaving struct {
-	upTo     uint64 // the last of the connections, by number
-	farewell *Error // nil for none
+	upTo      uint64 // the last of the connections, by number
+	lastError *Error // nil for none
 }
 
 // sendAway has connections leave, or stay. It is called with the lock.
@@ -181,8 +181,8 @@ func (c *conn) depart() error {
 	if l == nil || c.id > l.upTo || c.asked || c.status != 'I' {
 		return nil
 	}
-	if l.farewell != nil {
-		c.send(l.farewell.response())
+	if l.lastError != nil {
+		c.send(l.lastError.response())
 	}
 	return errors.Join(c.flush(), errCut)
 }

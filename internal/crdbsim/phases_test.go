@@ -16,13 +16,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func (w *world) enter(t *testing.T, p Phase) {
+func (w *testbed) enter(t *testing.T, p Phase) {
 	t.Helper()
 	require.NoError(t, w.Enter(p))
 }
 
 // refused says how a client is refused.
-func (w *world) refused(t *testing.T) string {
+func (w *testbed) refused(t *testing.T) string {
 	t.Helper()
 	nc, err := net.Dial("tcp", w.Addr())
 	require.NoError(t, err)
@@ -63,7 +63,7 @@ func (c *client) rest() (all []string) {
 
 func TestPhase_Unready_ChangesNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	c := w.client(t)
 	w.enter(t, Unready)
 	assert.Equal(t, []string{"C BEGIN", "C UPDATE 1", "C COMMIT", "Z I"}, c.query("BEGIN; "+update+"; COMMIT"))
@@ -72,7 +72,7 @@ func TestPhase_Unready_ChangesNothing(t *testing.T) {
 
 func TestPhase_Refusing_SessionsGoOn(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	c := w.client(t)
 	c.query("BEGIN")
 	w.enter(t, Refusing)
@@ -88,25 +88,25 @@ func TestPhase_Refusing_SessionsGoOn(t *testing.T) {
 
 func TestPhase_Closing_EachAtItsEnd(t *testing.T) {
 	t.Parallel()
-	for phase, farewell := range map[Phase][]string{Closing: {"E 57P01", "EOF"}, ClosingBare: {"EOF"}} {
+	for phase, answers := range map[Phase][]string{Closing: {"E 57P01", "EOF"}, ClosingBare: {"EOF"}} {
 		eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-			w := newWorld(t, Config{})
+			w := newTestbed(t, Config{})
 			idle, working, failed, waiting := w.client(t), w.client(t), w.client(t), w.client(t)
 			exec(working, "BEGIN", open, update)
 			exec(failed, "BEGIN", open, "SELECT 1/0")
 			waiting.send(&pgproto3.Query{String: update})
 			waiting.waitForLock()
 			w.enter(t, phase)
-			assert.Equal(t, farewell, idle.rest())
+			assert.Equal(t, answers, idle.rest())
 			assert.Equal(t, tryAnother, w.refused(t))
 			assert.Equal(t, []string{"C UPDATE 1", "Z T"}, exec(working, update))
 			assert.Equal(t, []string{"C COMMIT", "Z T"}, exec(working, release))
 			assert.Equal(t, []string{"C COMMIT", "Z I"}, exec(working, "COMMIT"))
-			assert.Equal(t, farewell, working.rest())
-			assert.Equal(t, append([]string{"C UPDATE 1", "Z I"}, farewell...), waiting.rest())
+			assert.Equal(t, answers, working.rest())
+			assert.Equal(t, append([]string{"C UPDATE 1", "Z I"}, answers...), waiting.rest())
 			assert.Equal(t, []string{"C ROLLBACK", "D 13", "C SELECT 1", "Z T"}, exec(failed, back, read))
 			assert.Equal(t, []string{"C ROLLBACK", "Z I"}, exec(failed, "ROLLBACK"))
-			assert.Equal(t, farewell, failed.rest())
+			assert.Equal(t, answers, failed.rest())
 			w.enter(t, Serving)
 			assert.Equal(t, []string{"D 13", "C SELECT 1", "Z I"}, exec(w.client(t), read))
 		})
@@ -116,7 +116,7 @@ func TestPhase_Closing_EachAtItsEnd(t *testing.T) {
 // TestPhase_Closing_Unasked checks what an idle client is told.
 func TestPhase_Closing_Unasked(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	c := w.client(t)
 	w.enter(t, Closing)
 	m, err := c.fe.Receive()
@@ -129,7 +129,7 @@ func TestPhase_Closing_Unasked(t *testing.T) {
 // TestPhase_Closing_PipelineIsFinished checks that a client which has not sent its Sync yet is not idle.
 func TestPhase_Closing_PipelineIsFinished(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	c := w.client(t)
 	c.statement(update)
 	c.send(&pgproto3.Flush{})
@@ -143,7 +143,7 @@ func TestPhase_Closing_PipelineIsFinished(t *testing.T) {
 func TestPhase_Closing_AndBack(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		c := w.client(t)
 		exec(c, "BEGIN", open, update)
 		w.enter(t, Closing)
@@ -161,7 +161,7 @@ func TestPhase_Closing_AndBack(t *testing.T) {
 func TestPhase_Ended_WhateverTheyDo(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		idle, working, delayed, copying, half := w.client(t), w.client(t), w.client(t), w.client(t), w.client(t)
 		exec(working, "BEGIN", open, update)
 		reached := make(chan struct{})
@@ -192,7 +192,7 @@ func TestPhase_Ended_WhateverTheyDo(t *testing.T) {
 func TestPhase_Ended_StatementIsCancelled(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		holder, err := pgx.Connect(t.Context(), postgres.dsn())
 		require.NoError(t, err)
 		defer holder.Close(t.Context())
@@ -213,7 +213,7 @@ func TestPhase_Ended_StatementIsCancelled(t *testing.T) {
 
 func TestLimitConns(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	a := w.client(t)
 	w.client(t)
 	w.LimitConns(2)
@@ -230,7 +230,7 @@ func TestLimitConns(t *testing.T) {
 func TestPhase_Silent_AnswersLater(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		c, waiting := w.client(t), w.client(t)
 		exec(c, "BEGIN", update)
 		waiting.send(&pgproto3.Query{String: update})
@@ -258,7 +258,7 @@ func TestPhase_Silent_AnswersLater(t *testing.T) {
 func TestPhase_Silent_ClientHangsUp(t *testing.T) {
 	t.Parallel()
 	for _, next := range []Phase{Serving, Ended, Dead} {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		c := w.client(t)
 		c.query("BEGIN; " + update)
 		w.enter(t, Silent)
@@ -271,7 +271,7 @@ func TestPhase_Silent_ClientHangsUp(t *testing.T) {
 }
 
 // requireLocked looks several times whether the first row is locked.
-func requireLocked(t *testing.T, w *world) {
+func requireLocked(t *testing.T, w *testbed) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), postgres.dsn())
 	require.NoError(t, err)
@@ -284,7 +284,7 @@ func requireLocked(t *testing.T, w *world) {
 
 func TestPhase_Silent_CloseComesThrough(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	c := w.client(t)
 	w.enter(t, Silent)
 	c.send(&pgproto3.Query{String: read})
@@ -295,7 +295,7 @@ func TestPhase_Silent_CloseComesThrough(t *testing.T) {
 
 func TestPhase_Dead_AndBack(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	addr := w.Addr()
 	idle, working := w.client(t), w.client(t)
 	working.query("BEGIN; " + update)
@@ -318,7 +318,7 @@ func TestPhase_Dead_AndBack(t *testing.T) {
 
 func TestPhase_Dead_PortIsTaken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	w.enter(t, Dead)
 	l, err := net.Listen("tcp", w.Addr())
 	require.NoError(t, err)
@@ -332,7 +332,7 @@ func TestPhase_Dead_PortIsTaken(t *testing.T) {
 // TestPhases_AtAnyTime changes phases at random while clients come, work and go.
 func TestPhases_AtAnyTime(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	done := make(chan struct{})
 	var clients sync.WaitGroup
 	for range 4 {
@@ -382,7 +382,7 @@ func TestPhases_AtAnyTime(t *testing.T) {
 func TestNodeID(t *testing.T) {
 	t.Parallel()
 	for _, id := range []uint32{1, 3, 2047} {
-		w := newWorld(t, Config{NodeID: id})
+		w := newTestbed(t, Config{NodeID: id})
 		a, b := w.client(t), w.client(t)
 		for _, c := range []*client{a, b} {
 			assert.Equal(t, id, c.key.ProcessID>>20)

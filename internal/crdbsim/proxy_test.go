@@ -19,7 +19,7 @@ import (
 
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	c := w.client(t)
 	assert.Zero(t, w.RoundTrips(), "starting up does not count")
 	c.pipeline("BEGIN", open, update)
@@ -32,7 +32,7 @@ func TestRoundTrips(t *testing.T) {
 
 func TestLog(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	c := w.client(t)
 	c.query(read)
 	assert.Empty(t, w.Log())
@@ -72,7 +72,7 @@ func TestLargeResult(t *testing.T) {
 	sql := fmt.Sprintf("SELECT i, repeat('x', 1000) FROM generate_series(1, %d) AS i", rows)
 	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeDescribeExec} {
 		t.Run(mode.String(), func(t *testing.T) {
-			conn := newWorld(t, Config{}).connect(t)
+			conn := newTestbed(t, Config{}).connect(t)
 			var before, during runtime.MemStats
 			runtime.ReadMemStats(&before)
 			result, err := conn.Query(t.Context(), sql, mode)
@@ -93,7 +93,7 @@ func TestLargeResult(t *testing.T) {
 func TestPortalInParts(t *testing.T) {
 	t.Parallel()
 	for _, cfg := range []Config{{}, {PostgreSQL: true}} {
-		c := newWorld(t, cfg).client(t)
+		c := newTestbed(t, cfg).client(t)
 		c.fe.Send(&pgproto3.Parse{Query: "SELECT k FROM kv ORDER BY k"})
 		c.fe.Send(&pgproto3.Bind{DestinationPortal: "p"})
 		c.fe.Send(&pgproto3.Execute{Portal: "p", MaxRows: 2})
@@ -108,7 +108,7 @@ func TestPortalInParts(t *testing.T) {
 
 func TestCopy(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	conn := w.connect(t)
 	n, err := conn.CopyFrom(t.Context(), pgx.Identifier{"kv"}, []string{"k", "v"},
 		pgx.CopyFromSlice(10_000, func(i int) ([]any, error) {
@@ -128,7 +128,7 @@ func TestCopy(t *testing.T) {
 func TestPostgreSQLMode(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{PostgreSQL: true})
+		w := newTestbed(t, Config{PostgreSQL: true})
 		c := w.client(t)
 		assert.NotContains(t, c.params, "crdb_version")
 		assert.Equal(t, []string{"C BEGIN", "C SAVEPOINT", "C RELEASE", "Z T"}, exec(c, "BEGIN", open, release))
@@ -159,7 +159,7 @@ func TestPostgreSQLMode(t *testing.T) {
 // TestPostgreSQLPipeline checks that statements under one Sync stay one transaction there.
 func TestPostgreSQLPipeline(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{PostgreSQL: true})
+	w := newTestbed(t, Config{PostgreSQL: true})
 	c := w.client(t)
 	assert.Equal(t, []string{"C UPDATE 1", "E 22012", "Z I"}, c.pipeline(update, "SELECT 1/0"))
 	assert.Equal(t, 10, w.value(t, 1))
@@ -171,7 +171,7 @@ func TestPostgreSQLPipeline(t *testing.T) {
 // TestPipelineOutsideTransaction checks that CockroachDB commits each statement separately.
 func TestPipelineOutsideTransaction(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	assert.Equal(t, []string{"C UPDATE 1", "E 22012", "Z I"}, w.client(t).pipeline(update, "SELECT 1/0"))
 	assert.Equal(t, 11, w.value(t, 1))
 }
@@ -181,7 +181,7 @@ func TestPipelineOutsideTransaction(t *testing.T) {
 func TestLatency(t *testing.T) {
 	t.Parallel()
 	const latency = 20 * time.Millisecond
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	c := w.client(t)
 	w.SetLatency(latency)
 	start := time.Now()
@@ -199,7 +199,7 @@ func TestLatency(t *testing.T) {
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		idle, working := w.client(t), w.client(t)
 		exec(working, "BEGIN", open, update)
 		w.Drain(Error{Code: "57P01", Message: "server is shutting down"})
@@ -215,7 +215,7 @@ func TestDrain(t *testing.T) {
 
 func TestCloseConns(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	c := w.client(t)
 	c.query("BEGIN; " + update)
 	w.CloseConns()
@@ -226,7 +226,7 @@ func TestCloseConns(t *testing.T) {
 // TestConcurrency moves money about by hand-written retry loops; none may be lost or made.
 func TestConcurrency(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	everywhere := On("^(begin|savepoint|select|update|release|rollback to)", Action{
 		Then: Fail, Error: Conflict("RETRY_SERIALIZABLE"),
 	})

@@ -76,7 +76,7 @@ func (c *conn) queueMessage(m pgproto3.FrontendMessage, p pending) {
 	c.up.dirty = true
 }
 
-// queueHidden has PostgreSQL run a statement that the client won't hear of, unless it fails.
+// queueHidden has PostgreSQL run a statement that the client does not see, unless it fails.
 func (c *conn) queueHidden(sql string) {
 	c.queueMessage(&pgproto3.Close{ObjectType: 'S', Name: ownName}, pending{typ: 'C', hidden: true})
 	c.queueMessage(&pgproto3.Parse{Name: ownName, Query: sql}, pending{typ: 'P', hidden: true})

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// The restart savepoint is ours alone: PostgreSQL never hears of it. Its RELEASE is PostgreSQL's COMMIT, and ROLLBACK
+// The restart savepoint is ours alone: PostgreSQL never sees it. Its RELEASE is PostgreSQL's COMMIT, and ROLLBACK
 // TO it begins a new transaction there, since only that gets a new snapshot. The application's savepoints are
 // PostgreSQL's.
 

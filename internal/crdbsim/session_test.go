@@ -91,7 +91,7 @@ func TestSession(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-				c := newWorld(t, Config{}).client(t)
+				c := newTestbed(t, Config{}).client(t)
 				for _, step := range test.steps {
 					got := ""
 					for i, m := range exec(c, split(step[0])...) {
@@ -111,7 +111,7 @@ func TestSession(t *testing.T) {
 func TestServerRetries(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		const clients, each = 4, 25
 		done := make(chan struct{})
 		for i := range clients {
@@ -139,7 +139,7 @@ func TestServerRetries(t *testing.T) {
 // told something of the snapshot, and the server gives it no other without a word.
 func TestServerRetries_AfterAnError_NotAnyMore(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	c := w.client(t)
 	c.pipeline("BEGIN", open, "SAVEPOINT s")
 	c.send(&pgproto3.Parse{Query: "SELECT v FROM missing"}, &pgproto3.Sync{})
@@ -152,7 +152,7 @@ func TestServerRetries_AfterAnError_NotAnyMore(t *testing.T) {
 // TestPreparedStatements runs pgx's own cache of statements over the life of a transaction.
 func TestPreparedStatements(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	conn := w.connect(t)
 	v := func(sql string, args ...any) (v int, err error) {
 		err = conn.QueryRow(t.Context(), sql, args...).Scan(&v)
@@ -193,7 +193,7 @@ func TestPreparedStatements(t *testing.T) {
 // TestNames checks that statements and portals are told apart by their names, whoever answers them.
 func TestNames(t *testing.T) {
 	t.Parallel()
-	c := newWorld(t, Config{}).client(t)
+	c := newTestbed(t, Config{}).client(t)
 	parse := func(name, sql string) { c.fe.Send(&pgproto3.Parse{Name: name, Query: sql}) }
 	run := func(stmt, portal string) {
 		c.fe.Send(&pgproto3.Bind{PreparedStatement: stmt, DestinationPortal: portal})

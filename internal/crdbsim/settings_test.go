@@ -34,7 +34,7 @@ var undoings = map[string]struct{ begin, end []string }{
 func TestSetSurvives_HoweverItIsUndone(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		for name, u := range undoings {
 			c := w.client(t)
 			exec(c, u.begin...)
@@ -51,7 +51,7 @@ func TestSetSurvives_HoweverItIsUndone(t *testing.T) {
 func TestSetSurvives_TransactionThatFails(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		for name, steps := range map[string][]string{
 			"conflict, rolled back": {conflicting, "ROLLBACK"},
 			"conflict, restarted":   {conflicting, back, read, release, "COMMIT"},
@@ -72,7 +72,7 @@ func TestSetSurvives_TransactionThatFails(t *testing.T) {
 func TestSetSurvives_CommitThatFails(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		c := w.client(t)
 		exec(c, "CREATE TABLE d (a INT UNIQUE DEFERRABLE INITIALLY DEFERRED)")
 		for _, commit := range []string{"COMMIT", release} {
@@ -94,7 +94,7 @@ func TestSetSurvives_CommitThatFails(t *testing.T) {
 func TestSetSurvives_InItsOrder(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		c := newWorld(t, Config{}).client(t)
+		c := newTestbed(t, Config{}).client(t)
 		exec(c, "BEGIN", open, "SET lock_timeout = '1s'", "SET LOCAL lock_timeout = '2s'", "SAVEPOINT a")
 		exec(c, "SET statement_timeout = '3s'", "SET LOCAL statement_timeout = '4s'", "ROLLBACK TO a")
 		assert.Equal(t, []string{"D 2s", "C SHOW 1", "Z T"}, exec(c, "SHOW lock_timeout"))
@@ -108,7 +108,7 @@ func TestSetSurvives_InItsOrder(t *testing.T) {
 func TestSetSurvives_EveryForm(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		admin := w.client(t)
 		role := w.schema + "_" + map[bool]string{true: "a", false: "b"}[t.Name() == "TestSetSurvives_EveryForm/simple"]
 		require.Equal(t, []string{"C CREATE ROLE", "Z I"}, admin.query("CREATE ROLE "+role))
@@ -147,7 +147,7 @@ func TestSetSurvives_EveryForm(t *testing.T) {
 
 func TestSetSurvives_BoundArguments(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	for _, mode := range []pgx.QueryExecMode{
 		pgx.QueryExecModeCacheStatement, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec,
 	} {
@@ -170,7 +170,7 @@ func TestSetSurvives_BoundArguments(t *testing.T) {
 // TestSetSurvives_TextThatFails checks the text of several statements that PostgreSQL runs as one transaction.
 func TestSetSurvives_TextThatFails(t *testing.T) {
 	t.Parallel()
-	c := newWorld(t, Config{}).client(t)
+	c := newTestbed(t, Config{}).client(t)
 	assert.Equal(t, []string{"C SET", "D x", "C SELECT 1", "E 22012", "Z I"},
 		c.query("SET lock_timeout = '7s'; SELECT set_config('app.x', 'x', false); SELECT 1/0; SET lock_timeout = '8s'"))
 	assert.Equal(t, []string{"D 7s", "C SHOW 1", "Z I"}, c.query("SHOW lock_timeout"))
@@ -181,7 +181,7 @@ func TestSetSurvives_TextThatFails(t *testing.T) {
 func TestSetSurvives_WhatCannotBeSetAgain(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		c := newWorld(t, Config{}).client(t)
+		c := newTestbed(t, Config{}).client(t)
 		exec(c, "BEGIN", "CREATE ROLE never_there", "SET ROLE never_there", "SET lock_timeout = '7s'")
 		assert.Equal(t, []string{"C ROLLBACK", "Z I"}, exec(c, "ROLLBACK"))
 		assert.Equal(t, []string{"D 7s", "C SHOW 1", "Z I"}, exec(c, "SHOW lock_timeout"))
@@ -193,7 +193,7 @@ func TestSetSurvives_WhatCannotBeSetAgain(t *testing.T) {
 // forth, and the transaction that follows has no snapshot yet.
 func TestSetSurvives_Unnoticed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	a, b := w.client(t), w.client(t)
 	a.query("BEGIN; SAVEPOINT cockroach_restart; SET TIME ZONE 'Asia/Tokyo'; SET application_name = 'x'")
 	a.send(&pgproto3.Query{String: back})
@@ -212,7 +212,7 @@ func TestSetSurvives_Unnoticed(t *testing.T) {
 func TestSetSurvives_InAPipeline(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		c := newWorld(t, Config{}).client(t)
+		c := newTestbed(t, Config{}).client(t)
 		exec(c, "BEGIN", open, "SET lock_timeout = '7s'")
 		assert.Equal(t, []string{"C ROLLBACK", "D 10", "C SELECT 1", "D Open", "C SHOW TRANSACTION STATUS 1", "Z T"},
 			exec(c, back, read, "SHOW TRANSACTION STATUS"))
@@ -224,7 +224,7 @@ func TestSetSurvives_InAPipeline(t *testing.T) {
 func TestSetLocal_OwnVariables(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		c := newWorld(t, Config{}).client(t, "vectorize", "off")
+		c := newTestbed(t, Config{}).client(t, "vectorize", "off")
 		shows := func(want string) {
 			t.Helper()
 			assert.Equal(t, "D "+want, exec(c, "SHOW distsql")[0])
@@ -253,7 +253,7 @@ func TestSetLocal_OwnVariables(t *testing.T) {
 func TestSetOnPostgreSQL_IsUndone(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		c := newWorld(t, Config{PostgreSQL: true}).client(t)
+		c := newTestbed(t, Config{PostgreSQL: true}).client(t)
 		exec(c, "BEGIN")
 		exec(c, "SET lock_timeout = '7s'")
 		exec(c, "ROLLBACK")
@@ -264,7 +264,7 @@ func TestSetOnPostgreSQL_IsUndone(t *testing.T) {
 func TestUse_IsRefused(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		c := newWorld(t, Config{}).client(t)
+		c := newTestbed(t, Config{}).client(t)
 		for _, sql := range []string{"USE other", "SET database = other"} {
 			assert.Equal(t, []string{"E 0A000", "Z I"}, exec(c, sql))
 		}

@@ -14,10 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// newKeepingWorld makes one whose connections to PostgreSQL are kept for longer than any test takes.
-func newKeepingWorld(t *testing.T) *world {
+// newKeepingTestbed makes one whose connections to PostgreSQL are kept for longer than any test takes.
+func newKeepingTestbed(t *testing.T) *testbed {
 	t.Helper()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	w.spares.keep = time.Hour
 	return w
 }
@@ -25,7 +25,7 @@ func newKeepingWorld(t *testing.T) *world {
 // TestSpares checks that nothing of a client is left for the next one, who gets its connection to PostgreSQL.
 func TestSpares(t *testing.T) {
 	t.Parallel()
-	w := newKeepingWorld(t)
+	w := newKeepingTestbed(t)
 	a := w.client(t)
 	a.query("SET lock_timeout = '7s'; SET TIME ZONE 'Asia/Tokyo'; CREATE TEMP TABLE mine (k INT); PREPARE p AS SELECT 1")
 	a.query("SELECT pg_advisory_lock(1); SET force_savepoint_restart = on")
@@ -51,7 +51,7 @@ func TestSpares(t *testing.T) {
 // TestSpareIsForItsLike checks that a client which starts up in another way gets a connection of its own.
 func TestSpareIsForItsLike(t *testing.T) {
 	t.Parallel()
-	w := newKeepingWorld(t)
+	w := newKeepingTestbed(t)
 	a := w.client(t)
 	w.hangUp(a)
 	b := w.client(t, "lock_timeout", "7s")
@@ -62,7 +62,7 @@ func TestSpareIsForItsLike(t *testing.T) {
 // TestSpareThatDied checks that a connection which PostgreSQL has ended meanwhile is not given to anybody.
 func TestSpareThatDied(t *testing.T) {
 	t.Parallel()
-	w := newKeepingWorld(t)
+	w := newKeepingTestbed(t)
 	a, other := w.client(t), w.client(t)
 	w.hangUp(a)
 	a.waitFor("SELECT pg_terminate_backend($1)::int", 1)
@@ -76,7 +76,7 @@ func TestSpareThatDied(t *testing.T) {
 // TestSpareIsNotCancelled checks that who has hung up can't cancel what the next one does.
 func TestSpareIsNotCancelled(t *testing.T) {
 	t.Parallel()
-	w := newKeepingWorld(t)
+	w := newKeepingTestbed(t)
 	a, holder := w.client(t), w.client(t)
 	w.hangUp(a)
 	b := w.client(t)
@@ -93,7 +93,7 @@ func TestSpareIsNotCancelled(t *testing.T) {
 // TestSparesAreFew checks that the oldest goes where there are too many.
 func TestSparesAreFew(t *testing.T) {
 	t.Parallel()
-	w := newKeepingWorld(t)
+	w := newKeepingTestbed(t)
 	var clients []*client
 	for range mostSpares + 1 {
 		clients = append(clients, w.client(t))
@@ -113,7 +113,7 @@ type tenant struct {
 	admin *pgx.Conn
 }
 
-func newTenant(t *testing.T, w *world) *tenant {
+func newTenant(t *testing.T, w *testbed) *tenant {
 	t.Helper()
 	admin, err := pgx.Connect(t.Context(), postgres.dsn())
 	require.NoError(t, err)
@@ -138,13 +138,13 @@ func (tn *tenant) exec(t *testing.T, sql string) {
 	require.NoError(t, err, sql)
 }
 
-func (tn *tenant) login(t *testing.T, w *world) (c *client, refused string) {
+func (tn *tenant) login(t *testing.T, w *testbed) (c *client, refused string) {
 	t.Helper()
 	return w.login(t, "user", tn.name, "database", tn.name)
 }
 
 // leaveSpare has a client come and go.
-func (tn *tenant) leaveSpare(t *testing.T, w *world) *client {
+func (tn *tenant) leaveSpare(t *testing.T, w *testbed) *client {
 	t.Helper()
 	c, refused := tn.login(t, w)
 	require.Empty(t, refused)
@@ -172,7 +172,7 @@ func TestSpareIsAsNew(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			w := newKeepingWorld(t)
+			w := newKeepingTestbed(t)
 			tn := newTenant(t, w)
 			before := tn.leaveSpare(t, w)
 			tn.exec(t, test.change)
@@ -194,7 +194,7 @@ func TestSpareIsAsNew(t *testing.T) {
 func TestSpareIsInNobodysWay(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []string{"ALTER ROLE %s CONNECTION LIMIT 1", "ALTER DATABASE %s CONNECTION LIMIT 1"} {
-		w := newKeepingWorld(t)
+		w := newKeepingTestbed(t)
 		tn := newTenant(t, w)
 		tn.exec(t, limit)
 		tn.leaveSpare(t, w)
@@ -207,7 +207,7 @@ func TestSpareIsInNobodysWay(t *testing.T) {
 // changed, and that the session of a client that had to show a password is not kept. It does not run in parallel, for
 // it reloads PostgreSQL's configuration.
 func TestSpareIsNotOfBeforeTheReload(t *testing.T) {
-	w := newKeepingWorld(t)
+	w := newKeepingTestbed(t)
 	tn := newTenant(t, w)
 	tn.exec(t, "ALTER ROLE %s PASSWORD 'secret'")
 	tn.leaveSpare(t, w)
@@ -247,7 +247,7 @@ func TestSpareIsNotOfBeforeTheReload(t *testing.T) {
 func TestDropDatabase_SpareLeavesFirst(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newKeepingWorld(t)
+		w := newKeepingTestbed(t)
 		tn := newTenant(t, w)
 		c := w.client(t)
 		tn.leaveSpare(t, w)
@@ -267,7 +267,7 @@ func TestDropDatabase_SpareLeavesFirst(t *testing.T) {
 // TestDropDatabase_BySomebodyElse checks that a session is not kept for long.
 func TestDropDatabase_BySomebodyElse(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	tn := newTenant(t, w)
 	tn.leaveSpare(t, w)
 	require.Eventually(t, func() bool {
@@ -278,7 +278,7 @@ func TestDropDatabase_BySomebodyElse(t *testing.T) {
 
 func TestClose_EndsTheSpares(t *testing.T) {
 	t.Parallel()
-	w := newKeepingWorld(t)
+	w := newKeepingTestbed(t)
 	c := w.client(t)
 	w.hangUp(c)
 	require.NoError(t, w.Close())

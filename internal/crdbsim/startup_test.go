@@ -20,20 +20,20 @@ func TestStartup(t *testing.T) {
 	t.Parallel()
 	trace, err := os.ReadFile("testdata/connect.trace")
 	require.NoError(t, err)
-	c := newWorld(t, Config{}).client(t)
+	c := newTestbed(t, Config{}).client(t)
 	for _, m := range regexp.MustCompile(`ParameterStatus (\w+)=`).FindAllStringSubmatch(string(trace), -1) {
 		assert.Contains(t, c.params, m[1])
 	}
 	assert.Equal(t, DefaultVersion, c.params["crdb_version"])
 	assert.Regexp(t, `^CockroachDB \w+ v\d+\.\d+\.\d+ `, DefaultVersion)
 	require.NotNil(t, c.key)
-	c = newWorld(t, Config{Version: "CockroachDB CCL v26.1.0"}).client(t)
+	c = newTestbed(t, Config{Version: "CockroachDB CCL v26.1.0"}).client(t)
 	assert.Equal(t, "CockroachDB CCL v26.1.0", c.params["crdb_version"])
 }
 
 func TestStartupParameters(t *testing.T) {
 	t.Parallel()
-	c := newWorld(t, Config{}).client(t, "lock_timeout", "3s", "no_such_thing", "1", "force_savepoint_restart", "on",
+	c := newTestbed(t, Config{}).client(t, "lock_timeout", "3s", "no_such_thing", "1", "force_savepoint_restart", "on",
 		"default_transaction_isolation", "read committed", "options", `--cluster=blue -c statement_timeout=7s -cno_such=1 -c application_name=a\ b -c lock_timeout=4s`)
 	for sql, want := range map[string]string{
 		"SHOW application_name": "a b", "SHOW lock_timeout": "3s",
@@ -49,7 +49,7 @@ func TestStartupParameters(t *testing.T) {
 
 func TestEncryptionIsDeclined(t *testing.T) {
 	t.Parallel()
-	nc, err := net.Dial("tcp", newWorld(t, Config{}).Addr())
+	nc, err := net.Dial("tcp", newTestbed(t, Config{}).Addr())
 	require.NoError(t, err)
 	defer nc.Close()
 	require.NoError(t, nc.SetDeadline(time.Now().Add(time.Minute)))
@@ -66,7 +66,7 @@ func TestEncryptionIsDeclined(t *testing.T) {
 
 func TestUpstreamRefuses(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	nc, err := net.Dial("tcp", w.Addr())
 	require.NoError(t, err)
 	defer nc.Close()
@@ -89,7 +89,7 @@ func TestUpstreamRefuses(t *testing.T) {
 func TestCancelRequest(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		a, b := w.client(t), w.client(t)
 		exec(a, "BEGIN", update)
 		answers := make(chan []string)
@@ -106,7 +106,7 @@ func TestCancelRequest(t *testing.T) {
 func TestClientGone(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		a, b := w.client(t), w.client(t)
 		exec(a, "BEGIN", update)
 		b.send(&pgproto3.Query{String: "BEGIN; " + update + "; COMMIT"})
@@ -122,7 +122,7 @@ func TestClientGone(t *testing.T) {
 func TestServerDies(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
-		w := newWorld(t, Config{})
+		w := newTestbed(t, Config{})
 		a, b := w.client(t), w.client(t)
 		exec(a, "BEGIN", update)
 		answers := make(chan []string)
@@ -138,7 +138,7 @@ func TestServerDies(t *testing.T) {
 // TestCloseWhileWaiting checks that Close does not wait for locks.
 func TestCloseWhileWaiting(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Config{})
+	w := newTestbed(t, Config{})
 	a, b := w.client(t), w.client(t)
 	a.query("BEGIN; " + update)
 	b.send(&pgproto3.Query{String: update})

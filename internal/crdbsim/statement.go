@@ -23,7 +23,7 @@ const (
 	kindShowStatus // SHOW TRANSACTION STATUS
 	kindSet        // of a variable that only CockroachDB has
 	kindShow       // of such a variable
-	kindInvalid    // CockroachDB wouldn't parse it, or it can't be played
+	kindInvalid    // CockroachDB wouldn't parse it, or it can't be simulated
 
 	kindSetCharacteristics // SET SESSION CHARACTERISTICS AS TRANSACTION
 	kindShowCommit         // SHOW COMMIT TIMESTAMP

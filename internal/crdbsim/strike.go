@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// strike returns what a fault has in mind for this occasion.
+// strike returns what is to happen at this point.
 func (c *conn) strike(at Stage, sql string) (Action, bool) {
 	fs := &c.sim.faults
 	if !fs.some.Load() {
@@ -153,7 +153,7 @@ func (c *conn) failAfter(s *statement, e Error, committed bool) error {
 	return nil
 }
 
-// failForReal makes PostgreSQL's transaction fail too. What follows is then PostgreSQL's business.
+// failForReal makes PostgreSQL's transaction fail too. PostgreSQL answers what follows.
 func (c *conn) failForReal(s *statement, e Error) error {
 	if s.kind == kindCommit || s.kind == kindRollback {
 		c.queueHidden("ROLLBACK")

@@ -37,7 +37,7 @@ func told(err error) string {
 	return err.Error()
 }
 
-// TestNode_WhatPgxSees has two connections to a node that goes, one at rest and one in a transaction, and one that is
+// TestNode_WhatPgxSees has two connections to a node that goes, one idle and one in a transaction, and one that is
 // yet to come. Of an error of severity ERROR pgx waits for the ReadyForQuery, and so shows nothing of it.
 func TestNode_WhatPgxSees(t *testing.T) {
 	t.Parallel()
@@ -111,7 +111,7 @@ func within(t *testing.T, patience time.Duration, f func(context.Context) error)
 }
 
 // awaitUnlocked waits until nobody holds a lock on the first row.
-func (w *clusterWorld) awaitUnlocked(t *testing.T) {
+func (w *clusterTestbed) awaitUnlocked(t *testing.T) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), postgres.dsn())
 	require.NoError(t, err)

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// notPlayed are the recordings that can't be played, and why.
-var notPlayed = map[string]string{
+// notReplayed are the recordings that can't be replayed, and why.
+var notReplayed = map[string]string{
 	"connect":    "nothing is sent in it: TestStartup holds the start-up against it",
 	"locks_kept": "PostgreSQL drops a transaction's locks with its snapshot, and a restart needs a new snapshot",
 }
@@ -36,7 +36,7 @@ func TestTraces(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".trace")
 		names[name] = true
-		if notPlayed[name] != "" {
+		if notReplayed[name] != "" {
 			continue
 		}
 		data, err := os.ReadFile(file)
@@ -44,19 +44,19 @@ func TestTraces(t *testing.T) {
 		for _, mode := range []string{"recorded", "simple", "extended"} {
 			t.Run(name+"/"+mode, func(t *testing.T) {
 				t.Parallel()
-				play(t, string(data), mode, otherValues[name] == "")
+				replay(t, string(data), mode, otherValues[name] == "")
 			})
 		}
 	}
-	for _, table := range []map[string]string{notPlayed, otherValues} {
+	for _, table := range []map[string]string{notReplayed, otherValues} {
 		for name := range table {
 			assert.True(t, names[name], "there is no recording %s", name)
 		}
 	}
 }
 
-// A player plays one recording.
-type player struct {
+// A replayer replays one recording.
+type replayer struct {
 	*testing.T
 	mode     string
 	values   bool
@@ -65,9 +65,9 @@ type player struct {
 	swapped  bool                // A and B have changed places
 }
 
-func play(t *testing.T, trace, mode string, values bool) {
-	w := newWorld(t, Config{})
-	p := &player{t, mode, values, make(map[string]*client), make(map[string][]string), false}
+func replay(t *testing.T, trace, mode string, values bool) {
+	w := newTestbed(t, Config{})
+	p := &replayer{t, mode, values, make(map[string]*client), make(map[string][]string), false}
 	for _, name := range []string{"A", "B"} {
 		p.sessions[name] = w.client(t)
 	}
@@ -94,7 +94,7 @@ func play(t *testing.T, trace, mode string, values bool) {
 	}
 }
 
-func (p *player) session(name string) string {
+func (p *replayer) session(name string) string {
 	if p.swapped {
 		return map[string]string{"A": "B", "B": "A"}[name]
 	}
@@ -102,15 +102,15 @@ func (p *player) session(name string) string {
 }
 
 // seeWhoLost makes sure that B is the one who has won.
-func (p *player) seeWhoLost() {
+func (p *replayer) seeWhoLost() {
 	for _, c := range p.sessions {
 		c.back = append(c.back, c.next())
 	}
 	p.swapped = p.sessions["A"].back[0][0] == 'C'
 }
 
-// send plays a line of what a session sends, in the protocol of the mode.
-func (p *player) send(name, line string) {
+// send replays a line of what a session sends, in the protocol of the mode.
+func (p *replayer) send(name, line string) {
 	c := p.sessions[name]
 	if line == "Sync" {
 		if p.mode == "simple" {
@@ -142,7 +142,7 @@ func (p *player) send(name, line string) {
 }
 
 // expected puts a line of what a session receives as client.next does; it is empty for messages that are not compared.
-func (p *player) expected(line string) string {
+func (p *replayer) expected(line string) string {
 	kind, rest, _ := strings.Cut(line, " ")
 	switch kind {
 	case "CommandComplete":

@@ -13,10 +13,11 @@ import (
 
 // New returns a dial function. Each dial may take connect; zero means no bound but the context's.
 //
-// A TCP socket notices within about dead that its peer has gone silent, whether it is at rest or has sent something:
-// then reading and writing fail. At rest it is keepalive probes that find out, to the second. While what was sent is
-// not acknowledged it is TCP_USER_TIMEOUT, which only Linux has; it bounds the dial as well, and also ends a connection
-// whose peer acknowledges but has not read for as long. If dead is zero, sockets are as [net.Dialer] makes them.
+// A TCP socket notices within about dead that its peer has gone silent, whether it is idle or has sent something:
+// then reading and writing fail. While it is idle it is keepalive probes that find out, to the second. While what was
+// sent is not acknowledged it is TCP_USER_TIMEOUT, which only Linux has; it bounds the dial as well, and also ends a
+// connection whose peer acknowledges but has not read for as long. If dead is zero, sockets are as [net.Dialer] makes
+// them.
 //
 // The function is safe for concurrent use.
 func New(connect, dead time.Duration) func(ctx context.Context, network, addr string) (net.Conn, error) {

@@ -54,7 +54,7 @@ func (c *Conn) Receive() pgproto3.FrontendMessage {
 	return m
 }
 
-// ended leaves the handler. Only bytes that are no protocol are the test's business.
+// ended leaves the handler. Only bytes that are no protocol are handed to the test.
 func (c *Conn) ended(err error) {
 	var netErr net.Error
 	if errors.As(err, &netErr) || isEOF(err) {

@@ -56,7 +56,7 @@ func (c *Conn) reply(b byte) {
 	}
 }
 
-// encrypt goes on in TLS. A client that does not like what it sees goes away, which is its own business.
+// encrypt goes on in TLS. A client that does not like what it sees hangs up.
 func (c *Conn) encrypt(config *tls.Config) {
 	encrypted := tls.Server(c.nc, config)
 	if err := encrypted.Handshake(); err != nil {

@@ -8,7 +8,7 @@
 //	healthy   the first use; a login     by load, or as given    any       stay            a failure; a loss
 //	doubted   a failed dial; a loss;     last                    a probe   stay            a login; its time (due)
 //	          dials never answered
-//	draining  a refused login            last                    a probe   leave at rest   a login; its time (due)
+//	draining  a refused login            last                    a probe   leave when idle  a login; its time (due)
 //	due       its time has passed        as healthy; in that     a probe   as before       a probe (probing)
 //	                                     of a failover, last
 //	probing   a dial when not healthy    last                    no more   as before       the probe's end

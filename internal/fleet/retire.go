@@ -10,7 +10,7 @@ const (
 	quietFor       = 250 * time.Millisecond // between two looks at all hosts that find nothing to retire
 )
 
-// Retire reports whether the connection, which must be at rest, should be replaced now: its lifetime is over, its host
+// Retire reports whether the connection, which must be idle, should be replaced now: its lifetime is over, its host
 // refuses logins while another is healthy, its host has more than its share, or a host of an earlier group works again.
 // Such connections leave one by one, at most some a second, so one that is not retired now may be the next time. A
 // connection that was told to leave should be closed.

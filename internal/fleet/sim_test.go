@@ -146,7 +146,7 @@ func (s *sim) dials(host string) int {
 	return s.dialled[host]
 }
 
-// A pool is a number of connections at rest, each of which is replaced when the fleet says so.
+// A pool is a number of idle connections, each of which is replaced when the fleet says so.
 type pool struct {
 	*sim
 	sessions []*session

@@ -143,7 +143,7 @@ func EndsNode(err error, closed bool) bool {
 	case !closed:
 		return hasAnyPrefix(code, "57P01", "57P02", "57P03", classCockroachDBConnection)
 	}
-	// A conflict that is no farewell was answered by a node that went away after it.
+	// A conflict on a closed connection was answered by a node that went away after it.
 	return IsOfConnection(code) && code != ProtocolViolation || hasAnyPrefix(code, "58") || Conflict(err) != nil
 }
 

@@ -35,7 +35,7 @@ func (s *Session) check(ctx context.Context) error {
 	case pulse == liveness.Alive:
 		return nil
 	case readable && first == 'E': // a draining server says so, and not always as FATAL
-		return s.farewell()
+		return s.lastError()
 	}
 	return s.ping(ctx)
 }
@@ -46,12 +46,12 @@ func (s *Session) ping(ctx context.Context) error {
 	return s.reason(ctx, s.PG.Ping(ctx))
 }
 
-// farewellTimeout bounds the wait for the rest of a message of which the first byte is there.
-const farewellTimeout = time.Second
+// lastErrorTimeout bounds the wait for the rest of a message of which the first byte is there.
+const lastErrorTimeout = time.Second
 
-// farewell reads the error that the server has sent unasked.
-func (s *Session) farewell() error {
-	ctx, cancel := context.WithTimeout(context.Background(), farewellTimeout)
+// lastError reads the error that the server has sent unasked.
+func (s *Session) lastError() error {
+	ctx, cancel := context.WithTimeout(context.Background(), lastErrorTimeout)
 	defer cancel()
 	m, err := s.PG.ReceiveMessage(ctx)
 	if answer, ok := m.(*pgproto3.ErrorResponse); ok {

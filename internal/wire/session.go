@@ -35,7 +35,7 @@ type Session struct {
 	batch   batchSender
 }
 
-// NewSession makes a Session of a connection that is at rest. last is what Watch returned for it, or nil.
+// NewSession makes a Session of an idle connection. last is what Watch returned for it, or nil.
 func NewSession(pc *pgx.Conn, last *LastError) *Session {
 	cfg := pc.Config()
 	return &Session{

@@ -130,7 +130,7 @@ var rows = []row{
 		},
 		{
 			title: "Divergences that the application was told of", unit: share, axis: "share of transactions",
-			means: "Which share of your transactions ended in a DivergenceError: those to give to RunTx, or to cure as docs/tuning.md has it.",
+			means: "Which share of your transactions ended in a DivergenceError: those to give to RunTx, or to change as docs/tuning.md says.",
 			queries: []query{{"diverged", fmt.Sprintf("%s / %s",
 				sum("", rate("cockroachdb_transactions_total", `outcome="diverged"`)),
 				sum("", rate("cockroachdb_transactions_total")))}},
@@ -182,7 +182,7 @@ var rows = []row{
 			queries: []query{{"{{outcome}}", sum("outcome", rate("cockroachdb_dials_total"))}},
 		},
 		{
-			title: "Connections retired at rest", unit: perSecond, axis: "connections/s",
+			title: "Connections retired while idle", unit: perSecond, axis: "connections/s",
 			means:   "Connections that the driver closed between two uses: for their age, for a node that is going away, or to even out the spread. A minute after a node is back the line should be low again.",
 			queries: []query{{"retired", sum("", rate("cockroachdb_connections_retired_total"))}},
 		},

@@ -13,7 +13,7 @@ import (
 	"github.com/reprise-go/cockroachdb/reliability/history"
 )
 
-// TestScenario plays, one after the other, what the random runs meet by chance: a transaction that loses, or of whose
+// TestScenario runs, one after the other, what the random runs meet by chance: a transaction that loses, or of whose
 // commit the answer is lost, at a place where a driver that is careless in one certain way would do wrong. The
 // checkers look at what came of it. The tests of package mutants plant that carelessness, and expect these to fail
 // each time.
@@ -22,34 +22,34 @@ func TestScenario(t *testing.T) {
 	for server, cfg := range servers {
 		t.Run(server, func(t *testing.T) {
 			t.Parallel()
-			for name, play := range listScenarios {
+			for name, run := range listScenarios {
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
-					r := newStage(t, cfg)
+					r := newFaultRig(t, cfg)
 					l, err := history.NewLists(t.Context(), r.db, 1)
 					require.NoError(t, err)
-					play(r, within(t), l)
+					run(r, within(t), l)
 					r.judge(l)
 				})
 			}
 			for name, s := range registerScenarios {
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
-					r := newStage(t, cfg)
+					r := newFaultRig(t, cfg)
 					reg, err := history.NewRegisters(t.Context(), r.db, s.of, 1)
 					require.NoError(t, err)
-					s.play(r, within(t), reg)
+					s.run(r, within(t), reg)
 					r.judge(reg)
 				})
 			}
-			t.Run("two doctors go", func(t *testing.T) { t.Parallel(); twoDoctorsGo(newStage(t, cfg)) })
-			t.Run("two transfers", func(t *testing.T) { t.Parallel(); twoTransfers(newStage(t, cfg)) })
+			t.Run("two doctors go", func(t *testing.T) { t.Parallel(); twoDoctorsGo(newFaultRig(t, cfg)) })
+			t.Run("two transfers", func(t *testing.T) { t.Parallel(); twoTransfers(newFaultRig(t, cfg)) })
 		})
 	}
 }
 
-// newStage is newRig for what needs faults.
-func newStage(t *testing.T, cfg crdbsim.Config) *rig {
+// newFaultRig is newRig for what needs faults.
+func newFaultRig(t *testing.T, cfg crdbsim.Config) *rig {
 	t.Helper()
 	r := newRig(t, cfg)
 	if r.sim == nil {
@@ -214,8 +214,8 @@ var listScenarios = map[string]func(r *rig, ctx context.Context, l *history.List
 }
 
 var registerScenarios = map[string]struct {
-	of   history.RegisterType
-	play func(r *rig, ctx context.Context, reg *history.Registers)
+	of  history.RegisterType
+	run func(r *rig, ctx context.Context, reg *history.Registers)
 }{
 	"false becomes NULL":                {history.Truths, changes("false", "NULL", "true")},
 	"NULL becomes false":                {history.Truths, changes("NULL", "false", "true")},

@@ -221,8 +221,8 @@ func TestStatementLost_IsPreparedAnew(t *testing.T) {
 	exec(t, conn, "SELECT 1 WHERE $1", true)
 }
 
-// SHOW COMMIT TIMESTAMP commits. It had failed, a savepoint forgave it, and in the replay it succeeds: then something
-// is committed that the application was never told of.
+// SHOW COMMIT TIMESTAMP commits. It had failed, a rollback to a savepoint undid the error, and in the replay it
+// succeeds: then something is committed that the application was never told of.
 func TestReplayThatCommits_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	sim, dsn := enginetest.NewSim(t, crdbsim.Config{Version: "CockroachDB crdbsim v24.3.5 (PostgreSQL underneath)"})

@@ -13,7 +13,7 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/crdbsim/clustertest"
 )
 
-func play(t *testing.T, args ...string) (code int, stdout, stderr string) {
+func runRolling(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	code = command(t.Context(), args, &out, &errs)
@@ -27,8 +27,8 @@ func TestRolling_ThroughPgx(t *testing.T) {
 	for mode, through := range map[string]string{
 		modeDrain: throughHosts, modeKill: throughBalancer, modeSilence: throughHosts,
 	} {
-		code, stdout, stderr := play(t, "-for", "2s", "-workers", "8", "-nodes", "2", "-drivers", "pgx", "-accounts", "100",
-			"-mode", mode, "-through", through)
+		code, stdout, stderr := runRolling(t, "-for", "2s", "-workers", "8", "-nodes", "2", "-drivers", "pgx",
+			"-accounts", "100", "-mode", mode, "-through", through)
 		assert.Equal(t, exitHeld, code, "%s\n%s", stdout, stderr)
 		for _, said := range []string{"node 2 is taken away", "node 2 is back", "committed", "errors seen", "longest gap"} {
 			assert.Contains(t, stdout, said)
@@ -37,19 +37,19 @@ func TestRolling_ThroughPgx(t *testing.T) {
 	}
 }
 
-// TestRolling_RealCluster has crdbsim play the cluster that is running, and commands that only take down that they were
-// called.
+// TestRolling_RealCluster has crdbsim simulate the cluster that is running, and commands that only take down that they
+// were called.
 func TestRolling_RealCluster(t *testing.T) {
 	c := clustertest.New(t, 2, crdbsim.Config{})
 	t.Setenv("COCKROACH_URL", c.DSN())
 	calls := filepath.Join(t.TempDir(), "calls")
-	code, stdout, stderr := play(t, "-for", "1s", "-workers", "4", "-nodes", "2", "-drivers", "pgx", "-params", "",
+	code, stdout, stderr := runRolling(t, "-for", "1s", "-workers", "4", "-nodes", "2", "-drivers", "pgx", "-params", "",
 		"-stop-cmd", "echo stop {node} >>"+calls, "-start-cmd", "echo start {node} >>"+calls)
 	assert.Equal(t, exitHeld, code, "%s\n%s", stdout, stderr)
 	called, err := os.ReadFile(calls)
 	require.NoError(t, err)
 	assert.Equal(t, "stop 1\nstart 1\nstop 2\nstart 2\n", string(called))
-	code, _, stderr = play(t, "-for", "1s", "-stop-cmd", "exit 3", "-start-cmd", "true", "-drivers", "pgx")
+	code, _, stderr = runRolling(t, "-for", "1s", "-stop-cmd", "exit 3", "-start-cmd", "true", "-drivers", "pgx")
 	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, stderr, "take node 1 away: exit 3: exit status 3")
 }
@@ -69,15 +69,15 @@ func TestRolling_WrongFlags(t *testing.T) {
 		{"-drivers", "odbc"},
 		{"-unknown"},
 	} {
-		code, stdout, stderr := play(t, args...)
+		code, stdout, stderr := runRolling(t, args...)
 		assert.Equal(t, exitFailed, code, "%v", args)
 		assert.Empty(t, stdout)
 		assert.Contains(t, stderr, "Usage of rolling", "%v", args)
 	}
-	code, _, _ := play(t, "-h")
+	code, _, _ := runRolling(t, "-h")
 	assert.Equal(t, exitHeld, code)
 	t.Setenv("COCKROACH_URL", "postgresql://nobody@127.0.0.1:1/x")
-	code, _, stderr := play(t)
+	code, _, stderr := runRolling(t)
 	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, stderr, "-stop-cmd")
 }

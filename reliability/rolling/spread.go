@@ -15,7 +15,7 @@ import (
 // A spread is how many connections of a pool each node has, by the name of the node.
 type spread map[string]int
 
-// spreadOf looks at all connections that the pool has, which must be at rest.
+// spreadOf looks at all connections that the pool has, which must be idle.
 func spreadOf(ctx context.Context, db *sql.DB) (s spread, err error) {
 	s = make(spread)
 	for range db.Stats().OpenConnections {

@@ -336,8 +336,8 @@ func TestCommit_CallerCancelled_IsNoNetworkFailure(t *testing.T) {
 	t.Parallel()
 	const slow = "UPDATE kv SET slow = true"
 	for name, tc := range map[string]struct {
-		plays kit.Script
-		run   func(context.Context, *sql.Tx) error
+		script kit.Script
+		run    func(context.Context, *sql.Tx) error
 	}{
 		"in a statement": {
 			kit.Script{slow: {fakepg.Reply{Delay: time.Hour}, kit.OK}},
@@ -382,7 +382,7 @@ func TestCommit_CallerCancelled_IsNoNetworkFailure(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					var m *cockroachdb.Metrics
-					srv := fakepg.Start(t, tc.plays.Handler(), fakepg.InMemory())
+					srv := fakepg.Start(t, tc.script.Handler(), fakepg.InMemory())
 					db := kit.Pool(t, srv, kit.Counted(&m))
 					ctx, cancel := context.WithCancel(t.Context())
 					if is == context.DeadlineExceeded { //nolint:errorlint // it is itself

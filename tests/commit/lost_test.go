@@ -14,14 +14,14 @@ import (
 )
 
 // With autocommit_before_ddl, Parse of DDL commits what is open.
-func TestConnectionLostWhileDDLIsPrepared(t *testing.T) {
+func TestCommit_ConnectionLostAtParseOfDDL_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	const ddl = "CREATE TABLE x ()"
 	for name, answer := range map[string][]pgproto3.BackendMessage{"no answer": nil, "a conflict": {fakepg.Conflict()}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			srv := fakepg.Start(t, func(c *fakepg.Conn) {
-				kit.PlayBegin(c)
+				kit.AnswerBegin(c)
 				c.ReceiveUntilSync()
 				c.Send(answer...)
 				c.Close()
@@ -37,8 +37,9 @@ func TestConnectionLostWhileDDLIsPrepared(t *testing.T) {
 	}
 }
 
-// A text with a COMMIT in it failed before it came to that, and a savepoint forgave it. In the replay it may get there.
-func TestConnectionLostWhileATextThatMayCommitIsReplayed(t *testing.T) {
+// A text with a COMMIT in it failed before it came to that, and a rollback to a savepoint undid the error. In the
+// replay it may get there.
+func TestCommit_ConnectionLostInReplayOfATextThatMayCommit_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	const text = "UPDATE b; COMMIT; BEGIN; UPDATE d"
 	fatal := fakepg.Conflict()
@@ -62,7 +63,7 @@ func TestConnectionLostWhileATextThatMayCommitIsReplayed(t *testing.T) {
 }
 
 // What else is DDL to CockroachDB, or may be.
-func TestConnectionLostInWhatMayCommit(t *testing.T) {
+func TestCommit_ConnectionLostInAStatementThatMayCommit_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		"EXECUTE p", "ANALYZE kv", "EXPLAIN ANALYZE CREATE TABLE x ()", "DISCARD ALL", "IMPORT INTO kv CSV DATA ('x')",
@@ -80,7 +81,7 @@ func TestConnectionLostInWhatMayCommit(t *testing.T) {
 
 // A conflict that does not say for certain that nothing was committed must not be found in the error: loops would run
 // it again.
-func TestAmbiguousConflict(t *testing.T) {
+func TestCommit_ConflictThatLeavesTheOutcomeOpen_IsNotUnwrapped(t *testing.T) {
 	t.Parallel()
 	fatal := fakepg.Conflict()
 	fatal.Severity, fatal.SeverityUnlocalized = "FATAL", "FATAL"
@@ -109,7 +110,7 @@ func TestAmbiguousConflict(t *testing.T) {
 }
 
 // Nothing after a Close that fails has run, the opening neither.
-func TestDeallocationThatFailsInFrontOfBegin(t *testing.T) {
+func TestCommit_CloseBeforeBeginFails_NothingHasRun(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"40001", "57014"} {
 		t.Run(code, func(t *testing.T) {

@@ -132,7 +132,7 @@ func (k *talker) says(t *testing.T, f func(*fakepg.Conn)) {
 	}))
 }
 
-func farewell(c *fakepg.Conn) {
+func sendShutdown(c *fakepg.Conn) {
 	c.Send(fakepg.Error("57P01", "server is shutting down")) // of severity ERROR
 	c.Flush()
 }
@@ -148,14 +148,14 @@ func bothModes(t *testing.T, f func(t *testing.T, encrypted bool)) {
 	}
 }
 
-func TestIdleConnectionThatTheServerLeaves(t *testing.T) {
+func TestLiveness_ServerLeftWhileIdle_IsNotUsed(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(*fakepg.Conn){
 		"closed":  hangUp,
-		"drained": func(c *fakepg.Conn) { farewell(c); hangUp(c) },
+		"drained": func(c *fakepg.Conn) { sendShutdown(c); hangUp(c) },
 		"drained with a notice before": func(c *fakepg.Conn) {
 			c.Send(&pgproto3.NoticeResponse{Severity: "NOTICE", Message: "soon"})
-			farewell(c)
+			sendShutdown(c)
 			hangUp(c)
 		},
 	} {
@@ -176,14 +176,14 @@ func TestIdleConnectionThatTheServerLeaves(t *testing.T) {
 	}
 }
 
-// The farewell may come so soon after an answer that both are read together.
-func TestFarewellAfterAnAnswer(t *testing.T) {
+// The error may come so soon after an answer that both are read together.
+func TestLiveness_LastErrorReadWithAnAnswer_IsNotUsed(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, func(c *fakepg.Conn) {
 		if c.ID() == 1 {
 			c.ReceiveUntilSync()
 			c.Send(&pgproto3.CommandComplete{CommandTag: []byte("UPDATE 1")}, &pgproto3.ReadyForQuery{TxStatus: 'I'})
-			farewell(c)
+			sendShutdown(c)
 			c.Close()
 		}
 		c.Serve(func(fakepg.Statement) fakepg.Reply { return fakepg.Reply{} })
@@ -195,7 +195,7 @@ func TestFarewellAfterAnAnswer(t *testing.T) {
 	assert.Equal(t, 2, srv.Connections())
 }
 
-func TestMessagesThatKillNothing(t *testing.T) {
+func TestLiveness_HarmlessMessages_KeepTheConnection(t *testing.T) {
 	t.Parallel()
 	for name, m := range map[string]pgproto3.BackendMessage{
 		"a notice":       &pgproto3.NoticeResponse{Severity: "NOTICE", Message: "look out"},
@@ -220,7 +220,7 @@ func TestMessagesThatKillNothing(t *testing.T) {
 }
 
 // A quiet connection is not asked anything.
-func TestQuietConnectionCostsNothing(t *testing.T) {
+func TestLiveness_NothingToRead_CostsNoRoundTrip(t *testing.T) {
 	t.Parallel()
 	bothModes(t, func(t *testing.T, encrypted bool) {
 		k := newTalker(t, encrypted, 0)
@@ -234,11 +234,11 @@ func TestQuietConnectionCostsNothing(t *testing.T) {
 }
 
 // Where the server has left before the commit is sent, it is certain that nothing is committed.
-func TestCommitOnAConnectionThatTheServerHasLeft(t *testing.T) {
+func TestLiveness_ServerLeftBeforeCommit_CommitsOnAnother(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(*fakepg.Conn){
 		"closed":  hangUp,
-		"drained": func(c *fakepg.Conn) { farewell(c); hangUp(c) },
+		"drained": func(c *fakepg.Conn) { sendShutdown(c); hangUp(c) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -304,7 +304,7 @@ func TestCommit_TransactionWasIdleForTooLong_SaysSo(t *testing.T) {
 	assert.Zero(t, kit.Scan[int](t, admin, "SELECT count(*) FROM t"))
 }
 
-func TestCommitBehindANotice(t *testing.T) {
+func TestLiveness_NoticeBeforeCommit_IsSent(t *testing.T) {
 	t.Parallel()
 	bothModes(t, func(t *testing.T, encrypted bool) {
 		commit := make(chan int, 1)

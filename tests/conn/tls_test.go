@@ -155,7 +155,7 @@ func withoutDefaults(t *testing.T) {
 }
 
 // What TLS is asked of, by DSN, and with what certificate the server answers.
-func TestTLSVerification(t *testing.T) {
+func TestTLS_EachMode_VerifiesWhatItPromises(t *testing.T) {
 	withoutDefaults(t)
 	ours, others := newAuthority(t), newAuthority(t)
 	plain := (*tls.Config)(nil)
@@ -237,7 +237,7 @@ func TestTLSVerification(t *testing.T) {
 	}
 }
 
-func TestTLSServerNameIndication(t *testing.T) {
+func TestTLS_HostName_IsIndicated(t *testing.T) {
 	t.Parallel()
 	ours := newAuthority(t)
 	root := "sslmode=verify-ca&sslrootcert=" + ours.file(t)
@@ -254,7 +254,7 @@ func TestTLSServerNameIndication(t *testing.T) {
 	}
 }
 
-func TestTLSClientCertificates(t *testing.T) {
+func TestTLS_ClientCertificate_IsRequiredAndChecked(t *testing.T) {
 	withoutDefaults(t)
 	ours, others := newAuthority(t), newAuthority(t)
 	demanding := serving(ours.issue(t))
@@ -289,7 +289,7 @@ func TestTLSClientCertificates(t *testing.T) {
 }
 
 // A host that is not who it says it is gets nothing; the next one in the DSN is asked.
-func TestTLSOfSeveralHosts(t *testing.T) {
+func TestTLS_UntrustedHost_NextHostIsAsked(t *testing.T) {
 	t.Parallel()
 	ours := newAuthority(t)
 	ok := func(fakepg.Statement) fakepg.Reply { return fakepg.Reply{} }
@@ -307,7 +307,7 @@ func TestTLSOfSeveralHosts(t *testing.T) {
 }
 
 // The whole conversation, a conflict and its replay included, goes over one verified connection.
-func TestTLSReplay(t *testing.T) {
+func TestTLS_Replay_UsesTheVerifiedConnection(t *testing.T) {
 	t.Parallel()
 	ours := newAuthority(t)
 	srv, states := startTLS(t, serving(ours.issue(t)), kit.Script{
@@ -331,7 +331,7 @@ func TestTLSReplay(t *testing.T) {
 }
 
 // Cancelling a statement is said to the server over a second connection, whose bytes would let others cancel too.
-func TestTLSCancellation(t *testing.T) {
+func TestTLS_CancelRequest_IsEncrypted(t *testing.T) {
 	t.Parallel()
 	ours := newAuthority(t)
 	running := make(chan struct{}, 1)

@@ -146,7 +146,7 @@ func cannedDB(t testing.TB, driver string) *sql.DB {
 // The driver may not allocate more often than pgx's stdlib, with recording and digests on. The exception is a
 // transaction of one statement: SAVEPOINT and RELEASE are answered with a tag each, for which pgconn makes a string;
 // from the second statement on, that is made good.
-func TestAllocations(t *testing.T) {
+func TestCost_Allocations_NoMoreThanPgx(t *testing.T) {
 	more := map[string]float64{"tx=1": 2}
 	for name := range workloads() {
 		t.Run(name, func(t *testing.T) {

@@ -89,9 +89,9 @@ func wireCount(t *testing.T, driver, mode string, op wireOp, n int, inside, warm
 	return srv.RoundTrips()
 }
 
-// TestRoundTripsBesidePgx counts on the same server: warm, n statements cost n outside and n + 1 inside of a
+// TestCost_RoundTrips_NoMoreThanPgx counts on the same server: warm, n statements cost n outside and n + 1 inside of a
 // transaction; nothing ever costs more than through pgx.
-func TestRoundTripsBesidePgx(t *testing.T) {
+func TestCost_RoundTrips_NoMoreThanPgx(t *testing.T) {
 	t.Parallel()
 	const n = 3
 	for _, mode := range kit.QueryModes {

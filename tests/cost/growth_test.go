@@ -48,7 +48,7 @@ func failTest(t *testing.T) func(error) { return func(err error) { t.Fatal(err) 
 
 // What the metric and MaxBytes count of a record is what it takes, or a little more: the text, which the application
 // may hold anyway, is counted too.
-func TestMemoryOfARecord(t *testing.T) {
+func TestCost_MemoryOfARecord_IsWhatIsCounted(t *testing.T) {
 	const updateMany = "UPDATE kv SET v = v + 1 WHERE k IN (100 keys)"
 	types, keys := make([]uint32, 100), make([]any, 100)
 	for i := range keys {
@@ -85,7 +85,7 @@ func TestMemoryOfARecord(t *testing.T) {
 }
 
 // Of a row that was read nothing stays: a million take no more memory than one, with their digest on record.
-func TestMemoryOfRowsIsConstant(t *testing.T) {
+func TestCost_ManyRowsRead_TakeConstantMemory(t *testing.T) {
 	const million = "SELECT 1000000 rows"
 	db, _ := growthPool(t, map[string]cannedpg.Reply{million: {Columns: 2, Rows: 1_000_000}})
 	tx, err := db.BeginTx(t.Context(), nil)
@@ -114,7 +114,7 @@ func TestMemoryOfRowsIsConstant(t *testing.T) {
 }
 
 // A replay is one round trip, be the record of one statement or of ten thousand.
-func TestReplayOfManyStatementsIsOneRoundTrip(t *testing.T) {
+func TestCost_ReplayOfManyStatements_IsOneRoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{1, 100, 10_000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {

@@ -155,7 +155,7 @@ func tripsByRunTx(n int, run func(caller) error) func(*sql.DB) error {
 }
 
 // The table of docs/performance.md: N + 1, in all query modes, and never more than pgx's stdlib takes for the same.
-func TestRoundTripsOfATransaction(t *testing.T) {
+func TestCost_Transaction_RoundTripsOfEachMode(t *testing.T) {
 	t.Parallel()
 	for name, call := range statementCalls {
 		for mode, costs := range tripModes {
@@ -178,7 +178,7 @@ func TestRoundTripsOfATransaction(t *testing.T) {
 	}
 }
 
-func TestRoundTripsOutsideOfATransaction(t *testing.T) {
+func TestCost_Outside_RoundTripsOfEachMode(t *testing.T) {
 	t.Parallel()
 	for name, call := range statementCalls {
 		for mode, costs := range tripModes {
@@ -233,7 +233,7 @@ func preparedBefore(n int) func(*sql.DB) error {
 }
 
 // A prepared statement costs a round trip when its text is new to the connection, and none to close.
-func TestRoundTripsOfPreparedStatements(t *testing.T) {
+func TestCost_PreparedStatement_RoundTripsOfEachMode(t *testing.T) {
 	t.Parallel()
 	for name, prepared := range map[string]func(n int) func(*sql.DB) error{
 		"inside": preparedInside, "before": preparedBefore,
@@ -259,7 +259,7 @@ func TestRoundTripsOfPreparedStatements(t *testing.T) {
 
 // A conflict costs one round trip more, wherever it comes; at the commit, the commit again. By the simple protocol,
 // which can't be pipelined, the rollback and each statement are one.
-func TestRoundTripsOfAConflict(t *testing.T) {
+func TestCost_Conflict_RoundTripsOfEachMode(t *testing.T) {
 	t.Parallel()
 	const n = 10
 	for name, call := range statementCalls {

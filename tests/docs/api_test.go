@@ -16,18 +16,18 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/reprise-go/cockroachdb/internal/testing/papers"
+	"github.com/reprise-go/cockroachdb/internal/testing/doctext"
 )
 
 // documentation gives the package as go doc and pkg.go.dev show it, with its examples.
 func documentation(t *testing.T) *doc.Package {
 	t.Helper()
 	fset := token.NewFileSet()
-	names, err := fs.Glob(os.DirFS(papers.Root(t)), "*.go")
+	names, err := fs.Glob(os.DirFS(doctext.Root(t)), "*.go")
 	require.NoError(t, err)
 	var files []*ast.File
 	for _, name := range names {
-		file, err := parser.ParseFile(fset, filepath.Join(papers.Root(t), name), nil, parser.ParseComments)
+		file, err := parser.ParseFile(fset, filepath.Join(doctext.Root(t), name), nil, parser.ParseComments)
 		require.NoError(t, err)
 		if !strings.HasSuffix(name, "_test.go") || strings.HasSuffix(file.Name.Name, "_test") {
 			files = append(files, file)
@@ -38,8 +38,8 @@ func documentation(t *testing.T) *doc.Package {
 	return p
 }
 
-// TestEverythingExportedIsDocumented: the package, its functions, types, methods, fields, constants and variables.
-func TestEverythingExportedIsDocumented(t *testing.T) {
+// TestDoc_EverythingExported_IsDocumented: the package, its functions, types, methods, fields, constants and variables.
+func TestDoc_EverythingExported_IsDocumented(t *testing.T) {
 	p := documentation(t)
 	assert.NotEmpty(t, p.Doc)
 	checkFuncs(t, "", p.Funcs)
@@ -89,9 +89,9 @@ func checkFields(t *testing.T, of string, fields []*ast.Field) {
 	}
 }
 
-// TestExamplesShowTheMainNames: each exported function, type and variable is in an example that go doc shows, or is
+// TestDoc_MainNames_HaveAnExample: each exported function, type and variable is in an example that go doc shows, or is
 // one that nobody writes.
-func TestExamplesShowTheMainNames(t *testing.T) {
+func TestDoc_MainNames_HaveAnExample(t *testing.T) {
 	unwritten := map[string]bool{
 		"Driver":         true, // opened by its name
 		"Connector":      true, // what NewConnector returns
@@ -105,10 +105,10 @@ func TestExamplesShowTheMainNames(t *testing.T) {
 	}
 	shown := map[string]bool{}
 	name := regexp.MustCompile(`\bcockroachdb\.([A-Z]\w*)`)
-	files, err := fs.Glob(os.DirFS(papers.Root(t)), "example_*_test.go")
+	files, err := fs.Glob(os.DirFS(doctext.Root(t)), "example_*_test.go")
 	require.NoError(t, err)
 	for _, file := range append(files, "example_test.go") {
-		for _, found := range name.FindAllStringSubmatch(papers.Text(t, file), -1) {
+		for _, found := range name.FindAllStringSubmatch(doctext.Text(t, file), -1) {
 			shown[found[1]] = true
 		}
 	}
@@ -140,8 +140,8 @@ func TestExamplesShowTheMainNames(t *testing.T) {
 	}
 }
 
-// TestExamplesRun: an example without an output is compiled, and never run.
-func TestExamplesRun(t *testing.T) {
+// TestDoc_Examples_HaveAnOutput: an example without an output is compiled, and never run.
+func TestDoc_Examples_HaveAnOutput(t *testing.T) {
 	p := documentation(t)
 	examples := slices.Clone(p.Examples)
 	for _, f := range p.Funcs {
@@ -160,8 +160,8 @@ func TestExamplesRun(t *testing.T) {
 	}
 }
 
-// TestPackageDocLinks: what stands in brackets is a link, or else it is shown with them.
-func TestPackageDocLinks(t *testing.T) {
+// TestDoc_BracketsInThePackageComment_AreLinks: what stands in brackets is a link, or else it is shown with them.
+func TestDoc_BracketsInThePackageComment_AreLinks(t *testing.T) {
 	p := documentation(t)
 	text := string(p.HTML(p.Doc))
 	assert.Greater(t, strings.Count(text, "<h3"), 8, "headings")

@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/testing/doctext"
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
-	"github.com/reprise-go/cockroachdb/internal/testing/papers"
 )
 
 // metricFamilies are those of a pool that has done nothing.
@@ -40,11 +40,11 @@ func metricFamilies(t *testing.T) map[string]*dto.MetricFamily {
 	return families
 }
 
-func TestMetricsPage(t *testing.T) {
+func TestDocs_MetricsPage_HasEveryMetric(t *testing.T) {
 	known := metricFamilies(t)
 	seen := map[string]bool{}
-	for _, row := range papers.Table(t, papers.Text(t, "docs/metrics.md"), "metric") {
-		name := papers.Code(row[0])[0]
+	for _, row := range doctext.Table(t, doctext.Text(t, "docs/metrics.md"), "metric") {
+		name := doctext.Code(row[0])[0]
 		seen[name] = true
 		family, ok := known[name]
 		if !assert.True(t, ok, "docs/metrics.md has %q, and the driver does not", name) {
@@ -81,13 +81,13 @@ func labelsIn(cell string) map[string][]string {
 		return labels
 	}
 	for part := range strings.SplitSeq(cell, ";") {
-		words := papers.Code(part)
+		words := doctext.Code(part)
 		labels[words[0]] = slices.Sorted(slices.Values(words[1:]))
 	}
 	return labels
 }
 
-func TestReadmeErrors(t *testing.T) {
+func TestDocs_Readme_HasEveryError(t *testing.T) {
 	var types []string
 	for name, isType := range exported(t) {
 		if isType && strings.HasSuffix(name, "Error") {
@@ -95,10 +95,10 @@ func TestReadmeErrors(t *testing.T) {
 		}
 	}
 	var inReadme []string
-	for _, row := range papers.Table(t, papers.Text(t, "README.md"), "type") {
-		name := papers.Code(row[0])[0]
+	for _, row := range doctext.Table(t, doctext.Text(t, "README.md"), "type") {
+		name := doctext.Code(row[0])[0]
 		inReadme = append(inReadme, name)
-		words := papers.Code(row[1])
+		words := doctext.Code(row[1])
 		if name == "RetriesExhaustedError" {
 			for _, b := range []cockroachdb.Bound{
 				cockroachdb.BoundAttempts, cockroachdb.BoundElapsed, cockroachdb.BoundThrottle,
@@ -109,12 +109,12 @@ func TestReadmeErrors(t *testing.T) {
 	}
 	assert.ElementsMatch(t, types, inReadme)
 	for _, name := range types {
-		assert.Contains(t, papers.Text(t, "doc.go"), "["+name+"]:", "the package documentation")
+		assert.Contains(t, doctext.Text(t, "doc.go"), "["+name+"]:", "the package documentation")
 	}
 }
 
-// TestPapersNameWhatThereIs looks for metrics, identifiers and files that don't exist.
-func TestPapersNameWhatThereIs(t *testing.T) {
+// TestDocs_Names_Exist looks for metrics, identifiers and files that don't exist.
+func TestDocs_Names_Exist(t *testing.T) {
 	metrics := metricFamilies(t)
 	names := exported(t)
 	var (
@@ -123,9 +123,9 @@ func TestPapersNameWhatThereIs(t *testing.T) {
 		goFile     = regexp.MustCompile("`([\\w/.]+\\.go)`")
 		folder     = regexp.MustCompile("`(internal/[\\w/]+)`")
 	)
-	for _, name := range append(papers.All(t), "doc.go") {
+	for _, name := range append(doctext.All(t), "doc.go") {
 		t.Run(name, func(t *testing.T) {
-			text := papers.Text(t, name)
+			text := doctext.Text(t, name)
 			for _, found := range metric.FindAllStringSubmatch(text, -1) {
 				assert.Contains(t, metrics, found[1])
 			}
@@ -133,24 +133,24 @@ func TestPapersNameWhatThereIs(t *testing.T) {
 				assert.Contains(t, names, found[1])
 			}
 			for _, found := range append(goFile.FindAllStringSubmatch(text, -1), folder.FindAllStringSubmatch(text, -1)...) {
-				_, err := os.Stat(filepath.Join(papers.Root(t), filepath.FromSlash(found[1])))
+				_, err := os.Stat(filepath.Join(doctext.Root(t), filepath.FromSlash(found[1])))
 				assert.NoError(t, err)
 			}
 		})
 	}
 }
 
-// TestArchitectureNamesEveryFile holds the table of files in docs/architecture.md against the folder.
-func TestArchitectureNamesEveryFile(t *testing.T) {
+// TestDocs_Architecture_HasEveryFile holds the table of files in docs/architecture.md against the folder.
+func TestDocs_Architecture_HasEveryFile(t *testing.T) {
 	var named []string
-	for _, row := range papers.Table(t, papers.Text(t, "docs/architecture.md"), "file") {
-		for _, name := range papers.Code(row[0]) {
+	for _, row := range doctext.Table(t, doctext.Text(t, "docs/architecture.md"), "file") {
+		for _, name := range doctext.Code(row[0]) {
 			if strings.HasSuffix(name, ".go") {
 				named = append(named, name)
 			}
 		}
 	}
-	files, err := fs.Glob(os.DirFS(papers.Root(t)), "*.go")
+	files, err := fs.Glob(os.DirFS(doctext.Root(t)), "*.go")
 	require.NoError(t, err)
 	files = slices.DeleteFunc(files, func(name string) bool {
 		return strings.HasSuffix(name, "_test.go") || name == "doc.go"
@@ -162,7 +162,7 @@ func TestArchitectureNamesEveryFile(t *testing.T) {
 func exported(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
-	files, err := filepath.Glob(filepath.Join(papers.Root(t), "*.go"))
+	files, err := filepath.Glob(filepath.Join(doctext.Root(t), "*.go"))
 	require.NoError(t, err)
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") {
@@ -201,11 +201,11 @@ func addSpec(names map[string]bool, spec ast.Spec) {
 	}
 }
 
-// TestPapersGoCodeParses parses what is in the papers as Go: a file, declarations or statements.
-func TestPapersGoCodeParses(t *testing.T) {
+// TestDocs_GoCode_Parses parses what is in the documentation as Go: a file, declarations or statements.
+func TestDocs_GoCode_Parses(t *testing.T) {
 	block := regexp.MustCompile("(?s)```go\n(.*?)```")
-	for _, name := range papers.All(t) {
-		for _, found := range block.FindAllStringSubmatch(papers.Text(t, name), -1) {
+	for _, name := range doctext.All(t) {
+		for _, found := range block.FindAllStringSubmatch(doctext.Text(t, name), -1) {
 			text := found[1]
 			source := "package p\n"
 			if first, rest, _ := strings.Cut(text, "\n"); strings.HasPrefix(first, "import ") {

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/reprise-go/cockroachdb/internal/testing/papers"
+	"github.com/reprise-go/cockroachdb/internal/testing/doctext"
 )
 
 const modulePath = "github.com/reprise-go/cockroachdb"
@@ -247,10 +247,10 @@ func checked(t *testing.T, text string) (*types.Package, []*types.Package) {
 // sources are the files that are compiled into the package here.
 func sources(t *testing.T, fset *token.FileSet) (files []*ast.File) {
 	t.Helper()
-	here, err := build.ImportDir(papers.Root(t), 0)
+	here, err := build.ImportDir(doctext.Root(t), 0)
 	require.NoError(t, err)
 	for _, name := range here.GoFiles {
-		file, err := parser.ParseFile(fset, filepath.Join(papers.Root(t), name), nil, parser.SkipObjectResolution)
+		file, err := parser.ParseFile(fset, filepath.Join(doctext.Root(t), name), nil, parser.SkipObjectResolution)
 		require.NoError(t, err)
 		files = append(files, file)
 	}

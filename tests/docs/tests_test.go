@@ -11,15 +11,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/reprise-go/cockroachdb/internal/testing/papers"
+	"github.com/reprise-go/cockroachdb/internal/testing/doctext"
 )
 
 // TestTestsReadme_NamesEveryFolder, and no other.
 func TestTestsReadme_NamesEveryFolder(t *testing.T) {
 	t.Parallel()
 	var named, there []string
-	for _, row := range papers.Table(t, papers.Text(t, "tests/README.md"), "promise") {
-		named = append(named, papers.Code(row[1])[0])
+	for _, row := range doctext.Table(t, doctext.Text(t, "tests/README.md"), "promise") {
+		named = append(named, doctext.Code(row[1])[0])
 	}
 	entries, err := os.ReadDir("..")
 	require.NoError(t, err)
@@ -35,14 +35,14 @@ func TestTestsReadme_NamesEveryFolder(t *testing.T) {
 func TestTestsReadme_SaysWhereEachFileIsTested(t *testing.T) {
 	t.Parallel()
 	var named []string
-	for _, row := range papers.Table(t, papers.Text(t, "tests/README.md"), "file") {
-		named = append(named, papers.Code(row[0])...)
-		for _, tests := range papers.Code(row[1]) {
+	for _, row := range doctext.Table(t, doctext.Text(t, "tests/README.md"), "file") {
+		named = append(named, doctext.Code(row[0])...)
+		for _, tests := range doctext.Code(row[1]) {
 			_, err := os.Stat(filepath.Join("..", tests))
 			assert.NoError(t, err, row[0])
 		}
 	}
-	files, err := fs.Glob(os.DirFS(papers.Root(t)), "*.go")
+	files, err := fs.Glob(os.DirFS(doctext.Root(t)), "*.go")
 	require.NoError(t, err)
 	files = slices.DeleteFunc(files, func(name string) bool {
 		return strings.HasSuffix(name, "_test.go") || name == "doc.go"
@@ -54,12 +54,12 @@ func TestTestsReadme_SaysWhereEachFileIsTested(t *testing.T) {
 func TestTestsReadme_DatabaseOrNone(t *testing.T) {
 	t.Parallel()
 	asks := []string{"enginetest.New", "enginetest.Get", "kit.NewKV", "kit.NewSimTable"}
-	for _, row := range papers.Table(t, papers.Text(t, "tests/README.md"), "promise") {
-		folder := papers.Code(row[1])[0]
+	for _, row := range doctext.Table(t, doctext.Text(t, "tests/README.md"), "promise") {
+		folder := doctext.Code(row[1])[0]
 		files, err := filepath.Glob(filepath.Join("..", folder, "*_test.go"))
 		require.NoError(t, err)
 		needs := slices.ContainsFunc(files, func(name string) bool {
-			text := papers.Text(t, filepath.Join("tests/docs", name))
+			text := doctext.Text(t, filepath.Join("tests/docs", name))
 			return name != filepath.Join("..", "docs", "tests_test.go") &&
 				slices.ContainsFunc(asks, func(ask string) bool { return strings.Contains(text, ask) })
 		})

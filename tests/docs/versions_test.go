@@ -12,31 +12,31 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/reprise-go/cockroachdb/internal/testing/papers"
+	"github.com/reprise-go/cockroachdb/internal/testing/doctext"
 )
 
-// TestVersionsAgree: the versions of Go are the same in go.mod, the Makefile, CI and the papers.
-func TestVersionsAgree(t *testing.T) {
+// TestDocs_Versions_Agree: the versions of Go are the same in go.mod, the Makefile, CI and the doctext.
+func TestDocs_Versions_Agree(t *testing.T) {
 	first := func(name, pattern string) string {
-		m := regexp.MustCompile(pattern).FindStringSubmatch(papers.Text(t, name))
+		m := regexp.MustCompile(pattern).FindStringSubmatch(doctext.Text(t, name))
 		require.NotNil(t, m, "%s has no %s", name, pattern)
 		return m[1]
 	}
 	oldest := first("go.mod", `(?m)^go (1\.\d+)`)
 	newest := first("Makefile", `(?m)^NEXT_GO := go(1\.\d+)`)
-	assert.Contains(t, papers.Text(t, "README.md"), "Go "+oldest+" or "+newest)
-	assert.Contains(t, papers.Text(t, "SECURITY.md"), "Go "+oldest+" and "+newest)
-	assert.Contains(t, papers.Text(t, "docs/versioning.md"), "Today "+oldest+" and "+newest)
-	assert.Contains(t, papers.Text(t, ".github/workflows/ci.yml"), `go: ["`+oldest+`", "`+newest+`"]`)
+	assert.Contains(t, doctext.Text(t, "README.md"), "Go "+oldest+" or "+newest)
+	assert.Contains(t, doctext.Text(t, "SECURITY.md"), "Go "+oldest+" and "+newest)
+	assert.Contains(t, doctext.Text(t, "docs/versioning.md"), "Today "+oldest+" and "+newest)
+	assert.Contains(t, doctext.Text(t, ".github/workflows/ci.yml"), `go: ["`+oldest+`", "`+newest+`"]`)
 }
 
-// TestVersioningNamesEveryModule: those without versions of their own are all but this one.
-func TestVersioningNamesEveryModule(t *testing.T) {
-	_, list, ok := strings.Cut(papers.Text(t, "docs/versioning.md"), "and the modules ")
+// TestDocs_Versioning_HasEveryModule: those without versions of their own are all but this one.
+func TestDocs_Versioning_HasEveryModule(t *testing.T) {
+	_, list, ok := strings.Cut(doctext.Text(t, "docs/versioning.md"), "and the modules ")
 	require.True(t, ok)
 	list, _, _ = strings.Cut(list, "which have no versions")
 	var modules []string
-	require.NoError(t, fs.WalkDir(os.DirFS(papers.Root(t)), ".", func(name string, d fs.DirEntry, err error) error {
+	require.NoError(t, fs.WalkDir(os.DirFS(doctext.Root(t)), ".", func(name string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() && (d.Name() == "testdata" || d.Name() == ".git") {
 			return fs.SkipDir
 		}
@@ -45,12 +45,12 @@ func TestVersioningNamesEveryModule(t *testing.T) {
 		}
 		return err
 	}))
-	assert.ElementsMatch(t, modules, papers.Code(list))
+	assert.ElementsMatch(t, modules, doctext.Code(list))
 }
 
-// TestReadmeBeginsWithCode: what it is, and two lines of code, before anything is to be scrolled.
-func TestReadmeBeginsWithCode(t *testing.T) {
-	before, block, ok := strings.Cut(papers.Text(t, "README.md"), "```go\n")
+// TestDocs_Readme_BeginsWithCode: what it is, and two lines of code, before anything is to be scrolled.
+func TestDocs_Readme_BeginsWithCode(t *testing.T) {
+	before, block, ok := strings.Cut(doctext.Text(t, "README.md"), "```go\n")
 	require.True(t, ok)
 	block, _, _ = strings.Cut(block, "```")
 	assert.Less(t, strings.Count(before, "\n"), 25)

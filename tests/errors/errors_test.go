@@ -159,7 +159,7 @@ func failures() map[string]failure {
 }
 
 // fatal is the last word of a server.
-func TestErrorsOfTheDriversOwn(t *testing.T) {
+func TestErrors_OfTheDriver_SayWhatToDo(t *testing.T) {
 	t.Parallel()
 	for name, f := range failures() {
 		t.Run(name, func(t *testing.T) {
@@ -194,7 +194,7 @@ func TestErrorsOfTheDriversOwn(t *testing.T) {
 }
 
 // What the caller cancelled is its own doing, and never a network failure.
-func TestErrorsOfACancelledCaller(t *testing.T) {
+func TestErrors_CallerCancelled_AreNoNetworkFailure(t *testing.T) {
 	t.Parallel()
 	for name, s := range map[string]kit.Script{
 		"a statement":  {"UPDATE a": {kit.Slow}},
@@ -219,7 +219,7 @@ func TestErrorsOfACancelledCaller(t *testing.T) {
 }
 
 // A caller that has not looked at the error of a statement is told by Commit.
-func TestErrorsOfACommitAfterAConflict(t *testing.T) {
+func TestErrors_CommitAfterAnUnreadConflict_IsTold(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, kit.Script{"UPDATE a": kit.Always(kit.Conflict)}, func(t *testing.T, r *kit.Rig) {
 		tx := r.Begin(t)
@@ -233,7 +233,7 @@ func TestErrorsOfACommitAfterAConflict(t *testing.T) {
 }
 
 // A loop as cockroach-go's knows the conflict in each of the errors that mean one, and by running again gets through.
-func TestErrorsAreKnownToLoops(t *testing.T) {
+func TestErrors_OfAConflict_AreKnownToRetryLoops(t *testing.T) {
 	t.Parallel()
 	for name, f := range failures() {
 		if f.state != "40001" {
@@ -287,7 +287,7 @@ type execer interface {
 }
 
 // Statements' errors are the server's own, bare, as through pgx.
-func TestErrorsOfStatementsAreBare(t *testing.T) {
+func TestErrors_OfStatements_AreTheServers(t *testing.T) {
 	t.Parallel()
 	const text = "UPDATE a SET v = $1"
 	duplicate := kit.Fails("23505", "duplicate key")

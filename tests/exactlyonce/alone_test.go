@@ -12,7 +12,7 @@ import (
 
 func TestAlone_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		s.eachLoss(t, func(t *testing.T, loss loss) {
 			for i := range 3 { // prepared, run for the first time, run again
 				s.inject(strike(loss.action))
@@ -35,7 +35,7 @@ func TestAlone_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 // The answer to the statement itself is lost, with that to its commit.
 func TestAlone_ResultLost_SaysThatItIsCommitted(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		s.inject(crdbsim.On("^UPDATE accounts", crdbsim.Action{CallReply: s.cut}))
 		res, err := s.ExecContext(t.Context(), add, 1)
 		require.NoError(t, err)
@@ -49,7 +49,7 @@ func TestAlone_ResultLost_SaysThatItIsCommitted(t *testing.T) {
 
 func TestAlone_Returning_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		s.eachLoss(t, func(t *testing.T, loss loss) {
 			s.inject(strike(loss.action))
 			var n int
@@ -70,7 +70,7 @@ func TestAlone_Returning_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 // Without arguments a statement goes as a Query message, which nothing can go with.
 func TestAlone_NoArguments_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		s.eachLoss(t, func(t *testing.T, loss loss) {
 			s.inject(strike(loss.action))
 			_, err := s.ExecContext(t.Context(), "UPDATE accounts SET n = n + 1 WHERE id = 1")
@@ -82,7 +82,7 @@ func TestAlone_NoArguments_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 
 func TestAlone_StatementFails_ErrorAsEver(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		for range 2 {
 			_, err := s.ExecContext(t.Context(), "INSERT INTO accounts VALUES ($1, 0)", 1)
 			require.ErrorContains(t, err, "23505")
@@ -95,7 +95,7 @@ func TestAlone_StatementFails_ErrorAsEver(t *testing.T) {
 
 func TestAlone_Conflict_IsRetried(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		for _, at := range []string{"^UPDATE accounts", onMarker, "^COMMIT"} {
 			s.inject(crdbsim.On(at, crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")}))
 			_, err := s.ExecContext(t.Context(), add, 1)
@@ -108,7 +108,7 @@ func TestAlone_Conflict_IsRetried(t *testing.T) {
 // A kept connection goes on, on another one.
 func TestAlone_OnAConn_Refused_IsRunAgain(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		c, err := s.Conn(t.Context())
 		require.NoError(t, err)
 		defer func() { assert.NoError(t, c.Close()) }()

@@ -46,7 +46,7 @@ func strike(a crdbsim.Action) *crdbsim.Fault { return crdbsim.On(onCommit, a) }
 
 func TestCommit_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		s.eachLoss(t, func(t *testing.T, loss loss) {
 			tx := s.begin(t, t.Context(), nil)
 			s.inject(strike(loss.action))
@@ -63,7 +63,7 @@ func TestCommit_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 func TestCommit_StatementTimeout_IsCarriedOutOnce(t *testing.T) {
 	t.Parallel()
 	for _, then := range []crdbsim.Then{crdbsim.Fail, crdbsim.ExecuteFail} {
-		s := newScene(t, crdbsim.Config{})
+		s := newTestbed(t, crdbsim.Config{})
 		tx := s.begin(t, t.Context(), nil)
 		s.inject(strike(crdbsim.Action{Then: then, Error: timedOut}))
 		require.NoError(t, tx.Commit())
@@ -74,7 +74,7 @@ func TestCommit_StatementTimeout_IsCarriedOutOnce(t *testing.T) {
 // What was shown stays true: a replay after the refusal has to show the same.
 func TestCommit_Refused_ReplayShowsAnother_Diverges(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		tx := s.begin(t, t.Context(), nil)
 		var n int
 		require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT n FROM accounts WHERE id = 2").Scan(&n))
@@ -97,7 +97,7 @@ func TestCommit_EveryIsolationLevel_IsCarriedOutOnce(t *testing.T) {
 		} {
 			t.Run(level.String()+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				servers(t, func(t *testing.T, s *scene) {
+				servers(t, func(t *testing.T, s *testbed) {
 					tx := s.begin(t, t.Context(), &sql.TxOptions{Isolation: level})
 					s.inject(strike(action))
 					require.NoError(t, tx.Commit())
@@ -111,7 +111,7 @@ func TestCommit_EveryIsolationLevel_IsCarriedOutOnce(t *testing.T) {
 // The commit comes to the server after the question was answered: it must fail then.
 func TestCommit_ArrivesAfterTheQuestion_IsNotCarriedOut(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		tx := s.begin(t, t.Context(), nil)
 		s.arrivesLate(t, func() {})
 		require.NoError(t, tx.Commit(), "the replay waits for the locks of what comes late")
@@ -122,7 +122,7 @@ func TestCommit_ArrivesAfterTheQuestion_IsNotCarriedOut(t *testing.T) {
 // The commit is under way while it is asked for: the question waits for it.
 func TestCommit_StillUnderWay_TheQuestionWaits(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		tx := s.begin(t, t.Context(), nil)
 		asking := make(chan struct{})
 		s.inject(strike(crdbsim.Action{Call: func() {
@@ -137,7 +137,7 @@ func TestCommit_StillUnderWay_TheQuestionWaits(t *testing.T) {
 
 func TestCommit_QuestionLost_IsAskedAgain(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		s.eachLoss(t, func(t *testing.T, loss loss) {
 			tx := s.begin(t, t.Context(), nil)
 			s.inject(strike(loss.action), crdbsim.On(onAsking, crdbsim.Action{Then: crdbsim.Cut}))
@@ -156,7 +156,7 @@ func TestCommit_ContextEnds_TheOutcomeIsTold(t *testing.T) {
 	for name, carriedOut := range map[string]bool{"carried out": true, "not carried out": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			servers(t, func(t *testing.T, s *scene) {
+			servers(t, func(t *testing.T, s *testbed) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				tx := s.begin(t, ctx, nil)
@@ -184,7 +184,7 @@ func TestCommit_ContextEnds_TheOutcomeIsTold(t *testing.T) {
 
 func TestCommit_AsText_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		s.eachLoss(t, func(t *testing.T, loss loss) {
 			tx := s.begin(t, t.Context(), nil)
 			s.inject(strike(loss.action))
@@ -198,7 +198,7 @@ func TestCommit_AsText_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 
 func TestRunTx_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		s.eachLoss(t, func(t *testing.T, loss loss) {
 			s.inject(strike(loss.action))
 			require.NoError(t, cockroachdb.RunTx(t.Context(), s.DB, nil, func(tx *sql.Tx) error {

@@ -24,7 +24,7 @@ type lateConn struct {
 type holding struct{ held chan func() error }
 
 // holdBack has the next message with a marker arrive late. What it returns gives the delivery, once it was sent.
-func (s *scene) holdBack() <-chan func() error {
+func (s *testbed) holdBack() <-chan func() error {
 	h := &holding{held: make(chan func() error, 1)}
 	s.holds.Store(h)
 	return h.held
@@ -79,7 +79,7 @@ func (c *lateConn) deliver(late []byte) error {
 }
 
 // arrivesLate delivers what was held back after the question for it was answered, and before that calls then.
-func (s *scene) arrivesLate(t *testing.T, then func()) {
+func (s *testbed) arrivesLate(t *testing.T, then func()) {
 	t.Helper()
 	held, done := s.holdBack(), make(chan struct{})
 	go func() {

@@ -18,7 +18,7 @@ import (
 // One row for each connection: the next transaction deletes that of the one before.
 func TestMarkers_SteadyState_OneForEachConnection(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		s.SetMaxOpenConns(1)
 		for range 5 {
 			require.NoError(t, s.begin(t, t.Context(), nil).Commit())
@@ -32,7 +32,7 @@ func TestMarkers_SteadyState_OneForEachConnection(t *testing.T) {
 
 func TestMarkers_NothingWritten_None(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		read := func(opts *sql.TxOptions, texts ...string) {
 			tx, err := s.BeginTx(t.Context(), opts)
 			require.NoError(t, err)
@@ -57,7 +57,7 @@ func TestMarkers_NothingWritten_None(t *testing.T) {
 // A transaction that the application has made read only, and that calls a function which might write.
 func TestMarkers_ServerTakesNoWrites_CommitsWithoutOne(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		tx, err := s.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
 		for _, text := range []string{
@@ -73,7 +73,7 @@ func TestMarkers_ServerTakesNoWrites_CommitsWithoutOne(t *testing.T) {
 // After a TRUNCATE a marker that is missing proves nothing.
 func TestTableTruncated_OutcomeStaysUnknown(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		tx := s.begin(t, t.Context(), nil)
 		before := crdbsim.On(onAsking, crdbsim.Action{Call: func() {
 			_, err := s.plain.ExecContext(context.Background(), "TRUNCATE "+table)
@@ -100,7 +100,7 @@ func TestTableTruncated_OutcomeStaysUnknown(t *testing.T) {
 // A commit was refused, and arrives after the row that refuses it was truncated.
 func TestTableTruncated_RefusedCommitArrives_IsNotCarriedOut(t *testing.T) {
 	t.Parallel()
-	servers(t, func(t *testing.T, s *scene) {
+	servers(t, func(t *testing.T, s *testbed) {
 		tx := s.begin(t, t.Context(), nil)
 		s.arrivesLate(t, func() {
 			_, err := s.plain.ExecContext(context.Background(), "TRUNCATE "+table)
@@ -135,7 +135,7 @@ func TestCommitOutcome_AskedLaterByTwo_OneAnswer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			servers(t, func(t *testing.T, s *scene) {
+			servers(t, func(t *testing.T, s *testbed) {
 				unasked := crdbsim.On(onAsking, crdbsim.Action{
 					Then: crdbsim.Fail, Error: crdbsim.Error{Code: "42501", Message: "no"},
 				})
@@ -166,7 +166,7 @@ func TestCommitOutcome_NoMarker_Error(t *testing.T) {
 // A row lock on the marker keeps the question waiting, within the policy's bounds.
 func TestCommit_MarkerLocked_EndsWithinTheBounds(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, crdbsim.Config{}, func(c *cockroachdb.Config) { c.RetryPolicy.MaxElapsed = time.Second })
+	s := newTestbed(t, crdbsim.Config{}, func(c *cockroachdb.Config) { c.RetryPolicy.MaxElapsed = time.Second })
 	tx := s.begin(t, t.Context(), nil)
 	var holder *sql.Tx
 	s.inject(strike(crdbsim.Action{Then: crdbsim.ExecuteCut}), crdbsim.On(onAsking, crdbsim.Action{Call: func() {
@@ -190,7 +190,7 @@ func TestMarkers_RoundTrips_AsWithoutThem(t *testing.T) {
 	t.Parallel()
 	for _, cfg := range []crdbsim.Config{{}, {PostgreSQL: true}} {
 		trips := func(marked bool) (counts []int) {
-			s := newScene(t, cfg, func(c *cockroachdb.Config) { c.CommitMarker = marked })
+			s := newTestbed(t, cfg, func(c *cockroachdb.Config) { c.CommitMarker = marked })
 			s.SetMaxOpenConns(1)
 			for range 3 {
 				for _, do := range []func(){

@@ -36,12 +36,12 @@ func TestHAProxy_Kill(t *testing.T) {
 
 // behindHAProxy takes one node after the other away under load, and brings it back.
 func behindHAProxy(t *testing.T, planned bool, takeAway func(*testing.T, *crdbsim.Node)) {
-	for _, way := range []through{pgxAlone, ours} {
+	for _, way := range []contender{pgxAlone, ours} {
 		t.Run(way.driver, func(t *testing.T) {
 			t.Parallel()
 			c := clustertest.New(t, 3, crdbsim.Config{})
 			h := newHAProxy(t, c)
-			s := scene{dsn: h.url, direct: c.Direct, planned: planned, leave: func(t *testing.T, l *load) {
+			s := outage{dsn: h.url, direct: c.Direct, planned: planned, leave: func(t *testing.T, l *load) {
 				for _, n := range c.Nodes() {
 					takeAway(t, n)
 					l.goesOn(t)
@@ -49,7 +49,7 @@ func behindHAProxy(t *testing.T, planned bool, takeAway func(*testing.T, *crdbsi
 					h.awaitNode(t, n.ID())
 				}
 			}}
-			s.play(t, way)
+			s.run(t, way)
 		})
 	}
 }

@@ -60,7 +60,7 @@ func TestHosts_FirstGroupGoesAndComesBack_ConnectionsReturn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := clustertest.New(t, 3, crdbsim.Config{})
-			s := scene{dsn: kit.WithParams(c.DSN(), "load_balance_groups=2,1"), direct: c.Direct, planned: name == "drain"}
+			s := outage{dsn: kit.WithParams(c.DSN(), "load_balance_groups=2,1"), direct: c.Direct, planned: name == "drain"}
 			s.leave = func(t *testing.T, l *load) {
 				assert.Zero(t, c.Conns()[3], "%v", c.Conns())
 				takeAway(t, c.Node(1))
@@ -77,7 +77,7 @@ func TestHosts_FirstGroupGoesAndComesBack_ConnectionsReturn(t *testing.T) {
 					return conns[1] > 0 && conns[2] > 0 && conns[3] == 0
 				}, time.Minute, 50*time.Millisecond, "%v", c.Conns())
 			}
-			s.play(t, ours)
+			s.run(t, ours)
 		})
 	}
 }
@@ -101,14 +101,14 @@ func TestHosts_NodeGoesAndComesBack_SpreadEvensOut(t *testing.T) {
 				if by == "balancer" {
 					_, dsn = c.Balance(crdbsim.LookAlways)
 				}
-				s := scene{dsn: dsn, direct: c.Direct, planned: name == "drain", leave: func(t *testing.T, l *load) {
+				s := outage{dsn: dsn, direct: c.Direct, planned: name == "drain", leave: func(t *testing.T, l *load) {
 					takeAway(t, c.Node(1))
 					l.goesOn(t)
 					require.Eventually(t, func() bool { return c.Conns()[1] == 0 }, time.Minute, time.Millisecond)
 					require.NoError(t, c.Node(1).Return())
 					evensOut(t, c.Cluster)
 				}}
-				s.play(t, ours)
+				s.run(t, ours)
 			})
 		}
 	}
@@ -118,12 +118,12 @@ func TestHosts_NodeGoesAndComesBack_SpreadEvensOut(t *testing.T) {
 func TestHosts_NodeFallsSilent_IsLeft(t *testing.T) {
 	t.Parallel()
 	c := clustertest.New(t, 3, crdbsim.Config{})
-	s := scene{dsn: c.DSN(), direct: c.Direct, leave: func(t *testing.T, l *load) {
+	s := outage{dsn: c.DSN(), direct: c.Direct, leave: func(t *testing.T, l *load) {
 		c.Node(1).Silence()
 		time.AfterFunc(time.Second, func() { c.Node(1).Expire() })
 		l.goesOn(t)
 		require.NoError(t, c.Node(1).Return())
 		l.goesOn(t)
 	}}
-	s.play(t, ours)
+	s.run(t, ours)
 }

@@ -32,7 +32,7 @@ func afterASession(t *testing.T, st *kit.Rig, prepare func(*sql.Conn)) error {
 	return tx.Commit()
 }
 
-func sessionStage(t *testing.T, options ...any) *kit.Rig {
+func newSessionRig(t *testing.T, options ...any) *kit.Rig {
 	t.Helper()
 	return kit.New(t, kit.Script{"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}}, options...)
 }
@@ -106,7 +106,7 @@ func TestJournal_WhatCantBeMadeAgain_EndsTheTransaction(t *testing.T) {
 	} {
 		t.Run(text, func(t *testing.T) {
 			t.Parallel()
-			st := sessionStage(t)
+			st := newSessionRig(t)
 			err := afterASession(t, st, func(c *sql.Conn) { require.NoError(t, kit.ExecAll(c, text)) })
 			assert.Equal(t, cockroachdb.CauseSession, kit.As[*cockroachdb.ConnectionLostError](t, err).Cause)
 			assert.Equal(t, 1, kit.Times(st.Server, "UPDATE a"))
@@ -114,7 +114,7 @@ func TestJournal_WhatCantBeMadeAgain_EndsTheTransaction(t *testing.T) {
 	}
 	t.Run("Raw", func(t *testing.T) {
 		t.Parallel()
-		st := sessionStage(t)
+		st := newSessionRig(t)
 		err := afterASession(t, st, func(c *sql.Conn) {
 			require.NoError(t, c.Raw(func(dc any) error {
 				dc.(cockroachdb.Conn).Conn()

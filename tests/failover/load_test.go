@@ -162,8 +162,8 @@ func (l *load) errorsSeen() (seen []error, perhaps int) {
 	return seen, perhaps
 }
 
-// lies returns what workers were told that is not so by the tables, asked past whatever is in front of the server.
-func (l *load) lies(ctx context.Context, direct *sql.DB) (lies []string, err error) {
+// contradictions returns what workers were told that is not so by the tables. It asks past what is before the server.
+func (l *load) contradictions(ctx context.Context, direct *sql.DB) (found []string, err error) {
 	entries, err := l.entries(ctx, direct)
 	if err != nil {
 		return nil, err
@@ -174,11 +174,11 @@ func (l *load) lies(ctx context.Context, direct *sql.DB) (lies []string, err err
 		total += n
 		switch {
 		case n > 1:
-			lies = append(lies, fmt.Sprintf("transaction %d was run %d times; it was told: %v", number, n, told))
+			found = append(found, fmt.Sprintf("transaction %d was run %d times; it was told: %v", number, n, told))
 		case told == nil && n == 0:
-			lies = append(lies, fmt.Sprintf("transaction %d was committed, and is not there", number))
+			found = append(found, fmt.Sprintf("transaction %d was committed, and is not there", number))
 		case told != nil && !ambiguous(told) && n == 1:
-			lies = append(lies, fmt.Sprintf("transaction %d has failed, and is there; it was told: %v", number, told))
+			found = append(found, fmt.Sprintf("transaction %d has failed, and is there; it was told: %v", number, told))
 		}
 	}
 	var sum int
@@ -186,9 +186,9 @@ func (l *load) lies(ctx context.Context, direct *sql.DB) (lies []string, err err
 		return nil, err
 	}
 	if sum != total {
-		lies = append(lies, fmt.Sprintf("the counters say %d, and the journal %d", sum, total))
+		found = append(found, fmt.Sprintf("the counters say %d, and the journal %d", sum, total))
 	}
-	return lies, nil
+	return found, nil
 }
 
 // entries returns how many there are in the journal for each number.
@@ -209,7 +209,7 @@ func (l *load) entries(ctx context.Context, direct *sql.DB) (map[int]int, error)
 	return entries, found.Err()
 }
 
-// TestLoad_Planted_Found checks that lies are found, each as what it is.
+// TestLoad_Planted_Found checks that each kind of contradiction is found.
 func TestLoad_Planted_Found(t *testing.T) {
 	t.Parallel()
 	db, err := sql.Open("pgx", enginetest.NewDirectDB(t))
@@ -222,9 +222,9 @@ func TestLoad_Planted_Found(t *testing.T) {
 	l := startLoad(db)
 	l.goesOn(t)
 	l.finish()
-	lies, err := l.lies(t.Context(), db)
+	found, err := l.contradictions(t.Context(), db)
 	require.NoError(t, err)
-	require.Empty(t, lies)
+	require.Empty(t, found)
 
 	l.told[0], l.told[1] = errors.New("it has failed"), nil
 	for _, statement := range []string{
@@ -237,14 +237,14 @@ func TestLoad_Planted_Found(t *testing.T) {
 		require.NoError(t, err)
 	}
 	l.told[2] = errAtCommit{io.ErrUnexpectedEOF}
-	lies, err = l.lies(t.Context(), db)
+	found, err = l.contradictions(t.Context(), db)
 	require.NoError(t, err)
-	all := strings.Join(lies, "\n")
+	all := strings.Join(found, "\n")
 	for _, lie := range []string{
 		"transaction 0 has failed, and is there", "transaction 1 was committed, and is not there", "transaction 2 was run",
 		"the counters say",
 	} {
 		assert.Contains(t, all, lie)
 	}
-	assert.Len(t, lies, 4)
+	assert.Len(t, found, 4)
 }

@@ -22,7 +22,7 @@ import (
 )
 
 // The assertion of every other test here: it can fail.
-func TestLaneProbeSeesAHeldLane(t *testing.T) {
+func TestLane_Held_TheProbeSeesIt(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
 		holder := r.HoldLane(t)
@@ -36,7 +36,7 @@ func TestLaneProbeSeesAHeldLane(t *testing.T) {
 }
 
 // An application that opens a transaction within another one waits for itself, but not for ever.
-func TestLaneNestedTransactionsEnd(t *testing.T) {
+func TestLane_NestedTransactions_End(t *testing.T) {
 	t.Parallel()
 	for _, depth := range []int{2, 3, 5} {
 		kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
@@ -58,7 +58,7 @@ func TestLaneNestedTransactionsEnd(t *testing.T) {
 }
 
 // Closing the pool wakes nobody up, but who waits gets the lane once it is left.
-func TestLaneWhileThePoolIsClosed(t *testing.T) {
+func TestLane_PoolClosed_WaitersGetTheLane(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, kit.Script{"UPDATE a": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 		_, other := r.OpenPool(t) // which keeps the series when this one's pool is closed
@@ -100,7 +100,7 @@ func TestLaneIsLeftByAReaderWithItsFirstRow(t *testing.T) {
 }
 
 // Those that wait come in the order in which they came, but for the few that are in the lane at the same time.
-func TestLaneIsFirstComeFirstServed(t *testing.T) {
+func TestLane_ManyWait_ComeInTheirOrder(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
 		holder := r.HoldLane(t)
@@ -129,7 +129,7 @@ func TestLaneIsFirstComeFirstServed(t *testing.T) {
 
 // On PostgreSQL a transaction that loses rolls back, and that tells how slow the network is: three milliseconds, so
 // that there are places for three.
-func TestLaneIsAsWideAsTheNetworkIsSlow(t *testing.T) {
+func TestLane_SlowNetworkOnPostgreSQL_IsWider(t *testing.T) {
 	t.Parallel()
 	const trip = 3 * time.Millisecond
 	script := kit.Script{"ROLLBACK": {{Delay: trip}, {Delay: trip}, {Delay: trip}, kit.OK}}

@@ -463,7 +463,7 @@ func outsideRows(read func(*sql.Rows)) wayOut {
 
 // Whatever the way out of a transaction that was in the lane, the next one enters it at once, one connection is enough
 // to go on, and no goroutine is left: the bubble would not end.
-func TestLaneIsLeftOnEveryWayOut(t *testing.T) {
+func TestLane_EveryWayOut_LeavesIt(t *testing.T) {
 	t.Parallel()
 	for name, way := range waysOutOfTheLane() {
 		t.Run(name, func(t *testing.T) {

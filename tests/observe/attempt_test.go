@@ -50,14 +50,14 @@ func (m *marker) TracePrepareStart(ctx context.Context, _ *pgx.Conn, data pgx.Tr
 
 func (m *marker) TracePrepareEnd(context.Context, *pgx.Conn, pgx.TracePrepareEndData) {}
 
-func TestAttemptFromNowhere(t *testing.T) {
+func TestAttemptFrom_NoTransaction_IsZero(t *testing.T) {
 	t.Parallel()
 	attempt, replay := cockroachdb.AttemptFrom(t.Context())
 	assert.Equal(t, 1, attempt)
 	assert.False(t, replay)
 }
 
-func TestAttemptFrom(t *testing.T) {
+func TestAttemptFrom_EachStatement_HasItsAttempt(t *testing.T) {
 	t.Parallel()
 	texts := func(tx *sql.Tx) error { return kit.ExecAll(tx, "UPDATE a", "UPDATE b", "UPDATE c") }
 	inTx := func(t *testing.T, r *kit.Rig) {
@@ -164,7 +164,7 @@ func TestAttemptFrom(t *testing.T) {
 }
 
 // The mark of one transaction does not stick to another that runs with a context of its, as in a hook.
-func TestAttemptFromAnotherTransaction(t *testing.T) {
+func TestAttemptFrom_ContextOfAnotherTransaction_IsItsOwn(t *testing.T) {
 	t.Parallel()
 	m := &marker{}
 	kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}, "UPDATE c": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
@@ -192,7 +192,7 @@ func TestAttemptFromAnotherTransaction(t *testing.T) {
 
 // pgx's tracelog logs each statement that the application runs, once, and each that is replayed; its logger can tell
 // them apart.
-func TestTracelog(t *testing.T) {
+func TestTracelog_Replay_IsToldApart(t *testing.T) {
 	t.Parallel()
 	var lines []string
 	logger := tracelog.LoggerFunc(func(ctx context.Context, level tracelog.LogLevel, msg string, data map[string]any) {
@@ -230,7 +230,7 @@ func TestTracelog(t *testing.T) {
 }
 
 // A tracer that keeps the context of a statement sees no other attempt in it afterwards.
-func TestAttemptFromStays(t *testing.T) {
+func TestAttemptFrom_ContextKept_DoesNotChange(t *testing.T) {
 	t.Parallel()
 	k := &keeper{}
 	st := fakepg.Start(t, kit.Script{"UPDATE b": {kit.Conflict, kit.OK}}.Handler())

@@ -60,7 +60,7 @@ func saidOf(
 
 // OnRetry is called as often as a retry is counted; OnSettled once for each transaction that lost, with the outcome
 // that is counted.
-func TestEventsFitTheMetrics(t *testing.T) {
+func TestEvents_EachOutcome_FitsTheMetrics(t *testing.T) {
 	t.Parallel()
 	for name, s := range metricsCases() {
 		t.Run(name, func(t *testing.T) {
@@ -396,7 +396,7 @@ func accounts() map[string]account {
 	}
 }
 
-func TestEvents(t *testing.T) {
+func TestEvents_EachCase_SayWhatHappened(t *testing.T) {
 	t.Parallel()
 	for name, a := range accounts() {
 		t.Run(name, func(t *testing.T) {
@@ -429,7 +429,7 @@ func logged(e slog.LogValuer) string {
 }
 
 // Of the server's conflict, which quotes keys, only Err tells; a log does not, and neither shows an argument.
-func TestEventsHoldNoSecrets(t *testing.T) {
+func TestEvents_Logged_HoldNoSecrets(t *testing.T) {
 	t.Parallel()
 	const argument = "the " + kit.Secret
 	text := "UPDATE people SET secret = $1"
@@ -475,7 +475,7 @@ func TestEventsHoldNoSecrets(t *testing.T) {
 }
 
 // A log of what diverged says what, and where to read on.
-func TestEventsSayWhatDiverged(t *testing.T) {
+func TestEvents_Divergence_SaysWhatDiffered(t *testing.T) {
 	t.Parallel()
 	l := &kit.Listener{}
 	script := kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2)}, "UPDATE a": {kit.Conflict}}

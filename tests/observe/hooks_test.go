@@ -25,7 +25,7 @@ import (
 type eventKey struct{}
 
 // The context is that of the statement, or BeginTx's.
-func TestEventsHaveTheContext(t *testing.T) {
+func TestEvents_Context_IsThatOfTheStatement(t *testing.T) {
 	t.Parallel()
 	var contexts []any
 	note := func(ctx context.Context, _ cockroachdb.RetryEvent) {
@@ -53,7 +53,7 @@ func TestEventsHaveTheContext(t *testing.T) {
 
 // Blocking costs time and nothing else: the time counts, and a statement on the pool goes through, even one that loses
 // itself.
-func TestEventsMayBlock(t *testing.T) {
+func TestEvents_HookBlocks_OnlyTimePasses(t *testing.T) {
 	t.Parallel()
 	var db *sql.DB
 	inside := false
@@ -108,7 +108,7 @@ func TestEventsMayBlock(t *testing.T) {
 }
 
 // A hook that has the context end stops the transaction: nothing more is sent for it.
-func TestEventsMayCancel(t *testing.T) {
+func TestEvents_HookCancels_StopsTheTransaction(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -131,7 +131,7 @@ func TestEventsMayCancel(t *testing.T) {
 // A hook that panics harms nobody. It is heard of in the log.
 var errOfTheCaller = errors.New("the caller's own")
 
-func TestEventsMayPanic(t *testing.T) {
+func TestEvents_HookPanics_TransactionGoesOn(t *testing.T) {
 	var log bytes.Buffer
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
@@ -157,7 +157,7 @@ func TestEventsMayPanic(t *testing.T) {
 				assert.Equal(t, 1, strings.Count(log.String(), "Config.OnRetry panicked; the transaction goes on"), log.String())
 				assert.Equal(t, 1, strings.Count(log.String(), "Config.OnSettled panicked"))
 				assert.Contains(t, log.String(), errOfTheCaller.Error())
-				assert.Contains(t, log.String(), "TestEventsMayPanic", "the stack")
+				assert.Contains(t, log.String(), "TestEvents_HookPanics_TransactionGoesOn", "the stack")
 				r.WantUsable(t)
 			}, panicking)
 		})
@@ -173,7 +173,7 @@ func TestEventsMayPanic(t *testing.T) {
 
 // A hook that ends its goroutine, as t.FailNow does, ends the transaction: nothing of it is committed, and nobody
 // waits for it.
-func TestEventsMayEndTheirGoroutine(t *testing.T) {
+func TestEvents_HookEndsItsGoroutine_NothingIsCommitted(t *testing.T) {
 	t.Parallel()
 	quitting := func(c *cockroachdb.Config) {
 		first := kit.Once{}

@@ -337,7 +337,7 @@ func metricsCases() map[string]metricsCase {
 // four allows four attempts without waits.
 var four = kit.Policy(func(p *cockroachdb.RetryPolicy) { p.MaxAttempts, p.InitialBackoff = 4, 0 })
 
-func TestMetricsOfEachOutcome(t *testing.T) {
+func TestMetrics_EachOutcome_IsCounted(t *testing.T) {
 	t.Parallel()
 	for name, s := range metricsCases() {
 		t.Run(name, func(t *testing.T) {
@@ -358,7 +358,7 @@ func TestMetricsOfEachOutcome(t *testing.T) {
 }
 
 // The record's memory goes up with each statement and down to nothing, whatever becomes of the transaction.
-func TestMetricsOfTheRecord(t *testing.T) {
+func TestMetrics_BytesOfTheRecord_ReturnToZero(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
 		tx := r.Begin(t)
@@ -374,7 +374,7 @@ func TestMetricsOfTheRecord(t *testing.T) {
 	})
 }
 
-func TestMetricsOfPoolsOnOneRegistry(t *testing.T) {
+func TestMetrics_PoolsOnOneRegistry_AreToldApart(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
 		_, same := r.OpenPool(t)
@@ -403,7 +403,7 @@ func TestMetricsOfPoolsOnOneRegistry(t *testing.T) {
 }
 
 // The reason of a retry is the server's, where it gives one.
-func TestMetricsOfReasons(t *testing.T) {
+func TestMetrics_ReasonOfARetry_IsTheServers(t *testing.T) {
 	t.Parallel()
 	const restart = "restart transaction: TransactionRetryWithProtoRefreshError: "
 	for message, reason := range map[string]string{

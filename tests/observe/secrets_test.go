@@ -58,7 +58,7 @@ func shows(text string) bool {
 	return slices.ContainsFunc(formsOfPlanted, func(form string) bool { return strings.Contains(text, form) })
 }
 
-func TestShows(t *testing.T) {
+func TestShows_SecretInAnyForm_IsFound(t *testing.T) {
 	t.Parallel()
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
 		assert.True(t, shows(fmt.Sprintf(verb, struct{ A []byte }{[]byte(planted)})), verb)
@@ -111,17 +111,18 @@ type failingValuer struct{ text string }
 
 func (failingValuer) Value() (driver.Value, error) { return nil, errOfValuer }
 
-// A gossip is a tracer that tells texts and errors, and no arguments: those it was handed as such, by pgx's contract.
-type gossip struct{ told []string }
+// A textTracer is a tracer that tells texts and errors, and no arguments: those it was handed as such, by pgx's
+// contract.
+type textTracer struct{ told []string }
 
-func (g *gossip) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	g.told = append(g.told, data.SQL)
+func (t *textTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	t.told = append(t.told, data.SQL)
 	return ctx
 }
 
-func (g *gossip) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
+func (t *textTracer) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
 	if _, server := data.Err.(*pgconn.PgError); !server { //nolint:errorlint // not what it wraps
-		g.told = append(g.told, fmt.Sprint(data.CommandTag, data.Err))
+		t.told = append(t.told, fmt.Sprint(data.CommandTag, data.Err))
 	}
 }
 
@@ -151,9 +152,9 @@ func giveAway(t testing.TB, ctx context.Context, tx *sql.Tx, mode pgx.QueryExecM
 	require.Equal(t, planted, got)
 }
 
-// TestSecretsStayIn brings about every outcome after secrets were given away, in each query mode, and looks for them
-// in all that comes out.
-func TestSecretsStayIn(t *testing.T) {
+// TestSecrets_EachOutcome_ShowsNone brings about every outcome after secrets were given away, in each query mode, and
+// looks for them in all that comes out.
+func TestSecrets_EachOutcome_ShowsNone(t *testing.T) {
 	t.Parallel()
 	for name, o := range outcomeCases() {
 		for _, mode := range []pgx.QueryExecMode{
@@ -165,7 +166,7 @@ func TestSecretsStayIn(t *testing.T) {
 			}
 			t.Run(name+"/"+mode.String(), func(t *testing.T) {
 				t.Parallel()
-				tracer := &gossip{}
+				tracer := &textTracer{}
 				l := &kit.Listener{}
 				options := []any{
 					o.option, l.Hooks, func(c *cockroachdb.Config) { c.ConnConfig.Password, c.ConnConfig.Tracer = planted, tracer },
@@ -237,7 +238,7 @@ func nameOf(err error) string {
 }
 
 // A new outcome needs an outcomeCase: each error type of this package, and each kind, bound and cause.
-func TestSecretsOfEveryOutcome(t *testing.T) {
+func TestSecrets_EachErrorType_HasACase(t *testing.T) {
 	t.Parallel()
 	told := map[string]bool{}
 	for _, o := range outcomeCases() {
@@ -248,7 +249,7 @@ func TestSecretsOfEveryOutcome(t *testing.T) {
 	outcomes := declaredOutcomes(t)
 	require.Greater(t, len(outcomes), 15)
 	for _, outcome := range outcomes {
-		assert.True(t, told[outcome], "TestSecretsStayIn does not bring about %s", outcome)
+		assert.True(t, told[outcome], "TestSecrets_EachOutcome_ShowsNone does not bring about %s", outcome)
 	}
 }
 
@@ -289,16 +290,16 @@ func declaredOutcomes(t *testing.T) (all []string) {
 	return slices.DeleteFunc(all, func(s string) bool { return s == "NotReplayableError application_savepoint" })
 }
 
-// TestSecretsAreNotPrinted runs TestSecretsStayIn in a process of its own, and looks at what it prints: this package
-// logs nothing, to neither of the outputs nor to the standard loggers.
-func TestSecretsAreNotPrinted(t *testing.T) {
+// TestSecrets_EachOutcome_PrintsNothing runs TestSecrets_EachOutcome_ShowsNone in a process of its own, and looks at
+// what it prints: this package logs nothing, to neither of the outputs nor to the standard loggers.
+func TestSecrets_EachOutcome_PrintsNothing(t *testing.T) {
 	t.Parallel()
 	const inside = "REPRISE_SECRETS"
 	if os.Getenv(inside) != "" {
 		slog.Info("looked at")
 		return
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^(TestSecretsStayIn|TestSecretsAreNotPrinted)$/.*/^(cache_statement|simple_protocol)$", "-test.v", "-test.count=1")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^(TestSecrets_EachOutcome_ShowsNone|TestSecrets_EachOutcome_PrintsNothing)$/.*/^(cache_statement|simple_protocol)$", "-test.v", "-test.count=1")
 	cmd.Env = append(os.Environ(), inside+"=1")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)

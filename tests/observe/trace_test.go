@@ -129,7 +129,7 @@ func tracedDB(t *testing.T, driver, mode string, p kit.Script) (*sql.DB, *record
 }
 
 // Outside of a transaction a tracer sees the same as through pgx.
-func TestTracersSeeWhatTheySeeThroughPgx(t *testing.T) {
+func TestTracers_Outside_SeeTheSameAsThroughPgx(t *testing.T) {
 	t.Parallel()
 	book := func() kit.Script {
 		return kit.Script{
@@ -198,7 +198,7 @@ func TestTracersSeeWhatTheySeeThroughPgx(t *testing.T) {
 	}
 }
 
-func TestTracersSeeAReplay(t *testing.T) {
+func TestTracers_Replay_IsSeen(t *testing.T) {
 	t.Parallel()
 	db, r := tracedDB(t, "cockroachdb", "exec", kit.Script{
 		"UPDATE b": {kit.Conflict, kit.OK}, kit.Release: {kit.Conflict, kit.OK},
@@ -227,7 +227,7 @@ func TestTracersSeeAReplay(t *testing.T) {
 
 // A tracer that shows texts and no arguments must not be shown arguments in a text: those of the simple protocol are
 // written into it.
-func TestTracersSeeNoArgumentsInTextsOfAReplay(t *testing.T) {
+func TestTracers_ReplayBySimpleProtocol_SeeNoArguments(t *testing.T) {
 	t.Parallel()
 	db, r := tracedDB(t, "cockroachdb", "simple_protocol", kit.Script{kit.Release: {kit.Conflict, kit.OK}})
 	tx, err := db.BeginTx(t.Context(), nil)
@@ -243,7 +243,7 @@ func TestTracersSeeNoArgumentsInTextsOfAReplay(t *testing.T) {
 }
 
 // Whatever goes wrong, what has started ends.
-func TestTracersAreTold(t *testing.T) {
+func TestTracers_AnyFailure_SeeTheEnd(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		book kit.Script

@@ -16,9 +16,9 @@ import (
 )
 
 // likes says, of each test of pgx's stdlib, what stands for it here: one of our tests, or a parityCase that both
-// drivers play; or, after "none: ", why there is nothing.
+// drivers run; or, after "none: ", why there is nothing.
 var likes = map[string]string{
-	"TestSQLOpen":                                   "TestSQLOpenFailsEarly",
+	"TestSQLOpen":                                   "TestSQLOpen_InvalidDSN_FailsAtOnce",
 	"TestSQLOpenFromPool":                           "none: this driver has no connections of a pgxpool's: they come from its own connector, with the retry lane",
 	"TestNormalLifeCycle":                           "stmt that queries",
 	"TestStmtExec":                                  "stmt",
@@ -55,16 +55,16 @@ var likes = map[string]string{
 	"TestRowsColumnTypes":                           "lengths",
 	"TestQueryLifeCycle":                            "stmt that queries",
 	"TestScanJSONIntoJSONRawMessage":                `value '{"a": [1, null]}'::jsonb`,
-	"TestRegisterConnConfig":                        "TestRegisteredConnConfig",
+	"TestRegisterConnConfig":                        "TestRegisteredConnConfig_KnownName_Connects",
 	"TestConnQueryRowConstraintErrors":              "unique violation, returning",
-	"TestOptionBeforeAfterConnect":                  "TestBeforeConnectChangesACopy",
-	"TestRandomizeHostOrderFunc":                    "TestBeforeConnectChangesACopy",
-	"TestResetSessionHookCalled":                    "TestResetSessionHook",
-	"TestCheckIdleConn":                             "a connection that is killed at rest",
-	"TestOptionShouldPing_HookCalledOnReuse":        "none: there is no ping to be chosen; TestIdleConnectionThatTheServerLeaves has what is done in its place",
+	"TestOptionBeforeAfterConnect":                  "TestConnect_BeforeConnect_ChangesACopy",
+	"TestRandomizeHostOrderFunc":                    "TestConnect_BeforeConnect_ChangesACopy",
+	"TestResetSessionHookCalled":                    "TestConn_ResetSessionHookFails_ReturnsItsError",
+	"TestCheckIdleConn":                             "a connection killed while idle",
+	"TestOptionShouldPing_HookCalledOnReuse":        "none: there is no ping to be chosen; TestLiveness_ServerLeftWhileIdle_IsNotUsed has what is done in its place",
 	"TestOpenTransactionsDiscarded":                 "a transaction left open as text",
 	"TestRowsColumnTypeLength":                      "lengths",
-	"TestIsSQLScanDestination":                      "TestScanWithoutHelp",
+	"TestIsSQLScanDestination":                      "TestRows_ScanIntoSlices_NeedsNoHelp",
 	"TestGoArray":                                   "value '{1,2,3}'::int[]",
 	"TestGoArrayOfDriverValuer":                     "value '{sad,happy}'::mood[]",
 	"TestPGTypeFlatArray":                           "value '{1,2,3}'::int[]",

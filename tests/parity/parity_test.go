@@ -22,17 +22,17 @@ import (
 // A parityCase does something with a driver and says what came of it, one line at a time.
 type parityCase struct {
 	name string
-	play func(ctx context.Context, q kit.Querier, say func(format string, args ...any))
+	run  func(ctx context.Context, q kit.Querier, say func(format string, args ...any))
 }
 
-// playSafely is play for drivers that panic.
-func (sc parityCase) playSafely(ctx context.Context, q kit.Querier, say func(string, ...any)) {
+// runSafely is run for drivers that panic.
+func (sc parityCase) runSafely(ctx context.Context, q kit.Querier, say func(string, ...any)) {
 	defer func() {
 		if p := recover(); p != nil {
 			say("panic: %v", p)
 		}
 	}()
-	sc.play(ctx, q, say)
+	sc.run(ctx, q, say)
 }
 
 // A difference from pgx's stdlib that is meant to be. The patterns match the whole line.
@@ -135,9 +135,9 @@ func (d *difference) match(where, pgxSays, weSay string) bool {
 	return true
 }
 
-// TestParityWithPgx runs the same operations through pgx's own driver and through this one, in all query modes,
-// outside and inside of transactions. What an application sees must be the same but for the list above.
-func TestParityWithPgx(t *testing.T) {
+// TestParity_OfOperations_WithPgx runs the same operations through pgx's own driver and through this one, in all query
+// modes, outside and inside of transactions. What an application sees must be the same but for the list above.
+func TestParity_OfOperations_WithPgx(t *testing.T) {
 	t.Parallel()
 	dsn := enginetest.NewDB(t)
 	admin := kit.Open(t, dsn)
@@ -159,8 +159,8 @@ func TestParityWithPgx(t *testing.T) {
 			for _, sc := range cases {
 				for _, inside := range []bool{false, true} {
 					where := fmt.Sprintf("%s, %s, %s", sc.name, mode, map[bool]string{false: "outside", true: "inside"}[inside])
-					theirs := performInPeace(t, admin, drivers["pgx"], sc, inside)
-					ours := performInPeace(t, admin, drivers["cockroachdb"], sc, inside)
+					theirs := runUndisturbed(t, admin, drivers["pgx"], sc, inside)
+					ours := runUndisturbed(t, admin, drivers["cockroachdb"], sc, inside)
 					compareTranscripts(t, where, theirs, ours)
 				}
 			}
@@ -191,14 +191,14 @@ func lineAt(lines []string, i int) string {
 	return "(nothing)"
 }
 
-// performInPeace plays a parityCase again if it was disturbed: by a connection that an earlier parityCase has given
+// runUndisturbed runs a parityCase again if it was disturbed: by a connection that an earlier parityCase has given
 // up, and whose transaction the server has not.
-func performInPeace(t *testing.T, admin, db *sql.DB, sc parityCase, inside bool) []string {
+func runUndisturbed(t *testing.T, admin, db *sql.DB, sc parityCase, inside bool) []string {
 	t.Helper()
 	for {
 		kit.Exec(t, admin, "DELETE FROM parity")
 		kit.Exec(t, admin, "INSERT INTO parity VALUES (1, 'one', 1.50), (2, 'two', NULL)")
-		transcript := perform(t, db, sc, inside)
+		transcript := runCase(t, db, sc, inside)
 		if !slices.ContainsFunc(transcript, func(line string) bool { return strings.Contains(line, "SQLSTATE 40001") }) {
 			return transcript
 		}
@@ -206,20 +206,20 @@ func performInPeace(t *testing.T, admin, db *sql.DB, sc parityCase, inside bool)
 	}
 }
 
-// perform plays a parityCase, and looks what it has left of the transaction and of the connection.
-func perform(t *testing.T, db *sql.DB, sc parityCase, inside bool) (transcript []string) {
+// runCase runs a parityCase, and looks what it has left of the transaction and of the connection.
+func runCase(t *testing.T, db *sql.DB, sc parityCase, inside bool) (transcript []string) {
 	t.Helper()
 	before := parityConn(t, db)
 	say := transcribe(&transcript)
 	if inside {
 		tx, err := db.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
-		sc.playSafely(t.Context(), tx, say)
+		sc.runSafely(t.Context(), tx, say)
 		_, err = tx.ExecContext(t.Context(), "UPDATE parity SET name = 'new' WHERE id = 1")
 		say("the transaction afterwards: %s", kit.Describe(err))
 		say("the commit: %s", kit.Describe(tx.Commit()))
 	} else {
-		sc.playSafely(t.Context(), db, say)
+		sc.runSafely(t.Context(), db, say)
 	}
 	say("the same connection afterwards: %t", before == parityConn(t, db))
 	say("the table afterwards: %v", parityTable(t, db))

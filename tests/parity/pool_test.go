@@ -19,7 +19,7 @@ import (
 // A poolCase is a parityCase of a whole pool: transactions, statements that outlive them, connections that come and go.
 type poolCase struct {
 	name string
-	play func(t *testing.T, ctx context.Context, db *sql.DB, say func(format string, args ...any))
+	run  func(t *testing.T, ctx context.Context, db *sql.DB, say func(format string, args ...any))
 }
 
 var poolCases = []poolCase{
@@ -124,7 +124,7 @@ var poolCases = []poolCase{
 		_, err := db.ExecContext(ctx, "CALL rename($1, $2)", 1, sql.Out{Dest: &out})
 		say("sql.Out: %t", err != nil) // neither has it; whose words it is refused with differs by the mode
 	}},
-	{"a connection that is killed at rest", func(t *testing.T, ctx context.Context, db *sql.DB, say func(string, ...any)) {
+	{"a connection killed while idle", func(t *testing.T, ctx context.Context, db *sql.DB, say func(string, ...any)) {
 		kill(t, ctx, db, parityPID(t, db))
 		sayRows(ctx, db, say, "SELECT $1::int", 1)
 		sayExec(ctx, db, say, "UPDATE parity SET name = 'alive' WHERE id = 1")
@@ -204,7 +204,7 @@ var poolCases = []poolCase{
 // kill ends a connection and waits until it has.
 func kill(t *testing.T, ctx context.Context, db *sql.DB, pid int) {
 	t.Helper()
-	other, err := db.Conn(ctx) // the pool has one at rest: it is this one, or else a second
+	other, err := db.Conn(ctx) // the pool has an idle one: it is this one, or else a second
 	require.NoError(t, err)
 	var mine int
 	require.NoError(t, other.QueryRowContext(ctx, "SELECT pg_backend_pid()").Scan(&mine))
@@ -220,8 +220,8 @@ func kill(t *testing.T, ctx context.Context, db *sql.DB, pid int) {
 	require.NoError(t, other.Close())
 }
 
-// TestPoolParityWithPgx is TestParityWithPgx for whole pools.
-func TestPoolParityWithPgx(t *testing.T) {
+// TestParity_OfPools_WithPgx is TestParity_OfOperations_WithPgx for whole pools.
+func TestParity_OfPools_WithPgx(t *testing.T) {
 	t.Parallel()
 	dsn := enginetest.NewDirectDB(t)
 	admin := kit.Open(t, dsn)
@@ -237,7 +237,7 @@ func TestPoolParityWithPgx(t *testing.T) {
 					require.NoError(t, err)
 					db.SetMaxOpenConns(1)
 					say := transcribe(&transcripts[i])
-					sc.play(t, t.Context(), db, say)
+					sc.run(t, t.Context(), db, say)
 					say("the table afterwards: %v", parityTable(t, db))
 					require.NoError(t, db.Close())
 				}

@@ -11,11 +11,11 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/pgbouncer"
 )
 
-// TestRoundTrips counts what docs/poolers.md says of round trips, for one statement outside a transaction and for a
-// transaction of three.
-func TestRoundTrips(t *testing.T) {
+// TestPooler_RoundTrips_AreTheDocumented counts what docs/poolers.md says of round trips, for one statement outside a
+// transaction and for a transaction of three.
+func TestPooler_RoundTrips_AreTheDocumented(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		s := w.hold(t)
 		for _, mode := range []string{"cache_statement", "cache_describe", "exec"} {
 			for _, load := range []struct {
@@ -58,7 +58,7 @@ func threeQuestions(t *testing.T, p *program) {
 }
 
 // trips returns how many round trips there are while run runs.
-func (w *world) trips(t *testing.T, p *program, run func(t *testing.T, p *program)) int64 {
+func (w *testbed) trips(t *testing.T, p *program, run func(t *testing.T, p *program)) int64 {
 	before := w.sim.RoundTrips()
 	run(t, p)
 	return w.sim.RoundTrips() - before

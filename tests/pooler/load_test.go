@@ -35,7 +35,7 @@ const (
 
 func TestLoad_TransactionMode(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{Mode: pgbouncer.Transaction, Servers: 3}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{Mode: pgbouncer.Transaction, Servers: 3}, func(t *testing.T, w *testbed) {
 		l := newLoad(t, w)
 		l.runUntil(t, many, func() bool { return l.lost() > 0 && l.conflicts() > 0 })
 		l.check(t)
@@ -45,7 +45,7 @@ func TestLoad_TransactionMode(t *testing.T) {
 // TestLoad_SessionMode gives every connection a server of its own, for as long as it is open.
 func TestLoad_SessionMode(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{Mode: pgbouncer.Session, Servers: 50}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{Mode: pgbouncer.Session, Servers: 50}, func(t *testing.T, w *testbed) {
 		l := newLoad(t, w)
 		l.runUntil(t, few, func() bool { return l.conflicts() > 0 })
 		l.check(t)
@@ -55,28 +55,28 @@ func TestLoad_SessionMode(t *testing.T) {
 // TestLoad_PgBouncerKnowsStatements is for PgBouncers that keep track of prepared statements.
 func TestLoad_PgBouncerKnowsStatements(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{Servers: 3, Statements: 100}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{Servers: 3, Statements: 100}, func(t *testing.T, w *testbed) {
 		l := newLoad(t, w)
 		l.runUntil(t, many, func() bool { return l.conflicts() > 0 })
 		l.check(t)
 	}, ofPostgreSQL, ofCockroachDB)
 }
 
-// A load is the programs on a world.
+// A load is the programs on a testbed.
 type load struct {
-	w        *world
-	actors   []*actor
-	injected []*crdbsim.Fault
-	outsider *outsider
+	w          *testbed
+	clients    []*client
+	injected   []*crdbsim.Fault
+	pgxProgram *pgxProgram
 }
 
-func newLoad(t *testing.T, w *world) *load {
+func newLoad(t *testing.T, w *testbed) *load {
 	t.Helper()
 	l := &load{w: w}
 	for i, settings := range [][]string{nil, {"statement_cache_capacity", "2"}, {"retry_lane_wait", "0s"}} {
-		l.actors = append(l.actors, newActor(t, w, i+1, settings...))
+		l.clients = append(l.clients, newClient(t, w, i+1, settings...))
 	}
-	l.outsider = newOutsider(t, w)
+	l.pgxProgram = newPgxProgram(t, w)
 	if w.sim != nil {
 		for i, pattern := range []string{"^UPDATE accounts_", "^INSERT INTO ledger_", "^RELEASE"} {
 			l.injected = append(l.injected, &crdbsim.Fault{
@@ -116,13 +116,13 @@ func (l *load) run(t *testing.T, from, to int) {
 	ctx, cancel := context.WithCancel(t.Context())
 	disturbances.Go(func() { l.deallocate(ctx, t) })
 	disturbances.Go(func() { l.retype(ctx, t) })
-	for _, a := range l.actors {
+	for _, a := range l.clients {
 		for worker := range workers {
 			programs.Go(func() { a.work(t, worker, from, to) })
 		}
 	}
 	for worker := range 2 {
-		programs.Go(func() { l.outsider.work(t, worker, from, to) })
+		programs.Go(func() { l.pgxProgram.work(t, worker, from, to) })
 	}
 	programs.Wait()
 	cancel()
@@ -132,7 +132,7 @@ func (l *load) run(t *testing.T, from, to int) {
 // deallocate takes all statements away from whichever server it gets, again and again.
 func (l *load) deallocate(ctx context.Context, t *testing.T) {
 	for sleep(ctx, 5*time.Millisecond) {
-		_, err := l.outsider.db.ExecContext(context.WithoutCancel(ctx), "DEALLOCATE ALL")
+		_, err := l.pgxProgram.db.ExecContext(context.WithoutCancel(ctx), "DEALLOCATE ALL")
 		assert.NoError(t, err)
 	}
 }
@@ -140,7 +140,7 @@ func (l *load) deallocate(ctx context.Context, t *testing.T) {
 // retype changes the type of the columns named v to and fro.
 func (l *load) retype(ctx context.Context, t *testing.T) {
 	for i := 0; sleep(ctx, 20*time.Millisecond); i++ {
-		table, to := i%len(l.actors)+1, []string{"DOUBLE PRECISION", "BIGINT"}[i/len(l.actors)%2]
+		table, to := i%len(l.clients)+1, []string{"DOUBLE PRECISION", "BIGINT"}[i/len(l.clients)%2]
 		change := fmt.Sprintf("ALTER TABLE notes_%d ALTER COLUMN v TYPE %s", table, to)
 		_, err := l.w.admin.ExecContext(context.WithoutCancel(ctx), change)
 		if !isConflict(err) {
@@ -167,26 +167,26 @@ func isConflict(err error) bool {
 // check compares what is there with what was reported done.
 func (l *load) check(t *testing.T) {
 	t.Helper()
-	for _, a := range l.actors {
+	for _, a := range l.clients {
 		a.check(t, l.w)
 	}
-	l.outsider.check(t, l.w)
+	l.pgxProgram.check(t, l.w)
 }
 
 func (l *load) lost() int64 {
-	return l.sum(func(a *actor) int64 { return a.lost.Load() })
+	return l.sum(func(a *client) int64 { return a.lost.Load() })
 }
 
 func (l *load) conflicts() int64 {
-	return l.sum(func(a *actor) int64 { return a.conflicts.Load() })
+	return l.sum(func(a *client) int64 { return a.conflicts.Load() })
 }
 
 func (l *load) retries() int64 {
-	return l.sum(func(a *actor) int64 { return a.retries.Load() })
+	return l.sum(func(a *client) int64 { return a.retries.Load() })
 }
 
-func (l *load) sum(of func(*actor) int64) (n int64) {
-	for _, a := range l.actors {
+func (l *load) sum(of func(*client) int64) (n int64) {
+	for _, a := range l.clients {
 		n += of(a)
 	}
 	return n
@@ -205,8 +205,8 @@ func (d *done) enter(key int64) {
 	d.ledger = append(d.ledger, key)
 }
 
-// An actor is a program with tables of its own: accounts_n, ledger_n, notes_n.
-type actor struct {
+// A client is a program with tables of its own: accounts_n, ledger_n, notes_n.
+type client struct {
 	*program
 	n int
 	done
@@ -228,10 +228,10 @@ func movesOf(n int) *moves {
 	}
 }
 
-func newActor(t *testing.T, w *world, n int, settings ...string) *actor {
+func newClient(t *testing.T, w *testbed, n int, settings ...string) *client {
 	t.Helper()
 	tables(t, w, n)
-	a := &actor{program: w.program(t, workers, settings...), n: n, move: movesOf(n)}
+	a := &client{program: w.program(t, workers, settings...), n: n, move: movesOf(n)}
 	a.notes = make(map[int64]float64)
 	var err error
 	a.kept, err = a.PrepareContext(t.Context(), a.move.enter)
@@ -240,7 +240,7 @@ func newActor(t *testing.T, w *world, n int, settings ...string) *actor {
 	return a
 }
 
-func tables(t *testing.T, w *world, n int) {
+func tables(t *testing.T, w *testbed, n int) {
 	t.Helper()
 	w.exec(t,
 		fmt.Sprintf("CREATE TABLE accounts_%d (id INT PRIMARY KEY, balance BIGINT NOT NULL)", n),
@@ -249,7 +249,7 @@ func tables(t *testing.T, w *world, n int) {
 		fmt.Sprintf("CREATE TABLE notes_%d (k BIGINT PRIMARY KEY, v BIGINT)", n))
 }
 
-func (a *actor) work(t *testing.T, worker, from, to int) {
+func (a *client) work(t *testing.T, worker, from, to int) {
 	rnd := rand.New(rand.NewPCG(uint64(a.n), uint64(worker)))
 	for i := from; i < to; i++ {
 		key := int64(worker)*perWorker + int64(i)
@@ -271,7 +271,7 @@ func (a *actor) work(t *testing.T, worker, from, to int) {
 }
 
 // transfer writes without reading: a conflict never shows.
-func (a *actor) transfer(ctx context.Context, rnd *rand.Rand, key int64) error {
+func (a *client) transfer(ctx context.Context, rnd *rand.Rand, key int64) error {
 	source, target, amount := rnd.IntN(accounts), rnd.IntN(accounts), rnd.IntN(1000)
 	tx, err := a.BeginTx(ctx, nil)
 	if err != nil {
@@ -288,7 +288,7 @@ func (a *actor) transfer(ctx context.Context, rnd *rand.Rand, key int64) error {
 	return nil
 }
 
-func (a *actor) write(ctx context.Context, tx *sql.Tx, key int64, source, target, amount int) error {
+func (a *client) write(ctx context.Context, tx *sql.Tx, key int64, source, target, amount int) error {
 	if err := one(tx.StmtContext(ctx, a.kept).ExecContext(ctx, key, source, target, amount)); err != nil {
 		return fmt.Errorf("enter: %w", err)
 	}
@@ -313,7 +313,7 @@ func one(result sql.Result, err error) error {
 }
 
 // readAndTransfer writes what it has read: RunTx calls it again where a replay would show something else.
-func (a *actor) readAndTransfer(ctx context.Context, rnd *rand.Rand, key int64) error {
+func (a *client) readAndTransfer(ctx context.Context, rnd *rand.Rand, key int64) error {
 	source, target, amount := rnd.IntN(accounts), rnd.IntN(accounts), rnd.IntN(1000)
 	err := cockroachdb.RunTx(ctx, a.DB, nil, func(tx *sql.Tx) error {
 		var balance int64
@@ -329,7 +329,7 @@ func (a *actor) readAndTransfer(ctx context.Context, rnd *rand.Rand, key int64) 
 }
 
 // single is a statement outside a transaction.
-func (a *actor) single(ctx context.Context, key int64) error {
+func (a *client) single(ctx context.Context, key int64) error {
 	if err := one(a.ExecContext(ctx, a.move.enter, key, 0, 0, 0)); err != nil {
 		return err
 	}
@@ -338,7 +338,7 @@ func (a *actor) single(ctx context.Context, key int64) error {
 }
 
 // note writes to a column that changes its type meanwhile, and reads it again.
-func (a *actor) note(ctx context.Context, key int64) error {
+func (a *client) note(ctx context.Context, key int64) error {
 	value := float64(key + 1)
 	if err := one(a.ExecContext(ctx, a.move.note, key, value)); err != nil {
 		return fmt.Errorf("note: %w", err)
@@ -362,7 +362,7 @@ func (a *actor) note(ctx context.Context, key int64) error {
 }
 
 // ask reads by a statement that it prepares, keeps for two questions and closes, with one of many texts.
-func (a *actor) ask(ctx context.Context, rnd *rand.Rand, key int64) error {
+func (a *client) ask(ctx context.Context, rnd *rand.Rand, key int64) error {
 	base := a.n*1000 + rnd.IntN(10)
 	question, err := a.PrepareContext(ctx, fmt.Sprintf("SELECT %d + $1::BIGINT", base))
 	if err != nil {
@@ -381,7 +381,7 @@ func (a *actor) ask(ctx context.Context, rnd *rand.Rand, key int64) error {
 	return nil
 }
 
-func (a *actor) check(t *testing.T, w *world) {
+func (a *client) check(t *testing.T, w *testbed) {
 	t.Helper()
 	checkLedger(t, w, a.n, a.ledger)
 	notes := make(map[int64]float64)
@@ -401,7 +401,7 @@ func (a *actor) check(t *testing.T, w *world) {
 }
 
 // checkLedger compares the keys of a ledger with those reported, and the balances with what the ledger says.
-func checkLedger(t *testing.T, w *world, n int, reported []int64) {
+func checkLedger(t *testing.T, w *testbed, n int, reported []int64) {
 	t.Helper()
 	query := fmt.Sprintf("SELECT k, source, target, amount FROM ledger_%d ORDER BY k", n)
 	rows, err := w.admin.QueryContext(t.Context(), query)
@@ -425,24 +425,24 @@ func checkLedger(t *testing.T, w *world, n int, reported []int64) {
 	}
 }
 
-// An outsider is a program on pgx's stdlib in the mode that works behind any pooler, with a loop of its own around
+// A pgxProgram is a program on pgx's stdlib in the mode that works behind any pooler, with a loop of its own around
 // conflicts.
-type outsider struct {
+type pgxProgram struct {
 	db *sql.DB
 	done
 	move *moves
 }
 
-const outsiderNumber = 9
+const pgxProgramNumber = 9
 
-func newOutsider(t *testing.T, w *world) *outsider {
+func newPgxProgram(t *testing.T, w *testbed) *pgxProgram {
 	t.Helper()
-	tables(t, w, outsiderNumber)
-	return &outsider{db: w.outsider(t), move: movesOf(outsiderNumber)}
+	tables(t, w, pgxProgramNumber)
+	return &pgxProgram{db: w.pgxProgram(t), move: movesOf(pgxProgramNumber)}
 }
 
-func (o *outsider) work(t *testing.T, worker, from, to int) {
-	rnd := rand.New(rand.NewPCG(outsiderNumber, uint64(worker)))
+func (o *pgxProgram) work(t *testing.T, worker, from, to int) {
+	rnd := rand.New(rand.NewPCG(pgxProgramNumber, uint64(worker)))
 	for i := from; i < to; i++ {
 		key := int64(worker)*perWorker + int64(i)
 		source, target, amount := rnd.IntN(accounts), rnd.IntN(accounts), rnd.IntN(1000)
@@ -456,7 +456,7 @@ func (o *outsider) work(t *testing.T, worker, from, to int) {
 	}
 }
 
-func (o *outsider) transfer(ctx context.Context, key int64, source, target, amount int) error {
+func (o *pgxProgram) transfer(ctx context.Context, key int64, source, target, amount int) error {
 	tx, err := o.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -474,7 +474,7 @@ func (o *outsider) transfer(ctx context.Context, key int64, source, target, amou
 	return tx.Commit()
 }
 
-func (o *outsider) check(t *testing.T, w *world) {
+func (o *pgxProgram) check(t *testing.T, w *testbed) {
 	t.Helper()
-	checkLedger(t, w, outsiderNumber, o.ledger)
+	checkLedger(t, w, pgxProgramNumber, o.ledger)
 }

@@ -23,7 +23,7 @@ var cuts = map[crdbsim.Then]int{crdbsim.Cut: 0, crdbsim.ExecuteCut: 1}
 
 func TestServerLost_InCommit_IsAmbiguous(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		for then := range cuts {
 			p := cutAt(t, w, "^(COMMIT|RELEASE)", then)
 			tx, err := p.BeginTx(t.Context(), nil)
@@ -38,7 +38,7 @@ func TestServerLost_InCommit_IsAmbiguous(t *testing.T) {
 
 func TestServerLost_BeforeCommit_NothingIsCommitted(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		for then := range cuts {
 			for _, at := range []string{"^BEGIN", "^INSERT.*1", "^INSERT.*2"} {
 				p := cutAt(t, w, at, then)
@@ -59,7 +59,7 @@ func TestServerLost_BeforeCommit_NothingIsCommitted(t *testing.T) {
 
 func TestServerLost_Outside_IsNotRunAgain(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		for then, rows := range cuts {
 			p := cutAt(t, w, "^INSERT", then)
 			_, err := p.ExecContext(t.Context(), "INSERT INTO orders VALUES ($1)", 1)
@@ -71,7 +71,7 @@ func TestServerLost_Outside_IsNotRunAgain(t *testing.T) {
 }
 
 // cutAt makes a table orders, and a program whose server is lost at the next statement that the pattern matches.
-func cutAt(t *testing.T, w *world, pattern string, then crdbsim.Then) *program {
+func cutAt(t *testing.T, w *testbed, pattern string, then crdbsim.Then) *program {
 	t.Helper()
 	w.exec(t, "DROP TABLE IF EXISTS orders", "CREATE TABLE orders (k INT)")
 	p := w.program(t, 1)
@@ -89,7 +89,7 @@ func goesOn(t *testing.T, p *program) {
 
 func TestPgBouncerRestarted_AtRest_GoesUnnoticed(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		p := w.program(t, 2)
 		for range 3 {
 			goesOn(t, p)
@@ -101,7 +101,7 @@ func TestPgBouncerRestarted_AtRest_GoesUnnoticed(t *testing.T) {
 
 func TestPgBouncerLost_InTransaction_GoesOnAfterIt(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		w.exec(t, "CREATE TABLE orders (k INT)")
 		p := w.program(t, 1)
 		tx, err := p.BeginTx(t.Context(), nil)
@@ -117,7 +117,8 @@ func TestPgBouncerLost_InTransaction_GoesOnAfterIt(t *testing.T) {
 // TestNoServerFree_InTime_NothingIsDone is for a client that waits for longer than PgBouncer lets it.
 func TestNoServerFree_InTime_NothingIsDone(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{Settings: map[string]string{"query_wait_timeout": "1"}}, func(t *testing.T, w *world) {
+	impatient := pgbouncer.Options{Settings: map[string]string{"query_wait_timeout": "1"}}
+	behindPgBouncer(t, impatient, func(t *testing.T, w *testbed) {
 		w.exec(t, "CREATE TABLE orders (k INT)")
 		p, s := w.program(t, 1), w.hold(t)
 		_, err := p.ExecContext(t.Context(), "INSERT INTO orders VALUES ($1)", 1)

@@ -15,7 +15,7 @@ import (
 
 func TestEveryQueryMode_WorksInTransactionMode(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		w.exec(t, "CREATE TABLE orders (mode TEXT, k INT)")
 		s := w.hold(t)
 		for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
@@ -38,7 +38,7 @@ func TestEveryQueryMode_WorksInTransactionMode(t *testing.T) {
 // TestStatementMode has PgBouncer refuse transactions.
 func TestStatementMode_RefusesTransactions(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{Mode: pgbouncer.Statement}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{Mode: pgbouncer.Statement}, func(t *testing.T, w *testbed) {
 		w.exec(t, "CREATE TABLE orders (k INT)")
 		p := w.program(t, 1)
 		p.run(t, "INSERT INTO orders VALUES ($1)", 1)

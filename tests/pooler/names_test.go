@@ -17,7 +17,7 @@ import (
 
 func TestTwoPrograms_OnOneServer_RunTheirOwnStatements(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		w.exec(t, "CREATE TABLE orders (k INT)", "CREATE TABLE accounts (k INT)", "INSERT INTO accounts VALUES (1), (2), (3)")
 		shop, cleaner, s := w.program(t, 1), w.program(t, 1), w.hold(t)
 		s.leave(0)
@@ -32,7 +32,7 @@ func TestTwoPrograms_OnOneServer_RunTheirOwnStatements(t *testing.T) {
 
 func TestTwoConnections_SameText_ShareTheName(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		w.exec(t, "CREATE TABLE orders (k INT)")
 		one, other, s := w.program(t, 1), w.program(t, 1), w.hold(t)
 		s.leave(0)
@@ -46,7 +46,7 @@ func TestTwoConnections_SameText_ShareTheName(t *testing.T) {
 
 func TestStatementNotOnThisServer_Outside_IsRun(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		w.exec(t, "CREATE TABLE orders (k INT)")
 		p, s := w.program(t, 1), w.hold(t)
 		for i := range 4 {
@@ -62,7 +62,7 @@ func TestStatementNotOnThisServer_Outside_IsRun(t *testing.T) {
 // know, after others that it does.
 func TestStatementNotOnThisServer_InTransaction_IsReplayed(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		w.exec(t, "CREATE TABLE orders (k INT)", "CREATE TABLE accounts (k INT, n INT)", "INSERT INTO accounts VALUES (1, 0)")
 		const (
 			order = "INSERT INTO orders VALUES ($1)"
@@ -92,7 +92,7 @@ func TestStatementNotOnThisServer_InTransaction_IsReplayed(t *testing.T) {
 // one round trip there, after another one turned out to be missing on the second.
 func TestStatementLost_CondemnsNoOther(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		p, s := w.program(t, 1), w.hold(t)
 		const one, other = "SELECT 1 + $1::INT", "SELECT 2 + $1::INT"
 		s.leave(0)
@@ -108,9 +108,9 @@ func TestStatementLost_CondemnsNoOther(t *testing.T) {
 	}, ofPostgreSQLWithFaults, ofCockroachDB)
 }
 
-func TestDeallocateAll_ByAnOutsider_GoesUnnoticed(t *testing.T) {
+func TestDeallocateAll_ByAnotherProgram_GoesUnnoticed(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		w.exec(t, "CREATE TABLE orders (k INT)")
 		p, s := w.program(t, 1), w.hold(t)
 		s.leave(0)
@@ -118,11 +118,11 @@ func TestDeallocateAll_ByAnOutsider_GoesUnnoticed(t *testing.T) {
 		require.NoError(t, err)
 		defer insert.Close()
 		for i := range 3 {
-			_, err := w.outsider(t).ExecContext(t.Context(), "DEALLOCATE ALL")
+			_, err := w.pgxProgram(t).ExecContext(t.Context(), "DEALLOCATE ALL")
 			require.NoError(t, err)
 			_, err = insert.ExecContext(t.Context(), i)
 			require.NoError(t, err)
-			_, err = w.outsider(t).ExecContext(t.Context(), "DEALLOCATE ALL")
+			_, err = w.pgxProgram(t).ExecContext(t.Context(), "DEALLOCATE ALL")
 			require.NoError(t, err)
 			inTransaction(t, p, func(tx *sql.Tx) {
 				txRun(t, tx, "INSERT INTO orders VALUES (-1)")
@@ -137,7 +137,7 @@ func TestDeallocateAll_ByAnOutsider_GoesUnnoticed(t *testing.T) {
 
 func TestStmt_ClosedAndPreparedAgainElsewhere(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		p, s := w.program(t, 1, "statement_cache_capacity", "1"), w.hold(t)
 		for i := range 6 {
 			s.leave(i % 2)
@@ -157,7 +157,7 @@ func TestStmt_ClosedAndPreparedAgainElsewhere(t *testing.T) {
 // server_lifetime.
 func TestReconnect_GoesUnnoticed(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		p := w.program(t, 1)
 		for range 3 {
 			goesOn(t, p)
@@ -172,7 +172,7 @@ func TestReconnect_GoesUnnoticed(t *testing.T) {
 // prepared on another.
 func TestPgBouncerKnowsStatements_NoServerLacksOne(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{Statements: 100}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{Statements: 100}, func(t *testing.T, w *testbed) {
 		p, s := w.program(t, 1), w.hold(t)
 		for i := range 4 {
 			s.leave(i % 2)

@@ -18,10 +18,10 @@ import (
 func TestCrdbVersion_IsPassedOn(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		manner manner
+		server serverKind
 		want   string
 	}{{ofPostgreSQL, ""}, {ofCockroachDB, crdbsim.DefaultVersion}} {
-		inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+		behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 			p := w.program(t, 2)
 			for range 2 { // the first client of PgBouncer, and one after it
 				conn, err := p.Conn(t.Context())
@@ -32,14 +32,14 @@ func TestCrdbVersion_IsPassedOn(t *testing.T) {
 					return nil
 				}))
 			}
-		}, test.manner)
+		}, test.server)
 	}
 }
 
 // TestProcessID_IsPgBouncers: a direct connection to CockroachDB shows its node in the process id, this one does not.
 func TestProcessID_IsPgBouncers(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		conn, err := w.program(t, 1).Conn(t.Context())
 		require.NoError(t, err)
 		defer conn.Close()
@@ -54,7 +54,7 @@ func TestProcessID_IsPgBouncers(t *testing.T) {
 // TestConflict_GoesBackToTheSavepoint checks what follows from crdb_version.
 func TestConflict_GoesBackToTheSavepoint(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		w.exec(t, "CREATE TABLE orders (k INT)")
 		back := crdbsim.On("^ROLLBACK TO SAVEPOINT cockroach_restart", crdbsim.Action{})
 		conflict := crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")}
@@ -73,7 +73,7 @@ func TestConflict_GoesBackToTheSavepoint(t *testing.T) {
 func TestStartupParameter_Unknown_IsRefused(t *testing.T) {
 	t.Parallel()
 	const variable, value = "statement_timeout", "12345"
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		err := w.program(t, 1, variable, value).PingContext(t.Context())
 		require.ErrorContains(t, err, "unsupported startup parameter: "+variable)
 		for _, tracked := range []string{"application_name", "timezone"} {
@@ -81,9 +81,9 @@ func TestStartupParameter_Unknown_IsRefused(t *testing.T) {
 		}
 	}, ofPostgreSQL, ofCockroachDB)
 	ignoring := pgbouncer.Options{Settings: map[string]string{"ignore_startup_parameters": variable}}
-	inWorlds(t, ignoring, func(t *testing.T, w *world) {
+	behindPgBouncer(t, ignoring, func(t *testing.T, w *testbed) {
 		is := ""
 		require.NoError(t, w.program(t, 1, variable, value).QueryRowContext(t.Context(), "SHOW statement_timeout").Scan(&is))
 		assert.Equal(t, "0", is)
-	}, manner{"ignored", ofPostgreSQL.start})
+	}, serverKind{"ignored", ofPostgreSQL.start})
 }

@@ -30,26 +30,26 @@ var retyped = []struct{ from, to string }{
 type use struct {
 	name, statement string
 	args            []any
-	check           func(t *testing.T, s *scene)
+	check           func(t *testing.T, s *useCase)
 }
 
 var uses = []use{
-	{"insert", "INSERT INTO things VALUES ($1, $2)", []any{4, 9}, func(t *testing.T, s *scene) {
+	{"insert", "INSERT INTO things VALUES ($1, $2)", []any{4, 9}, func(t *testing.T, s *useCase) {
 		s.p.run(t, s.statement, s.args...)
 		assert.EqualValues(t, 9, s.number(t, "SELECT v FROM things WHERE k = 4"))
 	}},
-	{"insert in a transaction", "INSERT INTO things VALUES ($1, $2)", []any{4, 9}, func(t *testing.T, s *scene) {
+	{"insert in a transaction", "INSERT INTO things VALUES ($1, $2)", []any{4, 9}, func(t *testing.T, s *useCase) {
 		inTransaction(t, s.p, func(tx *sql.Tx) {
 			txRun(t, tx, s.on("INSERT INTO things VALUES (5, 10)"))
 			txRun(t, tx, s.statement, s.args...)
 		})
 		assert.EqualValues(t, 19, s.number(t, "SELECT sum(v) FROM things WHERE k > 3"))
 	}},
-	{"delete", "DELETE FROM things WHERE v = $1", []any{7}, func(t *testing.T, s *scene) {
+	{"delete", "DELETE FROM things WHERE v = $1", []any{7}, func(t *testing.T, s *useCase) {
 		s.p.run(t, s.statement, s.args...)
 		assert.EqualValues(t, 1+3, s.number(t, "SELECT sum(k) FROM things"))
 	}},
-	{"select", "SELECT v FROM things WHERE k = $1", []any{2}, func(t *testing.T, s *scene) {
+	{"select", "SELECT v FROM things WHERE k = $1", []any{2}, func(t *testing.T, s *useCase) {
 		for range 2 {
 			assert.EqualValues(t, 7, ask(t, s.p, s.statement, s.args...))
 			inTransaction(t, s.p, func(tx *sql.Tx) { assert.EqualValues(t, 7, ask(t, tx, s.statement, s.args...)) })
@@ -59,7 +59,7 @@ var uses = []use{
 
 func TestColumnTypeChanged_ValuesAreThoseMeant(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		testColumnTypeChanged(t, w, w.hold(t))
 	}, ofPostgreSQL, ofCockroachDB)
 }
@@ -67,20 +67,20 @@ func TestColumnTypeChanged_ValuesAreThoseMeant(t *testing.T) {
 // TestColumnsChanged_PgBouncerKnowsStatements is for a PgBouncer that goes on using what it prepared before the change.
 func TestColumnsChanged_PgBouncerKnowsStatements(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{Statements: 100}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{Statements: 100}, func(t *testing.T, w *testbed) {
 		servers := w.hold(t)
 		testColumnTypeChanged(t, w, servers)
 		testColumnAdded(t, w, servers)
 	}, ofPostgreSQL, ofCockroachDB)
 }
 
-func testColumnTypeChanged(t *testing.T, w *world, servers *servers) {
+func testColumnTypeChanged(t *testing.T, w *testbed, servers *servers) {
 	number := 0
 	for _, mode := range []string{"cache_statement", "cache_describe"} {
 		for _, change := range retyped {
 			for _, u := range uses {
 				number++
-				s := &scene{world: w, table: fmt.Sprint("things_", number), servers: servers, mode: mode, args: u.args}
+				s := &useCase{testbed: w, table: fmt.Sprint("things_", number), servers: servers, mode: mode, args: u.args}
 				t.Run(u.name+", "+change.from+" to "+change.to+", "+mode, func(t *testing.T) {
 					s.set(t, u.statement, change.from, change.to)
 					u.check(t, s)
@@ -90,10 +90,10 @@ func testColumnTypeChanged(t *testing.T, w *world, servers *servers) {
 	}
 }
 
-// A scene is a program that used a statement on one server before a change, and has another server now, where
+// A useCase is a program that used a statement on one server before a change, and has another server now, where
 // somebody else used the same text after the change.
-type scene struct {
-	*world
+type useCase struct {
+	*testbed
 	servers   *servers
 	table     string
 	mode      string
@@ -102,15 +102,17 @@ type scene struct {
 	args      []any
 }
 
-// on puts the scene's own table into a statement.
-func (s *scene) on(statement string) string { return strings.ReplaceAll(statement, "things", s.table) }
-
-func (s *scene) number(t *testing.T, query string) float64 {
-	t.Helper()
-	return s.world.number(t, s.on(query))
+// on puts the useCase's own table into a statement.
+func (s *useCase) on(statement string) string {
+	return strings.ReplaceAll(statement, "things", s.table)
 }
 
-func (s *scene) set(t *testing.T, statement, from, to string) {
+func (s *useCase) number(t *testing.T, query string) float64 {
+	t.Helper()
+	return s.testbed.number(t, s.on(query))
+}
+
+func (s *useCase) set(t *testing.T, statement, from, to string) {
 	t.Helper()
 	s.statement = s.on(statement)
 	s.exec(t, s.on("CREATE TABLE things (k INT, v "+from+")"), s.on("INSERT INTO things VALUES (1, 0), (2, 7), (3, 8)"))
@@ -122,7 +124,7 @@ func (s *scene) set(t *testing.T, statement, from, to string) {
 }
 
 // user is a program that has used the statement, and changed nothing.
-func (s *scene) user(t *testing.T) *program {
+func (s *useCase) user(t *testing.T) *program {
 	t.Helper()
 	p := s.program(t, 1, "default_query_exec_mode", s.mode)
 	tx, err := p.BeginTx(t.Context(), nil)
@@ -136,8 +138,8 @@ func (s *scene) user(t *testing.T) *program {
 // other's.
 func TestColumnTypeChanged_OtherBytes_IsRightOrAnError(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
-		s := &scene{world: w, table: "things", servers: w.hold(t), mode: "cache_statement", args: []any{4, "9"}}
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
+		s := &useCase{testbed: w, table: "things", servers: w.hold(t), mode: "cache_statement", args: []any{4, "9"}}
 		s.set(t, "INSERT INTO things VALUES ($1, $2)", "BIGINT", "TEXT")
 		if _, err := s.p.ExecContext(t.Context(), s.statement, s.args...); err != nil {
 			t.Log("an error is honest: ", err)
@@ -151,14 +153,14 @@ func TestColumnTypeChanged_OtherBytes_IsRightOrAnError(t *testing.T) {
 // program knows of.
 func TestColumnAdded_IsUnderstood_AfterOneErrorAtMost(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		testColumnAdded(t, w, w.hold(t))
 	}, ofPostgreSQL, ofCockroachDB)
 }
 
-func testColumnAdded(t *testing.T, w *world, servers *servers) {
+func testColumnAdded(t *testing.T, w *testbed, servers *servers) {
 	for _, mode := range []string{"cache_statement", "cache_describe"} {
-		s := &scene{world: w, table: "things_" + mode, servers: servers, mode: mode, args: []any{2}}
+		s := &useCase{testbed: w, table: "things_" + mode, servers: servers, mode: mode, args: []any{2}}
 		s.set(t, "SELECT * FROM things WHERE k = $1", "BIGINT", "BIGINT")
 		s.exec(t, s.on("ALTER TABLE things ADD COLUMN w BIGINT DEFAULT 5"))
 		s.user(t)
@@ -176,17 +178,17 @@ func testColumnAdded(t *testing.T, w *world, servers *servers) {
 // client, on the server that this one goes on using, after a column has changed its type.
 func TestNamePreparedByAnother_AfterAChangeOfType_ValuesAreThoseMeant(t *testing.T) {
 	t.Parallel()
-	inWorlds(t, pgbouncer.Options{}, func(t *testing.T, w *world) {
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		const query = "SELECT v FROM things WHERE k = $1"
 		w.exec(t, "CREATE TABLE things (k INT, v BIGINT)", "INSERT INTO things VALUES (2, 7)")
-		p, outsider := w.program(t, 1), w.outsider(t)
+		p, pgxProgram := w.program(t, 1), w.pgxProgram(t)
 		w.hold(t).leave(0)
 		p.run(t, query, 2)
 		var name string
-		require.NoError(t, outsider.QueryRowContext(t.Context(), "SELECT name FROM pg_prepared_statements").Scan(&name))
+		require.NoError(t, pgxProgram.QueryRowContext(t.Context(), "SELECT name FROM pg_prepared_statements").Scan(&name))
 		w.exec(t, "ALTER TABLE things ALTER COLUMN v TYPE DOUBLE PRECISION")
 		for _, statement := range []string{"DEALLOCATE " + name, "PREPARE " + name + " (INT) AS " + query} {
-			_, err := outsider.ExecContext(t.Context(), statement)
+			_, err := pgxProgram.ExecContext(t.Context(), statement)
 			require.NoError(t, err)
 		}
 		for range 2 {
@@ -196,8 +198,8 @@ func TestNamePreparedByAnother_AfterAChangeOfType_ValuesAreThoseMeant(t *testing
 	}, ofPostgreSQL)
 }
 
-// columns returns what the scene's program reads.
-func (s *scene) columns(t *testing.T) ([]int64, error) {
+// columns returns what the useCase's program reads.
+func (s *useCase) columns(t *testing.T) ([]int64, error) {
 	t.Helper()
 	rows, err := s.p.QueryContext(t.Context(), s.statement, s.args...)
 	if err != nil {

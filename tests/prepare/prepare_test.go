@@ -92,7 +92,7 @@ func TestDescriptionCacheIsBounded(t *testing.T) {
 	assert.Empty(t, closed(st.Server))
 }
 
-func TestCachesOfNoCapacity(t *testing.T) {
+func TestPrepare_NoCapacity_WorksWithoutACache(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, kit.Script{}.Handler())
 	for _, params := range []string{
@@ -114,7 +114,7 @@ func TestCachesOfNoCapacity(t *testing.T) {
 	}
 }
 
-func TestStmtsShareAndSurviveEviction(t *testing.T) {
+func TestPrepare_StmtsOfOneText_ShareAndSurviveEviction(t *testing.T) {
 	t.Parallel()
 	st := numberedRig(t, "statement_cache_capacity=1")
 	ctx := t.Context()
@@ -148,7 +148,7 @@ func TestStmtsShareAndSurviveEviction(t *testing.T) {
 	assert.Contains(t, closed(st.Server), names[0], "after the last Close it is like any other in the cache")
 }
 
-func TestAClosedStmtIsDeallocated(t *testing.T) {
+func TestPrepare_StmtClosed_IsDeallocated(t *testing.T) {
 	t.Parallel()
 	st := numberedRig(t, "default_query_exec_mode=exec", "statement_cache_capacity=0")
 	for range 3 {
@@ -165,7 +165,7 @@ func TestAClosedStmtIsDeallocated(t *testing.T) {
 }
 
 // A Prepare that failed leaves nothing on the server, wherever it failed.
-func TestFailedPrepareLeavesNothing(t *testing.T) {
+func TestPrepare_Fails_LeavesNothing(t *testing.T) {
 	t.Parallel()
 	t.Run("at Parse", func(t *testing.T) {
 		t.Parallel()
@@ -219,7 +219,7 @@ func TestFailedPrepareLeavesNothing(t *testing.T) {
 	})
 }
 
-func TestStalePlanOutside(t *testing.T) {
+func TestStalePlan_Outside_IsPreparedAgain(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"SELECT a": {kit.Texts("x"), kit.Stale, kit.Texts("x")}})
 	ask(t, st, "SELECT a")
@@ -249,7 +249,7 @@ func TestFirstRun_PreparedByAnother_CountsOnNoServer(t *testing.T) {
 	assert.Equal(t, parsed(st.Server)[:1], closed(st.Server), "what is there makes place")
 }
 
-func TestStalePlanForGood(t *testing.T) {
+func TestStalePlan_StaleAgain_IsReturned(t *testing.T) {
 	t.Parallel()
 	for _, inside := range []bool{false, true} {
 		st := kit.New(t, kit.Script{"SELECT a": kit.Always(kit.Texts("x"), kit.Stale), "UPDATE b": {kit.OK}})
@@ -267,7 +267,7 @@ func TestStalePlanForGood(t *testing.T) {
 	}
 }
 
-func TestStalePlanInATransaction(t *testing.T) {
+func TestStalePlan_InATransaction_IsReplayed(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		book       kit.Script
@@ -339,7 +339,7 @@ func TestStalePlanInATransaction(t *testing.T) {
 	}
 }
 
-func TestStalePlanAndADivergence(t *testing.T) {
+func TestStalePlan_RowsHaveChanged_Diverges(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{
 		"SELECT a": {kit.Texts("x"), kit.Stale, kit.Texts("y")}, "SELECT b": {kit.Texts("1"), kit.Texts("2")},
@@ -356,7 +356,7 @@ func TestStalePlanAndADivergence(t *testing.T) {
 	st.WantKept(t)
 }
 
-func TestStalePlanNotReplayable(t *testing.T) {
+func TestStalePlan_NotReplayable_IsReturned(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"SELECT a": {kit.Texts("x"), kit.Stale, kit.Texts("x")}})
 	ask(t, st, "SELECT a")
@@ -369,7 +369,7 @@ func TestStalePlanNotReplayable(t *testing.T) {
 }
 
 // DEALLOCATE ALL takes every prepared statement away, those that a replay needs too.
-func TestDeallocateAllInATransaction(t *testing.T) {
+func TestPrepare_DeallocateAllInATransaction_ReplayPreparesAgain(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"SELECT a": {kit.Texts("x")}, "SELECT b": {kit.Texts("x")}})
 	ask(t, st, "SELECT a")
@@ -387,8 +387,8 @@ func TestDeallocateAllInATransaction(t *testing.T) {
 	ask(t, st, "SELECT a")
 }
 
-// TestSchemaChangeBetweenUses is on a real server.
-func TestSchemaChangeBetweenUses(t *testing.T) {
+// TestPrepare_SchemaChangeBetweenUses_CostsOneErrorAtMost is on a real server.
+func TestPrepare_SchemaChangeBetweenUses_CostsOneErrorAtMost(t *testing.T) {
 	t.Parallel()
 	dsn := enginetest.NewDB(t)
 	for _, mode := range kit.QueryModes {
@@ -457,7 +457,7 @@ func countColumns(t *testing.T, query func(context.Context, ...any) (*sql.Rows, 
 }
 
 // A cached description whose column has another type by now must not be used to decode what comes.
-func TestColumnOfAnotherType(t *testing.T) {
+func TestPrepare_ColumnOfAnotherType_IsDecodedAnew(t *testing.T) {
 	t.Parallel()
 	for _, mode := range kit.QueryModes {
 		db := kit.Open(t, kit.WithParams(enginetest.NewDirectDB(t), "default_query_exec_mode="+mode))

@@ -16,24 +16,24 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// Each cause of a divergence in docs/tuning.md, with its cures. A transaction runs statements, loses a conflict to a
+// Each cause of a divergence in docs/tuning.md, with its remedies. A transaction runs statements, loses a conflict to a
 // rival that does something besides, and commits: of a cause, that is a DivergenceError whose message leads to the
-// section on it; of a cure, it is committed, and nobody hears of the conflict.
+// section on it; of a remedy, it is committed, and the application does not notice the conflict.
 
-// A course is how a transaction with the disease, or with a cure for it, goes.
-type course struct {
-	do    func(t *testing.T, tx *sql.Tx)         // what it runs before the conflict
-	then  func(t *testing.T, a ward, tx *sql.Tx) // and after it
-	rival []string                               // what the rival does meanwhile
+// A scenario is what a transaction and its rival do.
+type scenario struct {
+	do    func(t *testing.T, tx *sql.Tx)              // what it runs before the conflict
+	then  func(t *testing.T, a adviceRig, tx *sql.Tx) // and after it
+	rival []string                                    // what the rival does meanwhile
 }
 
-// A ward is an arena with an empty table of orders, whose pool's events are kept.
-type ward struct {
+// An adviceRig is a database with an empty table of orders, whose pool's events are kept.
+type adviceRig struct {
 	kit.KV
 	*kit.Listener
 }
 
-func newWard(t *testing.T) ward {
+func newAdviceRig(t *testing.T) adviceRig {
 	t.Helper()
 	a, l := kit.NewKV(t), &kit.Listener{}
 	kit.Exec(t, a.Rival, "CREATE TABLE orders (id UUID PRIMARY KEY DEFAULT gen_random_uuid(), what TEXT NOT NULL, at TIMESTAMPTZ)")
@@ -42,12 +42,12 @@ func newWard(t *testing.T) ward {
 	l.Hooks(cfg)
 	a.DB = sql.OpenDB(kit.NewConnector(t, cfg))
 	t.Cleanup(func() { _ = a.DB.Close() })
-	return ward{a, l}
+	return adviceRig{a, l}
 }
 
 // run runs the transaction, which loses its conflict after what p does: it has read the key of a row, and writes that
 // row, which the rival has written meanwhile.
-func (w ward) run(t *testing.T, p course) error {
+func (w adviceRig) run(t *testing.T, p scenario) error {
 	t.Helper()
 	tx := w.Begin(t)
 	require.NoError(t, tx.QueryRow("SELECT k FROM kv WHERE k = 100").Scan(new(int)))
@@ -67,25 +67,25 @@ func (w ward) run(t *testing.T, p course) error {
 	return tx.Commit()
 }
 
-// reading makes a course of one query, whose rows are read to their end.
-func reading(text string, rival ...string) course {
-	return course{rival: rival, do: func(t *testing.T, tx *sql.Tx) { _ = kit.Query(t, tx, text).MustRest() }}
+// reading makes a scenario of one query, whose rows are read to their end.
+func reading(text string, rival ...string) scenario {
+	return scenario{rival: rival, do: func(t *testing.T, tx *sql.Tx) { _ = kit.Query(t, tx, text).MustRest() }}
 }
 
-// running makes a course of statements of which nothing is asked.
-func running(texts ...string) course {
-	return course{do: func(t *testing.T, tx *sql.Tx) { require.NoError(t, kit.ExecAll(tx, texts...)) }}
+// running makes a scenario of statements of which nothing is asked.
+func running(texts ...string) scenario {
+	return scenario{do: func(t *testing.T, tx *sql.Tx) { require.NoError(t, kit.ExecAll(tx, texts...)) }}
 }
 
-type disease struct {
-	course
-	kind    cockroachdb.DivergenceKind
-	says    string // of the message
-	section string
-	cures   map[string]course
+type divergence struct {
+	scenario
+	kind     cockroachdb.DivergenceKind
+	says     string // of the message
+	section  string
+	remedies map[string]scenario
 }
 
-func diseases() map[string]disease {
+func divergences() map[string]divergence {
 	const changesRow1 = "UPDATE kv SET v = 11 WHERE k = 1"
 	const orderID = "3e7bb0a5-6d0b-4c19-9d0b-0c4bb0f2a0c1"
 	countOf := func(t *testing.T, tx *sql.Tx) {
@@ -97,35 +97,38 @@ func diseases() map[string]disease {
 		kit.WantCode(t, kit.ExecAll(tx, "INSERT INTO kv VALUES (1, 1)"), "23505")
 		require.NoError(t, kit.ExecAll(tx, "ROLLBACK TO SAVEPOINT s"))
 	}
-	return map[string]disease{
+	return map[string]divergence{
 		"a row changed": {
-			course: reading("SELECT v FROM kv WHERE k = 1", changesRow1),
-			kind:   cockroachdb.DivergedRow, says: "row 1, already read, changed; ", section: "a-row-changed",
-			cures: map[string]course{
+			scenario: reading("SELECT v FROM kv WHERE k = 1", changesRow1),
+			kind:     cockroachdb.DivergedRow, says: "row 1, already read, changed; ", section: "a-row-changed",
+			remedies: map[string]scenario{
 				"don't read": {
 					do: func(t *testing.T, tx *sql.Tx) {
 						require.NoError(t, kit.ExecAll(tx, "UPDATE kv SET v = v + 1 WHERE k = 2 AND v >= 20"))
 					},
-					then: func(t *testing.T, w ward, _ *sql.Tx) { assert.Equal(t, 20, w.Value(t, 2)) },
+					then: func(t *testing.T, w adviceRig, _ *sql.Tx) { assert.Equal(t, 20, w.Value(t, 2)) },
 				},
-				// That the rival can't change the row, see TestAdvice_ForUpdate_CuresTheDivergence.
+				// That the rival can't change the row, see TestAdvice_ForUpdate_PreventsTheDivergence.
 				"read FOR UPDATE": reading("SELECT v FROM kv WHERE k = 1 FOR UPDATE"),
-				"move the read after the conflict": {rival: []string{changesRow1}, then: func(t *testing.T, _ ward, tx *sql.Tx) {
-					assert.Equal(t, []string{"11"}, kit.Query(t, tx, "SELECT v FROM kv WHERE k = 1").MustRest())
-				}},
+				"move the read after the conflict": {
+					rival: []string{changesRow1},
+					then: func(t *testing.T, _ adviceRig, tx *sql.Tx) {
+						assert.Equal(t, []string{"11"}, kit.Query(t, tx, "SELECT v FROM kv WHERE k = 1").MustRest())
+					},
+				},
 				"read less": reading("SELECT k FROM kv WHERE k = 1", changesRow1),
 			},
 		},
 		"there was no row, and there is": {
-			course: reading("SELECT v FROM kv WHERE k = 4", "INSERT INTO kv VALUES (4, 40)"),
-			kind:   cockroachdb.DivergedEndOfRows, says: "moved (at row 1)", section: "a-row-changed",
+			scenario: reading("SELECT v FROM kv WHERE k = 4", "INSERT INTO kv VALUES (4, 40)"),
+			kind:     cockroachdb.DivergedEndOfRows, says: "moved (at row 1)", section: "a-row-changed",
 		},
 		"a generated key": {
-			course: course{do: func(t *testing.T, tx *sql.Tx) {
+			scenario: scenario{do: func(t *testing.T, tx *sql.Tx) {
 				require.NoError(t, tx.QueryRow("INSERT INTO orders (what) VALUES ('tea') RETURNING id").Scan(new(string)))
 			}},
 			kind: cockroachdb.DivergedRow, says: "perhaps a key that the database made", section: "generated-keys",
-			cures: map[string]course{
+			remedies: map[string]scenario{
 				"made by the client": {
 					do: func(t *testing.T, tx *sql.Tx) {
 						var id string
@@ -140,18 +143,18 @@ func diseases() map[string]disease {
 			},
 		},
 		"an order that others change": {
-			course: reading("SELECT k FROM kv WHERE k < 100 ORDER BY v", "UPDATE kv SET v = -v WHERE k < 100"),
-			kind:   cockroachdb.DivergedRow, says: "row 1, already read, changed; ", section: "a-row-changed",
-			cures: map[string]course{
+			scenario: reading("SELECT k FROM kv WHERE k < 100 ORDER BY v", "UPDATE kv SET v = -v WHERE k < 100"),
+			kind:     cockroachdb.DivergedRow, says: "row 1, already read, changed; ", section: "a-row-changed",
+			remedies: map[string]scenario{
 				"ordered by the key": reading("SELECT k FROM kv WHERE k < 100 ORDER BY k", "UPDATE kv SET v = -v WHERE k < 100"),
 			},
 		},
 		"a clock": {
-			course:  reading("SELECT clock_timestamp()"),
-			kind:    cockroachdb.DivergedRow,
-			says:    "perhaps by a clock or a random function",
-			section: "clocks-and-random-numbers",
-			cures: map[string]course{
+			scenario: reading("SELECT clock_timestamp()"),
+			kind:     cockroachdb.DivergedRow,
+			says:     "perhaps by a clock or a random function",
+			section:  "clocks-and-random-numbers",
+			remedies: map[string]scenario{
 				"computed by the client": {do: func(t *testing.T, tx *sql.Tx) {
 					require.NoError(t, tx.QueryRow("SELECT $1::TIMESTAMPTZ", time.Now()).Scan(new(time.Time)))
 				}},
@@ -159,15 +162,15 @@ func diseases() map[string]disease {
 			},
 		},
 		"a random number": {
-			course:  reading("SELECT random()"),
-			kind:    cockroachdb.DivergedRow,
-			says:    "perhaps by a clock or a random function",
-			section: "clocks-and-random-numbers",
+			scenario: reading("SELECT random()"),
+			kind:     cockroachdb.DivergedRow,
+			says:     "perhaps by a clock or a random function",
+			section:  "clocks-and-random-numbers",
 		},
 		"a count asked for": {
-			course: course{do: countOf, rival: []string{"UPDATE kv SET v = 25 WHERE k = 3"}},
-			kind:   cockroachdb.DivergedCount, says: "don't ask for RowsAffected", section: "a-count-asked-for",
-			cures: map[string]course{
+			scenario: scenario{do: countOf, rival: []string{"UPDATE kv SET v = 25 WHERE k = 3"}},
+			kind:     cockroachdb.DivergedCount, says: "don't ask for RowsAffected", section: "a-count-asked-for",
+			remedies: map[string]scenario{
 				"not asked for": {
 					do:    running("UPDATE kv SET v = v + 1 WHERE v BETWEEN 10 AND 25").do,
 					rival: []string{"UPDATE kv SET v = 25 WHERE k = 3"},
@@ -179,7 +182,7 @@ func diseases() map[string]disease {
 						require.NoError(t, err)
 					},
 					rival: []string{"UPDATE kv SET v = 25 WHERE k = 3"},
-					then: func(t *testing.T, _ ward, tx *sql.Tx) {
+					then: func(t *testing.T, _ adviceRig, tx *sql.Tx) {
 						n, err := counted.RowsAffected()
 						require.NoError(t, err)
 						assert.EqualValues(t, 3, n)
@@ -188,11 +191,11 @@ func diseases() map[string]disease {
 			},
 		},
 		"success and failure": {
-			course:  course{do: alreadyThere, rival: []string{"DELETE FROM kv WHERE k = 1"}},
-			kind:    cockroachdb.DivergedSQLState,
-			says:    "with success where it had answered SQLSTATE 23505",
-			section: "success-and-failure",
-			cures: map[string]course{
+			scenario: scenario{do: alreadyThere, rival: []string{"DELETE FROM kv WHERE k = 1"}},
+			kind:     cockroachdb.DivergedSQLState,
+			says:     "with success where it had answered SQLSTATE 23505",
+			section:  "success-and-failure",
+			remedies: map[string]scenario{
 				"ON CONFLICT": {
 					do:    running("INSERT INTO kv VALUES (1, 1) ON CONFLICT (k) DO NOTHING").do,
 					rival: []string{"DELETE FROM kv WHERE k = 1"},
@@ -204,19 +207,19 @@ func diseases() map[string]disease {
 
 func TestAdvice_OnData_NamesTheLikelyCause(t *testing.T) {
 	t.Parallel()
-	for name, d := range diseases() {
+	for name, d := range divergences() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWard(t)
-			requireLedTo(t, w.run(t, d.course), d.kind, d.says, d.section)
+			w := newAdviceRig(t)
+			requireLedTo(t, w.run(t, d.scenario), d.kind, d.says, d.section)
 			assert.Equal(t, 1, w.Value(t, 100), "nothing of it was committed")
 			require.Len(t, w.Ended, 1)
 			assert.Equal(t, cockroachdb.OutcomeDiverged, w.Ended[0].Outcome)
 		})
-		for cure, p := range d.cures {
-			t.Run(name+", "+cure, func(t *testing.T) {
+		for remedy, p := range d.remedies {
+			t.Run(name+", "+remedy, func(t *testing.T) {
 				t.Parallel()
-				w := newWard(t)
+				w := newAdviceRig(t)
 				require.NoError(t, w.run(t, p))
 				assert.Equal(t, 101, w.Value(t, 100))
 				require.Len(t, w.Ended, 1, "it must have lost")
@@ -225,7 +228,7 @@ func TestAdvice_OnData_NamesTheLikelyCause(t *testing.T) {
 		}
 		t.Run(name+", RunTx", func(t *testing.T) {
 			t.Parallel()
-			w, calls := newWard(t), 0
+			w, calls := newAdviceRig(t), 0
 			require.NoError(t, cockroachdb.RunTx(t.Context(), w.DB, nil, func(tx *sql.Tx) error {
 				calls++
 				if err := tx.QueryRow("SELECT k FROM kv WHERE k = 100").Scan(new(int)); err != nil {
@@ -262,11 +265,11 @@ func TestAdvice_RowsWithoutOrder(t *testing.T) {
 		t.Skip("CockroachDB reads a small table by its key, whatever was updated: there is no second order to be had")
 	}
 	const moves = "UPDATE kv SET v = v WHERE k = 1"
-	w := newWard(t)
+	w := newAdviceRig(t)
 	requireLedTo(t, w.run(t, reading("SELECT k FROM kv", moves)), cockroachdb.DivergedRow, "or came in another order",
 		"the-order-of-rows")
 
-	w = newWard(t)
+	w = newAdviceRig(t)
 	require.NoError(t, w.run(t, reading("SELECT k FROM kv ORDER BY k", moves)))
 	require.Len(t, w.Ended, 1)
 }
@@ -274,14 +277,14 @@ func TestAdvice_RowsWithoutOrder(t *testing.T) {
 // What FOR UPDATE is for: the rival can't change the row that was read, so that there is no conflict about it. That
 // CockroachDB keeps the lock over ROLLBACK TO, the stand-in can't play; but a replay takes it anew, and the rival is
 // kept out again.
-func TestAdvice_ForUpdate_CuresTheDivergence(t *testing.T) {
+func TestAdvice_ForUpdate_PreventsTheDivergence(t *testing.T) {
 	t.Parallel()
-	keptOut := func(t *testing.T, w ward) {
+	keptOut := func(t *testing.T, w adviceRig) {
 		t.Helper()
 		_, err := w.Rival.Exec("SELECT v FROM kv WHERE k = 1 FOR UPDATE NOWAIT")
 		assert.Equal(t, "55P03", kit.StateOf(err), "%v", err)
 	}
-	w := newWard(t)
+	w := newAdviceRig(t)
 	tx := w.Begin(t)
 	var v int
 	require.NoError(t, tx.QueryRow("SELECT v FROM kv WHERE k = 1 FOR UPDATE").Scan(&v))
@@ -291,9 +294,9 @@ func TestAdvice_ForUpdate_CuresTheDivergence(t *testing.T) {
 	assert.Equal(t, 20, w.Value(t, 1))
 	assert.Empty(t, w.Ended, "there was no conflict")
 
-	w = newWard(t)
+	w = newAdviceRig(t)
 	p := reading("SELECT v FROM kv WHERE k = 1 FOR UPDATE")
-	p.then = func(t *testing.T, w ward, _ *sql.Tx) { keptOut(t, w) }
+	p.then = func(t *testing.T, w adviceRig, _ *sql.Tx) { keptOut(t, w) }
 	require.NoError(t, w.run(t, p))
 	require.Len(t, w.Ended, 1)
 }
@@ -303,7 +306,7 @@ func TestAdvice_ForUpdate_CuresTheDivergence(t *testing.T) {
 func TestAdvice_Columns(t *testing.T) {
 	t.Parallel()
 	run := func(t *testing.T, text string) error {
-		w := newWard(t)
+		w := newAdviceRig(t)
 		cfg, err := cockroachdb.ParseConfig(kit.WithParams(w.DSN, kit.NoWaits+"&retry_lane_wait=0s"))
 		require.NoError(t, err)
 		cfg.OnRetry = func(_ context.Context, e cockroachdb.RetryEvent) {
@@ -322,7 +325,7 @@ func TestAdvice_Columns(t *testing.T) {
 		defer func() { require.NoError(t, holder.Commit()) }()
 
 		kit.Exec(t, w.Rival, "INSERT INTO orders (what) VALUES ('tea')")
-		return w.run(t, course{do: func(t *testing.T, tx *sql.Tx) {
+		return w.run(t, scenario{do: func(t *testing.T, tx *sql.Tx) {
 			rows := kit.Query(t, tx, text)
 			require.True(t, rows.Next())
 			rows.MustClose()

@@ -67,9 +67,9 @@ func TestReplay_HasCommitted_IsNotRepeated(t *testing.T) {
 	const ddl = "CREATE TABLE x ()"
 	for name, end := range map[string]func(*fakepg.Conn){
 		"and lost": func(c *fakepg.Conn) {
-			kit.Play(c, kit.Raw{Err: "40001", Status: 'E'})
-			kit.Play(c, kit.Raw{Tag: "ROLLBACK"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
-			kit.Play(c, kit.Raw{Err: "40001", Status: 'I'})
+			kit.Answer(c, kit.Raw{Err: "40001", Status: 'E'})
+			kit.Answer(c, kit.Raw{Tag: "ROLLBACK"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
+			kit.Answer(c, kit.Raw{Err: "40001", Status: 'I'})
 		},
 		"and lost, with the connection": func(c *fakepg.Conn) {
 			c.ReceiveUntilSync()
@@ -80,7 +80,7 @@ func TestReplay_HasCommitted_IsNotRepeated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			srv := fakepg.Start(t, func(c *fakepg.Conn) {
-				kit.PlayBegin(c)
+				kit.AnswerBegin(c)
 				end(c)
 				kit.Script{}.Serve(c)
 			})
@@ -98,17 +98,17 @@ func TestReplay_HasCommitted_IsNotRepeated(t *testing.T) {
 
 // The driver's PRIORITY HIGH is one reason for 0A000; that the DDL is not supported is another, and before it was
 // refused it has committed.
-func TestPriorityIsNotLoweredAfterACommit(t *testing.T) {
+func TestReplay_DDLRefusedAfterItCommitted_KeepsThePriority(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, func(c *fakepg.Conn) {
-		kit.Play(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Err: "40001", Status: 'E'})
-		kit.Play(c, kit.Raw{Tag: "ROLLBACK"}, kit.Raw{Err: "40001", Status: 'E'})
-		kit.Play(c, kit.Raw{Tag: "ROLLBACK", Status: 'I'})
-		kit.PlayBegin(c)
-		kit.Play(c, kit.Raw{Err: "0A000", Status: 'I'})
+		kit.Answer(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Err: "40001", Status: 'E'})
+		kit.Answer(c, kit.Raw{Tag: "ROLLBACK"}, kit.Raw{Err: "40001", Status: 'E'})
+		kit.Answer(c, kit.Raw{Tag: "ROLLBACK", Status: 'I'})
+		kit.AnswerBegin(c)
+		kit.Answer(c, kit.Raw{Err: "0A000", Status: 'I'})
 		kit.Script{}.Serve(c)
 	})
-	db := kit.Open(t, srv.DSN()+"&"+kit.NoWaits) // a Ping would be played to
+	db := kit.Open(t, srv.DSN()+"&"+kit.NoWaits) // a Ping would be answered
 	tx, err := db.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
@@ -117,7 +117,8 @@ func TestPriorityIsNotLoweredAfterACommit(t *testing.T) {
 	assert.Equal(t, 3, kit.Times(srv, "UPDATE a"))
 }
 
-// A text with a COMMIT in it failed before it came to that, and a savepoint forgave it. In the replay it gets there.
+// A text with a COMMIT in it failed before it came to that, and a rollback to a savepoint undid the error. In the
+// replay it gets there.
 func TestReplay_CommitsWhereItHadFailed_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	const text = "UPDATE b; COMMIT; BEGIN; UPDATE d"
@@ -143,7 +144,7 @@ func TestReplay_CommitsWhereItHadFailed_IsAmbiguous(t *testing.T) {
 }
 
 // What the application has committed itself stays so when the connection is lost.
-func TestConnectionLostBehindTheApplicationsCommit(t *testing.T) {
+func TestReplay_ConnectionLostAfterTheApplicationsCommit_IsNoConnectionLostError(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"UPDATE b": kit.Always(fakepg.Reply{Cut: fakepg.CutBefore})})
 	tx := st.Begin(t)

@@ -20,7 +20,7 @@ import (
 // noDDL is what a real server says to DDL in a transaction of high priority.
 var noDDL = kit.Fails("0A000", "unimplemented: schema change statement cannot follow a statement that has written in the same transaction, PRIORITY HIGH")
 
-func TestRestartOfDDLHasNoPriority(t *testing.T) {
+func TestRestart_DDLInTheRecord_HasNoPriority(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict, kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 		tx := r.Begin(t)
@@ -35,7 +35,7 @@ func TestRestartOfDDLHasNoPriority(t *testing.T) {
 	})
 }
 
-func TestRestartLowersThePriorityForDDL(t *testing.T) {
+func TestRestart_DDLRefusedForThePriority_LowersIt(t *testing.T) {
 	t.Parallel()
 	const ddl = "ALTER TABLE x ADD y INT"
 	high := []string{
@@ -129,7 +129,7 @@ func committedPart(t *testing.T, err error) {
 }
 
 // A conflict that leaves the server idle has come after a commit that was not the driver's.
-func TestRestartNotAfterTheServerHasCommitted(t *testing.T) {
+func TestRestart_ConflictAfterACommit_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	for name, options := range map[string][]any{"CockroachDB": nil, "PostgreSQL": {fakepg.PlainPostgreSQL()}} {
 		t.Run(name, func(t *testing.T) {
@@ -201,7 +201,7 @@ func TestRestartNotAfterTheServerHasCommitted(t *testing.T) {
 }
 
 // With autocommit_before_ddl, DDL commits what is open before it runs, and may then lose.
-func TestRestartNotAfterDDLThatCommits(t *testing.T) {
+func TestRestart_ConflictAfterDDLThatCommits_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]kit.Raw{
 		"and succeeds": {Tag: "CREATE TABLE", Status: 'I'},
@@ -209,8 +209,8 @@ func TestRestartNotAfterDDLThatCommits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := fakepg.Start(t, func(c *fakepg.Conn) {
-				kit.Play(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
-				kit.Play(c, answer)
+				kit.Answer(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
+				kit.Answer(c, answer)
 				c.Serve(func(fakepg.Statement) fakepg.Reply { return kit.OK })
 			})
 			db := kit.Pool(t, srv)
@@ -227,7 +227,7 @@ func TestRestartNotAfterDDLThatCommits(t *testing.T) {
 }
 
 // To a loop around the transaction a 40001 would say that nothing was committed.
-func TestDDLThatCommitsAndThenLosesIsAmbiguous(t *testing.T) {
+func TestRestart_DDLThatCommitsAndThenLoses_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	for name, ctx := range map[string]context.Context{
 		"": t.Context(), "without retries": cockroachdb.WithoutRetries(t.Context()),
@@ -236,11 +236,11 @@ func TestDDLThatCommitsAndThenLosesIsAmbiguous(t *testing.T) {
 			t.Parallel()
 			srv := fakepg.Start(t, func(c *fakepg.Conn) {
 				if name == "" {
-					kit.Play(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
+					kit.Answer(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
 				} else {
-					kit.Play(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
+					kit.Answer(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
 				}
-				kit.Play(c, kit.Raw{Err: "40001", Status: 'I'})
+				kit.Answer(c, kit.Raw{Err: "40001", Status: 'I'})
 				c.Serve(func(fakepg.Statement) fakepg.Reply { return kit.OK })
 			})
 			db := kit.Pool(t, srv)
@@ -258,7 +258,7 @@ func TestDDLThatCommitsAndThenLosesIsAmbiguous(t *testing.T) {
 	}
 }
 
-func TestRestartAfterTheApplicationsRollback(t *testing.T) {
+func TestRestart_ApplicationRolledBack_RollbackSendsNothing(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
 		tx := r.Begin(t)
@@ -271,7 +271,7 @@ func TestRestartAfterTheApplicationsRollback(t *testing.T) {
 }
 
 // The stale statement can't be run again in the replay either: all of the record is prepared anew.
-func TestRenewalOfSeveralStalePlans(t *testing.T) {
+func TestRestart_SeveralStalePlans_AreAllPreparedAgain(t *testing.T) {
 	t.Parallel()
 	stale := kit.Fails("0A000", "cached plan must not change result type")
 	kit.InBubble(t, kit.Script{
@@ -294,7 +294,7 @@ func TestRenewalOfSeveralStalePlans(t *testing.T) {
 }
 
 // A renewal replays, and so may diverge without a conflict.
-func TestRenewalThatDiverges(t *testing.T) {
+func TestRestart_ReplayForAStalePlanDiverges_IsTold(t *testing.T) {
 	t.Parallel()
 	stale := kit.Fails("26000", "prepared statement does not exist")
 	s := kit.Script{"SELECT a": {kit.Ints(1), kit.Ints(2)}, "SELECT b": {kit.Ints(2), stale, kit.Ints(2)}}
@@ -329,7 +329,7 @@ func TestRenewalThatDiverges(t *testing.T) {
 
 // A COMMIT that the application sends as text is a commit: an answer that leaves open whether it has committed is told
 // as Commit would.
-func TestOwnCommitIsAmbiguous(t *testing.T) {
+func TestRestart_AnswerToTheApplicationsCommitLost_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		code      string

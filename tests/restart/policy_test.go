@@ -18,7 +18,7 @@ import (
 
 // Without retries everything is as through pgx: no savepoint, the server's own errors, and its transaction left as it
 // is.
-func TestPolicyOfOneAttempt(t *testing.T) {
+func TestPolicy_OneAttempt_IsAsThroughPgx(t *testing.T) {
 	t.Parallel()
 	one := cockroachdb.RetryPolicy{MaxAttempts: 1}
 	for name, tc := range map[string]struct {
@@ -80,7 +80,7 @@ func TestPolicyOfOneAttempt(t *testing.T) {
 	})
 }
 
-func TestPolicyCountsAttempts(t *testing.T) {
+func TestPolicy_MaxAttempts_AreRun(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{2, 3, 7} {
 		attempts := kit.Policy(func(p *cockroachdb.RetryPolicy) { p.MaxAttempts = n })
@@ -140,7 +140,7 @@ func TestPolicyCountsAttempts(t *testing.T) {
 	}
 }
 
-func TestPolicyBoundsTheTimeOfAllAttempts(t *testing.T) {
+func TestPolicy_MaxElapsed_BoundsAllAttempts(t *testing.T) {
 	t.Parallel()
 	aWhile := kit.Policy(func(p *cockroachdb.RetryPolicy) {
 		p.MaxElapsed, p.InitialBackoff, p.MaxAttempts, p.LaneWait = 10*time.Second, 0, 1000, time.Minute
@@ -199,7 +199,7 @@ func TestPolicyBoundsTheTimeOfAllAttempts(t *testing.T) {
 	})
 }
 
-func TestThrottleStopsTheRetriesOfAConnector(t *testing.T) {
+func TestPolicy_ThrottleEmpty_StopsRetriesOfTheConnector(t *testing.T) {
 	t.Parallel()
 	tokens := func(c *cockroachdb.Config) {
 		c.RetryThrottle = cockroachdb.RetryThrottle{MaxTokens: 2, TokensPerCommit: 0.5}
@@ -249,7 +249,7 @@ func TestThrottleStopsTheRetriesOfAConnector(t *testing.T) {
 	}, tokens)
 }
 
-func TestPolicyOfAContextThatIsInvalid(t *testing.T) {
+func TestPolicy_InvalidInTheContext_IsRefused(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
 		ctx := cockroachdb.WithRetryPolicy(t.Context(), cockroachdb.RetryPolicy{MaxAttempts: 3})
@@ -273,7 +273,7 @@ func TestPolicyOfAContextThatIsInvalid(t *testing.T) {
 	})
 }
 
-func TestPolicyOfAContextIsThatTransactionsAlone(t *testing.T) {
+func TestPolicy_InTheContext_IsThatTransactionsAlone(t *testing.T) {
 	t.Parallel()
 	script := kit.Script{"UPDATE a": kit.Always(kit.Conflict), "UPDATE b": kit.Always(kit.Conflict)}
 	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
@@ -294,7 +294,7 @@ func TestPolicyOfAContextIsThatTransactionsAlone(t *testing.T) {
 	}, kit.Attempts(3))
 }
 
-func TestPolicyBoundsTheRecord(t *testing.T) {
+func TestPolicy_RecordTooLarge_IsNotReplayable(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		change func(*cockroachdb.RetryPolicy)

@@ -23,7 +23,7 @@ const (
 	third  = 3
 )
 
-func TestRestartBySavepointWhereTheLaneIsFree(t *testing.T) {
+func TestRestart_LaneFree_GoesBackToTheSavepoint(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 		tx := r.Begin(t)
@@ -46,7 +46,7 @@ func TestRestartBySavepointWhereTheLaneIsFree(t *testing.T) {
 	})
 }
 
-func TestRestartAtTheCommitBySavepoint(t *testing.T) {
+func TestRestart_AtTheCommit_GoesBackToTheSavepoint(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, kit.Script{"RELEASE SAVEPOINT cockroach_restart": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 		tx := r.Begin(t)
@@ -60,7 +60,7 @@ func TestRestartAtTheCommitBySavepoint(t *testing.T) {
 	})
 }
 
-func TestRestartOfTheFirstStatement(t *testing.T) {
+func TestRestart_AtTheFirstStatement_SendsItAgain(t *testing.T) {
 	t.Parallel()
 	t.Run("executed", func(t *testing.T) {
 		kit.InBubble(t, kit.Script{"UPDATE a": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
@@ -84,7 +84,7 @@ func TestRestartOfTheFirstStatement(t *testing.T) {
 	})
 }
 
-func TestRestartWaitsWithoutLocksForTheLane(t *testing.T) {
+func TestRestart_LaneHeld_WaitsWithoutLocks(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 		holder := r.HoldLane(t)
@@ -108,7 +108,7 @@ func TestRestartWaitsWithoutLocksForTheLane(t *testing.T) {
 	})
 }
 
-func TestRestartAtTheCommitWaitsForTheLane(t *testing.T) {
+func TestRestart_AtTheCommitWithTheLaneHeld_Waits(t *testing.T) {
 	t.Parallel()
 	script := kit.Script{"RELEASE SAVEPOINT cockroach_restart": {kit.Conflict, kit.OK}}
 	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
@@ -124,7 +124,7 @@ func TestRestartAtTheCommitWaitsForTheLane(t *testing.T) {
 	})
 }
 
-func TestRestartWithoutTheLaneOnceTheWaitIsOver(t *testing.T) {
+func TestRestart_LaneWaitOver_GoesWithoutIt(t *testing.T) {
 	t.Parallel()
 	// Two wait, so that the second of them does not take the lane over when its time is up.
 	kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}, "UPDATE c": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
@@ -152,7 +152,7 @@ func TestRestartWithoutTheLaneOnceTheWaitIsOver(t *testing.T) {
 	})
 }
 
-func TestRestartAgainInTheLane(t *testing.T) {
+func TestRestart_AgainInTheLane_KeepsIt(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict, kit.Conflict, kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 		tx := r.Begin(t)
@@ -171,7 +171,7 @@ func TestRestartAgainInTheLane(t *testing.T) {
 	})
 }
 
-func TestRestartOnPostgreSQL(t *testing.T) {
+func TestRestart_OnPostgreSQL_RollsBackAndBegins(t *testing.T) {
 	t.Parallel()
 	t.Run("lane free", func(t *testing.T) {
 		kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
@@ -223,7 +223,7 @@ func TestRestartOnPostgreSQL(t *testing.T) {
 	})
 }
 
-func TestRestartKeepsTheModes(t *testing.T) {
+func TestRestart_WithModes_KeepsThem(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		opts sql.TxOptions
@@ -263,7 +263,7 @@ func TestRestartKeepsTheModes(t *testing.T) {
 }
 
 // A transaction that fails to begin anew is over: nothing of the application's may run outside of it.
-func TestRestartWhoseBeginFails(t *testing.T) {
+func TestRestart_BeginFails_IsOver(t *testing.T) {
 	t.Parallel()
 	tooMany := kit.Fails("53300", "sorry, too many clients already")
 	for name, tc := range map[string]struct {
@@ -309,7 +309,7 @@ func TestRestartWhoseBeginFails(t *testing.T) {
 	}
 }
 
-func TestRestartBeginsAnewWhereTheSavepointIsNoHelp(t *testing.T) {
+func TestRestart_SavepointIsNoHelp_BeginsAnew(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]struct{ code, message string }{
 		"0A000": {"0A000", "cannot rollback to savepoint after error"},
@@ -377,7 +377,7 @@ func TestRestartBeginsAnew_InTheMiddleOfRows(t *testing.T) {
 	}
 }
 
-func TestRestartWhoseRollbackToConflicts(t *testing.T) {
+func TestRestart_RollbackToConflicts_TriesAgain(t *testing.T) {
 	t.Parallel()
 	script := kit.Script{"UPDATE b": {kit.Conflict}, "ROLLBACK TO SAVEPOINT cockroach_restart": {kit.Conflict}}
 	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
@@ -391,7 +391,7 @@ func TestRestartWhoseRollbackToConflicts(t *testing.T) {
 	})
 }
 
-func TestRestartInTheMiddleOfRows(t *testing.T) {
+func TestRestart_InTheMiddleOfRows_GoesOn(t *testing.T) {
 	t.Parallel()
 	half := kit.Ints(1, 2, 3)
 	half.Err, half.ErrAfterRows = kit.Conflict.Err, 1
@@ -415,7 +415,7 @@ func TestRestartInTheMiddleOfRows(t *testing.T) {
 }
 
 // A context that is done sends nothing more, but the ROLLBACK.
-func TestRestartNotForACancelledCaller(t *testing.T) {
+func TestRestart_CallerCancelled_OnlyRollsBack(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	s := kit.Script{}
@@ -435,7 +435,7 @@ func TestRestartNotForACancelledCaller(t *testing.T) {
 	})
 }
 
-func TestRestartNotWithoutRetries(t *testing.T) {
+func TestRestart_WithoutRetries_ReturnsTheConflict(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 		tx := r.BeginIn(t, cockroachdb.WithoutRetries(t.Context()))

@@ -128,7 +128,7 @@ func TestSetForceSavepoint_Refused_KeepsOurs(t *testing.T) {
 func TestFirstDDL_Loses_IsRunAgain(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, func(c *fakepg.Conn) {
-		kit.Play(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Err: "40001", Status: 'I'})
+		kit.Answer(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Err: "40001", Status: 'I'})
 		kit.Script{}.Serve(c)
 	})
 	db := kit.Open(t, srv.DSN()+"&"+kit.NoWaits)

@@ -13,7 +13,7 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-func TestScanWithoutHelp(t *testing.T) {
+func TestRows_ScanIntoSlices_NeedsNoHelp(t *testing.T) {
 	t.Parallel()
 	db := kit.Open(t, enginetest.NewDB(t))
 	var ints []int64
@@ -26,7 +26,7 @@ func TestScanWithoutHelp(t *testing.T) {
 }
 
 // database/sql calls NextRow and never Next: a row handed over that way has been observed, even if nobody scans it.
-func TestRowOfNextRowIsObserved(t *testing.T) {
+func TestRows_NextRowNotScanned_IsObserved(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{
 		"SELECT v": {kit.Texts("a", "b"), kit.Texts("a", "c")}, "UPDATE b": kit.Always(kit.Conflict),

@@ -14,7 +14,7 @@ import (
 )
 
 // What has been handed over is the application's: the next row must not write into it.
-func TestValuesOutliveTheirRow(t *testing.T) {
+func TestRows_NextRow_LeavesEarlierValues(t *testing.T) {
 	t.Parallel()
 	columns := []fakepg.Column{
 		{Name: "b", OID: pgtype.ByteaOID}, {Name: "j", OID: pgtype.JSONBOID}, {Name: "t", OID: pgtype.TextOID},
@@ -39,7 +39,7 @@ func TestValuesOutliveTheirRow(t *testing.T) {
 
 // A value that is no value of its type is an error, the same as with pgx, and costs neither the rows' end nor the
 // connection.
-func TestValueThatCannotBeDecoded(t *testing.T) {
+func TestRows_ValueThatCannotBeDecoded_IsAnError(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, fakepg.Answer(func(s fakepg.Statement) fakepg.Reply {
 		if s.SQL != "SELECT v" {
@@ -79,7 +79,7 @@ func TestValueThatCannotBeDecoded(t *testing.T) {
 }
 
 // The columns of an empty result are known, however the statement goes over the wire.
-func TestColumnsOfNoRows(t *testing.T) {
+func TestRows_EmptyResult_HasItsColumns(t *testing.T) {
 	t.Parallel()
 	for _, mode := range kit.QueryModes {
 		for _, inside := range []bool{false, true} {

@@ -20,9 +20,9 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// TestRunTxDoneOfAnotherTransaction: sql.ErrTxDone in an error of fn need not be about fn's own transaction. Taken for
-// that, the transaction would stay open, and its connection be lost to the pool.
-func TestRunTxDoneOfAnotherTransaction(t *testing.T) {
+// TestRunTx_ErrTxDoneOfAnotherTransaction_RollsBack: sql.ErrTxDone in an error of fn need not be about fn's own
+// transaction. Taken for that, the transaction would stay open, and its connection be lost to the pool.
+func TestRunTx_ErrTxDoneOfAnotherTransaction_RollsBack(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, kit.Script{}.Handler())
 	db := kit.Pool(t, srv)
@@ -63,7 +63,7 @@ func readThenWrite(calls *int) func(*sql.Tx) error {
 	}
 }
 
-func TestRunTx(t *testing.T) {
+func TestRunTx_EachConflict_CallsAsOftenAsNeeded(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		script kit.Script
@@ -141,7 +141,7 @@ func TestRunTx(t *testing.T) {
 
 // A divergence means that fn is called again inside of the same server transaction, which keeps its locks: there is
 // one BEGIN.
-func TestRunTxKeepsTheServerTransaction(t *testing.T) {
+func TestRunTx_Divergence_KeepsTheServerTransaction(t *testing.T) {
 	t.Parallel()
 	for name, at := range map[string]string{"at a statement": kit.Update(1), "at the commit": kit.Release} {
 		t.Run(name, func(t *testing.T) {
@@ -158,7 +158,7 @@ func TestRunTxKeepsTheServerTransaction(t *testing.T) {
 	}
 }
 
-func TestRunTxIsBounded(t *testing.T) {
+func TestRunTx_AlwaysFails_IsBounded(t *testing.T) {
 	t.Parallel()
 	diverging := func(n int) fakepg.Reply { return kit.Ints(int64(n)) }
 	losing := kit.Script{kit.Release: kit.Always(kit.Conflict)}.Calling(readKV, diverging)
@@ -198,7 +198,7 @@ func TestRunTxIsBounded(t *testing.T) {
 	})
 }
 
-func TestRunTxErrorOfTheFunction(t *testing.T) {
+func TestRunTx_FunctionFails_ReturnsItsError(t *testing.T) {
 	t.Parallel()
 	own := errors.New("no funds")
 	const ended = "RunTx ended the transaction itself"
@@ -242,7 +242,7 @@ func TestRunTxErrorOfTheFunction(t *testing.T) {
 	}
 }
 
-func TestRunTxPanic(t *testing.T) {
+func TestRunTx_FunctionPanics_RollsBack(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, kit.Script{}.Handler())
 	db := kit.Pool(t, srv)
@@ -268,7 +268,7 @@ func TestRunTxPanic(t *testing.T) {
 	kit.WantUsable(t, db)
 }
 
-func TestRunTxConflictsOfTheFunction(t *testing.T) {
+func TestRunTx_ConflictSwallowedOrReturned_IsRetried(t *testing.T) {
 	t.Parallel()
 	t.Run("swallowed", func(t *testing.T) {
 		t.Parallel()
@@ -358,7 +358,7 @@ func TestRunTxConflictsOfTheFunction(t *testing.T) {
 	})
 }
 
-func TestRunTxAmbiguousAndLost(t *testing.T) {
+func TestRunTx_AmbiguousOrLost_IsNotRunAgain(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		script kit.Script
@@ -390,7 +390,7 @@ func TestRunTxAmbiguousAndLost(t *testing.T) {
 }
 
 // Transactions inside transactions that both retry would wait for each other in the lane, but for its bound.
-func TestRunTxNested(t *testing.T) {
+func TestRunTx_Nested_End(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		srv := fakepg.Start(t, kit.Script{kit.Update(1): kit.ConflictOn(1), kit.Update(2): kit.ConflictOn(1)}.Handler(),
@@ -412,7 +412,7 @@ func TestRunTxNested(t *testing.T) {
 	})
 }
 
-func TestRunTxContextCancelled(t *testing.T) {
+func TestRunTx_ContextCancelled_ReturnsItsError(t *testing.T) {
 	t.Parallel()
 	t.Run("before", func(t *testing.T) {
 		t.Parallel()
@@ -462,7 +462,7 @@ func TestRunTxContextCancelled(t *testing.T) {
 }
 
 // With another driver, here pgx's own, RunTx restarts the whole transaction.
-func TestRunTxForeignDriver(t *testing.T) {
+func TestRunTx_ForeignDriver_RestartsTheTransaction(t *testing.T) {
 	t.Parallel()
 	foreign := func(t *testing.T, p kit.Script) (*fakepg.Server, *sql.DB) {
 		t.Helper()
@@ -547,7 +547,7 @@ func (c wrappedConn) ResetSession(ctx context.Context) error {
 
 func (c wrappedConn) IsValid() bool { return c.Conn.(driver.Validator).IsValid() }
 
-func TestRunTxBehindAWrapper(t *testing.T) {
+func TestRunTx_BehindAWrapper_CallsAgain(t *testing.T) {
 	t.Parallel()
 	srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)}.Handler())
 	cfg, err := cockroachdb.ParseConfig(srv.DSN())

@@ -57,7 +57,7 @@ func TestRunTx_WithDDLThatCommits_Succeeds(t *testing.T) {
 		"GRANT SELECT ON x TO y",
 	} {
 		srv := fakepg.Start(t, func(c *fakepg.Conn) {
-			kit.Play(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Tag: "DDL", Status: 'I'})
+			kit.Answer(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Tag: "DDL", Status: 'I'})
 			kit.Script{}.Serve(c)
 		})
 		db := kit.Open(t, srv.DSN()+"&"+kit.NoWaits)

@@ -11,9 +11,9 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// TestCopyAsText: sent, the first of these would wait for rows until its context ends, and what the second answers
-// would be lost.
-func TestCopyAsText(t *testing.T) {
+// TestCopy_SentAsText_IsRefused: sent, the first of these would wait for rows until its context ends, and what the
+// second answers would be lost.
+func TestCopy_SentAsText_IsRefused(t *testing.T) {
 	db := kit.Open(t, enginetest.NewDB(t))
 	_, err := db.ExecContext(t.Context(), "CREATE TABLE copied (id INT PRIMARY KEY)")
 	require.NoError(t, err)

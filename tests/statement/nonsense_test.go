@@ -87,7 +87,7 @@ func readAll(rows *sql.Rows) (n int, err error) {
 	return n, rows.Err()
 }
 
-func TestRowsThatDoNotFitTheirColumns(t *testing.T) {
+func TestNonsense_RowsThatDoNotFitTheirColumns_Fail(t *testing.T) {
 	for name, row := range map[string]*pgproto3.DataRow{
 		"more": kit.DataRow("a", "b", "c"), "fewer": kit.DataRow("a"), "none": kit.DataRow(),
 	} {
@@ -103,7 +103,7 @@ func TestRowsThatDoNotFitTheirColumns(t *testing.T) {
 	}
 }
 
-func TestRowsThatDoNotFitInATransaction(t *testing.T) {
+func TestNonsense_RowsThatDoNotFitInATransaction_Fail(t *testing.T) {
 	opening := append(answered("BEGIN", 'T')[:4], answered("SAVEPOINT", 'T')[:4]...)
 	withNonsense(t, func(t *testing.T, db *sql.DB) {
 		tx, err := db.Begin()
@@ -118,7 +118,7 @@ func TestRowsThatDoNotFitInATransaction(t *testing.T) {
 }
 
 // database/sql takes io.EOF for the end of the rows.
-func TestBrokenErrorIsNotTheEndOfTheRows(t *testing.T) {
+func TestNonsense_BrokenError_IsNotTheEndOfTheRows(t *testing.T) {
 	withNonsense(t, func(t *testing.T, db *sql.DB) {
 		rows, err := db.Query("SELECT k, v FROM kv")
 		require.NoError(t, err)
@@ -128,7 +128,7 @@ func TestBrokenErrorIsNotTheEndOfTheRows(t *testing.T) {
 	}, rowsOf(brokenError, kit.DataRow("a", "b")))
 }
 
-func TestNoAnswerIsNoSuccess(t *testing.T) {
+func TestNonsense_NoAnswer_IsNoSuccess(t *testing.T) {
 	ready := &pgproto3.ReadyForQuery{TxStatus: 'I'}
 	for name, answer := range map[string][]pgproto3.BackendMessage{
 		"nothing": {ready}, "empty": {&pgproto3.EmptyQueryResponse{}, ready},
@@ -143,7 +143,7 @@ func TestNoAnswerIsNoSuccess(t *testing.T) {
 	}
 }
 
-func TestNoAnswerInAReplay(t *testing.T) {
+func TestNonsense_NoAnswerInAReplay_Fails(t *testing.T) {
 	opening := append(answered("BEGIN", 'T')[:4], answered("SAVEPOINT", 'T')[:4]...)
 	lost := []pgproto3.BackendMessage{fakepg.Conflict(), &pgproto3.ReadyForQuery{TxStatus: 'E'}}
 	replay := append(answered("ROLLBACK", 'T')[:4], &pgproto3.ParseComplete{}, &pgproto3.BindComplete{},
@@ -158,7 +158,7 @@ func TestNoAnswerInAReplay(t *testing.T) {
 	}, append(opening, answered("UPDATE 1", 'T')...), lost, append(replay, answered("UPDATE 1", 'T')...))
 }
 
-func TestCommitOfWhichTheServerSaysSomethingElse(t *testing.T) {
+func TestNonsense_OtherAnswerToCommit_IsNoSuccess(t *testing.T) {
 	opening := append(answered("BEGIN", 'T')[:4], answered("SAVEPOINT", 'T')[:4]...)
 	withNonsense(t, func(t *testing.T, db *sql.DB) {
 		tx, err := db.BeginTx(context.Background(), nil)

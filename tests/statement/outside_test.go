@@ -34,7 +34,7 @@ func inLane(p kit.Script) kit.Script {
 	return p
 }
 
-func TestOutsideConflictIsAbsorbed(t *testing.T) {
+func TestOutside_Conflict_IsAbsorbed(t *testing.T) {
 	t.Parallel()
 	for name, replies := range map[string][]fakepg.Reply{
 		"before any row":      {kit.Conflict, kit.Texts("a", "b", "c")},
@@ -64,7 +64,7 @@ func TestOutsideConflictIsAbsorbed(t *testing.T) {
 	}
 }
 
-func TestOutsideDivergence(t *testing.T) {
+func TestOutside_RowsReadHaveChanged_Diverges(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		second fakepg.Reply
@@ -98,7 +98,7 @@ func TestOutsideDivergence(t *testing.T) {
 }
 
 // At Sync the statement has been answered in full, and then could not be committed.
-func TestOutsideConflictAtSync(t *testing.T) {
+func TestOutside_ConflictAtSync_IsAbsorbed(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"cache_statement", "exec", "simple_protocol"} {
 		t.Run(mode, func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestOutsideConflictAtSync(t *testing.T) {
 	}
 }
 
-func TestOutsideConflictInClose(t *testing.T) {
+func TestOutside_ConflictInClose_IsAbsorbedOrTold(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		second fakepg.Reply
@@ -175,7 +175,7 @@ func TestOutsideConflictInClose(t *testing.T) {
 }
 
 // Of what follows the server may have committed a part, or the application does the retrying: it is run once.
-func TestOutsideNotRunAgain(t *testing.T) {
+func TestOutside_MayHaveCommittedAPart_IsNotRunAgain(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		query string
@@ -206,7 +206,7 @@ func TestOutsideNotRunAgain(t *testing.T) {
 }
 
 // A transaction that the application has begun as text is its own to retry.
-func TestTransactionAsTextIsNotRetried(t *testing.T) {
+func TestOutside_TransactionAsText_IsNotRetried(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"UPDATE a": {kit.Conflict, kit.OK}})
 	conn, err := st.Conn(t.Context())
@@ -222,7 +222,7 @@ func TestTransactionAsTextIsNotRetried(t *testing.T) {
 }
 
 // What is left open is not handed to the next user.
-func TestTransactionAsTextLeftOpen(t *testing.T) {
+func TestOutside_TransactionAsTextLeftOpen_ClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{})
 	conn, err := st.Conn(t.Context())
@@ -235,7 +235,7 @@ func TestTransactionAsTextLeftOpen(t *testing.T) {
 
 // A connection cut in the middle of an answer is the application's to know of, since the statement may have been run:
 // it must not be run again on another. (pgx's stdlib does so in the simple protocol.)
-func TestOutsideConnectionCut(t *testing.T) {
+func TestOutside_ConnectionCutInAnAnswer_IsNotRunAgain(t *testing.T) {
 	t.Parallel()
 	for name, cut := range map[string]fakepg.Cut{
 		"before": fakepg.CutBefore, "half": fakepg.CutHalf, "after": fakepg.CutAfter, "unsent": fakepg.CutUnsent,
@@ -270,7 +270,7 @@ func TestOutsideConnectionCut(t *testing.T) {
 }
 
 // A statement whose answer is lost may have been executed: nobody may run it again, not even database/sql.
-func TestStatementOutsideIsNotRunAgainWhenItsAnswerIsLost(t *testing.T) {
+func TestOutside_AnswerLost_IsNotRunAgain(t *testing.T) {
 	t.Parallel()
 	for name, cutAt := range map[string]fakepg.Cut{
 		"before": fakepg.CutBefore, "half": fakepg.CutHalf, "after": fakepg.CutAfter, "unsent": fakepg.CutUnsent,
@@ -307,7 +307,7 @@ func TestStatementOutsideIsNotRunAgainWhenItsAnswerIsLost(t *testing.T) {
 // Outside of a transaction a statement commits as it ends. Run again to be compared with what the application has
 // seen, it is committed before it can be found to differ: so what may write is not run again once it has shown
 // something.
-func TestOutsideWriteThatHasShownRowsIsNotRunAgain(t *testing.T) {
+func TestOutside_WriteThatHasShownRows_IsNotRunAgain(t *testing.T) {
 	t.Parallel()
 	for _, insert := range []string{
 		"INSERT INTO kv VALUES (1) RETURNING id",

@@ -25,7 +25,7 @@ func (v *countedValuer) Value() (driver.Value, error) {
 }
 
 // A statement that is run again, in the middle of its rows too, sends the bytes that it sent at first.
-func TestArgumentsAreTakenByValue(t *testing.T) {
+func TestStatement_Arguments_AreTakenByValue(t *testing.T) {
 	t.Parallel()
 	const query = "SELECT v WHERE a = $1 AND b = $2 AND c = $3"
 	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec"} {
@@ -61,7 +61,7 @@ func TestArgumentsAreTakenByValue(t *testing.T) {
 }
 
 // In a transaction the arguments outlive what the next statements are encoded into.
-func TestArgumentsOfEarlierStatementsStay(t *testing.T) {
+func TestStatement_ArgumentsOfEarlierStatements_Stay(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"UPDATE c": {kit.Conflict, kit.OK}}, "default_query_exec_mode=exec")
 	tx := st.Begin(t)
@@ -102,7 +102,7 @@ func TestArguments_Bad_RunNothing(t *testing.T) {
 	}
 }
 
-func TestSimpleProtocolNeedsItsSettings(t *testing.T) {
+func TestStatement_SimpleProtocolWithOtherSettings_IsRefused(t *testing.T) {
 	t.Parallel()
 	for _, change := range []string{"SET standard_conforming_strings = off", "SET client_encoding = 'LATIN1'"} {
 		for _, name := range []string{"pgx", "cockroachdb"} {
@@ -116,7 +116,7 @@ func TestSimpleProtocolNeedsItsSettings(t *testing.T) {
 }
 
 // The formats of the result are by value, too.
-func TestResultFormatsAreTakenByValue(t *testing.T) {
+func TestStatement_ResultFormats_AreTakenByValue(t *testing.T) {
 	t.Parallel()
 	var asked [][]int16
 	updates := kit.Script{"UPDATE c": {kit.Conflict, kit.OK}}

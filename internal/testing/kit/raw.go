@@ -6,14 +6,14 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
 )
 
-// A Raw is one answer of a [Play]: an error or a tag, then ReadyForQuery if there is a Status.
+// A Raw is one answer of a [Answer]: an error or a tag, then ReadyForQuery if there is a Status.
 type Raw struct {
 	Tag, Err string
 	Status   byte
 }
 
-// Play answers the next exchange, whatever it is.
-func Play(c *fakepg.Conn, answers ...Raw) {
+// Answer answers the next exchange, whatever it is.
+func Answer(c *fakepg.Conn, answers ...Raw) {
 	c.ReceiveUntilSync()
 	for _, a := range answers {
 		c.Send(&pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, &pgproto3.NoData{})
@@ -28,9 +28,9 @@ func Play(c *fakepg.Conn, answers ...Raw) {
 	}
 }
 
-// PlayBegin answers the first exchange of a transaction, with an UPDATE.
-func PlayBegin(c *fakepg.Conn) {
-	Play(c, Raw{Tag: "BEGIN"}, Raw{Tag: "SAVEPOINT"}, Raw{Tag: "UPDATE 1", Status: 'T'})
+// AnswerBegin answers the first exchange of a transaction, with an UPDATE.
+func AnswerBegin(c *fakepg.Conn) {
+	Answer(c, Raw{Tag: "BEGIN"}, Raw{Tag: "SAVEPOINT"}, Raw{Tag: "UPDATE 1", Status: 'T'})
 }
 
 // RowDescription is the message of these columns of texts, and DataRow the one of a row.

@@ -1,5 +1,5 @@
-// Package papers reads the repository's documentation, for the tests that hold it against the code.
-package papers
+// Package doctext reads the repository's documentation, for the tests that hold it against the code.
+package doctext
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// All are the papers that name keys, metrics, identifiers and files.
+// All are the documents that name keys, metrics, identifiers and files.
 func All(t testing.TB) []string {
 	t.Helper()
 	names := []string{

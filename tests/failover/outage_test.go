@@ -13,8 +13,8 @@ import (
 	_ "github.com/reprise-go/cockroachdb" // the driver "cockroachdb"
 )
 
-// A scene is a server that goes away under load.
-type scene struct {
+// An outage is a server that goes away under load.
+type outage struct {
 	dsn    string
 	direct string // leads to the tables by a way that stays
 
@@ -25,19 +25,19 @@ type scene struct {
 	planned bool
 }
 
-// A through is a driver that a scene runs through, with what it needs in its DSN.
-type through struct {
+// A contender is a driver that an outage runs through, with what it needs in its DSN.
+type contender struct {
 	driver string
 	params string
 }
 
 var (
-	pgxAlone = through{driver: "pgx"}
-	ours     = through{driver: "cockroachdb"}
+	pgxAlone = contender{driver: "pgx"}
+	ours     = contender{driver: "cockroachdb"}
 )
 
-// play runs the scene through a driver.
-func (s scene) play(t *testing.T, way through) {
+// run runs the load and the outage through a driver.
+func (s outage) run(t *testing.T, way contender) {
 	t.Helper()
 	direct := s.open(t, "pgx", s.direct)
 	for _, statement := range tables {
@@ -56,16 +56,16 @@ func (s scene) play(t *testing.T, way through) {
 	l.goesOn(t)
 	l.finish()
 	finished = true
-	lies, err := l.lies(t.Context(), direct)
+	found, err := l.contradictions(t.Context(), direct)
 	require.NoError(t, err)
-	require.Empty(t, lies)
+	require.Empty(t, found)
 	seen, perhaps := l.errorsSeen()
 	t.Logf("%s: %d committed, %d ambiguous, %d errors", way.driver, l.done.Load(), perhaps, len(seen))
 	s.expect(t, way, seen, perhaps)
 }
 
 // expect checks what the driver is expected to have kept from the application.
-func (s scene) expect(t *testing.T, way through, seen []error, perhaps int) {
+func (s outage) expect(t *testing.T, way contender, seen []error, perhaps int) {
 	t.Helper()
 	if way.driver != ours.driver {
 		return
@@ -76,7 +76,7 @@ func (s scene) expect(t *testing.T, way through, seen []error, perhaps int) {
 	}
 }
 
-func (s scene) open(t *testing.T, driver, dsn string) *sql.DB {
+func (s outage) open(t *testing.T, driver, dsn string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open(driver, dsn)
 	require.NoError(t, err)

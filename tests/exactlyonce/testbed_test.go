@@ -28,8 +28,8 @@ const (
 	onAsking = `^INSERT INTO "` + table + `" AS m`
 )
 
-// A scene is a database with accounts of which each transaction adds one to one, and a pool with commit markers.
-type scene struct {
+// A testbed is a database with accounts of which each transaction adds one to one, and a pool with commit markers.
+type testbed struct {
 	*sql.DB
 	sim   *crdbsim.Sim
 	plain *sql.DB // by pgx, past the driver
@@ -42,21 +42,21 @@ type scene struct {
 	holds    atomic.Pointer[holding]
 }
 
-// servers runs a test on the manners of both servers.
-func servers(t *testing.T, test func(t *testing.T, s *scene)) {
+// servers runs a test on CockroachDB and on PostgreSQL.
+func servers(t *testing.T, test func(t *testing.T, s *testbed)) {
 	t.Helper()
 	for name, cfg := range map[string]crdbsim.Config{"CockroachDB": {}, "PostgreSQL": {PostgreSQL: true}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, newScene(t, cfg))
+			test(t, newTestbed(t, cfg))
 		})
 	}
 }
 
-func newScene(t *testing.T, cfg crdbsim.Config, changes ...func(*cockroachdb.Config)) *scene {
+func newTestbed(t *testing.T, cfg crdbsim.Config, changes ...func(*cockroachdb.Config)) *testbed {
 	t.Helper()
 	sim, dsn := enginetest.NewSim(t, cfg)
-	s := &scene{sim: sim, answered: make(chan struct{}, 100)}
+	s := &testbed{sim: sim, answered: make(chan struct{}, 100)}
 	var err error
 	s.plain, err = sql.Open("pgx", dsn)
 	require.NoError(t, err)
@@ -83,7 +83,7 @@ func newScene(t *testing.T, cfg crdbsim.Config, changes ...func(*cockroachdb.Con
 	return s
 }
 
-func (s *scene) dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (s *testbed) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, network, address)
 	s.mu.Lock()
@@ -96,13 +96,13 @@ func (s *scene) dial(ctx context.Context, network, address string) (net.Conn, er
 }
 
 // cut closes the latest connection on the application's side: the server goes on with what it was sent.
-func (s *scene) cut() {
+func (s *testbed) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_ = s.conns[len(s.conns)-1].Close()
 }
 
-func (s *scene) asked(_ context.Context, e cockroachdb.CommitEvent) {
+func (s *testbed) asked(_ context.Context, e cockroachdb.CommitEvent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.answers = append(s.answers, e.Answer)
@@ -110,7 +110,7 @@ func (s *scene) asked(_ context.Context, e cockroachdb.CommitEvent) {
 }
 
 // eachLoss runs a test for each way in which the answer to a commit is lost. Each begins with nothing added or asked.
-func (s *scene) eachLoss(t *testing.T, test func(t *testing.T, l loss)) {
+func (s *testbed) eachLoss(t *testing.T, test func(t *testing.T, l loss)) {
 	t.Helper()
 	for name, l := range losses {
 		t.Run(name, func(t *testing.T) {
@@ -125,12 +125,12 @@ func (s *scene) eachLoss(t *testing.T, test func(t *testing.T, l loss)) {
 }
 
 // inject has faults strike from now on.
-func (s *scene) inject(faults ...*crdbsim.Fault) { s.sim.Inject(faults...) }
+func (s *testbed) inject(faults ...*crdbsim.Fault) { s.sim.Inject(faults...) }
 
 const add = "UPDATE accounts SET n = n + 1 WHERE id = $1"
 
 // begin begins a transaction that has added one to the first account.
-func (s *scene) begin(t *testing.T, ctx context.Context, opts *sql.TxOptions) *sql.Tx {
+func (s *testbed) begin(t *testing.T, ctx context.Context, opts *sql.TxOptions) *sql.Tx {
 	t.Helper()
 	tx, err := s.BeginTx(ctx, opts)
 	require.NoError(t, err)
@@ -140,7 +140,7 @@ func (s *scene) begin(t *testing.T, ctx context.Context, opts *sql.TxOptions) *s
 }
 
 // wants compares the first account, and the answers to the questions that were asked.
-func (s *scene) wants(t *testing.T, n int, answers ...cockroachdb.CommitAnswer) {
+func (s *testbed) wants(t *testing.T, n int, answers ...cockroachdb.CommitAnswer) {
 	t.Helper()
 	assert.Equal(t, n, s.number(t, "SELECT n FROM accounts WHERE id = 1"))
 	s.mu.Lock()
@@ -148,14 +148,14 @@ func (s *scene) wants(t *testing.T, n int, answers ...cockroachdb.CommitAnswer) 
 	assert.Equal(t, answers, s.answers)
 }
 
-func (s *scene) number(t *testing.T, query string) (n int) {
+func (s *testbed) number(t *testing.T, query string) (n int) {
 	t.Helper()
 	require.NoError(t, s.plain.QueryRowContext(t.Context(), query).Scan(&n))
 	return n
 }
 
 // markers counts the rows of committed transactions, and of refused ones.
-func (s *scene) markers(t *testing.T) (committed, refused int) {
+func (s *testbed) markers(t *testing.T) (committed, refused int) {
 	t.Helper()
 	return s.number(t, "SELECT count(*) FROM "+table+" WHERE NOT refused AND expires_at IS NOT NULL"),
 		s.number(t, "SELECT count(*) FROM "+table+" WHERE refused")

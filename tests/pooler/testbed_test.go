@@ -21,50 +21,50 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/pgbouncer"
 )
 
-// A world is an empty database with a PgBouncer in front of it.
-type world struct {
+// A testbed is an empty database with a PgBouncer in front of it.
+type testbed struct {
 	*pgbouncer.PgBouncer
 	admin *sql.DB      // past PgBouncer
 	sim   *crdbsim.Sim // between PgBouncer and PostgreSQL, nil where nothing is between
 }
 
-// A manner is how the server behind PgBouncer answers.
-type manner struct {
+// A serverKind is how the server behind PgBouncer answers.
+type serverKind struct {
 	name  string
 	start func(t *testing.T) (sim *crdbsim.Sim, dsn string)
 }
 
 var (
-	ofPostgreSQL = manner{"PostgreSQL", func(t *testing.T) (*crdbsim.Sim, string) {
+	ofPostgreSQL = serverKind{"PostgreSQL", func(t *testing.T) (*crdbsim.Sim, string) {
 		return nil, enginetest.NewDirectDB(t)
 	}}
-	ofCockroachDB = manner{"CockroachDB", func(t *testing.T) (*crdbsim.Sim, string) {
+	ofCockroachDB = serverKind{"CockroachDB", func(t *testing.T) (*crdbsim.Sim, string) {
 		return enginetest.NewSim(t, crdbsim.Config{})
 	}}
 
 	// ofPostgreSQLWithFaults is PostgreSQL, by way of a Sim that can be told to cut a connection.
-	ofPostgreSQLWithFaults = manner{"PostgreSQL", func(t *testing.T) (*crdbsim.Sim, string) {
+	ofPostgreSQLWithFaults = serverKind{"PostgreSQL", func(t *testing.T) (*crdbsim.Sim, string) {
 		return enginetest.NewSim(t, crdbsim.Config{PostgreSQL: true})
 	}}
 )
 
-// inWorlds runs test, in parallel, behind a PgBouncer of its own for each manner.
-func inWorlds(t *testing.T, opts pgbouncer.Options, test func(t *testing.T, w *world), manners ...manner) {
+// behindPgBouncer runs test, in parallel, behind a PgBouncer of its own for each kind of server.
+func behindPgBouncer(t *testing.T, opts pgbouncer.Options, test func(t *testing.T, w *testbed), servers ...serverKind) {
 	t.Helper()
-	for _, m := range manners {
+	for _, m := range servers {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			sim, dsn := m.start(t)
 			admin, err := sql.Open("pgx", dsn)
 			require.NoError(t, err)
 			t.Cleanup(func() { _ = admin.Close() })
-			test(t, &world{PgBouncer: pgbouncer.Start(t, dsn, opts), admin: admin, sim: sim})
+			test(t, &testbed{PgBouncer: pgbouncer.Start(t, dsn, opts), admin: admin, sim: sim})
 		})
 	}
 }
 
 // exec runs statements past PgBouncer.
-func (w *world) exec(t *testing.T, statements ...string) {
+func (w *testbed) exec(t *testing.T, statements ...string) {
 	t.Helper()
 	for _, statement := range statements {
 		_, err := w.admin.ExecContext(t.Context(), statement)
@@ -73,7 +73,7 @@ func (w *world) exec(t *testing.T, statements ...string) {
 }
 
 // number asks past PgBouncer for a number.
-func (w *world) number(t *testing.T, query string, args ...any) (n float64) {
+func (w *testbed) number(t *testing.T, query string, args ...any) (n float64) {
 	t.Helper()
 	require.NoError(t, w.admin.QueryRowContext(t.Context(), query, args...).Scan(&n), query)
 	return n
@@ -88,7 +88,7 @@ type program struct {
 
 // program opens a pool of at most so many connections. settings are further parameters of the DSN, as key and value
 // in turn.
-func (w *world) program(t *testing.T, connections int, settings ...string) *program {
+func (w *testbed) program(t *testing.T, connections int, settings ...string) *program {
 	t.Helper()
 	u, err := url.Parse(w.DSN())
 	require.NoError(t, err)
@@ -148,7 +148,7 @@ type servers struct {
 }
 
 // hold occupies both servers of w.
-func (w *world) hold(t *testing.T) *servers {
+func (w *testbed) hold(t *testing.T) *servers {
 	t.Helper()
 	s := &servers{t: t, free: -1}
 	for i := range s.holders {
@@ -187,8 +187,8 @@ func (s *servers) take() {
 	s.free = -1
 }
 
-// outsider is a program on pgx, through PgBouncer, that prepares nothing.
-func (w *world) outsider(t *testing.T) *sql.DB {
+// pgxProgram is a program on pgx, through PgBouncer, that prepares nothing.
+func (w *testbed) pgxProgram(t *testing.T) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("pgx", w.DSN()+"&default_query_exec_mode=exec")
 	require.NoError(t, err)
