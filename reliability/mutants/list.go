@@ -377,7 +377,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "what the server says at rest before it closes the connection is not read", File: "internal/wire/check.go",
-		Old:   "		return s.farewell()\n",
+		Old:   "		return s.lastError()\n",
 		New:   "		return ErrClosed\n",
 		Found: []Instrument{Test(conns, "TestCommit_ServerHasEndedTheConnection_SaysWhy")},
 	},
