@@ -118,11 +118,11 @@ var liesOfParts = map[string]struct {
 	"a lost connection is not replaced": {func(r *Round, h *History) {
 		r.Server = Cluster
 		h.tell(6, &cockroachdb.ConnectionLostError{})
-	}, Stranded, "two other nodes were there"},
+	}, Stranded, "there were nodes to go on with"},
 	"no connection is to be had": {func(r *Round, h *History) {
 		r.Server = Cluster
 		h.tell(6, &pgconn.ConnectError{})
-	}, Stranded, "two other nodes were there"},
+	}, Stranded, "there were nodes to go on with"},
 	"a connection does not recover": {func(_ *Round, h *History) { h.Stuck = []string{"try 2"} }, Stuck, "try 2"},
 	"a hook is told too little":     {func(_ *Round, h *History) { h.Told = []string{"nothing"} }, Reasonless, "nothing"},
 	"rows were copied by nobody": {func(_ *Round, h *History) {
