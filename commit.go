@@ -49,7 +49,7 @@ func (t *tx) commit(ctx context.Context) error {
 	switch t.phase() {
 	case phaseGone:
 		if !t.canMove() {
-			return t.connectionLost(fault{err: wire.ErrClosed})
+			return t.foundClosed()
 		}
 		if len(t.history.records) == 0 { // nothing was done
 			t.committed()
@@ -120,7 +120,12 @@ func (c *commitStep) send(ctx context.Context) fault {
 	}
 	var marker []wire.Extra
 	if t.history.wrote && t.marks() {
-		marker = t.place()
+		var err error
+		if marker, err = t.place(ctx); err != nil {
+			t.notCommitted(OutcomeFailed)
+			c.told = err
+			return fault{}
+		}
 	}
 	rt := t.session().NewRoundTrip(ctx, nil)
 	rt.AddExtras(marker)
@@ -148,17 +153,16 @@ func (c *commitStep) unknown(err error) fault {
 // unmarked is for a commit whose marker met err. If that is the server's answer, the commit after it was not carried
 // out.
 func (c *commitStep) unmarked(err error) fault {
-	t, answer := c.t, pgerr.Answer(err)
-	if answer == nil || t.session().Closed() {
+	t := c.t
+	if pgerr.Answer(err) == nil || t.session().Closed() {
 		return c.unknown(err)
 	}
-	t.marking.sent = nil
-	switch {
-	case pgerr.Conflict(err) != nil:
-		return fault{err: err, reach: wire.InStatement, class: sqltext.Class{Commit: sqltext.CommitEnds}}
-	case answer.Code == readOnlyTransaction:
-		t.marking.off = true
+	if t.isUnmarked(err) {
 		return fault{err: err, reach: wire.InStatement, unmarked: true}
+	}
+	t.marking.sent = nil
+	if pgerr.Conflict(err) != nil {
+		return fault{err: err, reach: wire.InStatement, class: sqltext.Class{Commit: sqltext.CommitEnds}}
 	}
 	t.notCommitted(OutcomeFailed)
 	c.told = fmt.Errorf("cockroachdb: the commit marker can't be placed in the table %s, and nothing was committed: %w", t.pool.marks.name, err)

@@ -80,7 +80,8 @@ func CommitOutcome(ctx context.Context, db *sql.DB, err error) (committed bool, 
 	}
 	for {
 		var refused bool
-		err := db.QueryRowContext(WithoutRetries(ctx), m.table.question(), m.key.String(), m.epoch.String()).Scan(&refused)
+		row := db.QueryRowContext(WithoutRetries(ctx), m.table.question(), m.key.String(), m.known.epoch.String())
+		err := row.Scan(&refused)
 		switch {
 		case err == nil:
 			return !refused, nil

@@ -190,7 +190,7 @@ func (c *conn) ready(ctx context.Context) (*tx, error) {
 	}
 	t.attempt.start()
 	if c.session.Closed() && !t.canMove() {
-		return nil, t.connectionLost(fault{err: wire.ErrClosed})
+		return nil, t.foundClosed()
 	}
 	return t, nil
 }

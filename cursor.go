@@ -44,12 +44,18 @@ func (cu *cursor) send(ctx context.Context) fault {
 	t := cu.t
 	var reach wire.Reach
 	var err error
-	if cu.marked = t.marksAlone(&cu.rec.Statement); cu.marked {
-		with := wire.Around{After: t.place(), Commit: true, Later: cu != &t.c.executing}
+	if cu.marked = t.marksAlone(&cu.rec.Statement); !cu.marked {
+		cu.ans, reach, err = t.send(ctx, &cu.rec.Statement)
+		unmarked := reach == wire.InOpening && t.marking.sent != nil && t.isUnmarked(err)
+		return fault{err: err, reach: reach, class: cu.rec.Class, unmarked: unmarked}
+	}
+	if cu.rec.Form == wire.Simple { // nothing can go with a Query message
+		cu.rec.Form = wire.Unnamed
+	}
+	with := wire.Around{Commit: true, Later: cu != &t.c.executing}
+	if with.After, err = t.place(ctx); err == nil {
 		cu.ans, reach, err = t.session().SendAround(ctx, beginAlone, &cu.rec.Statement, with)
 		cu.tidy()
-	} else {
-		cu.ans, reach, err = t.send(ctx, &cu.rec.Statement)
 	}
 	return fault{err: err, reach: reach, class: cu.rec.Class}
 }
@@ -58,10 +64,16 @@ var beginAlone = []string{"BEGIN"}
 
 // send sends a statement after the opening. One that commits the transaction has a marker before it.
 func (t *tx) send(ctx context.Context, s *wire.Statement) (a wire.Answer, reach wire.Reach, err error) {
+	var marker []wire.Extra
 	if t.marksBefore(s) {
-		a, reach, err = t.session().SendAround(ctx, t.opening.pending, s, wire.Around{Before: t.place()})
-	} else {
+		if marker, err = t.place(ctx); err != nil {
+			return a, wire.Unsent, err
+		}
+	}
+	if marker == nil {
 		a, reach, err = t.session().Send(ctx, t.opening.pending, s)
+	} else {
+		a, reach, err = t.session().SendAround(ctx, t.opening.pending, s, wire.Around{Before: marker})
 	}
 	t.opening.note(reach, t.session().Status())
 	return a, reach, err
@@ -100,7 +112,10 @@ func (cu *cursor) read() bool {
 			return false
 		}
 		cu.tidy()
-		cu.carryOn(fault{err: err, reach: wire.InStatement, class: cu.rec.Class, partly: cu.partlyCommitted()})
+		unmarked := cu.marked && cu.t.marking.sent != nil && cu.ans.Whole() && cu.t.isUnmarked(err)
+		cu.carryOn(fault{
+			err: err, reach: wire.InStatement, class: cu.rec.Class, partly: cu.partlyCommitted(), unmarked: unmarked,
+		})
 	}
 	return false
 }

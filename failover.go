@@ -30,7 +30,8 @@ func (t *tx) hasLost(ctx context.Context, f fault) bool {
 	case pgerr.Answer(f.err) == nil:
 		return t.session().Closed() || f.reach != wire.Unsent
 	}
-	return pgerr.EndsNode(f.err, t.session().Closed())
+	closed := t.session().Closed()
+	return pgerr.EndsNode(f.err, closed) || t.explicit && closed && pgerr.IsOfStatement(f.err)
 }
 
 // mayMove reports whether a transaction that has lost its connection with f may go on, on another one; and why not,
@@ -59,6 +60,22 @@ func (t *tx) canMove() bool {
 	return may && t.explicit
 }
 
+// foundClosed ends a transaction that can't move, and whose connection was found closed before anything was sent. It
+// returns what the application is told.
+func (t *tx) foundClosed() error {
+	f := fault{err: wire.ErrClosed}
+	if _, cause := t.mayMove(f); cause != "" {
+		return t.refuseToMove(f, cause)
+	}
+	return t.connectionLost(f)
+}
+
+// refuseToMove ends a transaction whose connection is lost, and that can't go on, on another one, by its own doing.
+func (t *tx) refuseToMove(f fault, cause Cause) error {
+	t.pool.metrics().failedOver(failoverRefused, 0)
+	return t.stranded(f, cause, nil)
+}
+
 // failOver replaces the connection and sets the opening. It returns what the application is told if it can't.
 func (t *tx) failOver(ctx context.Context, f fault, at site) error {
 	t.session().Die()
@@ -71,8 +88,7 @@ func (t *tx) failOver(ctx context.Context, f fault, at site) error {
 	case !may && cause == "":
 		return t.report(f)
 	case !may:
-		t.pool.metrics().failedOver(failoverRefused, 0)
-		return t.stranded(f, cause, nil)
+		return t.refuseToMove(f, cause)
 	}
 	t.restarts()
 	t.attempt.losses++
@@ -176,7 +192,7 @@ func (c *conn) restore(ctx context.Context, s *wire.Session) error {
 	}
 	if len(c.journal.sets) > 0 {
 		if err := s.PG.Exec(ctx, strings.Join(c.journal.sets, "\n;\n")).Close(); err != nil {
-			if pgerr.IsConnectionLost(err) {
+			if pgerr.IsConnectionLost(err) || pgerr.EndsNode(err, s.Closed()) {
 				return err
 			}
 			return &otherSessionError{err: err}

@@ -28,7 +28,7 @@ import (
 // has heard of any more, and those of refused ones, expire.
 //
 // One row, the epoch, is as old as the table. A question is answered only where the epoch is still there that was
-// learnt before the commit: after a TRUNCATE a marker that is missing proves nothing.
+// learnt before the commit, and a marker is inserted only there: after a TRUNCATE a key that is missing proves nothing.
 
 // uid is a UUID in binary.
 type uid [16]byte
@@ -44,19 +44,25 @@ func (u uid) String() string {
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
-// A marker is the marker of one commit.
+// A marker is the marker of one commit. Nobody but the driver may know its key before its outcome is open.
 type marker struct {
 	table *markTable
+	known *known
 	key   uid
-	epoch uid
 	at    time.Time // when it was sent
 	place []byte    // of the row, on PostgreSQL
 }
 
 // markTable is what a pool knows of the table of commit markers.
 type markTable struct {
-	name  string              // quoted
-	epoch atomic.Pointer[uid] // nil while it is not known: then no commit is marked
+	name  string // quoted
+	known atomic.Pointer[known]
+}
+
+// known is what was learnt of the table.
+type known struct {
+	epoch uid
+	file  []byte // which holds the rows, on PostgreSQL; TRUNCATE makes another one
 }
 
 func newMarkTable(cfg *Config) *markTable {
@@ -69,33 +75,44 @@ func newMarkTable(cfg *Config) *markTable {
 // quoteTable quotes a table's name, which may have a schema.
 func quoteTable(name string) string { return pgx.Identifier(strings.Split(name, ".")).Sanitize() }
 
-// insert is the statement that places the marker m.
-func (m *marker) insert(crdb bool) wire.Extra {
-	sql, row := "INSERT INTO "+m.table.name+" (id) VALUES ($1)", (func([][]byte))(nil)
-	if !crdb {
-		sql += " RETURNING ctid"
-		row = func(values [][]byte) { m.place = append([]byte(nil), values[0]...) }
+// insert is the statement that places the marker m. It fails (23502) where the epoch is gone. On PostgreSQL it does not
+// look for the epoch's row: in a serializable transaction that would conflict with everybody who inserts a marker.
+func (m *marker) insert() wire.Extra {
+	s := wire.Statement{Form: wire.Unnamed}
+	if m.known.file == nil {
+		s.SQL = "INSERT INTO " + m.table.name + " (id, refused) " +
+			"VALUES ($1, (SELECT false FROM " + m.table.name + " WHERE id = $2))"
+		s.Values, s.ParamFormats = [][]byte{m.key[:], m.known.epoch[:]}, binaryFormat
+		s.ParamOIDs = []uint32{pgtype.UUIDOID, pgtype.UUIDOID}
+		return wire.Extra{Statement: s}
 	}
-	return wire.Extra{Statement: wire.Statement{
-		Form: wire.Unnamed, SQL: sql, Values: [][]byte{m.key[:]},
-		ParamOIDs: []uint32{pgtype.UUIDOID}, ParamFormats: binaryFormat,
-	}, Row: row}
+	s.SQL = "INSERT INTO " + m.table.name + " (id, refused) VALUES ($1, CASE WHEN pg_relation_filenode('" + m.table.name +
+		"'::REGCLASS) = $2 THEN false END) RETURNING ctid"
+	s.Values, s.ParamFormats = [][]byte{m.key[:], m.known.file}, keyAndText
+	s.ParamOIDs = []uint32{pgtype.UUIDOID, pgtype.OIDOID}
+	return wire.Extra{Statement: s, Row: func(values [][]byte) { m.place = append([]byte(nil), values[0]...) }}
 }
 
-// remove is the statement that deletes the marker m, whose transaction is committed. On PostgreSQL it goes to the row's
-// place: to look a key up in the index would, in a serializable transaction, conflict with everybody who inserts one.
-func (m *marker) remove() wire.Extra {
+// remove are the statements that delete the marker m, whose transaction is committed. On PostgreSQL they go to the
+// row's place, for the reason why insert reads no row; and in a small table only where the planner is kept from reading
+// all of it.
+func (m *marker) remove() []wire.Extra {
 	s := wire.Statement{
 		Form: wire.Unnamed, SQL: "DELETE FROM " + m.table.name + " WHERE id = $1", Values: [][]byte{m.key[:]},
 		ParamOIDs: []uint32{pgtype.UUIDOID}, ParamFormats: binaryFormat,
 	}
+	if m.known.file == nil {
+		return []wire.Extra{{Statement: s}}
+	}
 	if m.place != nil {
 		s.SQL += " AND ctid = $2"
-		s.Values, s.ParamOIDs = append(s.Values, m.place), append(s.ParamOIDs, pgtype.TIDOID)
-		s.ParamFormats = []int16{pgx.BinaryFormatCode, pgx.TextFormatCode}
+		s.Values, s.ParamOIDs, s.ParamFormats = append(s.Values, m.place), append(s.ParamOIDs, pgtype.TIDOID), keyAndText
 	}
-	return wire.Extra{Statement: s}
+	byPlace := wire.Statement{Form: wire.Unnamed, SQL: "SET LOCAL enable_seqscan = off"}
+	return []wire.Extra{{Statement: byPlace}, {Statement: s}}
 }
+
+var keyAndText = []int16{pgx.BinaryFormatCode, pgx.TextFormatCode}
 
 var binaryFormat = []int16{pgx.BinaryFormatCode}
 
@@ -107,19 +124,59 @@ type marking struct {
 
 // marks reports whether what t commits is marked.
 func (t *tx) marks() bool {
-	table := t.pool.marks
-	return table != nil && table.epoch.Load() != nil && !t.history.passive && !t.marking.off && !t.opening.readOnly
+	return t.pool.marks != nil && !t.history.passive && !t.marking.off && !t.opening.readOnly
 }
 
-// place makes a new marker, which goes out with the message that is about to be sent. It returns the statements for it.
-func (t *tx) place() []wire.Extra {
-	m := &marker{table: t.pool.marks, key: newUID(), epoch: *t.pool.marks.epoch.Load(), at: time.Now()}
+// place makes a new marker, which goes out with the message that is about to be sent. It returns the statements for it;
+// none where the server takes no writes.
+func (t *tx) place(ctx context.Context) ([]wire.Extra, error) {
+	known, err := t.pool.learnMarks(ctx)
+	if err != nil || known == nil {
+		return nil, err
+	}
+	m := &marker{table: t.pool.marks, known: known, key: newUID(), at: time.Now()}
 	t.marking.sent = m
 	if before := t.c.spent; before != nil {
-		return []wire.Extra{before.remove(), m.insert(t.c.crdb)}
+		return append(before.remove(), m.insert()), nil
 	}
-	return []wire.Extra{m.insert(t.c.crdb)}
+	return []wire.Extra{m.insert()}, nil
 }
+
+// learnMarks returns what is known of the table of markers. Where that was forgotten a new connection learns it.
+func (p *pool) learnMarks(ctx context.Context) (*known, error) {
+	if known := p.marks.known.Load(); known != nil {
+		return known, nil
+	}
+	l, err := p.connect(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	l.hangUp(ctx)
+	return p.marks.known.Load(), nil
+}
+
+// isUnmarked reports whether err is the answer to a marker that could not be placed where another one can be, or none
+// is needed: because the epoch is gone, or the transaction takes no writes.
+func (t *tx) isUnmarked(err error) bool {
+	switch pgerr.Code(err) {
+	case notNullViolation:
+		t.marking.sent.forgetTable()
+	case readOnlyTransaction:
+		t.marking.off = true
+	default:
+		return false
+	}
+	t.marking.sent = nil
+	return true
+}
+
+const (
+	notNullViolation    = "23502"
+	readOnlyTransaction = "25006"
+)
+
+// forgetTable has the next marker learn the table anew.
+func (m *marker) forgetTable() { m.table.known.CompareAndSwap(m.known, nil) }
 
 // noteMark takes note that the marker's transaction is known to be committed: nobody will ask for it any more.
 func (t *tx) noteMark() {
@@ -131,7 +188,8 @@ func (t *tx) noteMark() {
 // marksAlone reports whether s, a statement outside a transaction, is committed with a marker.
 func (t *tx) marksAlone(s *wire.Statement) bool {
 	class := &s.Class
-	return !t.explicit && t.pool.marks != nil && t.marks() && t.within == nil && !t.inText && s.Form != wire.Simple &&
+	byQuery := s.Form == wire.Simple && t.c.mode == pgx.QueryExecModeSimpleProtocol
+	return !t.explicit && t.marks() && t.within == nil && !t.inText && !byQuery &&
 		class.RowsOnly && !class.Reads && !class.Several && class.Commit == sqltext.NoCommit
 }
 
@@ -277,13 +335,13 @@ func (m *markTable) question() string {
 
 // ask puts the question on a session. With an error there is no answer yet.
 func (m *marker) ask(ctx context.Context, s *wire.Session) (CommitAnswer, error) {
-	keys := [][]byte{[]byte(m.key.String()), []byte(m.epoch.String())}
+	keys := [][]byte{[]byte(m.key.String()), []byte(m.known.epoch.String())}
 	res := s.PG.ExecParams(ctx, m.table.question(), keys, nil, nil, nil).Read()
 	switch {
 	case res.Err != nil:
 		return CommitAnswerUnknown, res.Err
 	case len(res.Rows) == 0:
-		m.table.forget(m.epoch)
+		m.forgetTable()
 		return CommitAnswerUnknown, nil
 	case string(res.Rows[0][0]) == "t":
 		return CommitAnswerRefused, nil
@@ -294,12 +352,12 @@ func (m *marker) ask(ctx context.Context, s *wire.Session) (CommitAnswer, error)
 // check makes sure, with the pool's first connection, that the table of markers is there and may be used, and learns
 // its epoch. On a server that takes no writes there is nothing to mark.
 func (m *markTable) check(ctx context.Context, s *wire.Session) error {
-	if m.epoch.Load() != nil || ctx.Value(withoutTableKey{}) != nil {
+	if m.known.Load() != nil || ctx.Value(withoutTableKey{}) != nil {
 		return nil
 	}
-	epoch, err := m.tryOut(ctx, s)
+	found, err := m.tryOut(ctx, s)
 	for pgerr.Conflict(err) != nil && ctx.Err() == nil {
-		epoch, err = m.tryOut(ctx, s)
+		found, err = m.tryOut(ctx, s)
 	}
 	switch {
 	case pgerr.SQLState(err) == readOnlyTransaction:
@@ -307,18 +365,22 @@ func (m *markTable) check(ctx context.Context, s *wire.Session) error {
 	case err != nil:
 		return fmt.Errorf("cockroachdb: retry_commit_marker is on, and the table %s can't be used: cockroachdb.CreateCommitTable makes it, and "+
 			"this user must be allowed to SELECT, INSERT, UPDATE and DELETE in it: %w", m.name, err)
-	case epoch == nil:
+	case found == nil:
 		return fmt.Errorf("cockroachdb: the table %s of commit markers is empty, as after a TRUNCATE: call cockroachdb.CreateCommitTable again", m.name)
 	}
-	m.epoch.Store(epoch)
-	if !isCockroachDB(s) {
-		_ = s.PG.Exec(ctx, "DELETE FROM "+m.name+" WHERE expires_at < now()").Close() // the next process will try again
+	m.known.Store(found)
+	if found.file != nil {
+		_ = s.PG.Exec(ctx, "DELETE FROM "+m.name+" WHERE expires_at < now()").Close() // else the next process does it
 	}
 	return nil
 }
 
-// tryOut does in the table whatever the driver will do, and returns the epoch; nil if the table has none.
-func (m *markTable) tryOut(ctx context.Context, s *wire.Session) (*uid, error) {
+// tryOut does in the table whatever the driver will do, and returns what is to be known of it; nil if it has no epoch.
+func (m *markTable) tryOut(ctx context.Context, s *wire.Session) (*known, error) {
+	file, err := s.PG.Exec(ctx, "SELECT pg_relation_filenode('"+m.name+"'::REGCLASS)").ReadAll()
+	if err != nil && s.Closed() {
+		return nil, err
+	}
 	key := "'" + newUID().String() + "'"
 	results, err := s.PG.Exec(ctx, strings.Join([]string{
 		"INSERT INTO " + m.name + " (id, refused, expires_at) VALUES (" + key + ", true, now())",
@@ -329,24 +391,20 @@ func (m *markTable) tryOut(ctx context.Context, s *wire.Session) (*uid, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := results[len(results)-1].Rows
-	if len(found) == 0 {
+	epochs := results[len(results)-1].Rows
+	if len(epochs) == 0 {
 		return nil, nil
 	}
+	found := &known{}
+	if len(file) == 1 && len(file[0].Rows) == 1 { // CockroachDB has no such function
+		found.file = file[0].Rows[0][0]
+	}
 	var epoch pgtype.UUID
-	err = epoch.Scan(string(found[0][0]))
-	return (*uid)(&epoch.Bytes), err
+	err = epoch.Scan(string(epochs[0][0]))
+	found.epoch = epoch.Bytes
+	return found, err
 }
-
-const readOnlyTransaction = "25006"
 
 type withoutTableKey struct{}
 
 var errNoMark = errors.New("cockroachdb: the error has no commit marker: it is no AmbiguousCommitError of a connection with retry_commit_marker=on, or comes from a transaction that has none")
-
-// forget has the next connection learn the epoch anew.
-func (m *markTable) forget(epoch uid) {
-	if known := m.epoch.Load(); known != nil && *known == epoch {
-		m.epoch.CompareAndSwap(known, nil)
-	}
-}

@@ -147,6 +147,14 @@ func EndsNode(err error, closed bool) bool {
 	return IsOfConnection(code) && code != ProtocolViolation || hasAnyPrefix(code, "58") || Conflict(err) != nil
 }
 
+// IsOfStatement reports whether err is the server's answer to a statement, and no reason to end the session: if that
+// has ended, the node went away after it.
+func IsOfStatement(err error) bool {
+	answer := Answer(err)
+	return answer != nil && !IsFatal(answer) &&
+		!hasAnyPrefix(answer.Code, queryCanceled, idleSessionTimeout, "25P03", "25P04")
+}
+
 // IsComingOrGoing reports whether a login was refused because the server is shutting down, or starting.
 func IsComingOrGoing(code string) bool { return hasAnyPrefix(code, classOperatorIntervention) }
 

@@ -117,3 +117,17 @@ func TestIsPassing(t *testing.T) {
 		assert.False(t, IsPassing(pgError(code, "")), code)
 	}
 }
+
+func TestIsOfStatement(t *testing.T) {
+	for _, code := range []string{"23505", "22012", "40001", "XX000"} {
+		assert.True(t, IsOfStatement(pgError(code, "")), code)
+		fatal := pgError(code, "")
+		fatal.Severity, fatal.SeverityUnlocalized = "FATAL", "FATAL"
+		assert.False(t, IsOfStatement(fatal), code)
+	}
+	for _, code := range []string{"57014", "57P05", "25P03", "25P04"} {
+		assert.False(t, IsOfStatement(pgError(code, "")), "%s ends a session that somebody wanted to end", code)
+	}
+	assert.False(t, IsOfStatement(io.EOF))
+	assert.False(t, IsOfStatement(fmt.Errorf("told before: %w", pgError("23505", ""))))
+}

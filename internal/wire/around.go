@@ -48,7 +48,8 @@ func (s *Session) SendAround(ctx context.Context, opening []string, st *Statemen
 		return Answer{}, reach, err
 	}
 	if err := rt.ReadExtras(with.Before); err != nil {
-		return Answer{}, InStatement, rt.fail(err)
+		err = rt.fail(err)
+		return Answer{}, s.failedIn(err), err
 	}
 	if first {
 		if err := p.readFirst(); err != nil {

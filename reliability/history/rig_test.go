@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -30,7 +29,8 @@ func TestMain(m *testing.M) { enginetest.Main(m) }
 // A rig is a pool of connections through the driver to a server that fails when it is told to.
 type rig struct {
 	*testing.T
-	sim    *crdbsim.Sim // nil on a real CockroachDB
+	sim    *crdbsim.Sim     // nil on a real CockroachDB; the first node of a cluster
+	nodes  *crdbsim.Cluster // nil for one node
 	db     *sql.DB
 	counts *prometheus.Registry
 	commit string // what a commit begins with
@@ -42,6 +42,12 @@ type rig struct {
 
 // servers are the two that the driver treats differently.
 var servers = map[string]crdbsim.Config{"CockroachDB": {}, "PostgreSQL": {PostgreSQL: true}}
+
+const (
+	clusterSize  = 3
+	healthChecks = 20 * time.Millisecond // of the balancer
+	mostAfter    = 30                    // transactions between two outages
+)
 
 // postgres names, in the environment, a PostgreSQL to share: package mutants does not want to wait for one of each
 // run's own.
@@ -57,12 +63,28 @@ func newRig(t *testing.T, cfg crdbsim.Config) *rig {
 	if cfg.PostgreSQL {
 		r.commit, r.lost = "^commit", crdbsim.Error{Code: "40001", Message: "could not serialize access"}
 	}
-	config, err := cockroachdb.ParseConfig(r.connect(cfg))
+	r.open(r.connect(cfg))
+	return r
+}
+
+// newClusterRig is newRig with a cluster of three nodes, which the driver reaches by their addresses or by a balancer.
+func newClusterRig(t *testing.T, balanced bool) *rig {
+	t.Helper()
+	r := &rig{T: t, counts: prometheus.NewRegistry(), commit: "^release", lost: crdbsim.Conflict("RETRY_SERIALIZABLE")}
+	r.open(r.connectCluster(balanced))
+	return r
+}
+
+// open opens the pool, and makes the schema.
+func (r *rig) open(dsn string) {
+	t := r.T
+	config, err := cockroachdb.ParseConfig(dsn)
 	require.NoError(t, err)
 	schema := "s_" + strings.ToLower(rand.Text()[:10])
 	config.ConnConfig.RuntimeParams["search_path"] = schema
 	config.RetryPolicy.InitialBackoff = time.Millisecond
 	config.RetryPolicy.MaxBackoff = 5 * time.Millisecond
+	config.RetryPolicy.MaxFailovers = 1000
 	config.Metrics = cockroachdb.NewMetrics()
 	r.counts.MustRegister(config.Metrics)
 	connector, err := cockroachdb.NewConnector(config)
@@ -72,31 +94,56 @@ func newRig(t *testing.T, cfg crdbsim.Config) *rig {
 	t.Cleanup(func() { _ = r.db.Close() })
 	_, err = r.db.ExecContext(t.Context(), "CREATE SCHEMA "+schema)
 	require.NoError(t, err)
-	return r
 }
 
 // connect starts the rig's Sim and returns the DSN that leads through it. On a real CockroachDB there is none.
 func (r *rig) connect(cfg crdbsim.Config) string {
-	direct := os.Getenv(postgres)
-	if direct == "" {
-		engine := enginetest.Get(r.T)
-		if engine.IsCockroach() && cfg.PostgreSQL {
-			r.Skip("needs PostgreSQL; this engine is " + engine.Name())
+	if os.Getenv(postgres) == "" && enginetest.Get(r.T).IsCockroach() {
+		if cfg.PostgreSQL {
+			r.Skip("needs PostgreSQL; this engine is " + enginetest.Get(r.T).Name())
 		}
-		if engine.IsCockroach() {
-			return database()
-		}
-		direct = engine.Direct(database())
+		return database()
 	}
-	server, err := pgconn.ParseConfig(direct)
-	require.NoError(r, err)
-	cfg.Upstream = func(ctx context.Context) (net.Conn, error) {
-		return server.DialFunc(ctx, "unix", filepath.Join(server.Host, ".s.PGSQL.5432"))
-	}
+	var of *pgconn.Config
+	var err error
+	cfg.Upstream, of = r.upstream()
 	r.sim, err = crdbsim.Start(cfg)
 	require.NoError(r, err)
 	r.Cleanup(func() { r.sim.Close() })
-	return "postgresql://root@" + r.sim.Addr() + "/" + server.Database + "?sslmode=disable"
+	return "postgresql://root@" + r.sim.Addr() + "/" + of.Database + "?sslmode=disable"
+}
+
+// connectCluster starts the rig's cluster and returns the DSN that leads through it.
+func (r *rig) connectCluster(balanced bool) string {
+	if os.Getenv(postgres) == "" && enginetest.Get(r.T).IsCockroach() {
+		r.Skip("takes nodes away, which needs crdbsim")
+	}
+	upstream, of := r.upstream()
+	var err error
+	r.nodes, err = crdbsim.StartCluster(clusterSize, crdbsim.Config{Upstream: upstream})
+	require.NoError(r, err)
+	r.Cleanup(func() { r.nodes.Close() })
+	r.sim = r.nodes.Node(1).Sim
+	if !balanced {
+		return r.nodes.DSN("root", of.Database)
+	}
+	b, err := r.nodes.Balance(healthChecks)
+	require.NoError(r, err)
+	r.Cleanup(func() { b.Close() })
+	return b.DSN("root", of.Database)
+}
+
+// upstream is the way to the PostgreSQL of all tests.
+func (r *rig) upstream() (func(context.Context) (net.Conn, error), *pgconn.Config) {
+	direct := os.Getenv(postgres)
+	if direct == "" {
+		direct = enginetest.Get(r.T).Direct(database())
+	}
+	of, err := pgconn.ParseConfig(direct)
+	require.NoError(r, err)
+	upstream, err := crdbsim.Upstream(direct)
+	require.NoError(r, err)
+	return upstream, of
 }
 
 // within bounds a test, so that a driver that waits for ever makes it fail, and not hang.

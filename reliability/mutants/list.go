@@ -22,8 +22,8 @@ var All = []Mutant{
 	},
 	{
 		Name: "the rows read before the one that lost are only skipped", File: "replay.go",
-		Old:   "		differs, err = r.compareRows(&a)\n	}\n	switch {\n	case err != nil && (!t.isStatementError",
-		New:   "		for i := int64(0); i < r.rows && a.Next(); i++ {\n		}\n	}\n	switch {\n	case err != nil && (!t.isStatementError",
+		Old:   "		differs, err = r.compareRows(&a)\n	}\n	switch {\n	case err != nil && !t.isStatementError",
+		New:   "		for i := int64(0); i < r.rows && a.Next(); i++ {\n		}\n	}\n	switch {\n	case err != nil && !t.isStatementError",
 		Found: []Instrument{Scenarios(history.LostUpdate)},
 	},
 	{
@@ -139,14 +139,14 @@ var All = []Mutant{
 	// The commit.
 	{
 		Name: "an ambiguous commit is replayed", File: "commit.go",
-		Old:   "	c.told = t.commitAnswer(tag, err)\n",
-		New:   "	if err != nil {\n		return fault{err: &pgconn.PgError{Code: pgerr.SerializationFailure}, reach: wire.InStatement}\n	}\n	c.told = t.commitAnswer(tag, err)\n",
+		Old:   "	case err != nil:\n		return c.refused(err)\n",
+		New:   "	case err != nil:\n		return fault{err: &pgconn.PgError{Code: pgerr.SerializationFailure}, reach: wire.InStatement}\n",
 		Found: []Instrument{Scenarios(history.Duplicate)},
 	},
 	{
 		Name: "a commit without an answer is called not committed", File: "commit.go",
-		Old:   "	if !ok {\n		return t.ambiguous(err)\n",
-		New:   "	if !ok {\n		return t.connectionLost(fault{err: err})\n",
+		Old:   "	if !ok {\n		return c.unknown(err)\n",
+		New:   "	if !ok {\n		c.told = t.connectionLost(fault{err: err})\n		return fault{}\n",
 		Found: []Instrument{Scenarios(history.DirtyRead), Matrix("single write", "told of an error, yet there is an effect")},
 	},
 	{
@@ -237,7 +237,28 @@ var All = []Mutant{
 		Name: "statements of a failed transaction reach the server", File: "tx_state.go",
 		Old:   "	case t.state == stateFailed:\n		return errTxAborted\n",
 		New:   "",
-		Found: []Instrument{Test(driver+"/tests/errors", "TestFailedTransaction_EveryCall_IsRefused$/^a_divergence$/^Exec")},
+		Found: []Instrument{Test(errs, "TestFailedTransaction_EveryCall_IsRefused$/^a_divergence$/^Exec")},
+	},
+	{
+		Name: "the pgx connection of a failed transaction is handed over", File: "tx.go",
+		Old: "			t.session().Die() // nothing of a transaction that has failed must be committed\n",
+		New: "			return\n",
+		Found: []Instrument{
+			Test(errs, "TestFailedTransaction_EveryCall_IsRefused$/^a_wait_that_ends$/^Raw,_by_pgx"),
+			Test(statement, "TestRaw_CopyAfterAWaitThatEnded_CommitsNothing"),
+		},
+	},
+	{
+		Name: "a transaction that used the pgx connection is replayed without it", File: "tx.go",
+		Old:   "	t.unreplayable(CauseRaw)\n",
+		New:   "",
+		Found: []Instrument{Test(statement, "TestRaw_ThenAConflict_IsNotReplayable")},
+	},
+	{
+		Name: "a hook can use the connection of a transaction that is being retried", File: "tx_state.go",
+		Old:   "	case t.state == stateRestarting:\n		return errRestarting\n",
+		New:   "",
+		Found: []Instrument{Test(errs, "TestRestartingTransaction_HookUsesItsConnection_IsRefused$/^Prepare")},
 	},
 	{
 		Name: "an open transaction rests in the pool", File: "conn.go",
@@ -313,9 +334,17 @@ var All = []Mutant{
 	},
 	{
 		Name: "what was learnt of a statement is not unlearnt", File: "cursor.go",
-		Old:   "			t.c.unlearn(p)\n		}\n	}\n	cu.end()",
-		New:   "			_ = p\n		}\n	}\n	cu.end()",
-		Found: []Instrument{Programs(program.CockroachDB, "types", 40, program.Stuck)},
+		Old: "			t.c.unlearn(p)\n		}\n	}\n	cu.end()",
+		New: "			_ = p\n		}\n	}\n	cu.end()",
+		Found: []Instrument{
+			Test(prepare, "TestColumnRetyped_FailsOnceAtMost"), Programs(program.CockroachDB, "types", 40, program.Stuck),
+		},
+	},
+	{
+		Name: "the DSN is read once", File: "connector.go",
+		Old:   "	if c.cfg.dsn == \"\" {\n		return c.cfg.ConnConfig.Copy(), nil\n",
+		New:   "	if true {\n		return c.cfg.ConnConfig.Copy(), nil\n",
+		Found: []Instrument{Test(conns, "TestDSN_PasswordChanged_NewConnectionsHaveIt")},
 	},
 	{
 		Name: "two statements have one name", File: "internal/wire/prepared.go",
@@ -333,9 +362,48 @@ var All = []Mutant{
 	// The reason.
 	{
 		Name: "a timeout in a replay is called a divergence", File: "internal/pgerr/pgerr.go",
-		Old:   "code == lockNotAvailable || code == queryCanceled || code == internalError",
-		New:   "code == internalError",
-		Found: []Instrument{Programs(program.CockroachDB, "timeouts", 60, program.Misleading)},
+		Old: "code == lockNotAvailable || code == queryCanceled || code == internalError",
+		New: "code == internalError",
+		Found: []Instrument{
+			Test(driver+"/tests/replay", "TestReplay_MeetsATimeout_SaysSo"),
+			Programs(program.CockroachDB, "timeouts", 60, program.Misleading),
+		},
+	},
+	{
+		Name: "a restart by savepoint that failed is the transaction's failure", File: "opening.go",
+		Old:   "	t.pool.savepoints.avoid()\n	t.pool.metrics().savepointRefused()\n	t.openFresh(false)\n	return true\n",
+		New:   "	return false\n",
+		Found: []Instrument{Test(restart, "TestRestart_FailsAfterTheSavepoint_BeginsAnew")},
+	},
+	{
+		Name: "what the server says to an idle connection before it closes it is not read", File: "internal/wire/check.go",
+		Old:   "		return s.lastError()\n",
+		New:   "		return ErrClosed\n",
+		Found: []Instrument{Test(conns, "TestCommit_ServerHasEndedTheConnection_SaysWhy")},
+	},
+	{
+		Name: "the conflict is forgotten when the connection is lost during its replay", File: "errors.go",
+		Old:   "	return errors.Join(conflict, err)\n",
+		New:   "	return err\n",
+		Found: []Instrument{Test(restart, "TestConnectionClosedByTheServer_TheReasonIsFound")},
+	},
+	{
+		Name: "what the server said before it closed the connection is forgotten", File: "internal/wire/lasterror.go",
+		Old:   "		return s.last.err\n",
+		New:   "		return err\n",
+		Found: []Instrument{Test(restart, "TestConnectionClosedByTheServer_AfterAnError_TheReasonIsFound")},
+	},
+	{
+		Name: "the server's errors come in a type of the driver's own", File: "cursor.go",
+		Old:   "	cu.over, cu.err = true, err\n	cu.rec.settle()\n	t.noteSession(",
+		New:   "	cu.over, cu.err = true, &quietError{\"it failed\", err}\n	cu.rec.settle()\n	t.noteSession(",
+		Found: []Instrument{Test(errs, "TestErrors_OfStatements_AreTheServers")},
+	},
+	{
+		Name: "a hot standby's conflict is retried like any other", File: "attempt.go",
+		Old:   "PG.ParameterStatus(\"in_hot_standby\") == \"on\"",
+		New:   "PG.ParameterStatus(\"in_hot_standby\") == \"yes\"",
+		Found: []Instrument{Test(restart, "TestRestart_OnAHotStandby_GivesUpSoon")},
 	},
 
 	// Pools, the network, the lane.
@@ -347,15 +415,23 @@ var All = []Mutant{
 	},
 	{
 		Name: "a connection that has rested is not pinged", File: "conn.go",
-		Old:   "	return after > 0 && !c.rests.IsZero() && time.Since(c.rests) >= after\n",
-		New:   "	return after < 0\n",
-		Found: []Instrument{Test(kinds, "TestRestedConnection_IsPinged")},
+		Old: "	return after > 0 && !c.rests.IsZero() && time.Since(c.rests) >= after\n",
+		New: "	return after < 0\n",
+		Found: []Instrument{
+			Test(conns, "TestRest_FlowIsGone_StatementRunsOnAnother"), Test(kinds, "TestRestedConnection_IsPinged"),
+		},
 	},
 	{
 		Name: "the lane on CockroachDB is as wide as on PostgreSQL", File: "internal/lane/lane.go",
 		Old:   "{most: 1}",
 		New:   "{most: widest}",
 		Found: []Instrument{Test(driver+"/internal/lane", "TestLaneIsForOneOnCockroachDB")},
+	},
+	{
+		Name: "a reader keeps its place in the lane while its rows are read", File: "rows.go",
+		Old:   "		r.t.leaveLane() // it has nothing left to lose to anybody\n",
+		New:   "",
+		Found: []Instrument{Test(driver+"/tests/lane", "TestLaneIsLeftByAReaderWithItsFirstRow")},
 	},
 	{
 		Name: "what calls an unknown function is thought to read only", File: "internal/sqltext/reads.go",
@@ -368,6 +444,38 @@ var All = []Mutant{
 		Old:   "	if ctx.Value(runnerKey{}) == nil {\n		return ctx\n	}\n	return context.WithValue(ctx, runnerKey{}, nil)\n",
 		New:   "	return ctx\n",
 		Found: []Instrument{Test(kinds, "TestHooksOwnTransaction_IsNotRunTxs")},
+	},
+	{
+		Name: "a host without a port has PostgreSQL's", File: "internal/dsnurl/url.go",
+		Old:   "			ports[i] = cmp.Or(p, fallback)\n",
+		New:   "			ports[i] = cmp.Or(p, \"5432\")\n",
+		Found: []Instrument{Test(driver, "TestDSN_EachForm_IsParsed")},
+	},
+
+	// The simulator: what it does not do as CockroachDB does, the tests of the driver can't find.
+	{
+		Name: "crdbsim: a ROLLBACK undoes a SET", File: "internal/crdbsim/txn.go",
+		Old:   "	c.restoreAll()\n	c.status, c.tx = 'I', txn{}\n",
+		New:   "	c.status, c.tx = 'I', txn{}\n",
+		Found: []Instrument{Test(crdbsim, "TestSetSurvives_HoweverItIsUndone")},
+	},
+	{
+		Name: "crdbsim: a restart undoes a SET", File: "internal/crdbsim/savepoint.go",
+		Old:   "	c.restoreAll()\n	c.queueHidden(c.tx.begin)\n",
+		New:   "	c.queueHidden(c.tx.begin)\n",
+		Found: []Instrument{Test(crdbsim, "TestTraces$/^set_in_transaction")},
+	},
+	{
+		Name: "crdbsim: SHOW COMMIT TIMESTAMP leaves the transaction open", File: "internal/crdbsim/commit_timestamp.go",
+		Old:   "		if e, err := c.commitAndWait(); e != nil || err != nil {\n			return reply{failed: e}, err\n		}\n",
+		New:   "",
+		Found: []Instrument{Test(crdbsim, "TestShowCommitTimestamp_ThenRelease")},
+	},
+	{
+		Name: "crdbsim: a kept session outlives its role's grants", File: "internal/crdbsim/spares.go",
+		Old:   "u.unchanged() {",
+		New:   "u.unchanged() || true {",
+		Found: []Instrument{Test(crdbsim, "TestSpareIsAsNew$/^setting_of_the_role")},
 	},
 
 	// The transaction as such.
@@ -382,5 +490,27 @@ var All = []Mutant{
 		Old:   "s.Control(ctx, sqlRollback); err",
 		New:   "s.Control(ctx, sqlCommit); err",
 		Found: []Instrument{Scenarios(history.DirtyRead)},
+	},
+
+	// Exactly once.
+	{
+		Name: "the outcome of a commit is asked for by reading", File: "marker.go",
+		Old: "	return \"INSERT INTO \" + m.name + \" AS m (id, refused) \" +\n" +
+			"		\"SELECT $1::UUID, true FROM \" + m.name + \" AS e WHERE e.id = $2::UUID \" +\n" +
+			"		\"ON CONFLICT (id) DO UPDATE SET refused = m.refused RETURNING m.refused\"\n",
+		New:   "	return \"SELECT coalesce((SELECT refused FROM \" + m.name + \" AS m WHERE id = $1::UUID AND $2::UUID IS NOT NULL), true)\"\n",
+		Found: []Instrument{Test(once, "TestCommit_ArrivesAfterTheQuestion_IsNotCarriedOut")},
+	},
+	{
+		Name: "the replay keeps the key of the commit that was refused", File: "marker.go",
+		Old:   "	m := &marker{table: t.pool.marks, known: known, key: newUID(), at: time.Now()}\n",
+		New:   "	m := &marker{table: t.pool.marks, known: known, key: uid{1: byte(len(t.c.pool.dbName))}, at: time.Now()}\n",
+		Found: []Instrument{Test(once, "TestRunTx_AnswerLost_IsCarriedOutOnce")},
+	},
+	{
+		Name: "a marker is placed although the table was truncated", File: "marker.go",
+		Old:   "CASE WHEN pg_relation_filenode('\" + m.table.name +\n		\"'::REGCLASS) = $2 THEN false END",
+		New:   "CASE WHEN pg_relation_filenode('\" + m.table.name +\n		\"'::REGCLASS) IS NOT NULL OR $2 IS NULL THEN false END",
+		Found: []Instrument{Test(once, "TestTableTruncated_RefusedCommitArrives_IsNotCarriedOut")},
 	},
 }

@@ -56,14 +56,20 @@ type Instrument struct {
 }
 
 const (
-	driver   = "../.."
-	checks   = "../history"
-	programs = "../program"
-	matrix   = driver + "/tests/faultmatrix"
-	kinds    = "../kinds"
-	prepare  = driver + "/tests/prepare"
-	pooler   = driver + "/tests/pooler"
-	scenario = "TestScenario"
+	driver    = "../.."
+	checks    = "../history"
+	programs  = "../program"
+	matrix    = driver + "/tests/faultmatrix"
+	kinds     = "../kinds"
+	prepare   = driver + "/tests/prepare"
+	pooler    = driver + "/tests/pooler"
+	once      = driver + "/tests/exactlyonce"
+	errs      = driver + "/tests/errors"
+	restart   = driver + "/tests/restart"
+	conns     = driver + "/tests/conn"
+	statement = driver + "/tests/statement"
+	crdbsim   = driver + "/internal/crdbsim"
+	scenario  = "TestScenario"
 )
 
 // Scenarios are the scripts of package history on CockroachDB's manners, which call what they find by these classes.

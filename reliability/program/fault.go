@@ -9,13 +9,16 @@ import (
 	"time"
 
 	"github.com/reprise-go/cockroachdb/internal/crdbsim"
+	"github.com/reprise-go/cockroachdb/reliability/outage"
 )
 
-// Faults are what may go wrong in a round: how likely each kind is to strike a message, and what happens to the node.
+// Faults are what may go wrong in a round: how likely each kind is to strike a message, and what happens to the node,
+// or the nodes.
 type Faults struct {
-	Seed  uint64
-	Rates map[string]float64 // by the name of the kind
-	Nodes []NodeFault
+	Seed    uint64
+	Rates   map[string]float64 // by the name of the kind
+	Nodes   []NodeFault        // where there is one node
+	Outages []outage.Outage    // in a cluster; over and over as long as programs run
 }
 
 // A NodeFault strikes all connections of a round at once.
@@ -25,7 +28,7 @@ type NodeFault struct {
 }
 
 func (f Faults) String() string {
-	if len(f.Rates)+len(f.Nodes) == 0 {
+	if len(f.Rates)+len(f.Nodes)+len(f.Outages) == 0 {
 		return "none"
 	}
 	var parts []string
@@ -35,6 +38,9 @@ func (f Faults) String() string {
 	for _, n := range f.Nodes {
 		what := map[bool]string{true: "drains", false: "dies"}[n.Drain]
 		parts = append(parts, fmt.Sprintf("the node %s after %d programs", what, n.After))
+	}
+	for _, o := range f.Outages {
+		parts = append(parts, o.String())
 	}
 	return strings.Join(parts, ", ")
 }

@@ -12,16 +12,15 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx", which is trusted to read the tables
 
 	"github.com/reprise-go/cockroachdb"
-	"github.com/reprise-go/cockroachdb/internal/crdbsim"
 	"github.com/reprise-go/cockroachdb/internal/engine"
 )
 
 // A Group is a place to play rounds in, one after the other: a database with a simulator of its own in front of it, and
 // pools.
 type Group struct {
-	pools   [2]*sql.DB // through the driver under test; the second through a wrapper of it
-	trusted *sql.DB    // past it, and past the simulator
-	sim     *crdbsim.Sim
+	pools   map[way]*sql.DB // through the driver under test
+	trusted *sql.DB         // past it, and past the simulator
+	front   *front
 	server  Server
 	workers int
 	drop    func()
@@ -30,11 +29,26 @@ type Group struct {
 	told []string // what hooks were told that must not be
 }
 
+// A way is how the programs of a round reach the server: through a wrapper of the driver or not, by one of the front's
+// DSNs.
+type way struct {
+	wrapped bool
+	dsn     int
+}
+
+func (r *Round) way() way {
+	w := way{wrapped: r.Wrapped}
+	if r.Through {
+		w.dsn = 1
+	}
+	return w
+}
+
 // NewGroup makes a group on an engine that is no real CockroachDB, for rounds of that many workers.
 func NewGroup(
 	ctx context.Context, e *engine.Engine, workers int, server Server, metrics *cockroachdb.Metrics,
 ) (_ *Group, err error) {
-	g := &Group{server: server, workers: workers}
+	g := &Group{server: server, workers: workers, pools: make(map[way]*sql.DB)}
 	defer func() {
 		if err != nil {
 			g.Close()
@@ -45,7 +59,7 @@ func NewGroup(
 		return nil, err
 	}
 	g.drop = drop
-	if g.sim, err = e.NewSim(server.config()); err != nil {
+	if g.front, err = newFront(e, server, dsn); err != nil {
 		return nil, err
 	}
 	// Types change: nothing is believed of a statement that was described before.
@@ -57,23 +71,26 @@ func NewGroup(
 	if err := g.create(ctx); err != nil {
 		return nil, err
 	}
-	return g, g.open(e.Through(g.sim, dsn), metrics)
+	return g, g.open(metrics)
 }
 
-func (g *Group) open(dsn string, metrics *cockroachdb.Metrics) error {
-	for i := range g.pools {
-		cfg, err := cockroachdb.ParseConfig(dsn)
-		if err != nil {
-			return err
+func (g *Group) open(metrics *cockroachdb.Metrics) error {
+	for i, dsn := range g.front.dsns {
+		for _, wrapped := range []bool{false, true} {
+			cfg, err := cockroachdb.ParseConfig(dsn)
+			if err != nil {
+				return err
+			}
+			cfg.Metrics, cfg.DBName, cfg.RetryPolicy = metrics, "soak", Default.policy()
+			cfg.OnSettled = g.settled
+			connector, err := cockroachdb.NewConnector(cfg)
+			if err != nil {
+				return err
+			}
+			db := sql.OpenDB(through(connector, wrapped))
+			db.SetMaxOpenConns(g.workers)
+			g.pools[way{wrapped, i}] = db
 		}
-		cfg.Metrics, cfg.DBName, cfg.RetryPolicy = metrics, "soak", Default.policy()
-		cfg.OnSettled = g.settled
-		connector, err := cockroachdb.NewConnector(cfg)
-		if err != nil {
-			return err
-		}
-		g.pools[i] = sql.OpenDB(through(connector, i == 1))
-		g.pools[i].SetMaxOpenConns(g.workers)
 	}
 	return nil
 }
@@ -127,25 +144,26 @@ func alterDatabase(setting, value string) string {
 
 // Close gives everything back.
 func (g *Group) Close() {
-	for _, db := range append(g.pools[:], g.trusted) {
-		if db != nil {
-			_ = db.Close()
-		}
+	for _, db := range g.pools {
+		_ = db.Close()
 	}
-	if g.sim != nil {
-		_ = g.sim.Close()
+	if g.trusted != nil {
+		_ = g.trusted.Close()
+	}
+	if g.front != nil {
+		_ = g.front.close()
 	}
 	if g.drop != nil {
 		g.drop()
 	}
 }
 
-// Conns are how many connections the pools have open, and how many clients the simulator has.
+// Conns are how many connections the pools have open, and how many clients the simulators have.
 func (g *Group) Conns() (open, clients int) {
 	for _, db := range g.pools {
 		open += db.Stats().OpenConnections
 	}
-	return open, g.sim.Conns()
+	return open, g.front.clients()
 }
 
 // Server is what the simulator plays.
@@ -167,7 +185,9 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 		return nil, err
 	}
 	h := &History{Results: make(map[int64]Result)}
-	g.storm(ctx, done, r, run, h)
+	if err := g.storm(ctx, done, r, run, h); err != nil {
+		return nil, err
+	}
 	for _, stmt := range run.shared {
 		_ = stmt.Close()
 	}
@@ -185,11 +205,14 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 }
 
 func (g *Group) newRunner(ctx context.Context, r *Round) (*runner, error) {
-	run := &runner{db: g.pools[0], sim: g.sim, shared: make(map[string]*sql.Stmt)}
-	if r.Wrapped {
-		run.db = g.pools[1]
+	run := &runner{db: g.pools[r.way()], shared: make(map[string]*sql.Stmt)}
+	if g.server != Cluster {
+		run.sim = g.front.nodes[0]
 	}
 	run.db.SetMaxIdleConns(g.workers)
+	if err := run.db.PingContext(ctx); err != nil { // while the driver has seen the server well lately, it waits for it
+		return nil, fmt.Errorf("connect before the faults begin: %w", err)
+	}
 	for text := range sharedTexts(r) {
 		stmt, err := run.db.PrepareContext(ctx, text) //nolint:sqlclosecheck // closed when all programs have ended
 		if err != nil {
@@ -200,11 +223,11 @@ func (g *Group) newRunner(ctx context.Context, r *Round) (*runner, error) {
 	return run, nil
 }
 
-// storm runs the programs under the faults, until done.
-func (g *Group) storm(ctx context.Context, done <-chan struct{}, r *Round, run *runner, h *History) {
+// storm runs the programs under the faults, until done. An error means that a node can't come back.
+func (g *Group) storm(ctx context.Context, done <-chan struct{}, r *Round, run *runner, h *History) error {
 	ctx, cancel := context.WithTimeout(ctx, safetyNet)
 	defer cancel()
-	storm := r.Faults.start(g.sim)
+	storm := r.Faults.start(g.front)
 	var workers sync.WaitGroup
 	var mu sync.Mutex
 	for _, list := range r.Workers {
@@ -224,10 +247,12 @@ func (g *Group) storm(ctx context.Context, done <-chan struct{}, r *Round, run *
 		})
 	}
 	workers.Wait()
-	h.Faults, h.Farewells = storm.stop()
+	var err error
+	h.Faults, h.Farewells, err = storm.stop()
 	if ctx.Err() == context.DeadlineExceeded {
 		h.Left = append(h.Left, fmt.Sprintf("the programs did not end within %v", safetyNet))
 	}
+	return err
 }
 
 // settle waits until nothing is under way any more: a statement of a client that has hung up may still be about to run.
@@ -241,10 +266,10 @@ func (g *Group) settle(ctx context.Context, db *sql.DB) (left []string) {
 		}
 	}
 	db.SetMaxIdleConns(-1)
-	for g.sim.Conns() > 0 {
+	for g.front.clients() > 0 {
 		if pause(ctx) != nil {
 			const text = "connections that the pool has closed and the server has not seen closed: %d"
-			return []string{fmt.Sprintf(text, g.sim.Conns())}
+			return []string{fmt.Sprintf(text, g.front.clients())}
 		}
 	}
 	return nil

@@ -56,6 +56,7 @@ const (
 	Misleading = "a misleading error" // it says less than is known, or something else
 	Reasonless = "an error without its reason"
 	Stuck      = "a connection that does not recover"
+	Stranded   = "a lost connection that was not replaced"
 	LeftOver   = "left over"
 	unmatched  = "%s was told %s, and is in the table of commits %d times"
 )

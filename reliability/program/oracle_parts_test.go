@@ -1,6 +1,7 @@
 package program
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -111,6 +112,17 @@ var liesOfParts = map[string]struct {
 		h.tell(6, &cockroachdb.ConnectionLostError{})
 		h.Farewells = map[uint64]Farewell{7: {"25P03", time.Unix(2, 0)}}
 	}, Reasonless, "the server ended the connection with 25P03"},
+	"a cancellation is called a lost connection": {func(_ *Round, h *History) {
+		h.tell(6, fmt.Errorf("%w: %w", &cockroachdb.ConnectionLostError{}, context.Canceled))
+	}, Misleading, "it was cancelled, and told that its connection was lost"},
+	"a lost connection is not replaced": {func(r *Round, h *History) {
+		r.Server = Cluster
+		h.tell(6, &cockroachdb.ConnectionLostError{})
+	}, Stranded, "two other nodes were there"},
+	"no connection is to be had": {func(r *Round, h *History) {
+		r.Server = Cluster
+		h.tell(6, &pgconn.ConnectError{})
+	}, Stranded, "two other nodes were there"},
 	"a connection does not recover": {func(_ *Round, h *History) { h.Stuck = []string{"try 2"} }, Stuck, "try 2"},
 	"a hook is told too little":     {func(_ *Round, h *History) { h.Told = []string{"nothing"} }, Reasonless, "nothing"},
 	"rows were copied by nobody": {func(_ *Round, h *History) {

@@ -2,6 +2,7 @@ package program
 
 import (
 	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -169,6 +170,17 @@ func TestLies(t *testing.T) {
 			assert.Contains(t, found[0].String(), l.words)
 		})
 	}
+}
+
+// TestAlone has statements outside of a transaction fail in the middle: one that writes may be done, and must be told
+// to be so.
+func TestAlone(t *testing.T) {
+	t.Parallel()
+	write := &Program{Form: Single, Steps: []Step{step(Statement{Kind: Set})}}
+	read := &Program{Form: Single, Steps: []Step{step(Statement{Kind: ReadClock})}}
+	assert.Equal(t, Unnamed, write.Outcome(io.EOF))
+	assert.Equal(t, Unknown, write.Outcome(&cockroachdb.AmbiguousCommitError{}))
+	assert.Equal(t, Unknown, read.Outcome(io.EOF), "and there is nothing to be done")
 }
 
 // TestUnknown has programs that don't know whether they are committed: they may be or not.

@@ -1,8 +1,10 @@
 package program
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/crdbsim"
 )
 
 // What errors must say: the server's own reason can be found in whatever the application is told.
@@ -25,6 +28,7 @@ func (c *checker) reasons() {
 			continue
 		}
 		c.namesReason(p, err)
+		c.lostConnection(p, err)
 		switch {
 		case p.Form == Closure && p.Tail != nil && p.Tail.By == SchemaChange && endedInside(err):
 			c.add(Misleading, p, "the schema change is done, and RunTx says: %v", err)
@@ -70,6 +74,28 @@ func finds(err error, code string) bool {
 		return slices.ContainsFunc(wrapper.Unwrap(), func(err error) bool { return finds(err, code) })
 	}
 	return false
+}
+
+// lostConnection looks at what is told of connections that were lost.
+func (c *checker) lostConnection(p *Program, err error) {
+	lost, ok := errors.AsType[*cockroachdb.ConnectionLostError](err)
+	switch {
+	case ok && errors.Is(err, context.Canceled):
+		c.add(Misleading, p, "it was cancelled, and told that its connection was lost: %v", err)
+	case ok && lost.Cause == "" && p.mayMove(err), p.Cancel == nil && Named(err) == noConnection:
+		c.add(Stranded, p, "there were nodes to go on with: %v", err)
+	}
+}
+
+// bounds are how the driver says that a policy lets it go on, on another connection, no more.
+var bounds = regexp.MustCompile(`the bound "\w+" of its policy is reached|RetryPolicy.MaxFailovers is \d`)
+
+// mayMove reports whether a program, told err, could have gone on, on another connection, as far as its policy and its
+// application are concerned: nobody has cancelled it, and the server has not ended its session on purpose.
+func (p *Program) mayMove(err error) bool {
+	policy := p.Policy.policy()
+	return p.Cancel == nil && policy.MaxAttempts > 1 && policy.MaxFailovers > 0 && !bounds.MatchString(fmt.Sprint(err)) &&
+		!slices.ContainsFunc(farewells, func(e crdbsim.Error) bool { return finds(err, e.Code) })
 }
 
 // A Farewell is what the server said when it ended a connection inside of a transaction.

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+
+	"github.com/reprise-go/cockroachdb/reliability/outage"
 )
 
 // A Size is how large rounds are. With the seed it decides everything about a round but the interleaving.
@@ -21,6 +23,7 @@ type Round struct {
 	Seed    uint64
 	Topic   string
 	Wrapped bool // the programs reach the driver through another one
+	Through bool // the driver reaches the nodes of a cluster through a balancer
 	Size    Size
 	Workers [][]*Program
 	Faults  Faults
@@ -38,6 +41,9 @@ func NewRoundAbout(topic string, server Server, seed uint64, size Size) *Round {
 	r := &Round{Server: server, Seed: seed, Size: size, Wrapped: rnd.IntN(6) == 0, Faults: newFaults(rnd, size)}
 	theme := newTheme(rnd, topic, server, size.Keys)
 	r.Topic = theme.name
+	if server == Cluster {
+		r.roll(rand.New(rand.NewPCG(seed, 1)))
+	}
 	for w := range size.Workers {
 		var list []*Program
 		for i := range size.Programs {
@@ -47,6 +53,12 @@ func NewRoundAbout(topic string, server Server, seed uint64, size Size) *Round {
 		r.Workers = append(r.Workers, list)
 	}
 	return r
+}
+
+// roll has the nodes of a cluster go away, one after the other.
+func (r *Round) roll(rnd *rand.Rand) {
+	r.Through = rnd.IntN(2) == 0
+	r.Faults.Nodes, r.Faults.Outages = nil, outage.Plan(rnd, clusterSize, mostAfter)
 }
 
 // programs are those of all workers.
@@ -97,6 +109,9 @@ func (r *Round) String() string {
 	fmt.Fprintf(&b, "%v, keys 0 to %d, topic: %s\nfaults: %v\n", r.Server, r.Size.Keys-1, r.Topic, r.Faults)
 	if r.Wrapped {
 		b.WriteString("through a driver around this one\n")
+	}
+	if r.Through {
+		b.WriteString("through a balancer\n")
 	}
 	for i, list := range r.Workers {
 		fmt.Fprintf(&b, "worker %d\n", i+1)

@@ -37,7 +37,7 @@ var errForgone = errors.New("the application rolls back")
 // A runner runs programs on a pool.
 type runner struct {
 	db     *sql.DB
-	sim    *crdbsim.Sim
+	sim    *crdbsim.Sim         // nil for a cluster
 	shared map[string]*sql.Stmt // by text
 }
 
@@ -126,10 +126,12 @@ func (e *execution) onItsOwn() (err error) {
 		return err
 	}
 	defer e.conn.Close()
-	err = e.conn.Raw(func(c any) error {
-		e.result.Conn = e.sim.ConnOf(c.(pgxConn).Conn().PgConn().PID())
-		return nil
-	})
+	if e.sim != nil { // in a cluster nobody looks: what Raw has handed over can't be replaced
+		err = e.conn.Raw(func(c any) error {
+			e.result.Conn = e.sim.ConnOf(c.(pgxConn).Conn().PgConn().PID())
+			return nil
+		})
+	}
 	for _, text := range firstTexts {
 		if err == nil && e.program.Settings == Outside {
 			_, err = e.conn.ExecContext(e.ctx, text)

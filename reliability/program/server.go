@@ -10,17 +10,20 @@ const (
 	CockroachDB      Server = iota // v24.3
 	NewerCockroachDB               // v25.1, where DDL commits what is open
 	PostgreSQL
+	Cluster // three nodes of v24.3, each of which goes away and comes back
 )
 
 // Servers are all of them.
-var Servers = []Server{CockroachDB, NewerCockroachDB, PostgreSQL}
+var Servers = []Server{CockroachDB, NewerCockroachDB, PostgreSQL, Cluster}
 
 const (
 	version      = "CockroachDB crdbsim v24.3.5 (PostgreSQL underneath)"
 	newerVersion = "CockroachDB crdbsim v25.1.0 (PostgreSQL underneath)"
 )
 
-func (s Server) String() string { return []string{"CockroachDB", "CockroachDB v25.1", "PostgreSQL"}[s] }
+func (s Server) String() string {
+	return []string{"CockroachDB", "CockroachDB v25.1", "PostgreSQL", "CockroachDB cluster"}[s]
+}
 
 func (s Server) config() crdbsim.Config {
 	switch s {

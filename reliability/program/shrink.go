@@ -96,6 +96,11 @@ func (r *Round) calmer() (all []*Round) {
 		c.Faults.Nodes = nil
 		all = append(all, &c)
 	}
+	for i := range r.Faults.Outages {
+		c := *r
+		c.Faults.Outages = slices.Delete(slices.Clone(c.Faults.Outages), i, i+1)
+		all = append(all, &c)
+	}
 	for _, k := range faultKinds {
 		if r.Faults.Rates[k.name] == 0 {
 			continue

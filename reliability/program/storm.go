@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/reprise-go/cockroachdb/internal/crdbsim"
+	"github.com/reprise-go/cockroachdb/reliability/outage"
 )
 
 // A storm is faults at work.
 type storm struct {
-	sim    *crdbsim.Sim
+	front  *front
 	faults Faults
 
 	mu    sync.Mutex
@@ -20,6 +21,7 @@ type storm struct {
 	hits  map[string]int // by kind
 	conns map[uint64]*connState
 	bade  map[uint64]Farewell
+	roll  *outage.Roll // of the nodes of a cluster
 }
 
 // A connState is what the storm knows of a connection.
@@ -35,14 +37,15 @@ var stages = []crdbsim.Stage{
 	crdbsim.AtExecute, crdbsim.AtParse, crdbsim.AtBind, crdbsim.AtAutocommit, crdbsim.AtConnect,
 }
 
-func (f Faults) start(sim *crdbsim.Sim) *storm {
-	s := &storm{sim: sim, faults: f, rnd: rand.New(rand.NewPCG(f.Seed, 0)), hits: make(map[string]int)}
+func (f Faults) start(on *front) *storm {
+	s := &storm{front: on, faults: f, rnd: rand.New(rand.NewPCG(f.Seed, 0)), hits: make(map[string]int)}
 	s.conns, s.bade = make(map[uint64]*connState), make(map[uint64]Farewell)
 	for _, at := range stages {
 		if len(f.Rates) > 0 {
-			sim.Inject(&crdbsim.Fault{At: at, Times: -1, Do: s.strike})
+			on.inject(at, s.strike)
 		}
 	}
+	s.roll = outage.Start(on.cluster, f.Outages)
 	return s
 }
 
@@ -112,23 +115,29 @@ func (s *storm) programEnded() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended++
+	s.roll.Ended()
 	for _, n := range s.faults.Nodes {
 		switch {
 		case n.After != s.ended:
 		case n.Drain:
 			s.hits["node drains"]++
-			s.sim.Drain(crdbsim.Error{Code: "57P01", Message: shutDown})
+			s.front.nodes[0].Drain(crdbsim.Error{Code: "57P01", Message: shutDown})
 		default:
 			s.hits["node dies"]++
-			s.sim.CloseConns()
+			s.front.nodes[0].CloseConns()
 		}
 	}
 }
 
-// stop gives what has struck, by kind, and the farewells.
-func (s *storm) stop() (hits map[string]int, bade map[uint64]Farewell) {
-	s.sim.ClearFaults()
+// stop gives what has struck, by kind, and the farewells. All nodes are back then, unless there is an error.
+func (s *storm) stop() (hits map[string]int, bade map[uint64]Farewell, err error) {
+	gone, err := s.roll.Stop()
+	s.front.clear()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return maps.Clone(s.hits), maps.Clone(s.bade)
+	hits = maps.Clone(s.hits)
+	for way, n := range gone {
+		hits["a node of the cluster: "+string(way)] = n
+	}
+	return hits, maps.Clone(s.bade), err
 }

@@ -33,7 +33,7 @@ type topic struct {
 }
 
 // classic are those that know what they do when they commit, and in which DDL is part of a transaction.
-var classic = []Server{CockroachDB, PostgreSQL}
+var classic = []Server{CockroachDB, PostgreSQL, Cluster}
 
 var topics = weighted[topic]{
 	{topic{name: "keys", kinds: all, open: 12, own: 6, careless: 16, slow: 40, tails: 40, raw: 60, cancel: 12}, 5},

@@ -37,6 +37,8 @@ func (p *Program) Outcome(err error) Outcome {
 		return Committed
 	case ambiguous:
 		return Unknown
+	case Named(err) == "" && !p.readsOnly():
+		return Unnamed
 	case p.Form == Single && !refusal(err):
 		return Unknown // a statement outside of a transaction has the errors that it has without this driver
 	case Named(err) == "":
@@ -97,10 +99,12 @@ func Named(err error) string {
 		return "ambiguous"
 	}
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-		return "no connection"
+		return noConnection
 	}
 	return plainName(err)
 }
+
+const noConnection = "no connection"
 
 // plainName names the errors that are not of the driver's own making.
 func plainName(err error) string {

@@ -16,10 +16,14 @@ func (v variety) round(r *Round) {
 	for name := range r.Faults.Rates {
 		v[name]++
 	}
+	for _, o := range r.Faults.Outages {
+		v[string(o.Way)]++
+	}
 	for _, p := range r.programs() {
 		v.program(p)
 	}
 	v[fmt.Sprint("wrapped ", r.Wrapped)]++
+	v[fmt.Sprint("through a balancer ", r.Through)]++
 	v["topic "+r.Topic]++
 }
 
@@ -128,5 +132,6 @@ func varietyOfPrograms() (want []string) {
 	return append(want, "deaf", "only prepared", "row", "names", "keep", "left open", "left open in a write",
 		"prepared and left open", "a read of extra only prepared", "a close without a read",
 		"cancelled", "own", "careless", "patient", "forgo", "careless in a long wait",
+		"drain", "kill", "silence", "through a balancer true", "through a balancer false",
 		"back true", "only DDL true", "only DDL false", "steps after true", "wrapped true", "wrapped false")
 }

@@ -21,7 +21,7 @@ func loaded(t *testing.T) (*sql.DB, *crew) {
 	t.Helper()
 	var dials atomic.Int64
 	o := options{workers: 4, accounts: 200, duration: time.Second}
-	db, err := openPool(allDrivers[0], enginetest.NewDB(t), o.workers, &dials)
+	db, err := openPool(allDrivers[0], enginetest.NewDB(t), o, &dials)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, db.Close()) })
 	require.NoError(t, createBank(t.Context(), db, o.accounts))

@@ -17,12 +17,12 @@ import (
 // A sqlDriver is one of those that are compared.
 type sqlDriver struct {
 	name string
-	open func(dsn string, dials *atomic.Int64) (*sql.DB, error)
+	open func(dsn string, o options, dials *atomic.Int64) (*sql.DB, error)
 }
 
 var allDrivers = []sqlDriver{{"pgx", openPgx}, {"cockroachdb", openOurs}}
 
-func openPgx(dsn string, dials *atomic.Int64) (*sql.DB, error) {
+func openPgx(dsn string, _ options, dials *atomic.Int64) (*sql.DB, error) {
 	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, err
@@ -31,13 +31,14 @@ func openPgx(dsn string, dials *atomic.Int64) (*sql.DB, error) {
 	return stdlib.OpenDB(*cfg), nil
 }
 
-func openOurs(dsn string, dials *atomic.Int64) (*sql.DB, error) {
+func openOurs(dsn string, o options, dials *atomic.Int64) (*sql.DB, error) {
 	cfg, err := cockroachdb.ParseConfig(dsn)
 	if err != nil {
 		return nil, err
 	}
 	countDials(cfg.ConnConfig, dials)
 	cfg.Metrics = nil
+	cfg.CommitMarker = cfg.CommitMarker || o.once
 	connector, err := cockroachdb.NewConnector(cfg)
 	if err != nil {
 		return nil, err
@@ -56,13 +57,13 @@ func countDials(cfg *pgx.ConnConfig, dials *atomic.Int64) {
 }
 
 // openPool opens a pool as an application does that has so many workers.
-func openPool(d sqlDriver, dsn string, workers int, dials *atomic.Int64) (*sql.DB, error) {
-	db, err := d.open(dsn, dials)
+func openPool(d sqlDriver, dsn string, o options, dials *atomic.Int64) (*sql.DB, error) {
+	db, err := d.open(dsn, o, dials)
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(workers)
-	db.SetMaxIdleConns(workers)
+	db.SetMaxOpenConns(o.workers)
+	db.SetMaxIdleConns(o.workers)
 	return db, nil
 }
 

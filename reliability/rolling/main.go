@@ -12,7 +12,8 @@
 // The exit status is 0 if what the mode promises has held for this driver:
 //
 //   - drain: no error was seen, nothing was lost or done twice, and in the end each node has its share of connections.
-//   - kill, silence: no error was seen but ambiguous commits; of all others nothing was lost or done twice.
+//   - kill, silence: no error was seen but ambiguous commits; of all others nothing was lost or done twice. With
+//     -exactly-once no ambiguous commit either.
 //
 // It is 1 if that has not held, and 2 if it could not be run.
 package main

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/reprise-go/cockroachdb/reliability/outage"
 )
 
 // options are what the command line says.
@@ -19,6 +21,7 @@ type options struct {
 	workers  int
 	accounts int
 	singles  bool
+	once     bool
 	through  string
 	params   string
 	drivers  string
@@ -30,9 +33,9 @@ type options struct {
 
 // The modes, and the ways to the nodes.
 const (
-	modeDrain   = "drain"
-	modeKill    = "kill"
-	modeSilence = "silence"
+	modeDrain   = string(outage.Drain)
+	modeKill    = string(outage.Kill)
+	modeSilence = string(outage.Silence)
 
 	throughHosts    = "hosts"
 	throughBalancer = "balancer"
@@ -52,6 +55,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.workers, "workers", 32, "how many clients there are, each with one connection")
 	f.IntVar(&o.accounts, "accounts", 1000, "how many accounts there are: the fewer, the more conflicts")
 	f.BoolVar(&o.singles, "singles", false, "adds writes outside a transaction: pgx 5.12.0 does some of them twice")
+	f.BoolVar(&o.once, "exactly-once", false, "retry_commit_marker=on for this driver: no commit may stay ambiguous")
 	f.StringVar(&o.through, "through", throughHosts, "hosts or balancer: how clients reach crdbsim's nodes")
 	f.StringVar(&o.params, "params", "connect_timeout=5", "what is added to the DSN")
 	f.StringVar(&o.drivers, "drivers", "pgx,cockroachdb", "which drivers the load runs through, one after the other")

@@ -27,8 +27,8 @@ func (r *result) broken(o options) (broken []string) {
 		return broken
 	}
 	add(r.failures() > 0, "%d errors were seen", r.failures())
+	add(r.tally.ambiguous > 0 && (o.once || o.mode == modeDrain), "%d commits were ambiguous", r.tally.ambiguous)
 	if o.mode == modeDrain {
-		add(r.tally.ambiguous > 0, "%d commits were ambiguous", r.tally.ambiguous)
 		add(!r.spread.even(r.nodes), "the connections are not spread evenly: %v", r.spread)
 	}
 	return broken

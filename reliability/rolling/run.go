@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/reliability/history"
 )
 
@@ -66,11 +67,15 @@ func runOne(ctx context.Context, o options, t target, d sqlDriver, stdout io.Wri
 		return nil, err
 	}
 	defer sure.Close()
-	if err := errors.Join(createBank(ctx, sure, o.accounts), createLists(ctx, sure, o.lists())); err != nil {
+	err = errors.Join(createBank(ctx, sure, o.accounts), createLists(ctx, sure, o.lists()))
+	if err == nil {
+		err = cockroachdb.CreateCommitTable(ctx, sure)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("create the tables: %w", err)
 	}
 	var dials atomic.Int64
-	db, err := openPool(d, dsn, o.workers, &dials)
+	db, err := openPool(d, dsn, o, &dials)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/reprise-go/cockroachdb/internal/crdbsim"
 	"github.com/reprise-go/cockroachdb/internal/engine"
+	"github.com/reprise-go/cockroachdb/reliability/outage"
 )
 
 // A simTarget is a cluster of crdbsim's over a PostgreSQL that is started for it.
@@ -70,39 +71,7 @@ func (t *simTarget) newDatabase(ctx context.Context) (dsn, sure string, drop fun
 }
 
 func (t *simTarget) takeAway(ctx context.Context, node int, away time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, away)
-	defer cancel()
-	n := t.cluster.Node(node)
-	switch t.o.mode {
-	case modeDrain:
-		if err := n.Drain(ctx, drainSteps(away)...); err != nil {
-			return err
-		}
-	case modeKill:
-		n.Kill()
-	case modeSilence:
-		n.Silence()
-		if sleep(ctx, min(away/2, heartbeats)) == nil {
-			n.Expire()
-		}
-	}
-	<-ctx.Done()
-	n.Kill()
-	return nil
-}
-
-// heartbeats is how long CockroachDB's nodes wait for those of a transaction before they take it for abandoned.
-const heartbeats = 5 * time.Second
-
-// drainSteps are CockroachDB's, with waits that leave half of the time for the node to be down.
-func drainSteps(away time.Duration) []crdbsim.Step {
-	return []crdbsim.Step{
-		{Enter: crdbsim.Unready, AtMost: away / 20},
-		{Enter: crdbsim.Refusing, AtMost: away / 4},
-		{Enter: crdbsim.Closing, AtMost: away / 10},
-		{Enter: crdbsim.Ended, AtMost: away / 10},
-		{Enter: crdbsim.Dead},
-	}
+	return outage.TakeAway(ctx, t.cluster.Node(node), outage.Way(t.o.mode), away)
 }
 
 func (t *simTarget) bringBack(_ context.Context, node int) error {

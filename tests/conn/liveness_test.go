@@ -11,12 +11,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
@@ -253,6 +255,53 @@ func TestLiveness_ServerLeftBeforeCommit_CommitsOnAnother(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Why the server has left is in what Commit says, where the transaction can't go on, on another connection: it has
+// ended this one on purpose, or failovers are switched off.
+func TestCommit_ServerHasEndedTheConnection_SaysWhy(t *testing.T) {
+	t.Parallel()
+	policy := cockroachdb.DefaultRetryPolicy()
+	policy.MaxFailovers = 0
+	for code, ctx := range map[string]context.Context{
+		"25P03": t.Context(), "57P01": cockroachdb.WithRetryPolicy(t.Context(), policy),
+	} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			bothModes(t, func(t *testing.T, encrypted bool) {
+				k := newTalker(t, encrypted, 1)
+				tx, err := k.db.BeginTx(ctx, nil)
+				require.NoError(t, err)
+				kit.Exec(t, tx, "UPDATE a")
+				k.says(t, func(c *fakepg.Conn) {
+					c.Send(kit.Fatal(code, "terminating connection").Err)
+					c.Flush()
+					c.Close()
+				})
+				err = tx.Commit()
+				kit.As[*cockroachdb.ConnectionLostError](t, err)
+				kit.WantCodeWithin(t, err, code)
+				assert.Zero(t, kit.Times(k.Server, kit.Release))
+				assert.Equal(t, 1, kit.Times(k.Server, "UPDATE a"))
+			})
+		})
+	}
+}
+
+// A real server has its own time for transactions in which nothing happens.
+func TestCommit_TransactionWasIdleForTooLong_SaysSo(t *testing.T) {
+	t.Parallel()
+	dsn := enginetest.NewDirectDB(t)
+	admin := kit.Open(t, dsn)
+	idle := kit.Open(t, kit.WithParams(dsn, "idle_in_transaction_session_timeout=20&application_name=idle"))
+	kit.Exec(t, admin, "CREATE TABLE t (id INT)")
+	tx := kit.Begin(t, idle)
+	kit.Exec(t, tx, "INSERT INTO t VALUES (1)")
+	require.Eventually(t, func() bool {
+		return kit.Scan[int](t, admin, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'idle'") == 0
+	}, time.Minute, time.Millisecond)
+	kit.WantCodeWithin(t, tx.Commit(), "25P03")
+	assert.Zero(t, kit.Scan[int](t, admin, "SELECT count(*) FROM t"))
 }
 
 func TestLiveness_NoticeBeforeCommit_IsSent(t *testing.T) {

@@ -3,6 +3,7 @@ package errors_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -167,5 +168,59 @@ func TestFailedTransaction_EveryCall_IsRefused(t *testing.T) {
 				assert.False(t, entered.Load(), "it was run: %q", st.Sent())
 			})
 		}
+	}
+}
+
+// hookDoors are the ways by which a hook could get at the connection of a transaction that restarts. database/sql keeps
+// hooks away from it.
+var hookDoors = map[string]func(context.Context, kit.DriverConnection) error{
+	"Exec": func(ctx context.Context, c kit.DriverConnection) error {
+		_, err := c.ExecContext(ctx, doorSQL, nil)
+		return err
+	},
+	"Query": func(ctx context.Context, c kit.DriverConnection) error {
+		_, err := c.QueryContext(ctx, doorSQL, nil)
+		return err
+	},
+	"Prepare": func(ctx context.Context, c kit.DriverConnection) error {
+		_, err := c.PrepareContext(ctx, doorSQL)
+		return err
+	},
+	"BeginTx": func(ctx context.Context, c kit.DriverConnection) error {
+		_, err := c.BeginTx(ctx, driver.TxOptions{})
+		return err
+	},
+	"Raw": func(ctx context.Context, c kit.DriverConnection) error {
+		_, err := c.Conn().Exec(ctx, doorSQL, pgx.QueryExecModeExec)
+		return err
+	},
+}
+
+// TestRestartingTransaction_HookUsesItsConnection_IsRefused: between two attempts there is nothing on the server that
+// what a hook does could belong to. What comes by Raw is refused by the server.
+func TestRestartingTransaction_HookUsesItsConnection_IsRefused(t *testing.T) {
+	t.Parallel()
+	for door, enter := range hookDoors {
+		t.Run(door, func(t *testing.T) {
+			t.Parallel()
+			var c kit.DriverConnection
+			srv := fakepg.Start(t, kit.Script{"UPDATE b": {kit.Conflict, kit.OK}}.Handler())
+			hooked := false
+			c = kit.DriverConn(t, srv, func(cfg *cockroachdb.Config) {
+				cfg.OnRetry = func(ctx context.Context, _ cockroachdb.RetryEvent) {
+					hooked = true
+					assert.Error(t, enter(ctx, c))
+				}
+			})
+			tx, err := c.BeginTx(t.Context(), driver.TxOptions{})
+			require.NoError(t, err)
+			for _, text := range []string{"UPDATE a", "UPDATE b"} {
+				_, err := c.ExecContext(t.Context(), text, nil)
+				require.NoError(t, err)
+			}
+			require.NoError(t, tx.Commit())
+			assert.True(t, hooked)
+			assert.LessOrEqual(t, kit.Times(srv, doorSQL), 1, "%q", srv.Statements())
+		})
 	}
 }

@@ -12,27 +12,24 @@ import (
 
 func TestAlone_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	t.Parallel()
-	for name, loss := range losses {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			servers(t, func(t *testing.T, s *testbed) {
-				for i := range 3 { // prepared, run for the first time, run again
-					s.inject(strike(loss.action))
-					res, err := s.ExecContext(t.Context(), add, 1)
-					require.NoError(t, err)
-					if n, err := res.RowsAffected(); err == nil {
-						assert.EqualValues(t, 1, n)
-					} else { // the statement's own answer may be lost, too
-						var lost *cockroachdb.ResultLostError
-						require.ErrorAs(t, err, &lost)
-						assert.Equal(t, committed, loss.answer)
-					}
-					assert.Equal(t, i+1, s.number(t, "SELECT n FROM accounts WHERE id = 1"))
+	servers(t, func(t *testing.T, s *testbed) {
+		s.eachLoss(t, func(t *testing.T, loss loss) {
+			for i := range 3 { // prepared, run for the first time, run again
+				s.inject(strike(loss.action))
+				res, err := s.ExecContext(t.Context(), add, 1)
+				require.NoError(t, err)
+				if n, err := res.RowsAffected(); err == nil {
+					assert.EqualValues(t, 1, n)
+				} else { // the statement's own answer may be lost, too
+					var lost *cockroachdb.ResultLostError
+					require.ErrorAs(t, err, &lost)
+					assert.Equal(t, committed, loss.answer)
 				}
-				s.wants(t, 3, loss.answer, loss.answer, loss.answer)
-			})
+				assert.Equal(t, i+1, s.number(t, "SELECT n FROM accounts WHERE id = 1"))
+			}
+			s.wants(t, 3, loss.answer, loss.answer, loss.answer)
 		})
-	}
+	})
 }
 
 // The answer to the statement itself is lost, with that to its commit.
@@ -52,25 +49,35 @@ func TestAlone_ResultLost_SaysThatItIsCommitted(t *testing.T) {
 
 func TestAlone_Returning_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	t.Parallel()
-	for name, loss := range losses {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			servers(t, func(t *testing.T, s *testbed) {
-				s.inject(strike(loss.action))
-				var n int
-				err := s.QueryRowContext(t.Context(), add+" RETURNING n", 1).Scan(&n)
-				if loss.answer == refused && err != nil { // a row was handed over, and can't be taken back
-					var lost *cockroachdb.ConnectionLostError
-					require.ErrorAs(t, err, &lost)
-					s.wants(t, 0, refused)
-					return
-				}
-				require.NoError(t, err)
-				assert.Equal(t, 1, n)
-				s.wants(t, 1, loss.answer)
-			})
+	servers(t, func(t *testing.T, s *testbed) {
+		s.eachLoss(t, func(t *testing.T, loss loss) {
+			s.inject(strike(loss.action))
+			var n int
+			err := s.QueryRowContext(t.Context(), add+" RETURNING n", 1).Scan(&n)
+			if loss.answer == refused && err != nil { // a row was handed over, and can't be taken back
+				var lost *cockroachdb.ConnectionLostError
+				require.ErrorAs(t, err, &lost)
+				s.wants(t, 0, refused)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, 1, n)
+			s.wants(t, 1, loss.answer)
 		})
-	}
+	})
+}
+
+// Without arguments a statement goes as a Query message, which nothing can go with.
+func TestAlone_NoArguments_AnswerLost_IsCarriedOutOnce(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *testbed) {
+		s.eachLoss(t, func(t *testing.T, loss loss) {
+			s.inject(strike(loss.action))
+			_, err := s.ExecContext(t.Context(), "UPDATE accounts SET n = n + 1 WHERE id = 1")
+			require.NoError(t, err)
+			s.wants(t, 1, loss.answer)
+		})
+	})
 }
 
 func TestAlone_StatementFails_ErrorAsEver(t *testing.T) {

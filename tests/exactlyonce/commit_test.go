@@ -18,11 +18,13 @@ const (
 	unknown   = cockroachdb.CommitAnswerUnknown
 )
 
-// losses are the ways in which the answer to a commit is lost, and what became of the commit.
-var losses = map[string]struct {
+// A loss is a way in which the answer to a commit is lost, and what became of the commit.
+type loss struct {
 	action crdbsim.Action
 	answer cockroachdb.CommitAnswer
-}{
+}
+
+var losses = map[string]loss{
 	"carried out, and the connection lost":     {crdbsim.Action{Then: crdbsim.ExecuteCut}, committed},
 	"half of its answer":                       {crdbsim.Action{Then: crdbsim.ExecuteHalf}, committed},
 	"not carried out, and the connection lost": {crdbsim.Action{Then: crdbsim.Cut}, refused},
@@ -44,20 +46,17 @@ func strike(a crdbsim.Action) *crdbsim.Fault { return crdbsim.On(onCommit, a) }
 
 func TestCommit_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	t.Parallel()
-	for name, loss := range losses {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			servers(t, func(t *testing.T, s *testbed) {
-				tx := s.begin(t, t.Context(), nil)
-				s.inject(strike(loss.action))
-				require.NoError(t, tx.Commit())
-				s.wants(t, 1, loss.answer)
-				tx = s.begin(t, t.Context(), nil)
-				require.NoError(t, tx.Commit())
-				s.wants(t, 2, loss.answer)
-			})
+	servers(t, func(t *testing.T, s *testbed) {
+		s.eachLoss(t, func(t *testing.T, loss loss) {
+			tx := s.begin(t, t.Context(), nil)
+			s.inject(strike(loss.action))
+			require.NoError(t, tx.Commit())
+			s.wants(t, 1, loss.answer)
+			tx = s.begin(t, t.Context(), nil)
+			require.NoError(t, tx.Commit())
+			s.wants(t, 2, loss.answer)
 		})
-	}
+	})
 }
 
 // On CockroachDB a statement_timeout can hide that the commit was carried out; on PostgreSQL it was not.
@@ -114,11 +113,8 @@ func TestCommit_ArrivesAfterTheQuestion_IsNotCarriedOut(t *testing.T) {
 	t.Parallel()
 	servers(t, func(t *testing.T, s *testbed) {
 		tx := s.begin(t, t.Context(), nil)
-		s.inject(crdbsim.On(onMarker, crdbsim.Action{Call: func() {
-			s.cut()
-			<-s.answered
-		}}))
-		require.NoError(t, tx.Commit(), "the replay waits for the locks of what came late")
+		s.arrivesLate(t, func() {})
+		require.NoError(t, tx.Commit(), "the replay waits for the locks of what comes late")
 		s.wants(t, 1, refused)
 	})
 }
@@ -141,20 +137,17 @@ func TestCommit_StillUnderWay_TheQuestionWaits(t *testing.T) {
 
 func TestCommit_QuestionLost_IsAskedAgain(t *testing.T) {
 	t.Parallel()
-	for name, loss := range losses {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			servers(t, func(t *testing.T, s *testbed) {
-				tx := s.begin(t, t.Context(), nil)
-				s.inject(strike(loss.action), crdbsim.On(onAsking, crdbsim.Action{Then: crdbsim.Cut}))
-				again := crdbsim.On(onAsking, crdbsim.Action{Then: crdbsim.ExecuteCut})
-				s.inject(again)
-				require.NoError(t, tx.Commit())
-				s.wants(t, 1, loss.answer)
-				assert.Equal(t, 1, again.Hits())
-			})
+	servers(t, func(t *testing.T, s *testbed) {
+		s.eachLoss(t, func(t *testing.T, loss loss) {
+			tx := s.begin(t, t.Context(), nil)
+			s.inject(strike(loss.action), crdbsim.On(onAsking, crdbsim.Action{Then: crdbsim.Cut}))
+			again := crdbsim.On(onAsking, crdbsim.Action{Then: crdbsim.ExecuteCut})
+			s.inject(again)
+			require.NoError(t, tx.Commit())
+			s.wants(t, 1, loss.answer)
+			assert.Equal(t, 1, again.Hits())
 		})
-	}
+	})
 }
 
 // A context that ends during the commit ends the waiting, and not the question.
@@ -191,34 +184,28 @@ func TestCommit_ContextEnds_TheOutcomeIsTold(t *testing.T) {
 
 func TestCommit_AsText_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	t.Parallel()
-	for name, loss := range losses {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			servers(t, func(t *testing.T, s *testbed) {
-				tx := s.begin(t, t.Context(), nil)
-				s.inject(strike(loss.action))
-				_, err := tx.ExecContext(t.Context(), "COMMIT")
-				require.NoError(t, err)
-				_ = tx.Commit()
-				s.wants(t, 1, loss.answer)
-			})
+	servers(t, func(t *testing.T, s *testbed) {
+		s.eachLoss(t, func(t *testing.T, loss loss) {
+			tx := s.begin(t, t.Context(), nil)
+			s.inject(strike(loss.action))
+			_, err := tx.ExecContext(t.Context(), "COMMIT")
+			require.NoError(t, err)
+			_ = tx.Commit()
+			s.wants(t, 1, loss.answer)
 		})
-	}
+	})
 }
 
 func TestRunTx_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	t.Parallel()
-	for name, loss := range losses {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			servers(t, func(t *testing.T, s *testbed) {
-				s.inject(strike(loss.action))
-				require.NoError(t, cockroachdb.RunTx(t.Context(), s.DB, nil, func(tx *sql.Tx) error {
-					_, err := tx.ExecContext(t.Context(), add, 1)
-					return err
-				}))
-				s.wants(t, 1, loss.answer)
-			})
+	servers(t, func(t *testing.T, s *testbed) {
+		s.eachLoss(t, func(t *testing.T, loss loss) {
+			s.inject(strike(loss.action))
+			require.NoError(t, cockroachdb.RunTx(t.Context(), s.DB, nil, func(tx *sql.Tx) error {
+				_, err := tx.ExecContext(t.Context(), add, 1)
+				return err
+			}))
+			s.wants(t, 1, loss.answer)
 		})
-	}
+	})
 }

@@ -97,6 +97,21 @@ func TestTableTruncated_OutcomeStaysUnknown(t *testing.T) {
 	})
 }
 
+// A commit was refused, and arrives after the row that refuses it was truncated.
+func TestTableTruncated_RefusedCommitArrives_IsNotCarriedOut(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *testbed) {
+		tx := s.begin(t, t.Context(), nil)
+		s.arrivesLate(t, func() {
+			_, err := s.plain.ExecContext(context.Background(), "TRUNCATE "+table)
+			assert.NoError(t, err)
+			assert.NoError(t, cockroachdb.CreateCommitTable(context.Background(), s.plain))
+		})
+		require.NoError(t, tx.Commit())
+		s.wants(t, 1, refused)
+	})
+}
+
 func TestTableMissing_ErrorAtTheFirstConnection(t *testing.T) {
 	t.Parallel()
 	_, dsn := enginetest.NewSim(t, crdbsim.Config{})

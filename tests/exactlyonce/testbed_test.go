@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // what comes past the driver
@@ -22,7 +23,8 @@ func TestMain(m *testing.M) { enginetest.Main(m) }
 const (
 	table    = cockroachdb.DefaultCommitTable
 	onCommit = `^(RELEASE|COMMIT)`
-	onMarker = `^INSERT INTO "` + table + `" \(id\)`
+
+	onMarker = `^INSERT INTO "` + table + `" \(id, refused\) VALUES`
 	onAsking = `^INSERT INTO "` + table + `" AS m`
 )
 
@@ -37,6 +39,7 @@ type testbed struct {
 	answers []cockroachdb.CommitAnswer
 
 	answered chan struct{} // has something for each answer
+	holds    atomic.Pointer[holding]
 }
 
 // servers runs a test on CockroachDB and on PostgreSQL.
@@ -86,7 +89,10 @@ func (s *testbed) dial(ctx context.Context, network, address string) (net.Conn, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns = append(s.conns, c)
-	return c, err
+	if err != nil {
+		return nil, err
+	}
+	return &lateConn{Conn: c, holds: &s.holds}, nil
 }
 
 // cut closes the latest connection on the application's side: the server goes on with what it was sent.
@@ -101,6 +107,21 @@ func (s *testbed) asked(_ context.Context, e cockroachdb.CommitEvent) {
 	defer s.mu.Unlock()
 	s.answers = append(s.answers, e.Answer)
 	s.answered <- struct{}{}
+}
+
+// eachLoss runs a test for each way in which the answer to a commit is lost. Each begins with nothing added or asked.
+func (s *testbed) eachLoss(t *testing.T, test func(t *testing.T, l loss)) {
+	t.Helper()
+	for name, l := range losses {
+		t.Run(name, func(t *testing.T) {
+			_, err := s.plain.ExecContext(t.Context(), "UPDATE accounts SET n = 0")
+			require.NoError(t, err)
+			s.mu.Lock()
+			s.answers = nil
+			s.mu.Unlock()
+			test(t, l)
+		})
+	}
 }
 
 // inject has faults strike from now on.

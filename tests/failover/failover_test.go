@@ -146,6 +146,21 @@ func TestFailover_UnderWhatMayCommit_Ambiguous(t *testing.T) {
 	}
 }
 
+// What a node has answered before it went away is no reason for the end of the connection.
+func TestFailover_AfterAnError_StatementIsRunAgain(t *testing.T) {
+	t.Parallel()
+	duplicate := kit.Fails("23505", "duplicate key")
+	duplicate.Cut = fakepg.CutAfter
+	st := kit.New(t, kit.Script{"UPDATE b": {duplicate, kit.Fails("23505", "duplicate key")}})
+	tx := st.Begin(t)
+	kit.Exec(t, tx, "UPDATE a")
+	kit.Exec(t, tx, "SAVEPOINT s")
+	require.IsType(t, &pgconn.PgError{}, kit.ExecAll(tx, "UPDATE b"))
+	kit.Exec(t, tx, "ROLLBACK TO SAVEPOINT s")
+	require.NoError(t, tx.Commit())
+	movedOnce(t, st, "UPDATE a", "SAVEPOINT s", "UPDATE b", "ROLLBACK TO SAVEPOINT s")
+}
+
 func TestFailover_DuringAReplay_StartsItAgain(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"UPDATE a": {kit.OK, {Cut: fakepg.CutBefore}, kit.OK}, "UPDATE b": {kit.Conflict, kit.OK}})
@@ -333,6 +348,29 @@ func TestFailover_ServerRefusesTheLogin_DoesNotDialAgain(t *testing.T) {
 	lost := kit.As[*cockroachdb.ConnectionLostError](t, kit.ExecAll(tx, "UPDATE b"))
 	require.ErrorIs(t, lost, errNoEntry)
 	assert.Equal(t, 2, dials)
+}
+
+func TestFailover_ClosedThroughRaw_SaysWhy(t *testing.T) {
+	t.Parallel()
+	for name, next := range map[string]func(*sql.Tx) error{
+		"by a statement": func(tx *sql.Tx) error { return kit.ExecAll(tx, "UPDATE b") },
+		"by the commit":  (*sql.Tx).Commit,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{})
+			c, err := st.Conn(t.Context())
+			require.NoError(t, err)
+			defer c.Close()
+			tx, err := c.BeginTx(t.Context(), nil)
+			require.NoError(t, err)
+			defer func() { _ = tx.Rollback() }()
+			kit.Exec(t, tx, "UPDATE a")
+			require.NoError(t, c.Raw(func(c any) error { return c.(cockroachdb.Conn).Conn().Close(t.Context()) }))
+			lost := kit.As[*cockroachdb.ConnectionLostError](t, next(tx))
+			assert.Equal(t, cockroachdb.CauseRaw, lost.Cause)
+		})
+	}
 }
 
 func TestFailover_OutsideATransaction_ReadIsRunAgain(t *testing.T) {

@@ -125,6 +125,25 @@ func TestJournal_WhatCantBeMadeAgain_EndsTheTransaction(t *testing.T) {
 	})
 }
 
+func TestJournal_NewSessionIsLostToo_AnotherIsMade(t *testing.T) {
+	t.Parallel()
+	for name, refused := range map[string]fakepg.Reply{
+		"FATAL 57P01": kit.Fatal("57P01", "refused"), "ERROR 57P01": kit.Fails("57P01", "refused"),
+		"cut": {Cut: fakepg.CutBefore},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			script := kit.Script{"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}, "SET x = 1": {kit.OK, refused, kit.OK}}
+			st := kit.New(t, script)
+			kit.Exec(t, st.DB, "SET x = 1")
+			tx := st.Begin(t)
+			kit.Exec(t, tx, "UPDATE lost")
+			require.NoError(t, tx.Commit())
+			assert.Equal(t, 3, st.Server.Connections())
+		})
+	}
+}
+
 func TestJournal_NewSessionIsAnother_EndsTheTransaction(t *testing.T) {
 	t.Parallel()
 	for what, change := range map[string]func(*pgx.ConnConfig){

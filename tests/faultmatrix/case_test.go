@@ -290,6 +290,7 @@ func isNamed(err error) bool {
 	_, exhausted := errors.AsType[*cockroachdb.RetriesExhaustedError](err)
 	_, notReplayable := errors.AsType[*cockroachdb.NotReplayableError](err)
 	_, server := errors.AsType[*pgconn.PgError](err)
-	return lost || diverged || exhausted || notReplayable || server || errors.Is(err, context.Canceled) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, pgx.ErrTxCommitRollback)
+	return lost || diverged || exhausted || notReplayable || server || errors.Is(err, errByRaw) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, pgx.ErrTxCommitRollback)
 }

@@ -69,6 +69,13 @@ var newerTransactions = []transaction{
 		name: "DDL that commits, first", run: txOf(addColumn, insert(1)), careful: true,
 		perhaps: committedPartly, partly: [][]string{seededAnd("column")},
 	},
+	{
+		name: "DDL that commits, in the middle", run: txOf(insert(1), addColumn, insert(2)), careful: true,
+		perhaps: committedPartly,
+		partly: [][]string{
+			notes{"0": "zero", "1": value(1)}.lines(), notes{"0": "zero", "1": value(1), "column": "w"}.lines(),
+		},
+	},
 	{name: "DDL that commits, alone", run: txOf(addColumn), careful: true, perhaps: committedPartly},
 	{name: "DDL that commits, in RunTx", run: closure(addColumn), careful: true, perhaps: committedPartly},
 

@@ -1,6 +1,7 @@
 package faultmatrix_test
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -9,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
@@ -57,6 +61,7 @@ func (n notes) lines() []string {
 // A runner runs a transaction, and keeps what the application was shown and what it believes to have done.
 type runner struct {
 	db     *sql.DB
+	conn   *sql.Conn // of a transaction that uses Raw
 	tx     *sql.Tx
 	begin  context.Context // of the transaction
 	ctx    context.Context // of the statements
@@ -310,6 +315,50 @@ func ownCommit(steps ...step) func(*runner) error {
 	}
 }
 
+// onConn is a transaction on a connection that the application has taken out of the pool, for Raw.
+func onConn(steps ...step) func(*runner) error {
+	return func(p *runner) error {
+		p.start()
+		var err error
+		if p.conn, err = p.db.Conn(p.begin); err != nil {
+			return err
+		}
+		defer p.conn.Close()
+		if p.tx, err = p.conn.BeginTx(p.begin, nil); err != nil {
+			return err
+		}
+		if err = p.all(steps...); err == nil {
+			p.deaf.Store(p.sloppy)
+			return p.tx.Commit()
+		}
+		p.deaf.Store(true)
+		if rollbackErr := p.tx.Rollback(); rollbackErr != nil && !errors.Is(rollbackErr, sql.ErrTxDone) {
+			return rollbackErr
+		}
+		return err
+	}
+}
+
+// errByRaw is pgx's, and not the driver's: it says nothing of the transaction, which is rolled back after it.
+var errByRaw = errors.New("by Raw")
+
+// rawInsert is insert by the pgx connection.
+func rawInsert(k int) step {
+	return func(p *runner) (err error) {
+		var tag pgconn.CommandTag
+		rawErr := p.conn.Raw(func(c any) error {
+			tag, err = c.(cockroachdb.Conn).Conn().Exec(p.ctx, insertNote, pgx.QueryExecModeExec, k, value(k))
+			return nil // else database/sql might close the connection
+		})
+		if err = cmp.Or(rawErr, err); err != nil {
+			return fmt.Errorf("%w: %w", errByRaw, err)
+		}
+		p.show("%d affected by Raw", tag.RowsAffected())
+		writes(k)(p)
+		return nil
+	}
+}
+
 func closure(steps ...step) func(*runner) error {
 	return func(p *runner) error {
 		return cockroachdb.RunTx(p.begin, p.db, nil, func(tx *sql.Tx) error {
@@ -367,6 +416,7 @@ var matrixTransactions = []transaction{
 		return p.commit(&sql.TxOptions{ReadOnly: true}, read(readThings), read("SELECT k, v, 0 FROM notes WHERE k < $1", 9))
 	}},
 	{name: "DDL", run: txOf(insert(1), addColumn, insert(2))},
+	{name: "Raw in the middle", run: onConn(insert(1), rawInsert(2), insert(3))},
 	{name: "own COMMIT", run: ownCommit(insert(1), insert(2), execStep("COMMIT", nil)), careful: true},
 	{
 		name:    "own COMMIT in a text",

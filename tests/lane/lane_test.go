@@ -81,6 +81,24 @@ func TestLane_PoolClosed_WaitersGetTheLane(t *testing.T) {
 	})
 }
 
+// A reader outside a transaction has nothing left to lose to anybody once it has its first row: it leaves the lane,
+// and not when it has read all of them, which may take an hour.
+func TestLaneIsLeftByAReaderWithItsFirstRow(t *testing.T) {
+	t.Parallel()
+	const export = "SELECT export"
+	all := kit.Texts("1", "2", "3")
+	script := kit.Script{export: {{Columns: all.Columns, Err: fakepg.Conflict()}, all}}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
+		rows := kit.Query(t, r.DB, export)
+		rows.Read(1)
+		time.Sleep(time.Second) // it writes a file
+		r.WantFreeLane(t)
+		assert.Equal(t, []string{"2", "3"}, rows.MustRest())
+		assert.Equal(t, 2, r.Times(export))
+		r.WantUsable(t)
+	})
+}
+
 // Those that wait come in the order in which they came, but for the few that are in the lane at the same time.
 func TestLane_ManyWait_ComeInTheirOrder(t *testing.T) {
 	t.Parallel()

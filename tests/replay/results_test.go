@@ -58,6 +58,18 @@ func TestReplay_ResultsAsTheyWereLeft_AreVerified(t *testing.T) {
 	}
 }
 
+// On data: the application sees the end after the replay, in which there was a row.
+func TestReplay_EmptyResultOpenOnData_Diverges(t *testing.T) {
+	t.Parallel()
+	a := kit.NewKV(t)
+	tx := a.Begin(t)
+	rows := kit.Query(t, tx, "SELECT v FROM kv WHERE k = 7")
+	err := a.Provoke(t, tx, "INSERT INTO kv VALUES (7, 70)")
+	assert.Equal(t, cockroachdb.DivergedEndOfRows, kit.As[*cockroachdb.DivergenceError](t, err).Kind)
+	assert.Empty(t, rows.MustRest())
+	a.WantEnded(t, tx)
+}
+
 var (
 	intColumn     = fakepg.Reply{Columns: []fakepg.Column{{Name: "v", OID: pgtype.Int8OID}}, Values: [][]any{}}
 	renamedColumn = fakepg.Reply{Columns: []fakepg.Column{{Name: "w", OID: pgtype.TextOID}}, Values: [][]any{}}

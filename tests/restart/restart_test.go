@@ -360,6 +360,23 @@ func TestRestart_SavepointIsNoHelp_BeginsAnew(t *testing.T) {
 	}
 }
 
+// It is refused in the midst of rows, of which some have been handed over.
+func TestRestartBeginsAnew_InTheMiddleOfRows(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"0A000", "3B001", "XX000"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			rows := kit.Texts("a", "b")
+			fails := kit.Fails(code, "the transaction can't go on")
+			r := kit.New(t, kit.Script{"SELECT v": {kit.BreakOff(rows, 1), fails, rows}})
+			tx := r.Begin(t)
+			require.Equal(t, []string{"a", "b"}, kit.Query(t, tx, "SELECT v").MustRest())
+			require.NoError(t, tx.Commit())
+			assert.Equal(t, 3, r.Times("SELECT v"))
+		})
+	}
+}
+
 func TestRestart_RollbackToConflicts_TriesAgain(t *testing.T) {
 	t.Parallel()
 	script := kit.Script{"UPDATE b": {kit.Conflict}, "ROLLBACK TO SAVEPOINT cockroach_restart": {kit.Conflict}}

@@ -41,6 +41,51 @@ func TestConnectionClosedByTheServer_TheReasonIsFound(t *testing.T) {
 	}
 }
 
+// A node that is being drained may say so by an error that is not FATAL, and close the connection after it.
+func TestConnectionClosedByTheServer_AfterAnError_TheReasonIsFound(t *testing.T) {
+	t.Parallel()
+	closing := kit.Fails("57P01", "server is shutting down")
+	closing.Cut = fakepg.CutAfter
+	for _, mode := range kit.QueryModes {
+		for _, where := range []string{"BEGIN", "UPDATE a", "UPDATE b"} {
+			t.Run(mode+"/"+where, func(t *testing.T) {
+				t.Parallel()
+				st := kit.New(t, kit.Script{where: kit.Always(closing)}, kit.NoFailover, "default_query_exec_mode="+mode)
+				tx := st.Begin(t)
+				err := kit.ExecAll(tx, "UPDATE a", "UPDATE b")
+				kit.As[*cockroachdb.ConnectionLostError](t, err)
+				kit.WantCodeWithin(t, err, "57P01")
+				require.Error(t, tx.Commit())
+			})
+		}
+	}
+}
+
+// Outside a transaction the reason comes as the server has said it, in no type of the driver's own. A conflict that
+// ends the connection is a hot standby's with recovery.
+func TestConnectionClosedByTheServer_OutsideATransaction_TheReasonIsFound(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"25P03", "40001"} {
+		broken := kit.Texts("a", "b", "c")
+		broken.Err, broken.ErrAfterRows = kit.Fatal(code, "terminating connection").Err, 2
+		for name, reply := range map[string]fakepg.Reply{
+			"before rows": {Columns: broken.Columns, Err: broken.Err}, "after rows": broken,
+		} {
+			for _, text := range []string{"SELECT v FROM kv", "UPDATE kv SET v = v RETURNING v", "SELECT pay(v) FROM kv"} {
+				t.Run(code+"/"+name+"/"+text, func(t *testing.T) {
+					t.Parallel()
+					st := kit.New(t, kit.Script{text: {reply, kit.OK}})
+					_, err := kit.ReadAll(t.Context(), st, text)
+					kit.WantCode(t, err, code)
+					assert.Equal(t, 1, st.Times(text))
+					kit.Exec(t, st, "UPDATE a")
+					assert.Equal(t, 2, st.Server.Connections())
+				})
+			}
+		}
+	}
+}
+
 // A server that is being drained ends each connection with its transaction: the ROLLBACK before a wait is the last.
 func TestConflict_OnADrainingNode_IsRunAgainElsewhere(t *testing.T) {
 	t.Parallel()

@@ -27,6 +27,18 @@ func TestStatementAfterACommit_Loses_IsNoConflict(t *testing.T) {
 	}
 }
 
+// Rollback returns nil only where nothing is committed for certain.
+func TestRollback_AfterACommit_SaysThatItIsCommitted(t *testing.T) {
+	t.Parallel()
+	for _, commit := range []string{"COMMIT", "END", "COMMIT; BEGIN", kit.Release} {
+		st := kit.New(t, kit.Script{})
+		tx := st.Begin(t)
+		require.NoError(t, kit.ExecAll(tx, "UPDATE one", commit))
+		require.ErrorContains(t, tx.Rollback(), "has committed it", commit)
+		kit.WantUsable(t, st.DB)
+	}
+}
+
 // ABORT and ROLLBACK commit nothing.
 func TestStatementAfterARollback_Loses_IsAConflict(t *testing.T) {
 	t.Parallel()

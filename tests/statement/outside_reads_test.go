@@ -66,3 +66,12 @@ func TestTransactionAsText_LeftOpen_DoesNotRestInThePool(t *testing.T) {
 		assert.Equal(t, 2, st.Server.Connections(), text)
 	}
 }
+
+// On data: the rival does not wait for a lock of a connection that rests.
+func TestTransactionAsText_LeftOpenOnData_HoldsNoLock(t *testing.T) {
+	t.Parallel()
+	kv := kit.NewKV(t)
+	kit.Exec(t, kv.DB, "BEGIN; UPDATE kv SET v = 1 WHERE k = 1") // COMMIT was forgotten
+	kit.Exec(t, kv.Rival, "UPDATE kv SET v = 2 WHERE k = 1")
+	assert.Equal(t, 2, kv.Value(t, 1))
+}
