@@ -103,7 +103,7 @@ compiler:
 
 .PHONY: lint
 lint: ## golangci-lint with vet and gofumpt, tidiness of every go.mod, and the GitHub workflow
-	$(call each,$(TESTED),$(GOLANGCI) run)
+	$(call each,$(TESTED),$(GOLANGCI) run --allow-parallel-runners)
 	$(call each,$(MODULES),go mod tidy -diff)
 	$(ACTIONLINT) .github/workflows/*.yml
 

@@ -176,11 +176,14 @@ func (t *tx) giveUpLocks(ctx context.Context) error {
 	sent := time.Now()
 	if reach, err := t.session().Control(ctx, sqlRollback); err != nil {
 		f := fault{err: err, reach: reach}
-		if t.hasLost(ctx, f) && t.canMove() {
-			t.session().Die() // the locks go with it, and the next message finds that out
-			return nil
+		switch {
+		case !t.hasLost(ctx, f):
+			return t.report(f)
+		case !t.canMove():
+			return t.cantMove(f)
 		}
-		return t.report(f)
+		t.session().Die() // the locks go with it, and the next message finds that out
+		return nil
 	}
 	t.pool.lane.TripTook(time.Since(sent))
 	return nil

@@ -190,7 +190,7 @@ func (c *conn) ready(ctx context.Context) (*tx, error) {
 	}
 	t.attempt.start()
 	if c.session.Closed() && !t.canMove() {
-		return nil, t.foundClosed()
+		return nil, t.cantMove(fault{err: wire.ErrClosed})
 	}
 	return t, nil
 }

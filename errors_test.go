@@ -88,3 +88,12 @@ func checkOutcome(t *testing.T, server *pgconn.PgError, outcome pgerr.CommitOutc
 		}
 	}
 }
+
+func TestResultLostError_Text_HasNoSecret(t *testing.T) {
+	const secret = "hunter2"
+	answer := &pgconn.PgError{Code: "57P01", Message: secret, Detail: secret, Hint: secret, Where: secret}
+	err := &ResultLostError{err: answer}
+	assert.NotContains(t, err.Error(), secret)
+	assert.Contains(t, err.Error(), "57P01")
+	assert.ErrorIs(t, err, answer)
+}

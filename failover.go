@@ -60,18 +60,18 @@ func (t *tx) canMove() bool {
 	return may && t.explicit
 }
 
-// foundClosed ends a transaction that can't move, and whose connection was found closed before anything was sent. It
-// returns what the application is told.
-func (t *tx) foundClosed() error {
-	f := fault{err: wire.ErrClosed}
-	if _, cause := t.mayMove(f); cause != "" {
+// cantMove ends a transaction that has lost its connection with f while nothing of the application's was under way, and
+// can't go on, on another one. It returns what the application is told.
+func (t *tx) cantMove(f fault) error {
+	if _, cause := t.mayMove(fault{}); cause != "" {
 		return t.refuseToMove(f, cause)
 	}
-	return t.connectionLost(f)
+	return t.report(f)
 }
 
 // refuseToMove ends a transaction whose connection is lost, and that can't go on, on another one, by its own doing.
 func (t *tx) refuseToMove(f fault, cause Cause) error {
+	t.session().Die()
 	t.pool.metrics().failedOver(failoverRefused, 0)
 	return t.stranded(f, cause, nil)
 }

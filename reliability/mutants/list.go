@@ -376,7 +376,7 @@ var All = []Mutant{
 		Found: []Instrument{Test(restart, "TestRestart_FailsAfterTheSavepoint_BeginsAnew")},
 	},
 	{
-		Name: "what the server says to an idle connection before it closes it is not read", File: "internal/wire/check.go",
+		Name: "what the server says at rest before it closes the connection is not read", File: "internal/wire/check.go",
 		Old:   "		return s.lastError()\n",
 		New:   "		return ErrClosed\n",
 		Found: []Instrument{Test(conns, "TestCommit_ServerHasEndedTheConnection_SaysWhy")},

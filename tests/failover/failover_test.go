@@ -203,6 +203,16 @@ func TestFailover_WhileItGivesUpItsLocks_Unseen(t *testing.T) {
 	movedOnce(t, st, "UPDATE a")
 }
 
+func TestFailover_WhileItGivesUpItsLocks_SaysWhyItCant(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{"UPDATE b": {kit.Conflict, kit.Conflict, kit.OK}, "ROLLBACK": {{Cut: fakepg.CutBefore}}})
+	kit.Exec(t, st.DB, "CREATE TEMP TABLE t (v INT)")
+	tx := st.Begin(t)
+	lost := kit.As[*cockroachdb.ConnectionLostError](t, kit.ExecAll(tx, "UPDATE b"))
+	assert.Equal(t, cockroachdb.CauseSession, lost.Cause)
+	assert.Equal(t, "40001", kit.StateOf(lost), "the conflict is in it")
+}
+
 func TestFailover_WhileAConnectionIsPrepared_Unseen(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"UPDATE a SET v = $1": {{Cut: fakepg.CutBefore}, kit.OK}})
