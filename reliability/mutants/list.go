@@ -431,7 +431,7 @@ var All = []Mutant{
 		Name: "a reader keeps its place in the lane while its rows are read", File: "rows.go",
 		Old:   "		r.t.leaveLane() // it has nothing left to lose to anybody\n",
 		New:   "",
-		Found: []Instrument{Test(driver+"/tests/lane", "TestLaneIsLeftByAReaderWithItsFirstRow")},
+		Found: []Instrument{Test(driver+"/tests/lane", "TestLane_ReaderWithItsFirstRow_LeavesIt")},
 	},
 	{
 		Name: "what calls an unknown function is thought to read only", File: "internal/sqltext/reads.go",
