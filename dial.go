@@ -63,20 +63,34 @@ func (c *Connector) dial(ctx context.Context, avoid string) (link, error) {
 		}
 		return link{Session: wire.NewSession(pc, nil)}, nil
 	}
-	var latest error
-	for began := time.Now(); ; {
-		l, err := c.dialAny(ctx, avoid)
+	var l link
+	began := time.Now()
+	err, before := keepTrying(ctx, func() (err error) {
+		l, err = c.dialAny(ctx, avoid)
+		return err
+	}, func(_ int, err error) bool {
+		return c.mayComeBack(err) && time.Since(began) <= dialPatience
+	})
+	if before != nil {
+		err = errors.Join(err, before)
+	}
+	return l, err
+}
+
+// keepTrying calls try until it succeeds, or again says that the n-th error is to be returned. If ctx is done, err says
+// no more than that: before is then the error of the try before, why there was no connection while there was time.
+func keepTrying(ctx context.Context, try func() error, again func(n int, err error) bool) (err, before error) {
+	for n := 1; ; n++ {
+		latest := try()
 		switch {
-		case err == nil:
-			return l, nil
-		case ctx.Err() != nil && latest != nil:
-			return link{}, errors.Join(err, latest) // why there was no connection while there was time
+		case latest == nil:
+			return nil, nil
 		case ctx.Err() != nil:
-			return link{}, err
-		case !c.mayComeBack(err), time.Since(began) > dialPatience:
-			return link{}, err
+			return latest, err
+		case !again(n, latest):
+			return latest, nil
 		}
-		latest = err
+		err = latest
 	}
 }
 

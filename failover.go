@@ -139,25 +139,24 @@ func (t *tx) stranded(f fault, cause Cause, err error) error {
 // replace replaces the session by a new one that is told what the application had set. It tries until ctx is done,
 // unless that is hopeless.
 func (c *conn) replace(ctx context.Context, policy RetryPolicy) error {
-	var latest error
-	for n := 1; ; n++ {
-		l, err := c.pool.connect(ctx, c.host)
-		if err == nil {
-			if err = c.restore(ctx, l.Session); err == nil {
-				l.Inherit(c.session)
-				c.use(l)
-				return nil
-			}
-			l.hangUp(ctx)
-		}
-		if latest != nil && ctx.Err() != nil {
-			return latest
-		}
-		latest = err
-		if isHopeless(err) || sleep(ctx, ctx, max(redialPause, policy.backoff(n, rand.Float64))) != nil {
-			return err
-		}
+	err, before := keepTrying(ctx, func() error { return c.replaceOnce(ctx) }, func(n int, err error) bool {
+		return !isHopeless(err) && sleep(ctx, ctx, max(redialPause, policy.backoff(n, rand.Float64))) == nil
+	})
+	return cmp.Or(before, err)
+}
+
+func (c *conn) replaceOnce(ctx context.Context) error {
+	l, err := c.pool.connect(ctx, c.host)
+	if err != nil {
+		return err
 	}
+	if err := c.restore(ctx, l.Session); err != nil {
+		l.hangUp(ctx)
+		return err
+	}
+	l.Inherit(c.session)
+	c.use(l)
+	return nil
 }
 
 // redialPause is the least time between two dials for one session.

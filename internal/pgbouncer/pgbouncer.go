@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -108,7 +106,7 @@ func start(ctx context.Context, program, dsn string, opts Options) (*PgBouncer, 
 	b.settings = b.settingsOf(opts)
 	b.settings["admin_users"] = server.User
 	for range 10 {
-		b.listenOn(freePort(), server)
+		b.listenOn(guarded.FreePort(), server)
 		if err = b.run(ctx); !errors.Is(err, guarded.ErrEnded) {
 			return b, err
 		}
@@ -160,19 +158,6 @@ func (b *PgBouncer) settingsOf(opts Options) map[string]string {
 	}
 	maps.Copy(settings, opts.Settings)
 	return settings
-}
-
-// freePort returns a port that nobody listens on, from below those that systems give to outgoing connections: such a
-// connection could take the port while PgBouncer is stopped.
-func freePort() int {
-	for {
-		port := 20000 + rand.IntN(10000)
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
-		if err == nil {
-			l.Close()
-			return port
-		}
-	}
 }
 
 func (b *PgBouncer) listenOn(port int, server *pgx.ConnConfig) {

@@ -144,7 +144,7 @@ var rows = []row{
 	{"Ambiguous commits, and retries refused", []panel{
 		{
 			title: "Ambiguous commits", unit: perSecond, axis: "commits/s",
-			means:   "Commits that were sent and never answered. The money may have moved or not; your application has to look before it does anything again. Asked: with commit markers the driver has found out, unless the answer is unknown.",
+			means: "Commits that were sent and never answered. The money may have moved or not; your application has to look before it does anything again. Asked: with commit markers the driver has found out, unless the answer is unknown.",
 			queries: []query{
 				{"ambiguous", sum("", rate("cockroachdb_ambiguous_commits_total"))},
 				{"asked, {{answer}}", sum("answer", rate("cockroachdb_commit_questions_total"))},

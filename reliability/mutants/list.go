@@ -397,7 +397,7 @@ var All = []Mutant{
 		Name: "the server's errors come in a type of the driver's own", File: "cursor.go",
 		Old:   "	cu.over, cu.err = true, err\n	cu.rec.settle()\n	t.noteSession(",
 		New:   "	cu.over, cu.err = true, &quietError{\"it failed\", err}\n	cu.rec.settle()\n	t.noteSession(",
-		Found: []Instrument{Test(errs, "TestErrorsOfStatementsAreBare")},
+		Found: []Instrument{Test(errs, "TestErrors_OfStatements_AreTheServers")},
 	},
 	{
 		Name: "a hot standby's conflict is retried like any other", File: "attempt.go",
@@ -431,7 +431,7 @@ var All = []Mutant{
 		Name: "a reader keeps its place in the lane while its rows are read", File: "rows.go",
 		Old:   "		r.t.leaveLane() // it has nothing left to lose to anybody\n",
 		New:   "",
-		Found: []Instrument{Test(driver+"/tests/lane", "TestLaneIsLeftByAReaderWithItsFirstRow")},
+		Found: []Instrument{Test(driver+"/tests/lane", "TestLane_ReaderWithItsFirstRow_LeavesIt")},
 	},
 	{
 		Name: "what calls an unknown function is thought to read only", File: "internal/sqltext/reads.go",
@@ -449,7 +449,7 @@ var All = []Mutant{
 		Name: "a host without a port has PostgreSQL's", File: "internal/dsnurl/url.go",
 		Old:   "			ports[i] = cmp.Or(p, fallback)\n",
 		New:   "			ports[i] = cmp.Or(p, \"5432\")\n",
-		Found: []Instrument{Test(driver, "TestDSNForms")},
+		Found: []Instrument{Test(driver, "TestDSN_EachForm_IsParsed")},
 	},
 
 	// The simulator: what it does not do as CockroachDB does, the tests of the driver can't find.

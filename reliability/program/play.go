@@ -160,7 +160,7 @@ func (p *player) quietly(text string, run func() error) error {
 
 // try runs something, unless the application was told what the model does not know: then that is the answer. That is an
 // error of a timeout, or that a Prepare has succeeded before anything was run: CockroachDB retries the first statement
-// by itself, as of a later time, and does not prepare again what was prepared before it.
+// automatically, as of a later time, and does not prepare again what was prepared before it.
 func (p *player) try(text string, run func() (string, error)) (string, error) {
 	if len(p.shown) >= len(p.believes) {
 		return run()

@@ -21,48 +21,23 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
-)
 
-// Exit codes.
-const (
-	exitHeld = iota
-	exitBroken
-	exitFailed // it could not be run
+	"github.com/reprise-go/cockroachdb/reliability/internal/command"
 )
 
 // errBroken says that a promise has not held; the report has told which.
 var errBroken = errors.New("what the mode promises has not held")
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
-}
+func main() { command.Main(execute) }
 
-func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parseOptions(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return exitHeld
+	if err == nil {
+		err = run(ctx, o, stdout)
 	}
-	if err != nil {
-		return exitFailed
-	}
-	switch err := run(ctx, o, stdout); {
-	case errors.Is(err, errBroken):
-		fmt.Fprintln(stderr, "rolling: "+err.Error())
-		return exitBroken
-	case err != nil:
-		fmt.Fprintln(stderr, "rolling: "+err.Error())
-		return exitFailed
-	}
-	return exitHeld
+	return command.Status("rolling", err, errBroken, stderr)
 }
 
 // run has each driver go through the same, and reports.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/reprise-go/cockroachdb/reliability/internal/command"
 	"github.com/reprise-go/cockroachdb/reliability/outage"
 )
 
@@ -48,7 +49,6 @@ const mostWorkers = 200
 func parseOptions(args []string, stderr io.Writer) (options, error) {
 	o := options{url: os.Getenv("COCKROACH_URL")}
 	f := flag.NewFlagSet("rolling", flag.ContinueOnError)
-	f.SetOutput(stderr)
 	f.DurationVar(&o.duration, "for", time.Minute, "how long the load runs through each driver")
 	f.StringVar(&o.mode, "mode", modeDrain, "drain, kill or silence: how a node is taken away, and so what is promised")
 	f.IntVar(&o.nodes, "nodes", 3, "how many nodes the cluster has; on a real one, the numbers that {node} stands for")
@@ -62,15 +62,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.DurationVar(&o.away, "away", 0, "how long a node is away, its drain included; 0 for half of its turn")
 	f.StringVar(&o.stopCmd, "stop-cmd", "", "the shell command that takes node {node} of a real cluster away")
 	f.StringVar(&o.startCmd, "start-cmd", "", "the shell command that brings node {node} of a real cluster back")
-	if err := f.Parse(args); err != nil {
-		return o, err
-	}
-	if err := o.check(f.Args()); err != nil {
-		fmt.Fprintf(stderr, "rolling: %v\n\nUsage of rolling:\n", err)
-		f.PrintDefaults()
-		return o, err
-	}
-	return o, nil
+	err := command.Parse(f, args, stderr, func(rest []string) error { return o.check(rest) })
+	return o, err
 }
 
 func (o options) check(rest []string) error {

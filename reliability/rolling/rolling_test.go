@@ -11,12 +11,13 @@ import (
 
 	"github.com/reprise-go/cockroachdb/internal/crdbsim"
 	"github.com/reprise-go/cockroachdb/internal/crdbsim/clustertest"
+	"github.com/reprise-go/cockroachdb/reliability/internal/command"
 )
 
 func runRolling(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = command(t.Context(), args, &out, &errs)
+	code = execute(t.Context(), args, &out, &errs)
 	return code, out.String(), errs.String()
 }
 
@@ -29,7 +30,7 @@ func TestRolling_ThroughPgx(t *testing.T) {
 	} {
 		code, stdout, stderr := runRolling(t, "-for", "2s", "-workers", "8", "-nodes", "2", "-drivers", "pgx",
 			"-accounts", "100", "-mode", mode, "-through", through)
-		assert.Equal(t, exitHeld, code, "%s\n%s", stdout, stderr)
+		assert.Equal(t, command.Fine, code, "%s\n%s", stdout, stderr)
 		for _, said := range []string{"node 2 is taken away", "node 2 is back", "committed", "errors seen", "longest gap"} {
 			assert.Contains(t, stdout, said)
 		}
@@ -45,12 +46,12 @@ func TestRolling_RealCluster(t *testing.T) {
 	calls := filepath.Join(t.TempDir(), "calls")
 	code, stdout, stderr := runRolling(t, "-for", "1s", "-workers", "4", "-nodes", "2", "-drivers", "pgx", "-params", "",
 		"-stop-cmd", "echo stop {node} >>"+calls, "-start-cmd", "echo start {node} >>"+calls)
-	assert.Equal(t, exitHeld, code, "%s\n%s", stdout, stderr)
+	assert.Equal(t, command.Fine, code, "%s\n%s", stdout, stderr)
 	called, err := os.ReadFile(calls)
 	require.NoError(t, err)
 	assert.Equal(t, "stop 1\nstart 1\nstop 2\nstart 2\n", string(called))
 	code, _, stderr = runRolling(t, "-for", "1s", "-stop-cmd", "exit 3", "-start-cmd", "true", "-drivers", "pgx")
-	assert.Equal(t, exitFailed, code)
+	assert.Equal(t, command.Failed, code)
 	assert.Contains(t, stderr, "take node 1 away: exit 3: exit status 3")
 }
 
@@ -70,14 +71,14 @@ func TestRolling_WrongFlags(t *testing.T) {
 		{"-unknown"},
 	} {
 		code, stdout, stderr := runRolling(t, args...)
-		assert.Equal(t, exitFailed, code, "%v", args)
+		assert.Equal(t, command.Failed, code, "%v", args)
 		assert.Empty(t, stdout)
 		assert.Contains(t, stderr, "Usage of rolling", "%v", args)
 	}
 	code, _, _ := runRolling(t, "-h")
-	assert.Equal(t, exitHeld, code)
+	assert.Equal(t, command.Fine, code)
 	t.Setenv("COCKROACH_URL", "postgresql://nobody@127.0.0.1:1/x")
 	code, _, stderr := runRolling(t)
-	assert.Equal(t, exitFailed, code)
+	assert.Equal(t, command.Failed, code)
 	assert.Contains(t, stderr, "-stop-cmd")
 }

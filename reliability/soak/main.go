@@ -6,50 +6,24 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/reprise-go/cockroachdb/internal/engine"
-)
-
-// Exit codes.
-const (
-	exitFine = iota
-	exitFound
-	exitFailed // it could not be run
+	"github.com/reprise-go/cockroachdb/reliability/internal/command"
 )
 
 // errFound says that something was found that must not be; the report has told what.
 var errFound = errors.New("there are anomalies")
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
-}
+func main() { command.Main(execute) }
 
-func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parseOptions(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return exitFine
+	if err == nil {
+		err = run(ctx, o, stdout, stderr)
 	}
-	if err != nil {
-		return exitFailed
-	}
-	switch err := run(ctx, o, stdout, stderr); {
-	case errors.Is(err, errFound):
-		fmt.Fprintln(stderr, "soak: "+err.Error())
-		return exitFound
-	case err != nil:
-		fmt.Fprintln(stderr, "soak: "+err.Error())
-		return exitFailed
-	}
-	return exitFine
+	return command.Status("soak", err, errFound, stderr)
 }
 
 // run starts a server and does all the parts on it. Faults can't be injected into a real CockroachDB, so it is

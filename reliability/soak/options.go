@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/reprise-go/cockroachdb/reliability/internal/command"
 	"github.com/reprise-go/cockroachdb/reliability/program"
 )
 
@@ -46,7 +47,6 @@ var servers = map[string]program.Server{
 func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("soak", flag.ContinueOnError)
-	f.SetOutput(stderr)
 	f.DurationVar(&o.duration, "for", time.Minute,
 		"how long the random programs run; the load comes on top, a minute or so")
 	f.Uint64Var(&o.seed, "seed", 1, "makes the same programs and faults; how they interleave is another matter")
@@ -61,15 +61,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.Uint64Var(&o.round, "round", 0, "plays nothing but the round of this seed, as an anomaly names it, -times times")
 	f.IntVar(&o.times, "times", 10, "how often a round is played, for -round and while shrinking, since the interleaving is another each time")
 	f.BoolVar(&o.goOn, "go-on", false, "goes on after an anomaly, and lists at the end what was found how often")
-	if err := f.Parse(args); err != nil {
-		return o, err
-	}
-	if err := o.check(f.Args()); err != nil {
-		fmt.Fprintf(stderr, "soak: %v\n\nUsage of soak:\n", err)
-		f.PrintDefaults()
-		return o, err
-	}
-	return o, nil
+	err := command.Parse(f, args, stderr, func(rest []string) error { return o.check(rest) })
+	return o, err
 }
 
 func (o options) check(rest []string) error {

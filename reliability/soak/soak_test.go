@@ -13,6 +13,7 @@ import (
 
 	"github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
+	"github.com/reprise-go/cockroachdb/reliability/internal/command"
 	"github.com/reprise-go/cockroachdb/reliability/program"
 )
 
@@ -169,10 +170,10 @@ func TestOptions(t *testing.T) {
 		{"-nosuch"},
 	} {
 		var stderr bytes.Buffer
-		assert.Equal(t, exitFailed, command(t.Context(), wrong, io.Discard, &stderr), wrong)
+		assert.Equal(t, command.Failed, execute(t.Context(), wrong, io.Discard, &stderr), wrong)
 		assert.Contains(t, stderr.String(), "Usage of soak", wrong)
 	}
-	assert.Equal(t, exitFine, command(t.Context(), []string{"-h"}, io.Discard, io.Discard))
+	assert.Equal(t, command.Fine, execute(t.Context(), []string{"-h"}, io.Discard, io.Discard))
 
 	o := small(t, "-conns", "17", "-workers", "4")
 	assert.Equal(t, 4, o.groups())

@@ -148,16 +148,7 @@ func TestCommit_CloseBeforeBeginFails_NothingHasRun(t *testing.T) {
 func closing(c *fakepg.Conn, closes *int, code string) {
 	for {
 		for _, m := range c.ReceiveUntilSync() {
-			switch m := m.(type) {
-			case *pgproto3.Parse:
-				c.Send(&pgproto3.ParseComplete{})
-			case *pgproto3.Describe:
-				if m.ObjectType == 'S' {
-					c.Send(&pgproto3.ParameterDescription{})
-				}
-				c.Send(&pgproto3.NoData{})
-			case *pgproto3.Bind:
-				c.Send(&pgproto3.BindComplete{})
+			switch m.(type) {
 			case *pgproto3.Execute:
 				c.Send(&pgproto3.CommandComplete{CommandTag: []byte("SELECT 0")})
 			case *pgproto3.Close:
@@ -165,6 +156,8 @@ func closing(c *fakepg.Conn, closes *int, code string) {
 				c.Send(fakepg.Error(code, "as it were"))
 				c.Ready('I')
 				return
+			default:
+				kit.Acknowledge(c, m)
 			}
 		}
 		c.Ready('I')

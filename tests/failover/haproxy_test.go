@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb/internal/crdbsim/clustertest"
+	"github.com/reprise-go/cockroachdb/internal/guarded"
 )
 
 // An haproxy stands in front of a cluster as CockroachDB's documentation has it, but looks at the nodes more often.
@@ -37,7 +38,7 @@ defaults
 	option clitcpka
 	retries 3
 listen psql
-	bind 127.0.0.1:%s
+	bind 127.0.0.1:%d
 	balance roundrobin
 	option httpchk GET /health?ready=1
 	default-server inter 50ms fall 1 rise 1
@@ -45,7 +46,7 @@ listen psql
 
 func newHAProxy(t *testing.T, c *clustertest.Cluster) *haproxy {
 	t.Helper()
-	port := freePort()
+	port := guarded.FreePort()
 	config := fmt.Sprintf(haproxySettings, port)
 	for _, n := range c.Nodes() {
 		health := httptest.NewServer(n)
@@ -56,7 +57,7 @@ func newHAProxy(t *testing.T, c *clustertest.Cluster) *haproxy {
 	}
 	u, err := url.Parse(c.NodeDSN(1))
 	require.NoError(t, err)
-	u.Host = "127.0.0.1:" + port
+	u.Host = fmt.Sprint("127.0.0.1:", port)
 	program := findHAProxy(t)
 	p := startProcess(t, "KILL", fmt.Sprintf(`LD_LIBRARY_PATH=%s run %s -db -f "$folder/haproxy.cfg"`,
 		quoted(filepath.Dir(program)), quoted(program)), map[string]string{"haproxy.cfg": config})

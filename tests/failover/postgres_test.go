@@ -22,7 +22,7 @@ import (
 type pair struct {
 	bin              string // the folder of the programs
 	primary, standby *process
-	ports            [2]string
+	ports            [2]int
 }
 
 // Both servers keep nothing safe against power cuts: that is not what is tested. A standby knows no serializable
@@ -33,17 +33,17 @@ const serverSettings = ` -k "$folder" -c listen_addresses=127.0.0.1 -c fsync=off
 
 func newPair(t *testing.T) *pair {
 	t.Helper()
-	p := &pair{bin: binaries(t), ports: [2]string{freePort(), freePort()}}
+	p := &pair{bin: binaries(t), ports: [2]int{guarded.FreePort(), guarded.FreePort()}}
 	p.primary = startProcess(t, "KILL", fmt.Sprintf(`
 		run %s --pgdata="$folder/data" --username=root --auth=trust --encoding=UTF8 --locale=C --no-sync &&
-		run %s -D "$folder/data" -c port=%s %s`, p.program("initdb"), p.program("postgres"), p.ports[0], serverSettings), nil)
+		run %s -D "$folder/data" -c port=%d %s`, p.program("initdb"), p.program("postgres"), p.ports[0], serverSettings), nil)
 	p.primary.await(t, func() error { return query(t, p.url(0), "SELECT 1") })
 	p.standby = startProcess(t, "KILL", fmt.Sprintf(`
-		run %s --pgdata="$folder/data" --host=127.0.0.1 --port=%s --username=root --checkpoint=fast --no-sync \
+		run %s --pgdata="$folder/data" --host=127.0.0.1 --port=%d --username=root --checkpoint=fast --no-sync \
 			--write-recovery-conf &&
-		run %s -D "$folder/data" -c port=%s -c primary_conninfo=%s %s`,
+		run %s -D "$folder/data" -c port=%d -c primary_conninfo=%s %s`,
 		p.program("pg_basebackup"), p.ports[0], p.program("postgres"), p.ports[1],
-		quoted("host=127.0.0.1 port="+p.ports[0]+" user=root application_name=standby"), serverSettings), nil)
+		quoted(fmt.Sprintf("host=127.0.0.1 port=%d user=root application_name=standby", p.ports[0])), serverSettings), nil)
 	p.standby.await(t, func() error { return query(t, p.url(1), "SELECT 1") })
 	execute(t, p.url(0), "ALTER SYSTEM SET synchronous_standby_names = 'standby'", "SELECT pg_reload_conf()")
 	p.primary.await(t, func() error {
@@ -74,12 +74,12 @@ func (p *pair) program(name string) string { return quoted(filepath.Join(p.bin, 
 
 // url names one of the two.
 func (p *pair) url(i int) string {
-	return "postgresql://root@127.0.0.1:" + p.ports[i] + "/postgres?sslmode=disable"
+	return fmt.Sprintf("postgresql://root@127.0.0.1:%d/postgres?sslmode=disable", p.ports[i])
 }
 
 // dsn names both, and asks for the one that takes writes.
 func (p *pair) dsn() string {
-	const format = "postgresql://root@127.0.0.1:%s,127.0.0.1:%s/postgres?sslmode=disable&target_session_attrs=read-write"
+	const format = "postgresql://root@127.0.0.1:%d,127.0.0.1:%d/postgres?sslmode=disable&target_session_attrs=read-write"
 	return fmt.Sprintf(format, p.ports[0], p.ports[1])
 }
 

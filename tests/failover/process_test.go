@@ -4,11 +4,8 @@ package failover_test
 
 import (
 	"context"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -59,19 +56,6 @@ func (p *process) await(t *testing.T, ready func() error) {
 	defer cancel()
 	if err := p.Await(ctx, ready); err != nil {
 		require.NoError(t, p.Failure(err))
-	}
-}
-
-// freePort returns a port from below those that systems give to outgoing connections: such a connection could take it
-// while its server is down.
-func freePort() string {
-	for {
-		port := strconv.Itoa(20000 + rand.IntN(10000))
-		l, err := net.Listen("tcp", "127.0.0.1:"+port)
-		if err == nil {
-			l.Close()
-			return port
-		}
 	}
 }
 

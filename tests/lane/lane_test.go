@@ -83,7 +83,7 @@ func TestLane_PoolClosed_WaitersGetTheLane(t *testing.T) {
 
 // A reader outside a transaction has nothing left to lose to anybody once it has its first row: it leaves the lane,
 // and not when it has read all of them, which may take an hour.
-func TestLaneIsLeftByAReaderWithItsFirstRow(t *testing.T) {
+func TestLane_ReaderWithItsFirstRow_LeavesIt(t *testing.T) {
 	t.Parallel()
 	const export = "SELECT export"
 	all := kit.Texts("1", "2", "3")

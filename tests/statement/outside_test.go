@@ -107,24 +107,15 @@ func TestOutside_ConflictAtSync_IsAbsorbed(t *testing.T) {
 			srv := fakepg.Start(t, func(c *fakepg.Conn) {
 				for {
 					for _, m := range c.ReceiveUntilSync() {
-						switch m := m.(type) {
-						case *pgproto3.Parse:
-							c.Send(&pgproto3.ParseComplete{})
-						case *pgproto3.Describe:
-							if m.ObjectType == 'S' {
-								c.Send(&pgproto3.ParameterDescription{})
-							}
-							c.Send(&pgproto3.NoData{})
-						case *pgproto3.Bind:
-							c.Send(&pgproto3.BindComplete{})
-						case *pgproto3.Close:
-							c.Send(&pgproto3.CloseComplete{})
+						switch m.(type) {
 						case *pgproto3.Execute, *pgproto3.Query:
 							tries++
 							c.Send(&pgproto3.CommandComplete{CommandTag: []byte("UPDATE " + strconv.Itoa(tries))})
 							if tries < 3 {
 								c.Send(fakepg.Conflict())
 							}
+						default:
+							kit.Acknowledge(c, m)
 						}
 					}
 					c.Ready('I')

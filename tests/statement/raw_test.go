@@ -99,7 +99,7 @@ func TestRaw_ThenAConflict_IsNotReplayable(t *testing.T) {
 }
 
 // A transaction that has given up its locks to wait for its turn has no transaction on the server any more. What is
-// copied then would be committed by itself.
+// copied then would be committed at once.
 func TestRaw_CopyAfterAWaitThatEnded_CommitsNothing(t *testing.T) {
 	t.Parallel()
 	c := newCopying(t, "retry_initial_backoff=1h&retry_max_backoff=1h&retry_max_elapsed=100h")

@@ -52,3 +52,20 @@ func DataRow(values ...string) *pgproto3.DataRow {
 	}
 	return m
 }
+
+// Acknowledge answers a Parse, a Describe, a Bind or a Close. There are no arguments, and no columns.
+func Acknowledge(c *fakepg.Conn, m pgproto3.FrontendMessage) {
+	switch m := m.(type) {
+	case *pgproto3.Parse:
+		c.Send(&pgproto3.ParseComplete{})
+	case *pgproto3.Describe:
+		if m.ObjectType == 'S' {
+			c.Send(&pgproto3.ParameterDescription{})
+		}
+		c.Send(&pgproto3.NoData{})
+	case *pgproto3.Bind:
+		c.Send(&pgproto3.BindComplete{})
+	case *pgproto3.Close:
+		c.Send(&pgproto3.CloseComplete{})
+	}
+}
