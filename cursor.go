@@ -131,6 +131,10 @@ func (cu *cursor) drain() {
 func (cu *cursor) carryOn(f fault) {
 	if err := cu.t.carryOn(cu.ctx, cu, f); err != nil {
 		cu.fail(err, f)
+		return
+	}
+	if cu.rec.shown {
+		cu.t.nothingToLose()
 	}
 }
 

@@ -82,8 +82,12 @@ func (e *DivergenceError) what() string {
 func (e *DivergenceError) Unwrap() error { return e.err }
 
 // brief is an error in the words of an own one. The server's message stays out of it: CockroachDB's conflicts quote
-// keys, and so what the application stores. Unwrap has it all.
+// keys, and so what the application stores. Unwrap has it all. There is no error in what an application makes for its
+// own tests.
 func brief(err error) string {
+	if err == nil {
+		return "no reason is known"
+	}
 	code := pgerr.SQLState(err)
 	switch {
 	case code == "" && pgerr.Message(err) == "":
@@ -187,11 +191,7 @@ type ResultLostError struct{ err error }
 
 // Error says what happened and what to do.
 func (e *ResultLostError) Error() string {
-	const text = "cockroachdb: the statement is committed, and its result was lost with the connection; don't run it again, read what it has done"
-	if e.err == nil {
-		return text
-	}
-	return text + ": " + brief(e.err)
+	return "cockroachdb: the statement is committed, and its result was lost with the connection; don't run it again, read what it has done: " + brief(e.err)
 }
 
 // Unwrap returns what went wrong.

@@ -1,6 +1,7 @@
 package cockroachdb
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,6 +44,17 @@ var ownErrors = []func(error) error{
 	func(err error) error { return &NotReplayableError{Cause: CauseRaw, err: err} },
 	func(err error) error { return &AmbiguousCommitError{err: err} },
 	func(err error) error { return &ConnectionLostError{err: err} },
+	func(err error) error { return &ResultLostError{err: err} },
+}
+
+// Applications make such errors for tests of their own.
+func TestErrors_MadeByTheApplication_HaveAText(t *testing.T) {
+	t.Parallel()
+	for _, of := range ownErrors {
+		err := of(nil)
+		assert.Contains(t, err.Error(), "no reason is known")
+		assert.NoError(t, errors.Unwrap(err))
+	}
 }
 
 // FuzzServerError: whatever an error of the server says, its reason is one of the closed set, an outcome of the

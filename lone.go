@@ -79,6 +79,13 @@ func (t *tx) mayHaveWritten(f fault) bool {
 // hasShown reports whether the application has seen something of the statement's answer.
 func (t *tx) hasShown() bool { return len(t.history.records) > 0 && t.history.records[0].shown }
 
+// nothingToLose has a reader outside a transaction leave the lane once it reads its rows, which may take an hour.
+func (t *tx) nothingToLose() {
+	if !t.explicit {
+		t.leaveLane()
+	}
+}
+
 // endAlone ends a statement outside a transaction, of which the application is told err.
 func (t *tx) endAlone(ctx context.Context, err error) {
 	t.leaveLane()

@@ -70,9 +70,7 @@ func (r *rows) show() {
 		rec.end = true
 		rec.settle()
 	}
-	if !r.t.explicit {
-		r.t.leaveLane() // it has nothing left to lose to anybody
-	}
+	r.t.nothingToLose()
 }
 
 // revealMore notes that the application learns of a row that was read ahead, without being handed it: another statement

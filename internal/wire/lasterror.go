@@ -3,7 +3,6 @@ package wire
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -37,11 +36,6 @@ func (l *LastError) forget() {
 func (s *Session) reason(ctx context.Context, err error) error {
 	if err == nil || pgerr.Answer(err) != nil {
 		return err
-	}
-	if prepareErr, ok := err.(*pgconn.PrepareError); ok { //nolint:errorlint // pgconn does not wrap it
-		if answer, ok := errors.AsType[*pgconn.PgError](prepareErr); ok {
-			return answer
-		}
 	}
 	if s.last != nil && s.last.err != nil && s.PG.IsClosed() {
 		return s.last.err

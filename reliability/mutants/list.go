@@ -429,9 +429,15 @@ var All = []Mutant{
 	},
 	{
 		Name: "a reader keeps its place in the lane while its rows are read", File: "rows.go",
-		Old:   "		r.t.leaveLane() // it has nothing left to lose to anybody\n",
+		Old:   "	r.t.nothingToLose()\n",
 		New:   "",
 		Found: []Instrument{Test(driver+"/tests/lane", "TestLane_ReaderWithItsFirstRow_LeavesIt")},
+	},
+	{
+		Name: "a reader that has lost amid its rows keeps its place in the lane", File: "cursor.go",
+		Old:   "		cu.t.nothingToLose()\n",
+		New:   "",
+		Found: []Instrument{Test(driver+"/tests/lane", "TestLane_ReaderThatLostAmidItsRows_LeavesIt")},
 	},
 	{
 		Name: "what calls an unknown function is thought to read only", File: "internal/sqltext/reads.go",

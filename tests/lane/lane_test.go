@@ -99,6 +99,23 @@ func TestLane_ReaderWithItsFirstRow_LeavesIt(t *testing.T) {
 	})
 }
 
+// One that loses after rows were handed over leaves the lane as soon as it is back where it was.
+func TestLane_ReaderThatLostAmidItsRows_LeavesIt(t *testing.T) {
+	t.Parallel()
+	const export = "SELECT export"
+	all, cut := kit.Texts("1", "2", "3"), kit.Texts("1", "2", "3")
+	cut.Err, cut.ErrAfterRows = fakepg.Conflict(), 1
+	kit.InBubble(t, kit.Script{export: {cut, all}}, func(t *testing.T, r *kit.Rig) {
+		rows := kit.Query(t, r.DB, export)
+		rows.Read(2)
+		time.Sleep(time.Second) // it writes a file
+		r.WantFreeLane(t)
+		assert.Equal(t, []string{"3"}, rows.MustRest())
+		assert.Equal(t, 2, r.Times(export))
+		r.WantUsable(t)
+	})
+}
+
 // Those that wait come in the order in which they came, but for the few that are in the lane at the same time.
 func TestLane_ManyWait_ComeInTheirOrder(t *testing.T) {
 	t.Parallel()
