@@ -147,8 +147,8 @@ func (t *tx) exec(ctx context.Context, s *wire.Statement, end traceEnd) (driver.
 	switch {
 	case err != nil:
 		return nil, err
-	case lost:
-		return lostResult{}, nil
+	case lost != nil:
+		return lostResult{lost}, nil
 	case !t.explicit:
 		return driver.RowsAffected(tag.RowsAffected()), nil
 	}
@@ -343,10 +343,10 @@ func (c *conn) noteSwitch(t *tx, s sqltext.Switch) {
 }
 
 // lostResult is what an Exec returns that is committed, and whose answer was lost with the connection.
-type lostResult struct{}
+type lostResult struct{ err error }
 
-func (lostResult) LastInsertId() (int64, error) { return driver.RowsAffected(0).LastInsertId() }
-func (lostResult) RowsAffected() (int64, error) { return 0, &ResultLostError{} }
+func (lostResult) LastInsertId() (int64, error)     { return driver.RowsAffected(0).LastInsertId() }
+func (res lostResult) RowsAffected() (int64, error) { return 0, &ResultLostError{err: res.err} }
 
 // result is what an Exec inside a transaction returns. The number of affected rows is an observation once it has been
 // asked for.

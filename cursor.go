@@ -26,7 +26,7 @@ type cursor struct {
 	err     error
 	over    bool // the answer has been read to its end
 	marked  bool // outside a transaction: it is committed with a marker
-	lost    bool // it is committed, and its answer was lost
+	lost    error // it is committed, and this lost its answer
 	renewed bool // its prepared statement was found out of date once, and it is not renewed again
 	trace   traceEnd
 }
@@ -154,7 +154,7 @@ func (cu *cursor) settled(f fault) error {
 	case cu.marked && cu.ans.Whole():
 		cu.succeed(cu.ans.Tag())
 	case cu.marked && cu == &t.c.executing:
-		cu.lost = true
+		cu.lost = f.err
 		cu.succeed(noTag)
 	case cu.marked:
 		return &ResultLostError{err: f.err}

@@ -1,6 +1,7 @@
 package exactlyonce_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -23,6 +24,7 @@ func TestAlone_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 				} else { // the statement's own answer may be lost, too
 					var lost *cockroachdb.ResultLostError
 					require.ErrorAs(t, err, &lost)
+					assert.Error(t, errors.Unwrap(lost), "the reason")
 					assert.Equal(t, committed, loss.answer)
 				}
 				assert.Equal(t, i+1, s.number(t, "SELECT n FROM accounts WHERE id = 1"))
