@@ -141,9 +141,10 @@ func (c *commitStep) send(ctx context.Context) fault {
 	return c.answered(&rt, statements)
 }
 
-// unknown is for a commit of which err leaves open whether it was carried out. A marked one can be asked for.
+// unknown is for a commit of which err leaves open whether it was carried out. A marked one can be asked for, and one
+// that has changed nothing can be repeated.
 func (c *commitStep) unknown(err error) fault {
-	if c.t.marking.sent != nil {
+	if c.t.marking.sent != nil || c.t.wroteNothing() {
 		return fault{err: err, reach: wire.InStatement, class: sqltext.Class{Commit: sqltext.CommitEnds}}
 	}
 	c.told = c.t.ambiguous(err)

@@ -53,11 +53,12 @@ func (cu *cursor) send(ctx context.Context) fault {
 		cu.rec.Form = wire.Unnamed
 	}
 	with := wire.Around{Commit: true, Later: cu != &t.c.executing}
+	undone := false
 	if with.After, err = t.place(ctx); err == nil {
 		cu.ans, reach, err = t.session().SendAround(ctx, beginAlone, &cu.rec.Statement, with)
-		cu.tidy()
+		undone = cu.tidy()
 	}
-	return fault{err: err, reach: reach, class: cu.rec.Class}
+	return fault{err: err, reach: reach, class: cu.rec.Class, refused: cu.isUndone(undone, err)}
 }
 
 var beginAlone = []string{"BEGIN"}
@@ -80,15 +81,24 @@ func (t *tx) send(ctx context.Context, s *wire.Statement) (a wire.Answer, reach 
 }
 
 // tidy ends the server's transaction of a marked statement that has failed: nothing waits with its locks held, and the
-// server's answer to the statement itself says that nothing is committed.
-func (cu *cursor) tidy() {
+// server's answer to the statement itself says that nothing is committed. undone reports whether that was the answer.
+func (cu *cursor) tidy() (undone bool) {
 	t := cu.t
 	if s := t.session(); cu.marked && !cu.ans.Open() && !s.Closed() && s.Status() != wire.Idle {
-		if !cu.ans.Whole() {
+		if undone = !cu.ans.Whole(); undone {
 			t.marking.sent = nil
 		}
 		t.rollback()
 	}
+	return undone
+}
+
+// isUndone reports whether a marked statement has lost its connection, or its node, and nothing of it is committed:
+// because it was undone, or by the server's answer err to what came after it.
+func (cu *cursor) isUndone(undone bool, err error) bool {
+	s := cu.t.session()
+	undone = undone || cu.marked && pgerr.Answer(err) != nil && !commitIsUnknown(err, !cu.t.c.crdb)
+	return undone && (s.Closed() || pgerr.EndsNode(err, false))
 }
 
 // read moves to the next row. It returns false at the end and after an error.
@@ -111,10 +121,11 @@ func (cu *cursor) read() bool {
 			cu.succeed(tag)
 			return false
 		}
-		cu.tidy()
+		undone := cu.tidy()
 		unmarked := cu.marked && cu.t.marking.sent != nil && cu.ans.Whole() && cu.t.isUnmarked(err)
 		cu.carryOn(fault{
-			err: err, reach: wire.InStatement, class: cu.rec.Class, partly: cu.partlyCommitted(), unmarked: unmarked,
+			err: err, reach: wire.InStatement, class: cu.rec.Class, partly: cu.partlyCommitted(),
+			refused: cu.isUndone(undone, err), unmarked: unmarked,
 		})
 	}
 	return false

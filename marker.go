@@ -194,9 +194,11 @@ func (t *tx) marksAlone(s *wire.Statement) bool {
 }
 
 // marksBefore reports whether s commits the application's transaction, and is to have a marker before it. Of DDL, which
-// stands alone after the commit, the marker would say nothing.
+// stands alone after the commit, the marker would say nothing; nor would it of what a text of several statements does
+// after a COMMIT in its middle.
 func (t *tx) marksBefore(s *wire.Statement) bool {
-	return t.explicit && s.Class.Commit != sqltext.NoCommit && !s.Class.DDL && s.Form != wire.Parse &&
+	class := &s.Class
+	return t.explicit && class.Commit != sqltext.NoCommit && !class.DDL && !class.Several && s.Form != wire.Parse &&
 		t.history.wrote && t.marks()
 }
 
@@ -237,23 +239,32 @@ const (
 
 var allCommitAnswers = []CommitAnswer{CommitAnswerCommitted, CommitAnswerRefused, CommitAnswerUnknown}
 
-// isOpen reports whether f leaves open what became of a commit that is marked.
+// isOpen reports whether f leaves open what became of a commit, and that can be found out.
 func (t *tx) isOpen(f fault) bool {
-	if t.marking.sent == nil {
-		return false
-	}
-	if f.reach == wire.InStatement && pgerr.OutcomeOfCommit(f.err, !t.c.crdb) == pgerr.CommitAmbiguous {
+	marked := t.marking.sent != nil
+	if (marked || f.class.Commits() && t.wroteNothing()) &&
+		f.reach == wire.InStatement && commitIsUnknown(f.err, !t.c.crdb) {
 		return true
 	}
 	t.marking.sent = nil
 	return false
 }
 
+// wroteNothing reports whether the transaction has certainly changed nothing. If the answer to its commit is lost it
+// can be run again: all that the commit could say is that what was read may be believed.
+func (t *tx) wroteNothing() bool { return t.explicit && !t.history.passive && !t.history.wrote }
+
 // resolve deals with a commit that f has left open: it asks what became of it. If it was carried out the step is over.
-// If it can't be any more, f becomes the loss of a connection before the commit.
+// If it can't be any more, or has changed nothing, f becomes the loss of a connection before the commit.
 func (t *tx) resolve(ctx context.Context, s step, f *fault) (told error, over bool) {
 	m := t.marking.sent
-	switch t.ask(ctx, *f) {
+	answer := CommitAnswerRefused
+	if m != nil {
+		answer = t.ask(ctx, *f)
+	} else {
+		t.rollback()
+	}
+	switch answer {
 	case CommitAnswerCommitted:
 		return s.settled(*f), true
 	case CommitAnswerRefused:

@@ -149,7 +149,10 @@ func (p *parseStep) send(ctx context.Context) fault {
 	p.desc, reach, err = t.session().Describe(ctx, t.opening.pending, p.sql)
 	t.opening.note(reach, t.session().Status())
 	f := fault{err: err, reach: reach}
-	if p.class.Commit == sqltext.MayCommit { // DDL may commit what is open when it is parsed
+	switch {
+	case !t.explicit:
+		f.class.Reads = true // whatever it does, it was not run
+	case p.class.Commit == sqltext.MayCommit: // DDL may commit what is open when it is parsed
 		f.class = p.class
 	}
 	return f

@@ -72,7 +72,7 @@ type Commit uint8
 // What a text may do to the transaction that it runs in.
 const (
 	NoCommit    Commit = iota
-	MayCommit          // DDL, several statements, a procedure, and whatever begins or ends a transaction
+	MayCommit          // DDL, a procedure, whatever begins or ends a transaction, and a text with one of these in it
 	CommitStays        // commits, and leaves the block open until COMMIT: RELEASE cockroach_restart, SHOW COMMIT TIMESTAMP
 	CommitEnds         // COMMIT or END, and nothing else
 )
@@ -138,6 +138,9 @@ func classifySeveral(sql string) Class {
 	}
 	if s.odd || s.open || checkText(sql) != nil {
 		return Worst
+	}
+	if all.RowsOnly {
+		all.Commit = NoCommit
 	}
 	return all
 }

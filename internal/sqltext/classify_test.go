@@ -274,7 +274,7 @@ func TestClassify_Commit(t *testing.T) {
 		"RELEASE SAVEPOINT cockroach_restart": CommitStays, `RELEASE "cockroach_restart"`: CommitStays,
 		"SHOW COMMIT TIMESTAMP": CommitStays, "show /**/ commit\n-- a\ntimestamp;": CommitStays,
 		"COMMIT PREPARED 'x'": MayCommit, "COMMIT; SELECT 1": MayCommit, "COMMIT AND": MayCommit, "COMMIT x": MayCommit,
-		"CREATE TABLE t ()": MayCommit, "CALL p()": MayCommit, "SELECT 1; SELECT 2": MayCommit, "EXECUTE q": MayCommit,
+		"CREATE TABLE t ()": MayCommit, "CALL p()": MayCommit, "SELECT 1; COMMIT": MayCommit, "SELECT 1; SELECT 2": NoCommit, "EXECUTE q": MayCommit,
 		"EXPLAIN ANALYZE SELECT 1": MayCommit, "PREPARE TRANSACTION 'x'": MayCommit, "BEGIN": MayCommit,
 		"SHOW COMMIT": NoCommit, "SHOW ALL": NoCommit, "SELECT 1": NoCommit, "RELEASE app": NoCommit,
 		"ROLLBACK TO app": NoCommit, "SELECT 'COMMIT'": NoCommit, "": NoCommit,

@@ -56,19 +56,45 @@ var All = []Mutant{
 		Name: "the end of an empty result is forgotten", File: "rows.go",
 		Old:   "	if r.over {\n		rec.end = true\n",
 		New:   "	if r.over {\n",
-		Found: []Instrument{Programs(program.CockroachDB, "open results", 40, program.Shown)},
+		Found: []Instrument{Programs(program.CockroachDB, "open results", 150, program.Shown)},
+	},
+	{
+		Name: "a commit whose answer was lost is repeated whatever was written", File: "marker.go",
+		Old:   "!t.history.passive && !t.history.wrote }",
+		New:   "!t.history.passive }",
+		Found: []Instrument{Test(driver+"/tests/failover", "TestFailover_OnceTheCommitIsSent_Ambiguous")},
+	},
+	{
+		Name: "a text of several statements gets a commit marker", File: "marker.go",
+		Old:   "!class.DDL && !class.Several && s.Form",
+		New:   "!class.DDL && s.Form",
+		Found: []Instrument{Test(driver+"/tests/faultmatrix", "TestFaultMatrix_WithCommitMarkers_NoOutcomeIsUnknown")},
+	},
+	{
+		Name: "a statement outside a transaction that was only parsed may have been run", File: "prepare.go",
+		Old: "		f.class.Reads = true // whatever it does, it was not run\n",
+		New: "",
+		Found: []Instrument{
+			Test(driver+"/tests/failover", "TestFailover_OutsideATransaction_WhileItIsPrepared_Unseen"),
+		},
 	},
 	{
 		Name: "that a Prepare has succeeded is forgotten", File: "prepare.go",
-		Old:   "	} else if isNew = true; t.explicit {\n",
-		New:   "	} else if isNew = true; t.explicit && sql == \"\" {\n",
-		Found: []Instrument{Programs(program.CockroachDB, "schema", 40, program.Shown)},
+		Old: "	} else if isNew = true; t.explicit {\n",
+		New: "	} else if isNew = true; t.explicit && sql == \"\" {\n",
+		Found: []Instrument{
+			Programs(program.CockroachDB, "schema", 150, program.Shown),
+			Test(driver+"/tests/replay", "TestReplay_PrepareEndsOtherwise_Diverges"),
+		},
 	},
 	{
 		Name: "that a Prepare has failed is forgotten", File: "prepare.go",
-		Old:   "			t.recordParse(sql, &class).fail(answer)\n",
-		New:   "			_ = answer\n",
-		Found: []Instrument{Programs(program.CockroachDB, "schema", 40, program.Shown)},
+		Old: "			t.recordParse(sql, &class).fail(answer)\n",
+		New: "			_ = answer\n",
+		Found: []Instrument{
+			Programs(program.CockroachDB, "schema", 150, program.Shown),
+			Test(driver+"/tests/replay", "TestReplay_PrepareEndsOtherwise_Diverges"),
+		},
 	},
 	{
 		Name: "that a row was read ahead is revealed, and forgotten", File: "rows.go",
@@ -103,7 +129,7 @@ var All = []Mutant{
 		Name: "a statement is forgotten in the replay", File: "replay.go",
 		Old:   "	records := t.history.records\n	if len(records) == 0 {\n",
 		New:   "	records := t.history.records\n	if len(records) > 2 {\n		records = append(records[:1:1], records[2:]...)\n	}\n	if len(records) == 0 {\n",
-		Found: []Instrument{Scenarios(history.LostWrite), Programs(program.CockroachDB, "keys", 10, program.Shown)},
+		Found: []Instrument{Scenarios(history.LostWrite), Programs(program.CockroachDB, "keys", 150, program.Shown)},
 	},
 	{
 		Name: "arguments are kept by reference", File: "compile.go",
@@ -187,7 +213,7 @@ var All = []Mutant{
 		Name: "a bare conflict comes out after something was committed", File: "tx_state.go",
 		Old:   "		return conflict && t.kept\n",
 		New:   "		return false\n",
-		Found: []Instrument{Programs(program.CockroachDB, "endings", 60, program.Rerun)},
+		Found: []Instrument{Programs(program.CockroachDB, "endings", 150, program.Rerun)},
 	},
 	{
 		Name: "standard_conforming_strings=off is thought on", File: "internal/wire/session.go",
@@ -199,37 +225,37 @@ var All = []Mutant{
 		Name: "RunTx believes that its order to commit was obeyed", File: "runtx.go",
 		Old:   "	return false, err\n}\n\nvar errUnconfirmed",
 		New:   "	return err == nil, err\n}\n\nvar errUnconfirmed",
-		Found: []Instrument{Programs(program.CockroachDB, "keys", 60, program.Lost)},
+		Found: []Instrument{Programs(program.CockroachDB, "keys", 150, program.Lost)},
 	},
 	{
 		Name: "RunTx commits after fn has committed as text", File: "runtx.go",
 		Old:   "	case r.tx != nil && r.tx.endedInside():\n		return errEndedInside\n",
 		New:   "",
-		Found: []Instrument{Programs(program.CockroachDB, "endings", 60, program.Phantom)},
+		Found: []Instrument{Programs(program.CockroachDB, "endings", 150, program.Phantom)},
 	},
 	{
 		Name: "RunTx takes DDL that has committed for a commit of fn's", File: "runtx.go",
 		Old:   "return t.state == stateDetached && t.ending != endedByDDL }",
 		New:   "return t.state == stateDetached }",
-		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 40, program.Misleading)},
+		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 150, program.Misleading)},
 	},
 	{
 		Name: "DDL that loses as the first statement is not retried", File: "attempt.go",
 		Old:   "	return f.class.DDL && !f.class.Several && t.attempt.statements <= 1 && t.restartable()\n",
 		New:   "	return false\n",
-		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 60, program.Misleading)},
+		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 150, program.Misleading)},
 	},
 	{
 		Name: "what was sent along with BEGIN is thought not to have run", File: "internal/wire/roundtrip.go",
 		Old:   "	if pgerr.Answer(err) == nil || s.Closed() {\n		return InStatement\n",
 		New:   "	if pgerr.Answer(err) == nil || s.Closed() {\n		return InOpening\n",
-		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 100, program.Phantom, program.Rerun)},
+		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 150, program.Phantom, program.Rerun)},
 	},
 	{
 		Name: "Rollback says nil of what was committed", File: "commit.go",
 		Old:   "	case t.kept, t.state == stateCommitted:\n		return errKept\n",
 		New:   "",
-		Found: []Instrument{Programs(program.CockroachDB, "endings", 40, program.Phantom)},
+		Found: []Instrument{Programs(program.CockroachDB, "endings", 150, program.Phantom)},
 	},
 
 	// A transaction that has failed.
@@ -337,7 +363,7 @@ var All = []Mutant{
 		Old: "			t.c.unlearn(p)\n		}\n	}\n	cu.end()",
 		New: "			_ = p\n		}\n	}\n	cu.end()",
 		Found: []Instrument{
-			Test(prepare, "TestColumnRetyped_FailsOnceAtMost"), Programs(program.CockroachDB, "types", 40, program.Stuck),
+			Test(prepare, "TestColumnRetyped_FailsOnceAtMost"), Programs(program.CockroachDB, "types", 150, program.Stuck),
 		},
 	},
 	{
@@ -350,7 +376,7 @@ var All = []Mutant{
 		Name: "two statements have one name", File: "internal/wire/prepared.go",
 		Old:   "	return NamePrefix + hex.EncodeToString(h.Sum(nil)[:size])\n",
 		New:   "	return NamePrefix + hex.EncodeToString(h.Sum(nil)[:size])[:1]\n",
-		Found: []Instrument{Programs(program.CockroachDB, "keys", 20, program.Shown, program.Tables)},
+		Found: []Instrument{Programs(program.CockroachDB, "keys", 150, program.Shown, program.Tables)},
 	},
 	{
 		Name: "closed statements stay in a mode that promises to leave none", File: "stmt.go",
@@ -366,7 +392,7 @@ var All = []Mutant{
 		New: "code == internalError",
 		Found: []Instrument{
 			Test(driver+"/tests/replay", "TestReplay_MeetsATimeout_SaysSo"),
-			Programs(program.CockroachDB, "timeouts", 60, program.Misleading),
+			Programs(program.CockroachDB, "timeouts", 150, program.Misleading),
 		},
 	},
 	{

@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	patient = 4 * time.Minute // for one instrument; it takes seconds
-	sample  = 4               // of so many bugs, one is planted where none is named
+	patient = 10 * time.Minute // for one instrument; it takes seconds
+	sample  = 4                // of so many bugs, one is planted where none is named
 )
 
 func TestMain(m *testing.M) { enginetest.Main(m) }

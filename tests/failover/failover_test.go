@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -125,12 +126,65 @@ func TestFailover_OnceTheCommitIsSent_Ambiguous(t *testing.T) {
 	}
 }
 
+// commitsNothing are the ways to commit a transaction that has only read.
+var commitsNothing = map[string]func(tx *sql.Tx) error{
+	kit.Release:             (*sql.Tx).Commit,
+	"COMMIT":                func(tx *sql.Tx) error { return kit.ExecAll(tx, "COMMIT") },
+	"SHOW COMMIT TIMESTAMP": func(tx *sql.Tx) error { return kit.ExecAll(tx, "SHOW COMMIT TIMESTAMP") },
+}
+
+// A commit that has changed nothing only says that what was read may be believed. It can be repeated.
+func TestFailover_CommitOfWhatWasOnlyRead_IsRepeated(t *testing.T) {
+	t.Parallel()
+	for sql, commit := range commitsNothing {
+		for _, cut := range []fakepg.Cut{fakepg.CutBefore, fakepg.CutHalf, fakepg.CutUnsent} {
+			t.Run(sql, func(t *testing.T) {
+				t.Parallel()
+				st := kit.New(t, kit.Script{"SELECT v": {kit.Texts("a")}, sql: {{Cut: cut}, kit.OK}})
+				tx := st.Begin(t)
+				kit.Query(t, tx, "SELECT v").MustRest()
+				require.NoError(t, commit(tx))
+				assert.Equal(t, 2, kit.Times(st.Server, "SELECT v"))
+				assert.Equal(t, 2, st.Server.Connections())
+			})
+		}
+	}
+}
+
+func TestFailover_CommitOfWhatHasChangedSince_Diverges(t *testing.T) {
+	t.Parallel()
+	for sql, commit := range commitsNothing {
+		t.Run(sql, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{"SELECT v": {kit.Texts("a"), kit.Texts("b")}, sql: {kit.CutOff}})
+			tx := st.Begin(t)
+			kit.Query(t, tx, "SELECT v").MustRest()
+			kit.As[*cockroachdb.DivergenceError](t, commit(tx))
+		})
+	}
+}
+
+func TestFailover_CommitOfWhatWasOnlyRead_Cancelled_IsNotAmbiguous(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{"SELECT v": {kit.Texts("a")}, kit.Release: {kit.Slow}})
+	tx := st.BeginIn(t, kit.CancelledSoon(t))
+	kit.Query(t, tx, "SELECT v").MustRest()
+	err := tx.Commit()
+	require.ErrorIs(t, err, context.Canceled)
+	_, ambiguous := errors.AsType[*cockroachdb.AmbiguousCommitError](err)
+	assert.False(t, ambiguous)
+}
+
 func TestFailover_UnderWhatMayCommit_Ambiguous(t *testing.T) {
 	t.Parallel()
 	for _, sql := range []string{
 		"CREATE TABLE t ()", "CALL p()", "COMMIT", "SHOW COMMIT TIMESTAMP", "DO $$ BEGIN COMMIT; END $$", "EXECUTE p",
 	} {
 		for first, cut := range map[bool]fakepg.Cut{false: fakepg.CutBefore, true: fakepg.CutUnsent} {
+			_, commits := commitsNothing[sql]
+			if first && commits {
+				continue
+			}
 			t.Run(sql, func(t *testing.T) {
 				t.Parallel()
 				st := kit.New(t, kit.Script{sql: {{Cut: cut}}})
@@ -419,6 +473,39 @@ func TestFailover_OutsideATransaction_WriteIsPerhapsDone(t *testing.T) {
 			kit.As[*cockroachdb.AmbiguousCommitError](t, kit.ExecAll(st, "UPDATE a"))
 			assert.LessOrEqual(t, kit.Times(st.Server, "UPDATE a"), 1)
 			kit.Exec(t, st, "UPDATE b")
+		})
+	}
+}
+
+// A statement that was only parsed was not run, whatever it does.
+func TestFailover_OutsideATransaction_WhileItIsPrepared_Unseen(t *testing.T) {
+	t.Parallel()
+	for _, sql := range []string{"UPDATE a SET v = $1", "SELECT v FROM a WHERE k = $1", "ALTER TABLE a RENAME TO b"} {
+		t.Run(sql, func(t *testing.T) {
+			t.Parallel()
+			parsed := 0
+			srv := fakepg.Start(t, fakepg.Answer(kit.Script{}.Calling(sql, func(n int) fakepg.Reply {
+				if n > 0 {
+					return kit.OK
+				}
+				if parsed++; parsed > 1 {
+					return kit.OK
+				}
+				gone := kit.Fatal("57P01", "refused")
+				gone.ErrAt = fakepg.AtParse
+				return gone
+			})))
+			st, err := kit.Pool(t, srv).PrepareContext(t.Context(), sql)
+			require.NoError(t, err)
+			defer st.Close()
+			var args []any
+			if strings.Contains(sql, "$1") {
+				args = append(args, 1)
+			}
+			_, err = st.ExecContext(t.Context(), args...)
+			require.NoError(t, err)
+			assert.Equal(t, 1, kit.Times(srv, sql))
+			assert.Equal(t, 2, srv.Connections())
 		})
 	}
 }

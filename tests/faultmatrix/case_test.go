@@ -79,11 +79,12 @@ func newBed(t testing.TB) *bed {
 		t: t, admin: admin, wire: wirecut.New((&net.Dialer{}).DialContext), dirty: true,
 		sims: map[dialect]*crdbsim.Sim{}, dsns: map[dialect]string{}, dbs: map[dialect]*sql.DB{}, fresh: map[dialect]bool{},
 	}
+	createCommitTable(t, dsn)
 	for m, cfg := range matrixServers {
 		h.sims[m], err = enginetest.Get(t).NewSim(cfg)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = h.sims[m].Close() })
-		h.dsns[m] = kit.WithParams(enginetest.Get(t).Through(h.sims[m], dsn), kit.NoWaits+"&retry_throttle_tokens=1000000")
+		h.dsns[m] = kit.WithParams(enginetest.Get(t).Through(h.sims[m], dsn), kit.NoWaits+"&retry_throttle_tokens=1000000"+m.params())
 		require.NoError(t, h.open(m))
 		t.Cleanup(func() { _ = h.dbs[m].Close() })
 	}
@@ -238,10 +239,19 @@ func (s *variant) judge(r, clean *result) (ending, error) {
 		whole = r.believed
 	}
 	switch {
+	case s.dialect.isMarked():
+		return s.judgeMarked(r, clean, whole)
 	case r.err == nil:
 		return judgeDone(r, whole, clean.shown)
 	case isAmbiguous(r.err), s.perhaps != nil && s.perhaps(r.err):
 		return s.judgeAmbiguous(r, whole)
+	}
+	return s.judgeRefused(r)
+}
+
+// judgeRefused is for an error that says that nothing was committed.
+func (s *variant) judgeRefused(r *result) (ending, error) {
+	switch {
 	case !isNamed(r.err):
 		return r.wrong("an error without a name, %T", r.err)
 	case !slices.Equal(r.contents, seeded.lines()):

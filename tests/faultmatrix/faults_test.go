@@ -49,6 +49,9 @@ var matrixServers = map[dialect]crdbsim.Config{
 	ofCockroachDB:      {},
 	ofPostgreSQL:       {PostgreSQL: true},
 	ofNewerCockroachDB: {Version: "CockroachDB crdbsim v25.4.0 (PostgreSQL underneath)"},
+
+	ofMarkedCockroachDB: {},
+	ofMarkedPostgreSQL:  {PostgreSQL: true},
 }
 
 func answers(code string) crdbsim.Action {
@@ -84,7 +87,7 @@ var matrixFaults = []*fault{
 	{
 		name: "57014 after",
 		act:  afterwards(answers("57014")),
-		lie:  func(o point, m dialect) bool { return m == ofPostgreSQL && o.commits(m) },
+		lie:  func(o point, m dialect) bool { return m.isPostgreSQL() && o.commits(m) },
 	},
 	{name: "cancelled before", act: cutBefore, early: true, leave: ctxCancelled},
 	{name: "cancelled after", act: cutAfter, leave: ctxCancelled},

@@ -167,7 +167,7 @@ func (m *matrix) firstFaults(s *variant, r *result) (cases []matrixCase) {
 	if s.long || s.sloppy {
 		turns.every = 5
 	} else {
-		turns.most = s.dialect != ofPostgreSQL
+		turns.most = s.dialect == ofCockroachDB || s.dialect == ofNewerCockroachDB
 	}
 	turns.take(boundaries(s, r, 0, 0, 0), func(f *fault, at int) {
 		cases = append(cases, matrixCase{s, f.name, []strike{{f, at}}})

@@ -463,3 +463,38 @@ func TestReplay_ColumnsChangeOnData_Diverges(t *testing.T) {
 		})
 	}
 }
+
+// That a Prepare succeeded, or failed, is what the application has seen of it, though it never runs the statement.
+func TestReplay_PrepareEndsOtherwise_Diverges(t *testing.T) {
+	t.Parallel()
+	const sql = "SELECT v FROM made WHERE k = $1"
+	refused := kit.Fails("42P01", "no such relation")
+	refused.ErrAt = fakepg.AtParse
+	for name, parsed := range map[string][2]fakepg.Reply{
+		"it succeeded": {kit.OK, refused}, "it failed": {refused, kit.OK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			times := 0
+			srv := fakepg.Start(t, fakepg.Answer(kit.Script{kit.Update(3): {kit.Conflict}}.Calling(sql, func(int) fakepg.Reply {
+				times++
+				return parsed[min(times, 2)-1]
+			})))
+			tx := kit.Begin(t, kit.Pool(t, srv))
+			kit.Exec(t, tx, kit.Update(1))
+			kit.Exec(t, tx, "SAVEPOINT s")
+			stmt, err := tx.PrepareContext(t.Context(), sql)
+			assert.Equal(t, parsed[0].Err != nil, err != nil)
+			if err == nil {
+				defer stmt.Close()
+			} else {
+				kit.Exec(t, tx, "ROLLBACK TO SAVEPOINT s")
+			}
+			_, err = tx.ExecContext(t.Context(), kit.Update(3))
+			kit.WantDivergence(t, err, cockroachdb.DivergenceError{
+				Statement: 3, Kind: cockroachdb.DivergedSQLState, Attempts: 2,
+			})
+			require.NoError(t, tx.Rollback())
+		})
+	}
+}
