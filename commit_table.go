@@ -80,7 +80,7 @@ func CommitOutcome(ctx context.Context, db *sql.DB, err error) (committed bool, 
 	}
 	for {
 		var refused bool
-		row := db.QueryRowContext(WithoutRetries(ctx), m.table.question(), m.key.String(), m.known.epoch.String())
+		row := db.QueryRowContext(WithoutRetries(ctx), m.known.question(), m.key.String(), m.known.epoch.String())
 		err := row.Scan(&refused)
 		switch {
 		case err == nil:

@@ -2,6 +2,7 @@ package cockroachdb
 
 import (
 	"context"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -24,10 +25,11 @@ type cursor struct {
 	fields  []pgconn.FieldDescription // the columns, as the server described them; valid as long
 	tag     pgconn.CommandTag
 	err     error
-	over    bool // the answer has been read to its end
-	marked  bool // outside a transaction: it is committed with a marker
+	over    bool  // the answer has been read to its end
+	marked  bool  // outside a transaction: it is committed with a marker
 	lost    error // it is committed, and this lost its answer
-	renewed bool // its prepared statement was found out of date once, and it is not renewed again
+	runs    int   // how often it was sent with a marker
+	renewed bool  // its prepared statement was found out of date once, and it is not renewed again
 	trace   traceEnd
 }
 
@@ -52,6 +54,7 @@ func (cu *cursor) send(ctx context.Context) fault {
 	if cu.rec.Form == wire.Simple { // nothing can go with a Query message
 		cu.rec.Form = wire.Unnamed
 	}
+	cu.runs++
 	with := wire.Around{Commit: true, Later: cu != &t.c.executing}
 	undone := false
 	if with.After, err = t.place(ctx); err == nil {
@@ -112,6 +115,9 @@ func (cu *cursor) read() bool {
 		}
 		if cu.ans.Open() {
 			cu.fields = cu.ans.Fields()
+			if cu.marked { // the marker's columns come next
+				cu.fields = slices.Clone(cu.fields)
+			}
 		}
 		tag, err := cu.t.session().Conclude(&cu.rec.Statement, &cu.ans)
 		if cu.t.explicit && (cu.ans.Commits || cu.ans.Begins) {

@@ -61,6 +61,7 @@ type markTable struct {
 
 // known is what was learnt of the table.
 type known struct {
+	name  string // quoted, with its database and schema: an application may change its search_path
 	epoch uid
 	file  []byte // which holds the rows, on PostgreSQL; TRUNCATE makes another one
 }
@@ -80,13 +81,13 @@ func quoteTable(name string) string { return pgx.Identifier(strings.Split(name, 
 func (m *marker) insert() wire.Extra {
 	s := wire.Statement{Form: wire.Unnamed}
 	if m.known.file == nil {
-		s.SQL = "INSERT INTO " + m.table.name + " (id, refused) " +
-			"VALUES ($1, (SELECT false FROM " + m.table.name + " WHERE id = $2))"
+		s.SQL = "INSERT INTO " + m.known.name + " (id, refused) " +
+			"VALUES ($1, (SELECT false FROM " + m.known.name + " WHERE id = $2))"
 		s.Values, s.ParamFormats = [][]byte{m.key[:], m.known.epoch[:]}, binaryFormat
 		s.ParamOIDs = []uint32{pgtype.UUIDOID, pgtype.UUIDOID}
 		return wire.Extra{Statement: s}
 	}
-	s.SQL = "INSERT INTO " + m.table.name + " (id, refused) VALUES ($1, CASE WHEN pg_relation_filenode('" + m.table.name +
+	s.SQL = "INSERT INTO " + m.known.name + " (id, refused) VALUES ($1, CASE WHEN pg_relation_filenode('" + m.known.name +
 		"'::REGCLASS) = $2 THEN false END) RETURNING ctid"
 	s.Values, s.ParamFormats = [][]byte{m.key[:], m.known.file}, keyAndText
 	s.ParamOIDs = []uint32{pgtype.UUIDOID, pgtype.OIDOID}
@@ -98,7 +99,7 @@ func (m *marker) insert() wire.Extra {
 // all of it.
 func (m *marker) remove() []wire.Extra {
 	s := wire.Statement{
-		Form: wire.Unnamed, SQL: "DELETE FROM " + m.table.name + " WHERE id = $1", Values: [][]byte{m.key[:]},
+		Form: wire.Unnamed, SQL: "DELETE FROM " + m.known.name + " WHERE id = $1", Values: [][]byte{m.key[:]},
 		ParamOIDs: []uint32{pgtype.UUIDOID}, ParamFormats: binaryFormat,
 	}
 	if m.known.file == nil {
@@ -304,20 +305,15 @@ const askTime = 5 * time.Second
 // ask finds out what became of the commit that f has left open. It asks on connections of its own, until there is an
 // answer or the policy's time is over.
 func (t *tx) ask(ctx context.Context, f fault) CommitAnswer {
-	m, began, times := t.marking.sent, time.Now(), 0
+	m, began, times := t.marking.sent, time.Now(), 1
 	t.marking.sent = nil
 	t.rollback() // or the question would wait for what is left of the transaction
 	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(t.timeLeft(), askTime))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(askTime, cancel) })()
-	var answer CommitAnswer
-	for again := true; again; {
-		var err error
-		times++
-		if answer, err = t.askOnce(asking, m); err == nil {
-			break
-		}
-		again = (pgerr.Conflict(err) != nil || !isHopeless(err)) && sleep(asking, asking, redialPause) == nil
+	answer, again := t.askOnce(asking, m)
+	for ; again && sleep(asking, asking, redialPause) == nil; times++ {
+		answer, again = t.askOnce(asking, m)
 	}
 	if answer == CommitAnswerCommitted {
 		t.c.spent = m
@@ -327,27 +323,29 @@ func (t *tx) ask(ctx context.Context, f fault) CommitAnswer {
 	return answer
 }
 
-func (t *tx) askOnce(ctx context.Context, m *marker) (CommitAnswer, error) {
+// askOnce asks on a new connection. again reports whether there is no answer yet, and there may be one.
+func (t *tx) askOnce(ctx context.Context, m *marker) (answer CommitAnswer, again bool) {
 	l, err := t.pool.connect(ctx, t.c.host)
 	if err != nil {
-		return CommitAnswerUnknown, err
+		return CommitAnswerUnknown, !isHopeless(err)
 	}
 	defer l.hangUp(ctx)
-	return m.ask(ctx, l.Session)
+	answer, err = m.ask(ctx, l.Session)
+	return answer, err != nil && !pgerr.IsRefusal(err)
 }
 
 // question inserts the key as refused. It changes nothing where the key is there, and finds nothing where the epoch is
 // not.
-func (m *markTable) question() string {
-	return "INSERT INTO " + m.name + " AS m (id, refused) " +
-		"SELECT $1::UUID, true FROM " + m.name + " AS e WHERE e.id = $2::UUID " +
+func (k *known) question() string {
+	return "INSERT INTO " + k.name + " AS m (id, refused) " +
+		"SELECT $1::UUID, true FROM " + k.name + " AS e WHERE e.id = $2::UUID " +
 		"ON CONFLICT (id) DO UPDATE SET refused = m.refused RETURNING m.refused"
 }
 
 // ask puts the question on a session. With an error there is no answer yet.
 func (m *marker) ask(ctx context.Context, s *wire.Session) (CommitAnswer, error) {
 	keys := [][]byte{[]byte(m.key.String()), []byte(m.known.epoch.String())}
-	res := s.PG.ExecParams(ctx, m.table.question(), keys, nil, nil, nil).Read()
+	res := s.PG.ExecParams(ctx, m.known.question(), keys, nil, nil, nil).Read()
 	switch {
 	case res.Err != nil:
 		return CommitAnswerUnknown, res.Err
@@ -406,7 +404,7 @@ func (m *markTable) tryOut(ctx context.Context, s *wire.Session) (*known, error)
 	if len(epochs) == 0 {
 		return nil, nil
 	}
-	found := &known{}
+	found := &known{name: m.fullName(ctx, s)}
 	if len(file) == 1 && len(file[0].Rows) == 1 { // CockroachDB has no such function
 		found.file = file[0].Rows[0][0]
 	}
@@ -414,6 +412,20 @@ func (m *markTable) tryOut(ctx context.Context, s *wire.Session) (*known, error)
 	err = epoch.Scan(string(epochs[0][0]))
 	found.epoch = epoch.Bytes
 	return found, err
+}
+
+// fullName is the table's name with its database and schema; the name that was configured if the server does not say.
+func (m *markTable) fullName(ctx context.Context, s *wire.Session) string {
+	results, err := s.PG.Exec(ctx, "SELECT current_database(), n.nspname, c.relname FROM pg_class c JOIN pg_namespace n "+
+		"ON n.oid = c.relnamespace WHERE c.oid = '"+m.name+"'::REGCLASS").ReadAll()
+	if err != nil || len(results) != 1 || len(results[0].Rows) != 1 {
+		return m.name
+	}
+	var full pgx.Identifier
+	for _, part := range results[0].Rows[0] {
+		full = append(full, string(part))
+	}
+	return full.Sanitize()
 }
 
 type withoutTableKey struct{}

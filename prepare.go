@@ -150,8 +150,8 @@ func (p *parseStep) send(ctx context.Context) fault {
 	t.opening.note(reach, t.session().Status())
 	f := fault{err: err, reach: reach}
 	switch {
-	case !t.explicit:
-		f.class.Reads = true // whatever it does, it was not run
+	case !t.explicit && !t.inText && t.within == nil: // whatever it does, it was not run
+		f.refused = t.session().Closed() || pgerr.EndsNode(err, false)
 	case p.class.Commit == sqltext.MayCommit: // DDL may commit what is open when it is parsed
 		f.class = p.class
 	}

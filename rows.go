@@ -1,6 +1,7 @@
 package cockroachdb
 
 import (
+	"bytes"
 	"context"
 	"database/sql/driver"
 	"fmt"
@@ -21,7 +22,8 @@ type rows struct {
 	cursor
 	columns *wire.Columns
 	digest  digest.Rows
-	ahead   bool // the next row has been read already, but not handed over
+	ahead   bool       // the next row has been read already, but not handed over
+	kept    [][][]byte // or these have, before the statement was committed
 }
 
 // Ensure the interfaces are implemented.
@@ -37,7 +39,11 @@ var (
 func (t *tx) query(ctx context.Context, s *wire.Statement, end traceEnd) (driver.Rows, error) {
 	r := &rows{cursor: cursor{t: t, ctx: ctx, trace: end}}
 	r.open(s)
-	r.ahead = r.read()
+	if r.marked {
+		r.keepAll()
+	} else {
+		r.ahead = r.read()
+	}
 	if r.err != nil {
 		r.rec.end = true
 		return nil, r.err
@@ -49,11 +55,36 @@ func (t *tx) query(ctx context.Context, s *wire.Statement, end traceEnd) (driver
 	return r, nil
 }
 
+// keepAll reads the rows of a statement outside a transaction that is committed with a marker, as far as the policy's
+// memory goes. So the application sees none before the commit, of which it might not hear: few look at the error of
+// Rows.Close.
+func (r *rows) keepAll() {
+	kept, run := 0, r.runs
+	for kept < r.t.policy.MaxBytes && r.read() {
+		if run != r.runs { // it was run again
+			r.kept, kept, run = nil, 0, r.runs
+		}
+		r.kept = append(r.kept, copyRow(r.row))
+		kept += r.size
+	}
+	if run != r.runs {
+		r.kept = nil
+	}
+}
+
+func copyRow(row [][]byte) [][]byte {
+	c := make([][]byte, len(row))
+	for i, value := range row {
+		c[i] = bytes.Clone(value)
+	}
+	return c
+}
+
 // show notes that the application sees the columns from here on; and the end of an empty result, which was read and
 // can't be served from a new attempt any more.
 func (r *rows) show() {
 	rec, fields := r.rec, r.fields
-	if r.ahead {
+	if !r.over {
 		fields = r.ans.Fields()
 	}
 	r.columns = rec.Columns
@@ -69,6 +100,8 @@ func (r *rows) show() {
 	if r.over {
 		rec.end = true
 		rec.settle()
+		own := *rec // the connection may run another statement, with its record, before these rows are handed over
+		r.rec = &own
 	}
 	r.t.nothingToLose()
 }
@@ -79,7 +112,7 @@ func (r *rows) revealMore() { r.rec.more = r.rec.more || r.ahead }
 
 // advance hands over the next row. It returns io.EOF at the end.
 func (r *rows) advance() error {
-	if !r.ahead && !r.read() {
+	if !r.next() {
 		r.done()
 		r.rec.end = true // even if an error comes in its place
 		if r.err != nil {
@@ -87,13 +120,26 @@ func (r *rows) advance() error {
 		}
 		return io.EOF
 	}
-	r.ahead = false
 	if len(r.row) != len(r.columns.Fields) {
 		return r.misfit()
 	}
 	r.digest.Add(r.row, r.size)
 	r.rec.rows++
 	return nil
+}
+
+// next moves to the next row.
+func (r *rows) next() bool {
+	switch {
+	case len(r.kept) > 0:
+		r.row, r.kept = r.kept[0], r.kept[1:]
+		r.size = digest.Size(r.row)
+		return true
+	case r.ahead:
+		r.ahead = false
+		return true
+	}
+	return r.read()
 }
 
 // misfit is the end of rows of which one has more or fewer values than there are columns.
@@ -147,7 +193,7 @@ func (r *rows) misencoded(i int, err error) error {
 // few would see it: hardly anybody looks at the error of Close, and database/sql itself does not always.
 func (r *rows) Close() error {
 	told := r.over
-	r.ahead = false
+	r.ahead, r.kept = false, nil
 	r.drain()
 	r.done()
 	if !told && r.err != nil {

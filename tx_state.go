@@ -219,7 +219,7 @@ type fault struct {
 
 	earlier  bool // it was met by a statement that was run again, before the one that the application waits for
 	partly   bool // a part of the text that met it may be committed
-	refused  bool // the commit that met it can't be carried out any more
+	refused  bool // it has ended the connection, and what met it is not committed and can't be any more
 	unmarked bool // it was met by the marker of a commit, in a transaction that takes no writes
 }
 

@@ -65,6 +65,18 @@ var All = []Mutant{
 		Found: []Instrument{Test(driver+"/tests/failover", "TestFailover_OnceTheCommitIsSent_Ambiguous")},
 	},
 	{
+		Name: "an error in answer to the question for a commit ends the asking", File: "marker.go",
+		Old:   "	return answer, err != nil && !pgerr.IsRefusal(err)\n",
+		New:   "	return answer, false\n",
+		Found: []Instrument{Test(driver+"/tests/exactlyonce", "TestCommit_QuestionFails_IsAskedAgain")},
+	},
+	{
+		Name: "rows of what is not committed yet are shown", File: "rows.go",
+		Old:   "	if r.marked {\n",
+		New:   "	if false {\n",
+		Found: []Instrument{Test(driver+"/tests/exactlyonce", "TestAlone_Returning_ShownOnceCommitted")},
+	},
+	{
 		Name: "a text of several statements gets a commit marker", File: "marker.go",
 		Old:   "!class.DDL && !class.Several && s.Form",
 		New:   "!class.DDL && s.Form",
@@ -72,7 +84,7 @@ var All = []Mutant{
 	},
 	{
 		Name: "a statement outside a transaction that was only parsed may have been run", File: "prepare.go",
-		Old: "		f.class.Reads = true // whatever it does, it was not run\n",
+		Old: "		f.refused = t.session().Closed() || pgerr.EndsNode(err, false)\n",
 		New: "",
 		Found: []Instrument{
 			Test(driver+"/tests/failover", "TestFailover_OutsideATransaction_WhileItIsPrepared_Unseen"),
@@ -527,10 +539,10 @@ var All = []Mutant{
 	// Exactly once.
 	{
 		Name: "the outcome of a commit is asked for by reading", File: "marker.go",
-		Old: "	return \"INSERT INTO \" + m.name + \" AS m (id, refused) \" +\n" +
-			"		\"SELECT $1::UUID, true FROM \" + m.name + \" AS e WHERE e.id = $2::UUID \" +\n" +
+		Old: "	return \"INSERT INTO \" + k.name + \" AS m (id, refused) \" +\n" +
+			"		\"SELECT $1::UUID, true FROM \" + k.name + \" AS e WHERE e.id = $2::UUID \" +\n" +
 			"		\"ON CONFLICT (id) DO UPDATE SET refused = m.refused RETURNING m.refused\"\n",
-		New:   "	return \"SELECT coalesce((SELECT refused FROM \" + m.name + \" AS m WHERE id = $1::UUID AND $2::UUID IS NOT NULL), true)\"\n",
+		New:   "	return \"SELECT coalesce((SELECT refused FROM \" + k.name + \" AS m WHERE id = $1::UUID AND $2::UUID IS NOT NULL), true)\"\n",
 		Found: []Instrument{Test(once, "TestCommit_ArrivesAfterTheQuestion_IsNotCarriedOut")},
 	},
 	{
@@ -541,8 +553,8 @@ var All = []Mutant{
 	},
 	{
 		Name: "a marker is placed although the table was truncated", File: "marker.go",
-		Old:   "CASE WHEN pg_relation_filenode('\" + m.table.name +\n		\"'::REGCLASS) = $2 THEN false END",
-		New:   "CASE WHEN pg_relation_filenode('\" + m.table.name +\n		\"'::REGCLASS) IS NOT NULL OR $2 IS NULL THEN false END",
+		Old:   "CASE WHEN pg_relation_filenode('\" + m.known.name +\n		\"'::REGCLASS) = $2 THEN false END",
+		New:   "CASE WHEN pg_relation_filenode('\" + m.known.name +\n		\"'::REGCLASS) IS NOT NULL OR $2 IS NULL THEN false END",
 		Found: []Instrument{Test(once, "TestTableTruncated_RefusedCommitArrives_IsNotCarriedOut")},
 	},
 }

@@ -29,15 +29,16 @@ type Group struct {
 	told []string // what hooks were told that must not be
 }
 
-// A way is how the programs of a round reach the server: through a wrapper of the driver or not, by one of the front's
-// DSNs.
+// A way is how the programs of a round reach the server: through a wrapper of the driver or not, with commit markers or
+// not, by one of the front's DSNs.
 type way struct {
-	wrapped bool
-	dsn     int
+	wrapped, marked bool
+
+	dsn int
 }
 
 func (r *Round) way() way {
-	w := way{wrapped: r.Wrapped}
+	w := way{wrapped: r.Wrapped, marked: r.Marked}
 	if r.Through {
 		w.dsn = 1
 	}
@@ -76,20 +77,22 @@ func NewGroup(
 
 func (g *Group) open(metrics *cockroachdb.Metrics) error {
 	for i, dsn := range g.front.dsns {
-		for _, wrapped := range []bool{false, true} {
-			cfg, err := cockroachdb.ParseConfig(dsn)
-			if err != nil {
-				return err
-			}
-			cfg.Metrics, cfg.DBName, cfg.RetryPolicy = metrics, "soak", Default.policy()
-			cfg.OnSettled = g.settled
+		cfg, err := cockroachdb.ParseConfig(dsn)
+		if err != nil {
+			return err
+		}
+		cfg.Metrics, cfg.DBName, cfg.RetryPolicy = metrics, "soak", Default.policy()
+		cfg.OnSettled = g.settled
+		for w := range 4 {
+			w := way{wrapped: w&1 != 0, marked: w&2 != 0, dsn: i}
+			cfg.CommitMarker = w.marked
 			connector, err := cockroachdb.NewConnector(cfg)
 			if err != nil {
 				return err
 			}
-			db := sql.OpenDB(through(connector, wrapped))
+			db := sql.OpenDB(through(connector, w.wrapped))
 			db.SetMaxOpenConns(g.workers)
-			g.pools[way{wrapped, i}] = db
+			g.pools[w] = db
 		}
 	}
 	return nil
@@ -134,7 +137,7 @@ func (g *Group) create(ctx context.Context) error {
 			return fmt.Errorf("create the tables of a group: %s: %w", text, err)
 		}
 	}
-	return nil
+	return cockroachdb.CreateCommitTable(ctx, g.trusted)
 }
 
 func alterDatabase(setting, value string) string {

@@ -115,6 +115,10 @@ var liesOfParts = map[string]struct {
 	"a cancellation is called a lost connection": {func(_ *Round, h *History) {
 		h.tell(6, fmt.Errorf("%w: %w", &cockroachdb.ConnectionLostError{}, context.Canceled))
 	}, Misleading, "it was cancelled, and told that its connection was lost"},
+	"nobody asks for a commit that has a marker": {func(r *Round, h *History) {
+		r.Marked = true
+		h.tell(6, &cockroachdb.AmbiguousCommitError{})
+	}, Misleading, "nobody has asked what became of it"},
 	"a lost connection is not replaced": {func(r *Round, h *History) {
 		r.Server = Cluster
 		h.tell(6, &cockroachdb.ConnectionLostError{})

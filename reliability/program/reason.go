@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/reprise-go/cockroachdb"
@@ -34,9 +35,25 @@ func (c *checker) reasons() {
 			c.add(Misleading, p, "the schema change is done, and RunTx says: %v", err)
 		case p.onlySchema() && strings.Contains(fmt.Sprint(err), conflictAfterCommit):
 			c.add(Misleading, p, "it has lost, and there was nothing that it could have committed: %v", err)
+		case c.round.Marked && p.hasMarker() && Named(err) == "ambiguous":
+			c.add(Misleading, p, "its commit has a marker, and nobody has asked what became of it: %v", err)
 		}
 	}
 	c.farewells()
+}
+
+// hasMarker reports whether all that may commit p is marked, where markers are on: p has no text of several statements
+// and no DDL, it is retried, and it goes by the extended protocol.
+func (p *Program) hasMarker() bool {
+	if p.Tail != nil || p.Policy == Never {
+		return false
+	}
+	marked := true
+	eachOf(p.Steps, func(s *Statement) {
+		marked = marked && s.Mode != pgx.QueryExecModeSimpleProtocol &&
+			!slices.Contains([]Kind{Texts, Create, Drop, Retype, Remake, Copy}, s.Kind)
+	})
+	return marked
 }
 
 // namesReason looks for errors of the server's that are told as something else.

@@ -24,6 +24,7 @@ type Round struct {
 	Topic   string
 	Wrapped bool // the programs reach the driver through another one
 	Through bool // the driver reaches the nodes of a cluster through a balancer
+	Marked  bool // commits have markers
 	Size    Size
 	Workers [][]*Program
 	Faults  Faults
@@ -39,6 +40,7 @@ func NewRound(server Server, seed uint64, size Size) *Round {
 func NewRoundAbout(topic string, server Server, seed uint64, size Size) *Round {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	r := &Round{Server: server, Seed: seed, Size: size, Wrapped: rnd.IntN(6) == 0, Faults: newFaults(rnd, size)}
+	r.Marked = rand.New(rand.NewPCG(seed, 2)).IntN(3) == 0
 	theme := newTheme(rnd, topic, server, size.Keys)
 	r.Topic = theme.name
 	if server == Cluster {
@@ -74,22 +76,23 @@ func (r *Round) programs() map[int64]*Program {
 
 // each calls do for every statement.
 func (r *Round) each(do func(*Statement)) {
-	var walk func([]Step)
-	walk = func(steps []Step) {
-		for i := range steps {
-			if b := steps[i].Block; b != nil {
-				walk(b.Steps)
-			} else {
-				do(&steps[i].Statement)
-			}
-		}
-	}
 	for _, p := range r.programs() {
-		walk(p.Steps)
+		eachOf(p.Steps, do)
 		if p.Tail != nil {
 			for i := range p.Tail.Steps {
 				do(&p.Tail.Steps[i])
 			}
+		}
+	}
+}
+
+// eachOf calls do for every statement of steps.
+func eachOf(steps []Step, do func(*Statement)) {
+	for i := range steps {
+		if b := steps[i].Block; b != nil {
+			eachOf(b.Steps, do)
+		} else {
+			do(&steps[i].Statement)
 		}
 	}
 }
@@ -112,6 +115,9 @@ func (r *Round) String() string {
 	}
 	if r.Through {
 		b.WriteString("through a balancer\n")
+	}
+	if r.Marked {
+		b.WriteString("with commit markers\n")
 	}
 	for i, list := range r.Workers {
 		fmt.Fprintf(&b, "worker %d\n", i+1)

@@ -91,6 +91,11 @@ func (r *Round) calmer() (all []*Round) {
 		c.Wrapped = false
 		all = append(all, &c)
 	}
+	if r.Marked {
+		c := *r
+		c.Marked = false
+		all = append(all, &c)
+	}
 	if len(r.Faults.Nodes) > 0 {
 		c := *r
 		c.Faults.Nodes = nil

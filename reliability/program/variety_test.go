@@ -23,6 +23,7 @@ func (v variety) round(r *Round) {
 		v.program(p)
 	}
 	v[fmt.Sprint("wrapped ", r.Wrapped)]++
+	v[fmt.Sprint("marked ", r.Marked)]++
 	v[fmt.Sprint("through a balancer ", r.Through)]++
 	v["topic "+r.Topic]++
 }
@@ -133,5 +134,6 @@ func varietyOfPrograms() (want []string) {
 		"prepared and left open", "a read of extra only prepared", "a close without a read",
 		"cancelled", "own", "careless", "patient", "forgo", "careless in a long wait",
 		"drain", "kill", "silence", "through a balancer true", "through a balancer false",
-		"back true", "only DDL true", "only DDL false", "steps after true", "wrapped true", "wrapped false")
+		"back true", "only DDL true", "only DDL false", "steps after true", "wrapped true", "wrapped false",
+		"marked true", "marked false")
 }

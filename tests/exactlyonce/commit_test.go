@@ -150,6 +150,24 @@ func TestCommit_QuestionLost_IsAskedAgain(t *testing.T) {
 	})
 }
 
+// An error in answer to the question is no answer. A standby, for example, can't tell.
+func TestCommit_QuestionFails_IsAskedAgain(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"25006", "XX000", "57014", "53200", "40003"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			servers(t, func(t *testing.T, s *testbed) {
+				tx := s.begin(t, t.Context(), nil)
+				s.inject(strike(crdbsim.Action{Then: crdbsim.ExecuteCut}), crdbsim.On(onAsking, crdbsim.Action{
+					Then: crdbsim.Fail, Error: crdbsim.Error{Code: code, Message: "injected"},
+				}))
+				require.NoError(t, tx.Commit())
+				s.wants(t, 1, committed)
+			})
+		})
+	}
+}
+
 // A context that ends during the commit ends the waiting, and not the question.
 func TestCommit_ContextEnds_TheOutcomeIsTold(t *testing.T) {
 	t.Parallel()

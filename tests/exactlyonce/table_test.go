@@ -70,6 +70,24 @@ func TestMarkers_ServerTakesNoWrites_CommitsWithoutOne(t *testing.T) {
 	})
 }
 
+// The table is found wherever the application looks for its own tables.
+func TestMarkers_SearchPathChanged_AreInTheSameTable(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *testbed) {
+		_, err := s.plain.ExecContext(t.Context(), "CREATE SCHEMA other")
+		require.NoError(t, err)
+		s.inject(strike(crdbsim.Action{Then: crdbsim.ExecuteCut}))
+		tx, err := s.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		_, err = tx.ExecContext(t.Context(), "SET LOCAL search_path = other")
+		require.NoError(t, err)
+		_, err = tx.ExecContext(t.Context(), "UPDATE public.accounts SET n = n + $1 WHERE id = 1", 1)
+		require.NoError(t, err)
+		require.NoError(t, tx.Commit())
+		s.wants(t, 1, cockroachdb.CommitAnswerCommitted)
+	})
+}
+
 // After a TRUNCATE a marker that is missing proves nothing.
 func TestTableTruncated_OutcomeStaysUnknown(t *testing.T) {
 	t.Parallel()

@@ -24,8 +24,8 @@ const (
 	table    = cockroachdb.DefaultCommitTable
 	onCommit = `^(RELEASE|COMMIT)`
 
-	onMarker = `^INSERT INTO "` + table + `" \(id, refused\) VALUES`
-	onAsking = `^INSERT INTO "` + table + `" AS m`
+	onMarker = `^INSERT INTO \S*"` + table + `" \(id, refused\) VALUES`
+	onAsking = `^INSERT INTO \S*"` + table + `" AS m`
 )
 
 // A testbed is a database with accounts of which each transaction adds one to one, and a pool with commit markers.
