@@ -24,16 +24,20 @@ type cursor struct {
 	fields  []pgconn.FieldDescription // the columns, as the server described them; valid as long
 	tag     pgconn.CommandTag
 	err     error
-	over    bool // the answer has been read to its end
-	marked  bool // outside a transaction: it is committed with a marker
+	over    bool  // the answer has been read to its end
+	marked  bool  // outside a transaction: it is committed with a marker
 	lost    error // it is committed, and this lost its answer
-	renewed bool // its prepared statement was found out of date once, and it is not renewed again
+	renewed bool  // its prepared statement was found out of date once, and it is not renewed again
 	trace   traceEnd
 }
 
 // open sends the statement and reads as far as its first row.
 func (cu *cursor) open(s *wire.Statement) {
 	cu.rec = cu.t.record(s)
+	if cu.t.mustUnpin(cu.rec) {
+		cu.carryOn(fault{err: errUnpinned})
+		return
+	}
 	if f := cu.send(cu.ctx); f.err != nil {
 		cu.carryOn(f)
 	}
