@@ -34,7 +34,9 @@ type pins struct {
 	off    bool            // this record is replayed as it is
 	replay *wire.Statement // what the replay that is under way sends in its place; nil if nothing
 	sent   []string        // the columns that are pinned in that
-	asks   bool            // it is preceded by a question for what the table's columns are
+	asks   bool            // it is preceded by a question for what the table's columns are,
+
+	asksMore bool // and for what reads sequences
 }
 
 // pinsSize is what pins take, besides the values.

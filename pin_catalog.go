@@ -54,20 +54,20 @@ func (t *tx) addAgain(rt *wire.RoundTrip, r *record) {
 		return
 	}
 	if r.pins.asks {
-		rt.Add(t.catalogQuestion(r.pins.text))
+		rt.Add(t.catalogQuestion(r.pins))
 	}
 	rt.Add(pinned)
 }
 
-// catalogQuestion asks for what may be pinned in a text. To look for what reads sequences takes CockroachDB long, and
-// so that is asked for only after it was seen that one is drawn from.
-func (t *tx) catalogQuestion(text *pinText) *wire.Statement {
+// catalogQuestion asks for what may be pinned in a text. To look for what reads sequences takes the longer the more is
+// in the database, and so that is asked for only where one is drawn from, and not each time.
+func (t *tx) catalogQuestion(p *pins) *wire.Statement {
 	sql := catalogQuestion
-	if !t.c.crdb || t.pool.pins.drawsFromSequence(text) {
+	if p.asksMore = t.pool.pins.asksForSequences(p.text); p.asksMore {
 		sql = sequencesQuestion
 	}
 	return &wire.Statement{
-		Form: wire.Unnamed, SQL: sql, Values: [][]byte{[]byte(text.insert.Table)}, ParamOIDs: catalogOIDs,
+		Form: wire.Unnamed, SQL: sql, Values: [][]byte{[]byte(p.text.insert.Table)}, ParamOIDs: catalogOIDs,
 	}
 }
 
@@ -78,16 +78,11 @@ func (t *tx) catalogAnswers(rt *wire.RoundTrip, r *record) error {
 		return nil
 	}
 	texts, text := t.pool.pins, r.pins.text
-	may, draws := []string(nil), false
+	var says catalogAnswer
 	a, err := rt.Next()
 	if err == nil {
 		for a.Next() {
-			switch verdictOn(a.Row()) {
-			case pinColumn:
-				may = append(may, string(a.Row()[0]))
-			case askForSequences:
-				draws = true
-			}
+			says.add(a.Row(), texts.sequencesAreFree(text))
 		}
 		_, err = a.Close()
 	}
@@ -97,13 +92,34 @@ func (t *tx) catalogAnswers(rt *wire.RoundTrip, r *record) error {
 	case err != nil:
 		texts.refuse(text)
 		return errUnpinned
-	case draws:
+	case says.draws && !r.pins.asksMore:
 		texts.noteSequence(text)
 		return errUnpinned
-	case texts.exclude(text, r.pins.sent, may):
+	case texts.exclude(text, r.pins.sent, says.may):
 		return errUnpinned
+	case r.pins.asksMore && !says.taken:
+		texts.noteFreeSequences(text)
 	}
 	return nil
+}
+
+// catalogAnswer is what the catalogue says of a table.
+type catalogAnswer struct {
+	may   []string // the columns that may be pinned
+	draws bool     // one draws from a sequence, and it was not asked whether that may be left out
+	taken bool     // something in the database may read what was drawn
+}
+
+// add adds the row of a column. free says that nothing was found lately that reads what was drawn from sequences.
+func (c *catalogAnswer) add(row [][]byte, free bool) {
+	verdict := verdictOn(row)
+	switch {
+	case verdict == pinColumn, verdict == askForSequences && free:
+		c.may = append(c.may, string(row[0]))
+	case verdict == askForSequences:
+		c.draws = true
+	}
+	c.taken = c.taken || len(row) != 5 || string(row[4]) != "t"
 }
 
 // columnVerdict is what is done with a column of the catalogue.
@@ -112,7 +128,7 @@ type columnVerdict uint8
 const (
 	leaveColumn columnVerdict = iota
 	pinColumn
-	askForSequences // it draws from one, and it was not asked whether that may be left out
+	askForSequences // it draws from one, and it was not asked now whether that may be left out
 )
 
 // verdictOn decides on a column, given the catalogue's row.

@@ -3,6 +3,7 @@ package cockroachdb
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
 	"github.com/reprise-go/cockroachdb/internal/wire"
@@ -27,6 +28,8 @@ type pinText struct {
 	unpinned []string // columns of the table that are not to be pinned
 	refused  bool     // nothing is
 	draws    bool     // a column of the table draws from a sequence
+
+	freeUntil time.Time // nothing that reads what was drawn from sequences is in the database, as far as is known
 }
 
 // mostTextBytes bounds the texts. When there are more of them, what was learnt is forgotten.
@@ -81,11 +84,28 @@ func (p *pinTexts) excluded(text *pinText, column string) bool {
 	return text.refused || slices.Contains(text.unpinned, column)
 }
 
-// drawsFromSequence reports whether a column of the table is known to draw from a sequence.
-func (p *pinTexts) drawsFromSequence(text *pinText) bool {
+// freeFor is for how long the answer is believed that nothing in the database reads what was drawn from sequences.
+const freeFor = time.Minute
+
+// asksForSequences reports whether it is to be asked what reads sequences.
+func (p *pinTexts) asksForSequences(text *pinText) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return text.draws
+	return text.draws && !time.Now().Before(text.freeUntil)
+}
+
+// sequencesAreFree reports whether nothing was found lately that reads sequences.
+func (p *pinTexts) sequencesAreFree(text *pinText) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Now().Before(text.freeUntil)
+}
+
+// noteFreeSequences takes note that nothing was found that reads sequences.
+func (p *pinTexts) noteFreeSequences(text *pinText) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	text.freeUntil = time.Now().Add(freeFor)
 }
 
 // noteSequence takes note that a column of the table draws from a sequence.

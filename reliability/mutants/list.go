@@ -485,16 +485,16 @@ var All = []Mutant{
 	},
 	{
 		Name: "triggers are not looked for", File: "pin_catalog.go",
-		Old:   "AND NOT t.tgisinternal AND t.tgtype & 7 = 7) `",
-		New:   "AND NOT t.tgisinternal AND t.tgtype & 7 > 7) `",
+		Old: "AND NOT t.tgisinternal AND t.tgtype & 7 = 7) `",
+		New: "AND NOT t.tgisinternal AND t.tgtype & 7 > 7) `",
 		Found: []Instrument{
 			Test(replay, "TestPin_GeneratedValuesShown_AreStoredOrLeftAlone/PostgreSQL/the_number_of_a_counter,_by_a_trigger$"),
 		},
 	},
 	{
 		Name: "the catalogue's answer is not waited for", File: "pin_catalog.go",
-		Old:   "	case texts.exclude(text, r.pins.sent, may):\n		return errUnpinned\n",
-		New:   "	case texts.exclude(text, r.pins.sent, may):\n",
+		Old:   "	case texts.exclude(text, r.pins.sent, says.may):\n		return errUnpinned\n",
+		New:   "	case texts.exclude(text, r.pins.sent, says.may):\n",
 		Found: []Instrument{Test(replay, "TestPinned_ColumnNotInTheCatalogue_IsLeftAlone")},
 	},
 	{
