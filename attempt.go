@@ -18,6 +18,7 @@ type attempt struct {
 	statements int       // how many the application has run
 	replayed   int       // the number of the statement that a replay has come to
 	replaying  bool      // a replay is under way
+	pinned     bool      // the latest replay has pinned something
 	losses     int       // how many connections were lost
 
 	why      error  // what made the latest attempt necessary: a conflict, or a statement that was out of date

@@ -89,6 +89,11 @@ type Config struct {
 	// node is lost, its connections are not all made anew in the same moment. ParseConfig sets 100; zero means no bound.
 	DialRate int
 
+	// PinGenerated has a replay insert the values again that the database had generated and the application was shown, by
+	// INSERT … VALUES … RETURNING, in place of new ones, so that a key that was read is no divergence. What may be pinned,
+	// and what is left alone, is in docs/tuning.md. ParseConfig sets it.
+	PinGenerated bool
+
 	// CommitMarker makes the outcome of a commit known whose answer was lost: a transaction that has written inserts a row
 	// into CommitTable with its commit, in the same round trip. See [CreateCommitTable]. ParseConfig leaves it off.
 	CommitMarker bool
@@ -140,6 +145,7 @@ type Config struct {
 //   - ping_after sets PingAfter; connection_lifetime and dials_per_second set ConnLifetime and DialRate;
 //     load_balance_hosts, which may be random or disable, sets BalanceHosts; load_balance_groups, sizes such as 2,1 or
 //     0 for one group of all, sets HostGroups;
+//   - retry_pin_generated, which may be on or off, sets PinGenerated;
 //   - retry_commit_marker, which may be on or off, sets CommitMarker, and retry_commit_table sets CommitTable;
 //   - dead_peer_timeout, a duration, is after how much silence of the network a connection that waits for an answer,
 //     or to be used, is given up: the ConnConfig gets a DialFunc for it. The default is 30 seconds; zero leaves that
@@ -161,6 +167,7 @@ func ParseConfig(dsn string) (*Config, error) {
 		ConnLifetime:  defaultConnLifetime,
 		DialRate:      defaultDialRate,
 		CommitTable:   DefaultCommitTable,
+		PinGenerated:  true,
 	}
 	if registeredName.MatchString(dsn) {
 		cfg.registered = dsn

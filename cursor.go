@@ -36,6 +36,10 @@ type cursor struct {
 // open sends the statement and reads as far as its first row.
 func (cu *cursor) open(s *wire.Statement) {
 	cu.rec = cu.t.record(s)
+	if cu.t.mustUnpin(cu.rec) {
+		cu.carryOn(fault{err: errUnpinned})
+		return
+	}
 	if f := cu.send(cu.ctx); f.err != nil {
 		cu.carryOn(f)
 	}

@@ -53,6 +53,7 @@ var settings = []setting{
 	wholeNumber("dials_per_second", func(c *Config) *int { return &c.DialRate }),
 	{"load_balance_hosts", "random or disable", (*Config).setBalanceHosts},
 	{"load_balance_groups", `a list of numbers such as "2,1"`, (*Config).setHostGroups},
+	{"retry_pin_generated", "on or off", (*Config).setPinGenerated},
 	{"retry_commit_marker", "on or off", (*Config).setCommitMarker},
 	{"retry_commit_table", "the name of a table", (*Config).setCommitTable},
 	{"dead_peer_timeout", durationKind, (*Config).parseDeadPeerTimeout},
@@ -89,6 +90,14 @@ func number(key string, field func(*Config) *float64) setting {
 func (c *Config) setBalanceHosts(text string) error {
 	c.BalanceHosts = text == "random"
 	if !c.BalanceHosts && text != "disable" {
+		return errors.New("the value is neither")
+	}
+	return nil
+}
+
+func (c *Config) setPinGenerated(text string) error {
+	c.PinGenerated = text == "on"
+	if !c.PinGenerated && text != "off" {
 		return errors.New("the value is neither")
 	}
 	return nil

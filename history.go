@@ -26,13 +26,20 @@ type history struct {
 type record struct {
 	wire.Statement
 	observation
-	answer int // how many bytes of rows its answer had, as far as it was read
+	answer int   // how many bytes of rows its answer had, as far as it was read
+	pins   *pins // the generated values that were shown, if they can be pinned: pin.go
 }
 
 // recordSize is that of a record and of its entry in the history.
 const recordSize = int(unsafe.Sizeof(record{}) + unsafe.Sizeof(&record{}))
 
-func (r *record) size() int { return recordSize + r.Statement.Size() }
+func (r *record) size() int {
+	size := recordSize + r.Statement.Size()
+	if r.pins != nil {
+		size += r.pins.size
+	}
+	return size
+}
 
 // alone reports whether the statement must not share a Sync with others in a replay: because it can't, or because it
 // may commit, which has to wait until all that is on record before it has been compared.

@@ -28,6 +28,7 @@ type Metrics struct {
 	duration           *prometheus.HistogramVec
 	replayDuration     *prometheus.HistogramVec
 	replayedStatements *prometheus.CounterVec
+	pinnedStatements   *prometheus.CounterVec
 	divergences        *prometheus.CounterVec
 	notReplayable      *prometheus.CounterVec
 	ambiguousCommits   *prometheus.CounterVec
@@ -74,6 +75,8 @@ func NewMetrics() *Metrics {
 			"Time that it took to run the recorded statements of a transaction again and compare what they returned.", seconds),
 		replayedStatements: counterVec("replayed_statements_total",
 			"Number of recorded statements that were run again."),
+		pinnedStatements: counterVec("pinned_statements_total",
+			"Number of recorded statements that were run again with the generated values that the application had been shown."),
 		divergences: counterVec("replay_divergences_total",
 			"Number of replays that would have shown the application something else, by what was different first.", "kind"),
 		notReplayable: counterVec("not_replayable_total",
@@ -139,7 +142,7 @@ type vec interface {
 
 func (m *Metrics) vecs() []vec {
 	return []vec{
-		m.transactions, m.retries, m.attempts, m.duration, m.replayDuration, m.replayedStatements, m.divergences,
+		m.transactions, m.retries, m.attempts, m.duration, m.replayDuration, m.replayedStatements, m.pinnedStatements, m.divergences,
 		m.notReplayable, m.ambiguousCommits, m.commitQuestions, m.failovers, m.failoverDuration, m.abandoned, m.dials,
 		m.retirements, m.throttled, m.savepointsRefused, m.backoff, m.laneWaiting, m.historyBytes,
 	}
@@ -206,6 +209,7 @@ type poolMetrics struct {
 	duration           map[bool]prometheus.Observer // by whether it was retried
 	replayDuration     prometheus.Observer
 	replayedStatements prometheus.Counter
+	pinnedStatements   prometheus.Counter
 	divergences        map[DivergenceKind]prometheus.Counter
 	notReplayables     map[Cause]prometheus.Counter
 	ambiguousCommits   prometheus.Counter
@@ -238,6 +242,7 @@ func newPoolMetrics(m *Metrics, db string) *poolMetrics {
 		},
 		replayDuration:     m.replayDuration.WithLabelValues(db),
 		replayedStatements: m.replayedStatements.WithLabelValues(db),
+		pinnedStatements:   m.pinnedStatements.WithLabelValues(db),
 		divergences:        children(m.divergences, db, allDivergenceKinds),
 		notReplayables:     children(m.notReplayable, db, allCauses),
 		ambiguousCommits:   m.ambiguousCommits.WithLabelValues(db),
@@ -303,6 +308,13 @@ func (p *poolMetrics) replayed(statements int, d time.Duration) {
 	if p != nil {
 		p.replayedStatements.Add(float64(max(statements, 0)))
 		p.replayDuration.Observe(d.Seconds())
+	}
+}
+
+// statementPinned counts a statement that was run again with the generated values that were shown.
+func (p *poolMetrics) statementPinned() {
+	if p != nil {
+		p.pinnedStatements.Inc()
 	}
 }
 

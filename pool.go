@@ -22,6 +22,7 @@ type pool struct {
 	onSettled    func(context.Context, OutcomeEvent)
 	onAsked      func(context.Context, CommitEvent)
 	marks        *markTable // nil where commits are not marked
+	pins         *pinTexts  // nil where nothing is pinned
 
 	lane       *lane.Lane
 	throttle   *throttle
@@ -44,7 +45,7 @@ type pool struct {
 func newPool(cfg *Config) *pool {
 	return &pool{
 		policy: cfg.RetryPolicy, pingAfter: cfg.PingAfter, resetSession: cfg.ResetSession,
-		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled, onAsked: cfg.OnCommitAsked, marks: newMarkTable(cfg),
+		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled, onAsked: cfg.OnCommitAsked, marks: newMarkTable(cfg), pins: newPinTexts(cfg),
 		lane: lane.New(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
 		fleet: fleet.New(fleet.Config{
 			Balance: cfg.BalanceHosts, Groups: cfg.HostGroups, Lifetime: cfg.ConnLifetime, DialRate: cfg.DialRate,

@@ -32,6 +32,7 @@ func (t *tx) replay(ctx context.Context, live *record) (wire.Answer, fault) {
 	if len(records) == 0 {
 		return wire.Answer{}, fault{}
 	}
+	t.pin(live)
 	ran, began := 0, time.Now()
 	t.attempt.replaying, t.attempt.replayed = true, 1
 	defer func() {
@@ -91,7 +92,7 @@ func (t *tx) replaySegment(ctx context.Context, n int, segment []*record, live *
 func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live *record) (wire.Answer, fault) {
 	rt := t.session().NewLongRoundTrip(ctx, t.opening.pending)
 	for _, r := range segment {
-		rt.Add(&r.Statement)
+		t.addAgain(&rt, r)
 	}
 	reach, err := rt.Send()
 	t.opening.note(reach, t.session().Status())
@@ -100,15 +101,24 @@ func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live 
 	}
 	last := len(segment) - 1
 	for i, r := range segment[:last] {
-		a, err := rt.Next()
-		if _, err = t.compare(ctx, n+i, r, nil, a, err); err != nil {
-			if differs, ok := err.(*DivergenceError); ok && rt.RestCommits(last-i) { //nolint:errorlint // made by compare
+		err := t.catalogAnswers(&rt, r)
+		if err == nil {
+			var a wire.Answer
+			a, err = rt.Next()
+			_, err = t.compare(ctx, n+i, r, nil, a, err)
+		}
+		if err != nil {
+			rest := last - i + questionsBefore(segment[i+1:])
+			if differs, ok := err.(*DivergenceError); ok && rt.RestCommits(rest) { //nolint:errorlint // made by compare
 				differs.committed = true
 			}
 			return wire.Answer{}, faultIn(r, live, rt.Fail(err), wire.InStatement)
 		}
 	}
 	r := segment[last]
+	if err := t.catalogAnswers(&rt, r); err != nil {
+		return wire.Answer{}, faultIn(r, live, rt.Fail(err), wire.InStatement)
+	}
 	a, err := rt.Last()
 	a, err = t.compare(ctx, n+last, r, live, a, err)
 	return a, faultIn(r, live, err, wire.InStatement)
@@ -162,12 +172,18 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a wire.Answer, e
 		return errEndedInReplay
 	case err != nil && !t.isStatementError(err), t.isPassing(r, err):
 		return err
+	case err != nil && r.pinned() != nil:
+		t.unpinAfter(r, err)
+		return errUnpinned
 	case pgerr.IsStalePlan(err) && r.usesPrepared() && r.code != pgerr.Code(err):
 		t.c.unlearnPlan(r.Prepared, err)
 		return errStaleInReplay
 	}
 	if differs = r.judge(differs, err); differs != nil {
 		return diverged(n, r, differs, &a)
+	}
+	if r.pinned() != nil {
+		t.pool.metrics().statementPinned()
 	}
 	r.affected = tag.RowsAffected()
 	t.history.noteWrite(&r.Class, tag)

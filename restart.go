@@ -50,7 +50,7 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 		return t.diverged(diverged), true
 	case f.err == errEndedInReplay: //nolint:errorlint // made by the replay
 		return t.ambiguous(f.err), true
-	case f.err == errStaleInReplay: //nolint:errorlint // made by the replay
+	case f.err == errStaleInReplay, f.err == errUnpinned: //nolint:errorlint // made by the driver
 		t.openAtOnce()
 	case t.hasLost(ctx, f):
 		if told := t.failOver(ctx, f, t.siteOf(s, f)); told != nil {

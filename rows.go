@@ -97,6 +97,7 @@ func (r *rows) show() {
 	rec.shown, rec.observation.columns = true, r.columns.Digest
 	r.digest.Reset()
 	rec.live = &r.digest
+	r.t.noteShown(rec, r.columns)
 	if r.over {
 		rec.end = true
 		rec.settle()
@@ -124,6 +125,9 @@ func (r *rows) advance() error {
 		return r.misfit()
 	}
 	r.digest.Add(r.row, r.size)
+	if r.rec.pins != nil {
+		r.t.keepShown(r.rec, r.row)
+	}
 	r.rec.rows++
 	return nil
 }

@@ -78,6 +78,33 @@ func TestBunConflict(t *testing.T) {
 	b.mustHaveAbsorbed(t)
 }
 
+// bunNewAccount has a key that the server makes.
+type bunNewAccount struct {
+	bun.BaseModel `bun:"table:accounts"`
+
+	ID      int64 `bun:",pk,autoincrement"`
+	Owner   string
+	Balance int64
+}
+
+func TestBunGeneratedKey(t *testing.T) {
+	t.Parallel()
+	b := newBank(t)
+	db := openBun(t, b.dsn)
+
+	cid := bunNewAccount{Owner: "cid's ?", Balance: 5}
+	require.NoError(t, db.RunInTx(t.Context(), nil, func(ctx context.Context, tx bun.Tx) error {
+		bunOwnersWithMoney(ctx, t, tx)
+		if _, err := tx.NewInsert().Model(&cid).Exec(ctx); err != nil {
+			return err
+		}
+		b.rivalDraws(t)
+		_, err := tx.NewUpdate().Model((*bunAccount)(nil)).Set("balance = balance - ?", 1).Where("owner = ?", "bob").Exec(ctx)
+		return err
+	}))
+	b.mustHaveKept(t, "cid's ?", cid.ID)
+}
+
 func TestBunConstraint(t *testing.T) {
 	t.Parallel()
 	db := openBun(t, newBank(t).dsn)

@@ -66,6 +66,23 @@ func TestEntConflict(t *testing.T) {
 	b.mustHaveAbsorbed(t)
 }
 
+func TestEntGeneratedKey(t *testing.T) {
+	t.Parallel()
+	b, client, _ := openEnt(t)
+
+	tx, err := client.Tx(t.Context())
+	require.NoError(t, err)
+	defer tx.Rollback()
+	_, err = tx.Account.Query().Where(account.BalanceGT(0)).Order(account.ByID()).Select(account.FieldOwner).Strings(t.Context())
+	require.NoError(t, err)
+	cid, err := tx.Account.Create().SetOwner("cid").SetBalance(5).Save(t.Context())
+	require.NoError(t, err)
+	b.rivalDraws(t)
+	require.NoError(t, tx.Account.Update().Where(account.Owner("bob")).AddBalance(-1).Exec(t.Context()))
+	require.NoError(t, tx.Commit())
+	b.mustHaveKept(t, "cid", cid.ID)
+}
+
 func TestEntConstraint(t *testing.T) {
 	t.Parallel()
 	_, client, _ := openEnt(t)

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 	"gorm.io/gorm/logger"
 
 	"github.com/reprise-go/cockroachdb"
@@ -183,13 +184,33 @@ func TestGORMConstraint(t *testing.T) {
 	})
 }
 
-// TestGORMGeneratedKeyDiverges is what can't be absorbed: Create has told the application of a key, and the server
-// makes another one the second time.
-func TestGORMGeneratedKeyDiverges(t *testing.T) {
+// TestGORMGeneratedKey: Create has told the application of a key, and a replay inserts that and not another one.
+func TestGORMGeneratedKey(t *testing.T) {
+	eachGORM(t, func(t *testing.T, b bank, db *gorm.DB) {
+		several := []gormAccount{{Owner: "dot", Balance: 1}, {Owner: "eve", Balance: 2}}
+		cid := gormAccount{Owner: "cid"}
+		require.NoError(t, db.Transaction(func(tx *gorm.DB) error {
+			ownersWithMoney(t, tx)
+			if err := errors.Join(tx.Create(&cid).Error, tx.Create(&several).Error); err != nil {
+				return err
+			}
+			b.rivalDraws(t)
+			return withdrawFromBob(tx)
+		}))
+		b.mustHaveKept(t, "cid", cid.ID)
+		b.mustHaveKept(t, "dot", several[0].ID)
+		b.mustHaveKept(t, "eve", several[1].ID)
+	})
+}
+
+// TestGORMUpsertDiverges is what can't be absorbed: whether the key is that of a row which was there before, nobody
+// tells.
+func TestGORMUpsertDiverges(t *testing.T) {
 	eachGORM(t, func(t *testing.T, b bank, db *gorm.DB) {
 		err := db.Transaction(func(tx *gorm.DB) error {
 			ownersWithMoney(t, tx)
-			if err := tx.Create(&gormAccount{Owner: "cid"}).Error; err != nil {
+			upsert := clause.OnConflict{Columns: []clause.Column{{Name: "owner"}}, UpdateAll: true}
+			if err := tx.Clauses(upsert).Create(&gormAccount{Owner: "cid"}).Error; err != nil {
 				return err
 			}
 			b.rivalDraws(t)

@@ -99,6 +99,17 @@ func (b bank) mustHaveAbsorbed(t *testing.T) {
 	assert.EqualValues(t, 100-10-1, b.balance(t, "bob"))
 }
 
+// mustHaveKept holds that the conflict was absorbed after the application had read the key of an account that it made,
+// and that the account has that key.
+func (b bank) mustHaveKept(t *testing.T, owner string, id int64) {
+	t.Helper()
+	b.mustHaveAbsorbed(t)
+	var stored int64
+	require.NoError(t, b.rival.QueryRowContext(t.Context(), "SELECT id FROM accounts WHERE owner = $1", owner).Scan(&stored))
+	assert.Equal(t, id, stored)
+	assert.Positive(t, b.counted(t, "cockroachdb_pinned_statements_total"))
+}
+
 func (b bank) balance(t *testing.T, owner string) (balance int64) {
 	t.Helper()
 	row := b.rival.QueryRowContext(t.Context(), "SELECT balance FROM accounts WHERE owner = $1", owner)

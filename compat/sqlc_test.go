@@ -55,6 +55,26 @@ func TestSqlcConflict(t *testing.T) {
 	b.mustHaveAbsorbed(t)
 }
 
+func TestSqlcGeneratedKey(t *testing.T) {
+	t.Parallel()
+	b := newBank(t)
+	db, queries := openSqlc(t, b.dsn)
+
+	tx, err := db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	defer tx.Rollback()
+	inTx := queries.WithTx(tx)
+	_, err = inTx.OwnersWithMoney(t.Context())
+	require.NoError(t, err)
+	id, err := inTx.NewAccount(t.Context(), sqlcbank.NewAccountParams{Owner: "cid", Balance: 5})
+	require.NoError(t, err)
+	b.rivalDraws(t)
+	_, err = inTx.Withdraw(t.Context(), sqlcbank.WithdrawParams{Amount: 1, Owner: "bob"})
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit())
+	b.mustHaveKept(t, "cid", id)
+}
+
 func TestSqlcConstraint(t *testing.T) {
 	t.Parallel()
 	_, queries := openSqlc(t, newBank(t).dsn)

@@ -1,6 +1,9 @@
 -- name: OpenAccount :exec
 INSERT INTO accounts (id, owner, balance) VALUES ($1, $2, $3);
 
+-- name: NewAccount :one
+INSERT INTO accounts (owner, balance) VALUES ($1, $2) RETURNING id;
+
 -- name: OwnersWithMoney :many
 SELECT owner FROM accounts WHERE balance > 0 ORDER BY id;
 

@@ -49,6 +49,22 @@ func (q *Queries) AllOwners(ctx context.Context) ([]string, error) {
 	return owners, err
 }
 
+const newAccount = `-- name: NewAccount :one
+INSERT INTO accounts (owner, balance) VALUES ($1, $2) RETURNING id
+`
+
+type NewAccountParams struct {
+	Owner   string
+	Balance int64
+}
+
+func (q *Queries) NewAccount(ctx context.Context, arg NewAccountParams) (int64, error) {
+	row := q.db.QueryRowContext(ctx, newAccount, arg.Owner, arg.Balance)
+	var id int64
+	err := row.Scan(&id)
+	return id, err
+}
+
 const openAccount = `-- name: OpenAccount :exec
 INSERT INTO accounts (id, owner, balance) VALUES ($1, $2, $3)
 `

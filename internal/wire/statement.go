@@ -104,7 +104,7 @@ func (s *Statement) AsText() { s.Form, s.ResultFormats = Unnamed, nil }
 
 // Size returns what it takes to keep the statement, in bytes: what it may come to, where that depends on the answer.
 func (s *Statement) Size() int {
-	n := len(s.SQL) + len(s.Template) + len(s.Values)*valueSize
+	n := len(s.SQL) + len(s.Template) + len(s.Values)*ValueSize
 	for _, v := range s.Values {
 		n += len(v)
 	}
@@ -114,4 +114,14 @@ func (s *Statement) Size() int {
 	return n
 }
 
-const valueSize = int(unsafe.Sizeof([]byte(nil))) // of each argument, besides its bytes
+// ValueSize is what keeping a value takes, besides its bytes.
+const ValueSize = int(unsafe.Sizeof([]byte(nil)))
+
+// AddParameter adds a parameter with its type, which may be 0, its format and its value.
+func (s *Statement) AddParameter(oid uint32, format int16, value []byte) {
+	s.ParamOIDs, s.ParamFormats = append(s.ParamOIDs, oid), append(s.ParamFormats, format)
+	s.Values = append(s.Values, value)
+}
+
+// ParamFormat returns the format of a parameter, counted from 0.
+func (s *Statement) ParamFormat(n int) int16 { return formatOf(s.ParamFormats, n) }

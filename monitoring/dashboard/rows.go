@@ -113,8 +113,11 @@ var rows = []row{
 		},
 		{
 			title: "Statements run again", unit: perSecond, axis: "statements/s",
-			means:   "Statements that the cluster had to answer a second time: the load that conflicts add to that of your application.",
-			queries: []query{{"replayed", sum("", rate("cockroachdb_replayed_statements_total"))}},
+			means: "Statements that the cluster had to answer a second time: the load that conflicts add to that of your application.",
+			queries: []query{
+				{"replayed", sum("", rate("cockroachdb_replayed_statements_total"))},
+				{"with generated values that were shown", sum("", rate("cockroachdb_pinned_statements_total"))},
+			},
 		},
 		{
 			title: "Waiting for the retry lane", unit: number, axis: "transactions",

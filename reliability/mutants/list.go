@@ -496,6 +496,58 @@ var All = []Mutant{
 		Found: []Instrument{Test(driver, "TestDSN_EachForm_IsParsed")},
 	},
 
+	// Pinned values.
+	{
+		Name: "what a pinned statement returns is not compared", File: "replay.go",
+		Old:   "	if differs = r.judge(differs, err); differs != nil {\n",
+		New:   "	if differs = r.judge(differs, err); differs != nil && r.pinned() == nil {\n",
+		Found: []Instrument{Test(replay, "TestPinned_RowThatSomebodyElseChanges_Diverges")},
+	},
+	{
+		Name: "the values of another row are pinned", File: "pin.go",
+		Old:   "p.values[place.Row*len(p.columns)+at[place.Column]])\n",
+		New:   "p.values[(rows-1-place.Row)*len(p.columns)+at[place.Column]])\n",
+		Found: []Instrument{Test(replay, "TestPinned_Statement_CarriesWhatWasShown")},
+	},
+	{
+		Name: "a column is pinned that was not shown, but another under its name", File: "internal/sqltext/insert.go",
+		Old:   "	return in.returned == nil || slices.Equal(in.returned, columns)\n",
+		New:   "	return in.returned == nil || len(in.returned) <= len(columns)\n",
+		Found: []Instrument{Test(driver+"/internal/sqltext", "TestInsert_Fits_IsTheAnswer")},
+	},
+	{
+		Name: "a default may do anything", File: "pin_catalog.go",
+		Old:   "	case kind == sqltext.DefaultUnknown:\n		return leaveColumn\n",
+		New:   "",
+		Found: []Instrument{Test(replay, "TestPin_GeneratedValuesShown_AreStoredOrLeftAlone/PostgreSQL/the_number_of_a_counter$")},
+	},
+	{
+		Name: "triggers are not looked for", File: "pin_catalog.go",
+		Old: "AND NOT t.tgisinternal AND t.tgtype & 7 = 7) `",
+		New: "AND NOT t.tgisinternal AND t.tgtype & 7 > 7) `",
+		Found: []Instrument{
+			Test(replay, "TestPin_GeneratedValuesShown_AreStoredOrLeftAlone/PostgreSQL/the_number_of_a_counter,_by_a_trigger$"),
+		},
+	},
+	{
+		Name: "the catalogue's answer is not waited for", File: "pin_catalog.go",
+		Old:   "	case texts.exclude(text, r.pins.sent, says.may):\n		return errUnpinned\n",
+		New:   "	case texts.exclude(text, r.pins.sent, says.may):\n",
+		Found: []Instrument{Test(replay, "TestPinned_ColumnNotInTheCatalogue_IsLeftAlone")},
+	},
+	{
+		Name: "an error of a pinned statement is the application's", File: "replay.go",
+		Old:   "	case err != nil && r.pinned() != nil:\n		t.unpinAfter(r, err)\n		return errUnpinned\n",
+		New:   "",
+		Found: []Instrument{Test(replay, "TestPinned_Error_IsNotTheApplications")},
+	},
+	{
+		Name: "sequences go on when something reads their latest value", File: "pin.go",
+		Old:   "return r.Class.DDL || readsLastValue(r) })",
+		New:   "return r.Class.DDL })",
+		Found: []Instrument{Test(replay, "TestPin_GeneratedValuesShown_AreStoredOrLeftAlone/PostgreSQL/currval_in_a_later_statement")},
+	},
+
 	// The simulator: what it does not do as CockroachDB does, the tests of the driver can't find.
 	{
 		Name: "crdbsim: a ROLLBACK undoes a SET", File: "internal/crdbsim/txn.go",

@@ -12,11 +12,13 @@ import (
 type model struct {
 	server Server
 	state
-	clock int64
+	clock  int64
+	births int // so far, those that were rolled back too
 
 	// Of the program that is played:
 	program int64
 	session map[string]string
+	met     birth // the one shown last
 	saved   []saved
 	busy    *modelResult // one with rows that is neither read to its end nor closed: nothing else runs meanwhile
 }
@@ -26,6 +28,7 @@ type state struct {
 	kv     map[int]row
 	extra  map[int]int64 // nil where the table is not there
 	typed  typed
+	born   map[int]int64            // by the number of the birth
 	spots  map[string]map[int]int64 // by schema
 	copied map[int64]int            // how many rows, by the program's ID
 }
@@ -41,7 +44,7 @@ type saved struct {
 // newModel is how a round begins: every other key is there.
 func newModel(server Server, keys int) *model {
 	m := &model{server: server, state: state{
-		kv: make(map[int]row), extra: make(map[int]int64), typed: newTyped(),
+		kv: make(map[int]row), extra: make(map[int]int64), typed: newTyped(), born: make(map[int]int64),
 		spots: make(map[string]map[int]int64), copied: make(map[int64]int),
 	}}
 	for k := 0; k < keys; k += 2 {
@@ -55,7 +58,7 @@ func newModel(server Server, keys int) *model {
 
 func (s state) clone() state {
 	s.kv, s.extra, s.copied = maps.Clone(s.kv), maps.Clone(s.extra), maps.Clone(s.copied)
-	s.typed.rows = maps.Clone(s.typed.rows)
+	s.typed.rows, s.born = maps.Clone(s.typed.rows), maps.Clone(s.born)
 	s.spots = maps.Clone(s.spots)
 	for schema, spots := range s.spots {
 		s.spots[schema] = maps.Clone(spots)
@@ -83,6 +86,7 @@ func (s state) tables() map[string]string {
 			all[fmt.Sprint(schema, ".spot ", k)] = showRow([]any{v})
 		}
 	}
+	s.bornTables(all)
 	for program, n := range s.copied {
 		all[fmt.Sprint("copied ", program)] = showRow([]any{int64(n)})
 	}
@@ -100,6 +104,9 @@ func (c code) SQLState() string { return string(c) }
 func (m *model) play(p *Program, part int, told []string) ([]string, error) {
 	before := m.clone()
 	m.program, m.session = p.ID, firstSettings()
+	if part == 1 {
+		m.met = birth{}
+	}
 	pl := player{on: m, program: p, at: func(int) {}, believes: told, settled: !m.server.retriesFirst()}
 	err := pl.play(part)
 	m.saved, m.busy = nil, nil

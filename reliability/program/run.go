@@ -185,6 +185,7 @@ type server struct {
 	on       querier
 	tx       *sql.Tx // nil outside
 	entry    entry
+	met      []any                  // the row shown last of which the database has made the key; nil for none
 	prepared map[string][]*sql.Stmt // by text, the latest last
 }
 
@@ -218,6 +219,8 @@ func (s *server) ready(st *Statement, v value) (r ready, err error) {
 	}
 	r.text, r.args = st.sql(v)
 	switch {
+	case st.Kind == Meet:
+		r.args = []any{s.metKey()}
 	case st.Kind == enter:
 		r.ctx, r.args = s.ctx, []any{s.entry.program, s.entry.call, 1}
 	case (s.tx == nil || s.program.standsAlone(s.entry.part)) && !readsOnly(st.Kind):
@@ -259,6 +262,8 @@ func (s *server) query(st *Statement, v value) (result, error) {
 	switch {
 	case err != nil:
 		return nil, err
+	case st.Kind == Bear || st.Kind == Meet:
+		return s.queryBorn(st, r)
 	case st.Row && r.stmt != nil:
 		return s.row(st, r.stmt.QueryRowContext(r.ctx, r.args...))
 	case st.Row:

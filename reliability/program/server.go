@@ -7,22 +7,22 @@ type Server int
 
 // The servers. What they do differently, the model does too.
 const (
-	CockroachDB      Server = iota // v24.3
-	NewerCockroachDB               // v25.1, where DDL commits what is open
+	CockroachDB      Server = iota // v24.2, the latest without triggers
+	NewerCockroachDB               // v25.4, where DDL commits what is open
 	PostgreSQL
-	Cluster // three nodes of v24.3, each of which goes away and comes back
+	Cluster // three nodes of v24.2, each of which goes away and comes back
 )
 
 // Servers are all of them.
 var Servers = []Server{CockroachDB, NewerCockroachDB, PostgreSQL, Cluster}
 
 const (
-	version      = "CockroachDB crdbsim v24.3.5 (PostgreSQL underneath)"
-	newerVersion = "CockroachDB crdbsim v25.1.0 (PostgreSQL underneath)"
+	version      = "CockroachDB crdbsim v24.2.10 (PostgreSQL underneath)"
+	newerVersion = "CockroachDB crdbsim v25.4.3 (PostgreSQL underneath)"
 )
 
 func (s Server) String() string {
-	return []string{"CockroachDB", "CockroachDB v25.1", "PostgreSQL", "CockroachDB cluster"}[s]
+	return []string{"CockroachDB", "CockroachDB v25.4", "PostgreSQL", "CockroachDB cluster"}[s]
 }
 
 func (s Server) config() crdbsim.Config {

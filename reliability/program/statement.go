@@ -40,6 +40,9 @@ const (
 	Retype   // changes the type of the one
 	Remake   // makes the enum anew
 
+	Bear // inserts a row whose key the database makes, and returns that
+	Meet // reads the row by the key that was shown last
+
 	Assign  // SET, SET LOCAL, or RESET
 	Config  // set_config
 	Show    // SHOW
@@ -73,7 +76,7 @@ type spec struct {
 }
 
 // specs are those of all kinds.
-var specs = merge(kvSpecs, hiddenSpecs, slotSpecs, extraSpecs, typedSpecs, sessionSpecs, rawSpecs)
+var specs = merge(kvSpecs, hiddenSpecs, slotSpecs, extraSpecs, bornSpecs, typedSpecs, sessionSpecs, rawSpecs)
 
 func merge(all ...map[Kind]spec) (merged [kindCount]spec) {
 	for _, some := range all {

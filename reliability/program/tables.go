@@ -15,7 +15,7 @@ const someKey = 1000
 
 func (g *Group) reset(ctx context.Context, keys int) error {
 	texts := []string{
-		"DROP TABLE IF EXISTS public.extra", createExtra, "TRUNCATE kv, clock, commits, copied, typed",
+		"DROP TABLE IF EXISTS public.extra", createExtra, "TRUNCATE kv, clock, commits, copied, typed, born",
 		retypeText(firstType), "INSERT INTO clock VALUES (0)",
 	}
 	made, err := g.made(ctx)
@@ -94,6 +94,7 @@ func (g *Group) lookAtRows(ctx context.Context, h *History) error {
 	tables := map[string]string{
 		"kv":     "SELECT * FROM kv",
 		"typed":  fmt.Sprintf("SELECT * FROM typed WHERE k < %d", someKey),
+		"born":   "SELECT k, count(*) FROM born GROUP BY k",
 		"copied": "SELECT program, count(*) FROM copied GROUP BY program",
 	}
 	for _, schema := range schemas {

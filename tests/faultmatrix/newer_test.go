@@ -61,6 +61,19 @@ func emptyOpen(steps ...step) step {
 	}
 }
 
+// keyed writes a note of a row by the key that the database has made and the application has read. Without a row of
+// that key there is none.
+func keyed(k int) step {
+	return func(p *runner) error {
+		var id string
+		if err := p.tx.QueryRowContext(p.ctx, "INSERT INTO keyed (k) VALUES ($1) RETURNING id", k).Scan(&id); err != nil {
+			return err
+		}
+		p.show("a key: %t", id != "")
+		return execStep("INSERT INTO notes SELECT k, $2 FROM keyed WHERE id = $1", writes(k), id, value(k))(p)
+	}
+}
+
 // newerTransactions are run on the newer CockroachDB. Those that mean the same to PostgreSQL run there, too.
 var newerTransactions = []transaction{
 	{name: "SHOW COMMIT TIMESTAMP", run: txOf(insert(1), update0, showCommit), careful: true, perhaps: committedPartly},
@@ -93,6 +106,7 @@ var newerTransactions = []transaction{
 		run: txOf(insertSetting(1, ""), set("SET LOCAL application_name = 'l'"), insertSetting(2, "l"), update0),
 	},
 	{name: "empty result, open", run: txOf(insert(1), emptyOpen(update0, insert(2)), insert(3)), everywhere: true},
+	{name: "key made by the database", run: txOf(keyed(1), update0, keyed(2), keyed(3)), careful: true, everywhere: true},
 	{name: "prepared in the middle", run: txOf(insert(5), prepared, update0), everywhere: true},
 }
 

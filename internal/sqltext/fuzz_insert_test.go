@@ -1,0 +1,141 @@
+package sqltext
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// insertParts are what the fuzzer makes inserts of: pieces that stand in the right order, each in several ways, and
+// what confuses readers of SQL between them.
+var insertParts = strings.Split("INSERT INTO |insert into|t|public.t|\"t\"| AS x| x| (|(|)|, |,|a|b|\"B\"|id|\"I d\"|at|id, at|"+
+	"VALUES |values|(1, 'b')|($1, $2)|(DEFAULT, 'b')|(default)|DEFAULT|$1|$2|1|'b'|'DEFAULT'|\"B\"|2 + 1|"+
+	"lower('B')|ARRAY[1,2]|(ARRAY[1,2])[1]|(SELECT 1)|CASE WHEN true THEN 1 ELSE 2 END|CAST(1 AS INT)|'1'::INT|"+
+	" RETURNING | returning *|RETURNING id|*|t.id|x.id|t.*|current_user| AS y|;|; SELECT 1|"+
+	" ON CONFLICT | ON CONFLICT DO NOTHING| ON CONFLICT (id) DO NOTHING|(a)|DO NOTHING|DO UPDATE SET a = 9|ON CONSTRAINT t_pkey|"+
+	"/* , */|-- )\n| |\n|'|\"|$$)$$|E'\\''|[|]|{|}|é|.|WITH w AS (SELECT 1) |SELECT 1, 'b'| OVERRIDING USER VALUE |DEFAULT VALUES|"+
+	"INSERT INTO t (a) VALUES (1) RETURNING id|INSERT INTO t (a, b) VALUES |INSERT INTO t (b, id, a) VALUES |(DEFAULT, DEFAULT, 7)", "|")
+
+func insertOf(script []byte) string {
+	var sql strings.Builder
+	for _, b := range script[:min(len(script), 32)] {
+		sql.WriteString(insertParts[int(b)%len(insertParts)])
+	}
+	return sql.String()
+}
+
+// insertScriptOf is a script that makes sql, as near as that can be had.
+func insertScriptOf(sql string) (script []byte) {
+	for sql != "" {
+		longest := -1
+		for i, part := range insertParts {
+			if strings.HasPrefix(sql, part) && (longest < 0 || len(part) > len(insertParts[longest])) {
+				longest = i
+			}
+		}
+		if longest < 0 {
+			sql = sql[1:]
+			continue
+		}
+		script, sql = append(script, byte(longest)), sql[len(insertParts[longest]):]
+	}
+	return script
+}
+
+// FuzzInsertAgainstPostgreSQL holds a text whose generated values are pinned against the text as it was: it returns the
+// same as the first did, and what it stores is the same but for columns that were not returned.
+func FuzzInsertAgainstPostgreSQL(f *testing.F) {
+	for sql := range pinnedTexts {
+		f.Add(insertScriptOf(sql))
+	}
+	for _, sql := range []string{
+		"INSERT INTO t (a, b) VALUES ($1, $2), (1, 'b'), (DEFAULT, 'b') ON CONFLICT DO NOTHING RETURNING id, at",
+		"INSERT INTO t (b, id, a) VALUES (DEFAULT, DEFAULT, 7), ('b', DEFAULT, 1) RETURNING *",
+		"INSERT INTO public.t AS x (a, id) VALUES (2 + 1, DEFAULT /* , */) RETURNING x.id, \"I d\", a",
+		"INSERT INTO t (a) VALUES ((SELECT 1)), (CASE WHEN true THEN 1 ELSE 2 END), ((ARRAY[1,2])[1]) RETURNING id, \"I d\", at, b",
+		"INSERT INTO t (\"B\", a) VALUES ($$)$$, -- )\n1) RETURNING *;",
+	} {
+		f.Add(insertScriptOf(sql))
+	}
+	pg := connectPostgreSQL(f)
+	simply(f, pg, `CREATE TABLE t (a INT DEFAULT 5, b TEXT DEFAULT 'd', id BIGSERIAL PRIMARY KEY, "B" TEXT, `+
+		`"I d" UUID DEFAULT gen_random_uuid(), at TIMESTAMPTZ DEFAULT clock_timestamp())`)
+	f.Fuzz(func(t *testing.T, script []byte) {
+		checkInsert(t, pg, insertOf(script))
+	})
+}
+
+// insertArguments are those of $1 and $2 of a text that has them.
+var insertArguments = [][]byte{[]byte("3"), []byte("4")}
+
+func checkInsert(t *testing.T, pg *pgconn.PgConn, sql string) {
+	t.Helper()
+	in := ParseInsert(sql)
+	if in == nil || in.Parameters() > len(insertArguments) {
+		return
+	}
+	args := insertArguments[:in.Parameters()]
+	was, stored, err := insertAndLook(t, pg, sql, args, nil)
+	if err != nil {
+		return // PostgreSQL refuses it: it would never be replayed
+	}
+	names := make([]string, len(was.FieldDescriptions))
+	for i, field := range was.FieldDescriptions {
+		names[i] = field.Name
+	}
+	if !in.Fits(names, len(was.Rows)) {
+		require.True(t, in.Skips, "%q: %v, %d rows", sql, names, len(was.Rows))
+		return
+	}
+	var columns []string
+	var at []int
+	for i, name := range names {
+		if in.Generates(name) && !slices.Contains(columns, name) {
+			columns, at = append(columns, name), append(at, i)
+		}
+	}
+	text, places := in.Pin(columns, len(was.Rows), len(args)+1)
+	oids := make([]uint32, len(args))
+	args = slices.Clone(args)
+	for _, place := range places {
+		oids = append(oids, was.FieldDescriptions[at[place.Column]].DataTypeOID)
+		args = append(args, was.Rows[place.Row][at[place.Column]])
+	}
+	is, storedAgain, err := insertAndLook(t, pg, text, args, oids)
+	require.NoError(t, err, "%q became %q", sql, text)
+	require.Equal(t, was.Rows, is.Rows, "%q became %q", sql, text)
+	for column, values := range stored {
+		if slices.Contains(names, column) || !slices.Contains([]string{"id", "I d", "at"}, column) {
+			assert.Equal(t, values, storedAgain[column], "%q became %q, column %s", sql, text, column)
+		}
+	}
+}
+
+// insertAndLook runs an insert, returns its answer and what is in the table then, by columns, and takes it back.
+func insertAndLook(
+	t *testing.T, pg *pgconn.PgConn, sql string, args [][]byte, oids []uint32,
+) (*pgconn.Result, map[string][]string, error) {
+	t.Helper()
+	ctx := context.Background()
+	simply(t, pg, "BEGIN")
+	defer simply(t, pg, "ROLLBACK")
+	answer := pg.ExecParams(ctx, sql, args, oids, nil, nil).Read()
+	table := pg.ExecParams(ctx, "SELECT * FROM t ORDER BY ctid", nil, nil, nil, nil).Read()
+	if err := cmp.Or(answer.Err, table.Err); err != nil {
+		return nil, nil, err
+	}
+	stored := map[string][]string{}
+	for _, row := range table.Rows {
+		for i, field := range table.FieldDescriptions {
+			stored[field.Name] = append(stored[field.Name], fmt.Sprintf("%s, %v", row[i], row[i] == nil))
+		}
+	}
+	return answer, stored, nil
+}
