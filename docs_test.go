@@ -23,6 +23,7 @@ func defaults() Config {
 	return Config{
 		RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle(), PingAfter: defaultPingAfter,
 		ConnLifetime: defaultConnLifetime, DialRate: defaultDialRate, BalanceHosts: true, CommitTable: DefaultCommitTable,
+		Restart: RestartSavepoint,
 	}
 }
 

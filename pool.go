@@ -16,6 +16,7 @@ import (
 // pool is what the connections of a connector share.
 type pool struct {
 	policy       RetryPolicy
+	restart      RestartMode
 	pingAfter    time.Duration // how long a connection may be idle before it is pinged; 0 for ever
 	resetSession func(context.Context, *pgx.Conn) error
 	onRetry      func(context.Context, RetryEvent)
@@ -43,7 +44,7 @@ type pool struct {
 
 func newPool(cfg *Config) *pool {
 	return &pool{
-		policy: cfg.RetryPolicy, pingAfter: cfg.PingAfter, resetSession: cfg.ResetSession,
+		policy: cfg.RetryPolicy, restart: cfg.Restart, pingAfter: cfg.PingAfter, resetSession: cfg.ResetSession,
 		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled, onAsked: cfg.OnCommitAsked, marks: newMarkTable(cfg),
 		lane: lane.New(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
 		fleet: fleet.New(fleet.Config{

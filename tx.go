@@ -51,14 +51,15 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if err != nil {
 		return nil, err
 	}
-	c.tx = c.newTx(ctx, policy, begin)
+	c.tx = c.newTx(ctx, policy, begin, c.savepoints.in(opts.Isolation))
 	c.tx.opening.readOnly = opts.ReadOnly
 	claim(ctx, c.tx)
 	return c.tx, nil
 }
 
-// newTx makes a transaction, together with memory for a short record.
-func (c *conn) newTx(ctx context.Context, policy RetryPolicy, begin string) *tx {
+// newTx makes a transaction, together with memory for a short record. savepoint says that it may have a restart
+// savepoint.
+func (c *conn) newTx(ctx context.Context, policy RetryPolicy, begin string, savepoint bool) *tx {
 	roomy := &struct {
 		tx
 		first firstArena
@@ -69,7 +70,8 @@ func (c *conn) newTx(ctx context.Context, policy RetryPolicy, begin string) *tx 
 	// While it is passive, not all of what the application began as text is on record.
 	t.history.passive = !policy.enabled() || c.session.Status() != wire.Idle
 	t.opening.begin = begin
-	t.opening.savepoint = c.crdb && !t.history.passive && !c.forceSavepoint
+	t.opening.mayHave = savepoint
+	t.opening.savepoint = t.mayHaveSavepoint()
 	t.openFresh(false)
 	return t
 }

@@ -102,6 +102,7 @@ func TestDoc_MainNames_HaveAnExample(t *testing.T) {
 		"Reason":         true, // a field of the events
 		"DivergenceKind": true, // a field of DivergenceError
 		"CommitAnswer":   true, // a field of CommitEvent
+		"RestartMode":    true, // a field of Config
 	}
 	shown := map[string]bool{}
 	name := regexp.MustCompile(`\bcockroachdb\.([A-Z]\w*)`)

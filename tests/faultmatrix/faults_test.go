@@ -49,6 +49,7 @@ var matrixServers = map[dialect]crdbsim.Config{
 	ofCockroachDB:      {},
 	ofPostgreSQL:       {PostgreSQL: true},
 	ofNewerCockroachDB: {Version: "CockroachDB crdbsim v25.4.0 (PostgreSQL underneath)"},
+	byBegin:            {},
 }
 
 func answers(code string) crdbsim.Action {
