@@ -127,6 +127,7 @@ func (c *commitStep) send(ctx context.Context) fault {
 			return fault{}
 		}
 	}
+	t.shield.atRisk = marker == nil
 	rt := t.session().NewRoundTrip(ctx, nil)
 	rt.AddExtras(marker)
 	rt.Control(statements)
@@ -310,6 +311,9 @@ func (t *tx) end() {
 	t.c.tx = nil
 	t.leaveLane()
 	t.keepSets()
+	if t.opening.sent {
+		t.account()
+	}
 	t.c.keepForNext(t.history.records)
 	t.forget()
 	if t.outcome == OutcomeCommitted && t.opening.begun {

@@ -114,7 +114,7 @@ func (c *conn) Conn() *pgx.Conn {
 	if t := c.tx; t != nil {
 		t.handOver()
 	}
-	c.journal.pin() // nobody knows what will be done with it
+	c.journal.pin(blame{cause: CauseRaw}) // nobody knows what will be done with it
 	return c.session.Pgx
 }
 

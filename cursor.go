@@ -277,6 +277,7 @@ func (cu *cursor) fail(err error, first fault) {
 func (cu *cursor) end() {
 	t := cu.t
 	if !t.explicit {
+		cu.accountAlone()
 		t.endAlone(cu.ctx, cu.err)
 	}
 	cu.trace(t.session().Pgx, cu.tag, cu.err)

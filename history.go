@@ -128,6 +128,7 @@ func (t *tx) record(s *wire.Statement) *record {
 	}
 	t.history.touched = t.history.touched || !r.Class.SetsOnly
 	t.put(r)
+	t.inspect(&r.Statement)
 	return r
 }
 

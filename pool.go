@@ -27,6 +27,7 @@ type pool struct {
 	lane       *lane.Lane
 	throttle   *throttle
 	savepoints avoidance
+	ledger     *ledger
 	wellAt     atomic.Int64 // when a connection was last seen to be well, in nanoseconds since 1970
 
 	fleet   *fleet.Fleet                                          // the servers
@@ -47,6 +48,7 @@ func newPool(cfg *Config) *pool {
 		policy: cfg.RetryPolicy, restart: cfg.Restart, pingAfter: cfg.PingAfter, resetSession: cfg.ResetSession,
 		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled, onAsked: cfg.OnCommitAsked, marks: newMarkTable(cfg),
 		lane: lane.New(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
+		ledger: newLedger(),
 		fleet: fleet.New(fleet.Config{
 			Balance: cfg.BalanceHosts, Groups: cfg.HostGroups, Lifetime: cfg.ConnLifetime, DialRate: cfg.DialRate,
 		}),

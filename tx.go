@@ -20,6 +20,7 @@ type tx struct {
 	opening opening  // how its attempts begin: opening.go
 	history history  // what it ran, and what the application was shown: history.go
 	attempt attempt  // where it stands in its attempts: attempt.go
+	shield  shield   // whether it was protected all the time: protection.go
 	rows    *rows    // those that the application still reads
 	runner  *runner  // RunTx's, if that began it
 	sets    []string // what it has set on the session: journal.go
@@ -69,6 +70,9 @@ func (c *conn) newTx(ctx context.Context, policy RetryPolicy, begin string, save
 	t.history.records, c.records = c.records, nil
 	// While it is passive, not all of what the application began as text is on record.
 	t.history.passive = !policy.enabled() || c.session.Status() != wire.Idle
+	if t.history.passive {
+		t.exposeFromStart()
+	}
 	t.opening.begin = begin
 	t.opening.mayHave = savepoint
 	t.opening.savepoint = t.mayHaveSavepoint()

@@ -103,6 +103,10 @@ func TestDoc_MainNames_HaveAnExample(t *testing.T) {
 		"DivergenceKind": true, // a field of DivergenceError
 		"CommitAnswer":   true, // a field of CommitEvent
 		"RestartMode":    true, // a field of Config
+		"Report":         true, // what Connector.Report returns
+		"Protection":     true, // a field of Report
+		"ReportCause":    true, // a field of Report
+		"ReportText":     true, // a field of Report
 	}
 	shown := map[string]bool{}
 	name := regexp.MustCompile(`\bcockroachdb\.([A-Z]\w*)`)
