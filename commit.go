@@ -93,6 +93,9 @@ func (c *commitStep) mayRunAgainAlone() bool { return false }
 func (c *commitStep) renew(fault) bool       { return false }
 
 func (c *commitStep) resume(ctx context.Context) fault {
+	if c.t.mayCommitUnread() {
+		return c.replayAndSend(ctx)
+	}
 	if _, f := c.t.replay(ctx, nil); f.err != nil {
 		return f
 	}
@@ -104,6 +107,14 @@ var (
 	commitWithRelease = []string{sqlRelease, sqlCommit}
 )
 
+// statements returns what commits.
+func (c *commitStep) statements() []string {
+	if c.t.opening.savepoint && !c.t.history.passive {
+		return commitWithRelease
+	}
+	return commitPlain
+}
+
 // send sends RELEASE and COMMIT, or COMMIT alone, in one round trip. Once that is sent, only an answer that says so
 // means that nothing was committed. It returns what may be retried: a conflict, and what came before anything was
 // sent.
@@ -114,10 +125,7 @@ func (c *commitStep) send(ctx context.Context) fault {
 			return fault{err: err, reach: wire.Unsent}
 		}
 	}
-	statements := commitPlain
-	if t.opening.savepoint && !t.history.passive {
-		statements = commitWithRelease
-	}
+	statements := c.statements()
 	var marker []wire.Extra
 	if t.history.wrote && t.marks() {
 		var err error
