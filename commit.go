@@ -306,10 +306,27 @@ func (t *tx) rollback() {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), rollbackTimeout)
 	defer cancel()
+	if t.mustStep() {
+		if _, err := s.Control(ctx, sqlStep, sqlRollback); err == nil && s.Status() == wire.Idle {
+			return
+		}
+	}
 	if _, err := s.Control(ctx, sqlRollback); err != nil || s.Status() != wire.Idle {
 		s.Die()
 	}
 }
+
+// mustStep reports whether a statement is to run before ROLLBACK. CockroachDB v24.2 to v25.4.3 leaves the locks for
+// seconds if a ROLLBACK comes directly after a ROLLBACK TO (cockroachdb/cockroach#160346).
+func (t *tx) mustStep() bool {
+	if !t.rolledBackTo || t.session().Status() != wire.Open {
+		return false
+	}
+	v := versionOf(t.session())
+	return v.since(24, 2) && !v.since(26, 1)
+}
+
+const sqlStep = "SELECT 1"
 
 // end is the end of the transaction for the application, whatever the way.
 func (t *tx) end() {

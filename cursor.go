@@ -229,6 +229,7 @@ func (cu *cursor) succeed(tag pgconn.CommandTag) {
 	cu.over, cu.tag = true, tag
 	cu.rec.settle()
 	cu.rec.affected = tag.RowsAffected()
+	t.rolledBackTo = tag.String() == sqlRollback
 	if class := &cu.rec.Class; class.Deallocates {
 		t.session().Statements.Deallocated()
 	}

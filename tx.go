@@ -25,8 +25,11 @@ type tx struct {
 	runner  *runner  // RunTx's, if that began it
 	sets    []string // what it has set on the session: journal.go
 	nested  bool     // the application has made a savepoint
-	inText  bool     // for a statement outside a transaction: the application has begun one as text
-	within  *tx      // for a statement outside a transaction: the sql.Tx that it was run in, which has ended on the server
+
+	rolledBackTo bool // the latest statement was its ROLLBACK TO SAVEPOINT
+
+	inText bool // for a statement outside a transaction: the application has begun one as text
+	within *tx  // for a statement outside a transaction: the sql.Tx that it was run in, which has ended on the server
 
 	marking    marking    // the markers of its commits: marker.go
 	committing commitStep // the Commit that is under way
