@@ -24,10 +24,10 @@ type cursor struct {
 	fields  []pgconn.FieldDescription // the columns, as the server described them; valid as long
 	tag     pgconn.CommandTag
 	err     error
-	over    bool // the answer has been read to its end
-	marked  bool // outside a transaction: it is committed with a marker
+	over    bool  // the answer has been read to its end
+	marked  bool  // outside a transaction: it is committed with a marker
 	lost    error // it is committed, and this lost its answer
-	renewed bool // its prepared statement was found out of date once, and it is not renewed again
+	renewed bool  // its prepared statement was found out of date once, and it is not renewed again
 	trace   traceEnd
 }
 

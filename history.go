@@ -128,7 +128,6 @@ func (t *tx) record(s *wire.Statement) *record {
 	}
 	t.history.touched = t.history.touched || !r.Class.SetsOnly
 	t.put(r)
-	t.inspect(&r.Statement)
 	return r
 }
 
@@ -145,6 +144,7 @@ func (t *tx) put(r *record) {
 		t.history.add(r)
 		t.pool.metrics().historyBytes(r.size())
 	}
+	t.inspect(&r.Statement)
 }
 
 // unrecord takes r, the latest statement, off the record again: it has not reached the server, and must not in a

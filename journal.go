@@ -28,9 +28,10 @@ func (j *journal) add(sql string) {
 
 // pin notes that the session can't be replaced any more.
 func (j *journal) pin(by blame) {
-	if !j.pinned {
-		j.sets, j.pinned, j.by = nil, true, by
+	if j.pinned {
+		return
 	}
+	j.sets, j.pinned, j.by = nil, true, by
 }
 
 // noteSession takes note of what a statement may have changed on the session. failed says that it came to an error.

@@ -179,11 +179,8 @@ func (w *shaper) writeValue() {
 
 // joinRows makes a row of values one with that before it.
 func (w *shaper) joinRows() {
-	for _, both := range []string{"(?), (?)", "(?),(?)"} {
-		if w.cut(both) {
-			w.put("(?)")
-			return
-		}
+	if w.cut("(?), (?)") || w.cut("(?),(?)") {
+		w.put("(?)")
 	}
 }
 

@@ -68,6 +68,9 @@ const (
 	restart   = driver + "/tests/restart"
 	conns     = driver + "/tests/conn"
 	statement = driver + "/tests/statement"
+	commit    = driver + "/tests/commit"
+	observe   = driver + "/tests/observe"
+	sqltext   = driver + "/internal/sqltext"
 	crdbsim   = driver + "/internal/crdbsim"
 	scenario  = "TestScenario"
 )

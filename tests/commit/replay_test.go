@@ -3,6 +3,7 @@ package commit_test
 import (
 	"context"
 	"database/sql"
+	"maps"
 	"testing"
 	"time"
 
@@ -19,9 +20,7 @@ const commits = "RELEASE; COMMIT"
 // releaseLoses is a script in which the first commit loses.
 func releaseLoses(s kit.Script) kit.Script {
 	all := kit.Script{kit.Release: {kit.Conflict, kit.OK}}
-	for text, replies := range s {
-		all[text] = replies
-	}
+	maps.Copy(all, s)
 	return all
 }
 
@@ -98,7 +97,8 @@ func TestCommit_LosesAConflict_RoundTripsDependOnWhatWasSeen(t *testing.T) {
 			last: []string{"ROLLBACK TO; SAVEPOINT x; UPDATE b", "ROLLBACK TO x", commits},
 		},
 		"several statements in one text": {
-			run: execs("UPDATE a", "UPDATE b; UPDATE c"), last: []string{"ROLLBACK TO; UPDATE a", "Query UPDATE b; UPDATE c", commits},
+			run:  execs("UPDATE a", "UPDATE b; UPDATE c"),
+			last: []string{"ROLLBACK TO; UPDATE a", "Query UPDATE b; UPDATE c", commits},
 		},
 		"DDL": {
 			run: execs("UPDATE a", "CREATE TABLE t"), last: []string{"ROLLBACK TO; UPDATE a", "CREATE TABLE t", commits},
@@ -164,7 +164,9 @@ func TestCommit_WithItsReplay_ServerAnswersAStatement_IsKnown(t *testing.T) {
 		code  string
 		last  []string
 	}{
-		"it loses again":      {kit.Conflict, "", []string{rest, "ROLLBACK", "BEGIN; SAVEPOINT; UPDATE a; UPDATE b", commits}},
+		"it loses again": {
+			kit.Conflict, "", []string{rest, "ROLLBACK", "BEGIN; SAVEPOINT; UPDATE a; UPDATE b", commits},
+		},
 		"it fails in passing": {kit.Fails("57014", "too late"), "57014", []string{rest, "ROLLBACK"}},
 		"after the savepoint": {kit.Fails("XX000", "no"), "", []string{rest, anew, commits}},
 	} {

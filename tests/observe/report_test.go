@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -123,7 +124,9 @@ func TestReport_EachCause_IsFoundWithItsText(t *testing.T) {
 		"no retries, outside": {
 			params: "retry_max_attempts=1", run: outside("UPDATE a"), out: ended, cause: cockroachdb.CauseRetriesOff,
 		},
-		"no failovers": {params: "retry_max_failovers=0", run: inTx("UPDATE a"), tx: ended, cause: cockroachdb.CauseFailoversOff},
+		"no failovers": {
+			params: "retry_max_failovers=0", run: inTx("UPDATE a"), tx: ended, cause: cockroachdb.CauseFailoversOff,
+		},
 		"Raw": {
 			run: func(t *testing.T, r *kit.Rig) {
 				c := onConn(t, r)
@@ -192,7 +195,9 @@ func TestReport_EachCause_IsFoundWithItsText(t *testing.T) {
 		},
 		"DDL, in RunTx": {
 			run: func(t *testing.T, r *kit.Rig) {
-				require.NoError(t, rtx(t.Context(), r, func(tx *sql.Tx) error { return kit.ExecAll(tx, "SET b = 7", "DROP TABLE t") }))
+				require.NoError(t, rtx(t.Context(), r, func(tx *sql.Tx) error {
+					return kit.ExecAll(tx, "SET b = 7", "DROP TABLE t")
+				}))
 			},
 			tx: ended, cause: cockroachdb.CauseMayCommit, text: "DROP TABLE t",
 		},
@@ -202,9 +207,7 @@ func TestReport_EachCause_IsFoundWithItsText(t *testing.T) {
 			s := kit.Script{
 				"SELECT v": {kit.Texts("x")}, "UPDATE a SET v = 7 RETURNING v": {kit.Texts("x")},
 			}
-			for text, replies := range c.script {
-				s[text] = replies
-			}
+			maps.Copy(s, c.script)
 			r := kit.New(t, s, c.params)
 			c.run(t, r)
 			report := r.Connector.Report()
