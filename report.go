@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -157,7 +156,7 @@ var remedies = map[Cause]string{
 	CauseRowsOfWrite:          "run it in a transaction, or don't read its rows",
 }
 
-// remedy says what to do.
+// remedyText says what to do.
 func (b *blame) remedyText() string {
 	if b.remedy != "" {
 		return b.remedy + "; or use RunTx"
@@ -169,6 +168,7 @@ func (l *ledger) report() Report {
 	r := Report{
 		Since: l.since, At: time.Now(),
 		Transactions: l.tallies[ofTransaction].protection(), Statements: l.tallies[ofStatement].protection(),
+		Causes: []ReportCause{}, Texts: []ReportText{}, // not null, in JSON
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -176,7 +176,7 @@ func (l *ledger) report() Report {
 	for cause, n := range l.causes {
 		r.Causes = append(r.Causes, ReportCause{Cause: cause, Count: n, Remedy: remedies[cause]})
 	}
-	for _, t := range slices.Collect(maps.Values(l.texts)) {
+	for _, t := range l.texts {
 		r.Texts = append(r.Texts, t.ReportText)
 	}
 	slices.SortFunc(r.Causes, func(a, b ReportCause) int {

@@ -39,6 +39,7 @@ func TestShape_HasNoValues(t *testing.T) {
 		"hunter2":                          "…",
 		"":                                 "",
 		"SELECT 'a\\' hunter2 '":           "SELECT …",
+		"SELECT 'a\\' hunter2 '', 'x'":     "SELECT …",
 		"SELECT 'never closed hunter2":     "SELECT …",
 		"SELECT \xff hunter2":              "SELECT …",
 		"SELECT 1 --x\rhunter2":            "SELECT …",

@@ -414,12 +414,6 @@ var All = []Mutant{
 		Found: []Instrument{Test(commit, "TestCommit_LosesAConflict_RoundTripsDependOnWhatWasSeen")},
 	},
 	{
-		Name: "an error that was seen does not keep the commit from going with the replay", File: "commit_replay.go",
-		Old:   " && o.code == \"\"\n",
-		New:   "\n",
-		Found: []Instrument{Test(commit, "TestCommit_LosesAConflict_RoundTripsDependOnWhatWasSeen")},
-	},
-	{
 		Name: "what may commit does not keep the commit from going with the replay", File: "commit_replay.go",
 		Old:   " || segmentLength(records) < len(records) {\n		return false\n	}\n	for _, r := range records {\n		if r.alone() || !r.isUnseen() {",
 		New:   " {\n		return false\n	}\n	for _, r := range records {\n		if !r.isUnseen() {",
@@ -459,8 +453,8 @@ var All = []Mutant{
 	},
 	{
 		Name: "a backslash is read as the standard says in the report", File: "internal/sqltext/shape.go",
-		Old:   "			w.odd = true // the",
-		New:   "			w.odd = w.odd || len(w.out) < 0 // the",
+		Old:   "IndexByte(w.text(), '\\\\') >= 0:",
+		New:   "IndexByte(w.text(), '\\\\') >= len(w.sql):",
 		Found: []Instrument{Test(sqltext, "TestShape_HasNoValues")},
 	},
 	{
