@@ -93,6 +93,9 @@ func (c *commitStep) mayRunAgainAlone() bool { return false }
 func (c *commitStep) renew(fault) bool       { return false }
 
 func (c *commitStep) resume(ctx context.Context) fault {
+	if c.t.mayCommitUnread() {
+		return c.replayAndSend(ctx)
+	}
 	if _, f := c.t.replay(ctx, nil); f.err != nil {
 		return f
 	}
@@ -104,6 +107,14 @@ var (
 	commitWithRelease = []string{sqlRelease, sqlCommit}
 )
 
+// statements returns what commits.
+func (c *commitStep) statements() []string {
+	if c.t.opening.savepoint && !c.t.history.passive {
+		return commitWithRelease
+	}
+	return commitPlain
+}
+
 // send sends RELEASE and COMMIT, or COMMIT alone, in one round trip. Once that is sent, only an answer that says so
 // means that nothing was committed. It returns what may be retried: a conflict, and what came before anything was
 // sent.
@@ -114,10 +125,7 @@ func (c *commitStep) send(ctx context.Context) fault {
 			return fault{err: err, reach: wire.Unsent}
 		}
 	}
-	statements := commitPlain
-	if t.opening.savepoint && !t.history.passive {
-		statements = commitWithRelease
-	}
+	statements := c.statements()
 	var marker []wire.Extra
 	if t.history.wrote && t.marks() {
 		var err error
@@ -127,6 +135,7 @@ func (c *commitStep) send(ctx context.Context) fault {
 			return fault{}
 		}
 	}
+	t.shield.atRisk = marker == nil
 	rt := t.session().NewRoundTrip(ctx, nil)
 	rt.AddExtras(marker)
 	rt.Control(statements)
@@ -298,10 +307,27 @@ func (t *tx) rollback() {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), rollbackTimeout)
 	defer cancel()
+	if t.mustStep() {
+		if _, err := s.Control(ctx, sqlStep, sqlRollback); err == nil && s.Status() == wire.Idle {
+			return
+		}
+	}
 	if _, err := s.Control(ctx, sqlRollback); err != nil || s.Status() != wire.Idle {
 		s.Die()
 	}
 }
+
+// mustStep reports whether a statement is to run before ROLLBACK. CockroachDB v24.2 to v25.4.3 leaves the locks for
+// seconds if a ROLLBACK comes directly after a ROLLBACK TO (cockroachdb/cockroach#160346).
+func (t *tx) mustStep() bool {
+	if !t.rolledBackTo || t.session().Status() != wire.Open {
+		return false
+	}
+	v := versionOf(t.session())
+	return v.since(24, 2) && !v.since(26, 1)
+}
+
+const sqlStep = "SELECT 1"
 
 // end is the end of the transaction for the application, whatever the way.
 func (t *tx) end() {
@@ -311,6 +337,9 @@ func (t *tx) end() {
 	t.c.tx = nil
 	t.leaveLane()
 	t.keepSets()
+	if t.opening.sent {
+		t.account()
+	}
 	t.c.keepForNext(t.history.records)
 	t.forget()
 	if t.outcome == OutcomeCommitted && t.opening.begun {

@@ -36,6 +36,7 @@ type conn struct {
 	trace   tracing
 
 	crdb           bool // the server is CockroachDB
+	savepoints     savepoints
 	textIsOneTx    bool // it runs a text of several statements as one transaction
 	forceSavepoint bool // its force_savepoint_restart may be on: every savepoint is a restart savepoint
 	forceByDefault bool // and that is how the session began
@@ -87,6 +88,7 @@ func (c *conn) use(l link) {
 	c.session, c.host, c.member = l.Session, l.host, l.member
 	c.session.OnControl = c.ofControl()
 	c.crdb, c.rests = isCockroachDB(l.Session), time.Time{}
+	c.savepoints = savepointsOn(l.Session, c.pool.restart, l.Pgx.Config().RuntimeParams)
 	c.textIsOneTx = runsTextAsOneTx(l.PG.ParameterStatus("crdb_version"))
 }
 
@@ -112,7 +114,7 @@ func (c *conn) Conn() *pgx.Conn {
 	if t := c.tx; t != nil {
 		t.handOver()
 	}
-	c.journal.pin() // nobody knows what will be done with it
+	c.journal.pin(blame{cause: CauseRaw}) // nobody knows what will be done with it
 	return c.session.Pgx
 }
 

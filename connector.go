@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,6 +62,10 @@ type Config struct {
 	// it and the server has forgotten the connection. ParseConfig sets one second, as pgx has it; zero switches pings
 	// off.
 	PingAfter time.Duration
+
+	// Restart is how transactions go back to their start on CockroachDB. ParseConfig sets RestartSavepoint, which empty
+	// means too.
+	Restart RestartMode
 
 	// BalanceHosts spreads connections over the hosts: a new one goes to the host with the fewest of this connector's,
 	// ties at random, and idle connections on a host that has more than its share are replaced, a few each second.
@@ -141,6 +144,7 @@ type Config struct {
 //   - retry_max_attempts, retry_max_elapsed, retry_initial_backoff, retry_max_backoff, retry_backoff_multiplier,
 //     retry_lane_wait, retry_max_statements, retry_max_bytes and retry_max_failovers set the field of that name of
 //     [RetryPolicy];
+//   - retry_restart, which may be savepoint, begin or auto, sets Restart;
 //   - retry_throttle_tokens and retry_throttle_tokens_per_commit set MaxTokens and TokensPerCommit of [RetryThrottle];
 //   - ping_after sets PingAfter; connection_lifetime and dials_per_second set ConnLifetime and DialRate;
 //     load_balance_hosts, which may be random or disable, sets BalanceHosts; load_balance_groups, sizes such as 2,1 or
@@ -163,6 +167,7 @@ func ParseConfig(dsn string) (*Config, error) {
 		RetryPolicy:   DefaultRetryPolicy(),
 		RetryThrottle: DefaultRetryThrottle(),
 		Metrics:       DefaultMetrics,
+		Restart:       RestartSavepoint,
 		PingAfter:     defaultPingAfter,
 		ConnLifetime:  defaultConnLifetime,
 		DialRate:      defaultDialRate,
@@ -204,7 +209,7 @@ func (c *Config) setDeadPeerTimeout(d time.Duration) {
 
 // validate returns an error that names the first field of each kind that can't be used, or nil.
 func (c *Config) validate() error {
-	err := errors.Join(c.RetryPolicy.Validate(), c.RetryThrottle.Validate())
+	err := errors.Join(c.RetryPolicy.Validate(), c.RetryThrottle.Validate(), c.Restart.validate())
 	if c.PingAfter < 0 {
 		err = errors.Join(err, fmt.Errorf("cockroachdb: Config.PingAfter is %v: use zero for no pings, or a duration above zero", c.PingAfter))
 	}
@@ -463,37 +468,16 @@ func dialRegistered(ctx context.Context, from driver.Connector, name string) (*p
 }
 
 // forceSavepointRestart reports whether a connection opened with these run-time parameters has the session variable
-// force_savepoint_restart on, which makes every savepoint a restart savepoint. It may be a parameter of its own or one
-// of the options ("-c name=value" or "--name=value").
+// force_savepoint_restart on, which makes every savepoint a restart savepoint.
 func forceSavepointRestart(params map[string]string) bool {
-	const name = "force_savepoint_restart"
-	for key, value := range params {
-		if strings.EqualFold(key, name) && isOn(value) {
-			return true
-		}
-	}
-	for word := range strings.FieldsSeq(params["options"]) {
-		key, value, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(word, "--"), "-c"), "=")
-		if strings.EqualFold(strings.ReplaceAll(key, "-", "_"), name) && isOn(value) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(sessionVariable(params, "force_savepoint_restart"), isOn)
 }
 
 // runsTextAsOneTx reports whether a server of this version runs a text of several statements as one transaction:
 // CockroachDB since v22.2, and PostgreSQL, which has no crdb_version. What is not understood does not.
 func runsTextAsOneTx(crdbVersion string) bool {
-	m := versionNumber.FindStringSubmatch(crdbVersion)
-	if m == nil {
-		return crdbVersion == ""
-	}
-	major, _ := strconv.Atoi(m[1])
-	minor, _ := strconv.Atoi(m[2])
-	return major > 22 || major == 22 && minor >= 2
+	return crdbVersion == "" || parseVersion(crdbVersion).since(22, 2)
 }
-
-var versionNumber = regexp.MustCompile(`\bv([0-9]+)\.([0-9]+)`)
 
 // isOn reads a boolean as the server does.
 func isOn(s string) bool {

@@ -250,6 +250,7 @@ func (cu *cursor) succeed(tag pgconn.CommandTag) {
 	cu.over, cu.tag = true, tag
 	cu.rec.settle()
 	cu.rec.affected = tag.RowsAffected()
+	t.rolledBackTo = tag.String() == sqlRollback
 	if class := &cu.rec.Class; class.Deallocates {
 		t.session().Statements.Deallocated()
 	}
@@ -298,6 +299,7 @@ func (cu *cursor) fail(err error, first fault) {
 func (cu *cursor) end() {
 	t := cu.t
 	if !t.explicit {
+		cu.accountAlone()
 		t.endAlone(cu.ctx, cu.err)
 	}
 	cu.trace(t.session().Pgx, cu.tag, cu.err)

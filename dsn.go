@@ -46,6 +46,7 @@ var settings = []setting{
 	wholeNumber("retry_max_statements", func(c *Config) *int { return &c.RetryPolicy.MaxStatements }),
 	wholeNumber("retry_max_bytes", func(c *Config) *int { return &c.RetryPolicy.MaxBytes }),
 	wholeNumber("retry_max_failovers", func(c *Config) *int { return &c.RetryPolicy.MaxFailovers }),
+	{"retry_restart", "savepoint, begin or auto", (*Config).setRestart},
 	wholeNumber("retry_throttle_tokens", func(c *Config) *int { return &c.RetryThrottle.MaxTokens }),
 	number("retry_throttle_tokens_per_commit", func(c *Config) *float64 { return &c.RetryThrottle.TokensPerCommit }),
 	duration("ping_after", func(c *Config) *time.Duration { return &c.PingAfter }),

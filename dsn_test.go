@@ -179,6 +179,7 @@ func TestDSN_EachSetting_IsRead(t *testing.T) {
 		"load_balance_hosts": "disable", "dead_peer_timeout": "4s",
 		"load_balance_groups": "0", "retry_commit_marker": "on", "retry_commit_table": "bank.markers",
 		"retry_pin_generated": "off",
+		"retry_restart":       "auto",
 	}
 	require.Len(t, settings, len(values))
 	var pairs []string
@@ -201,6 +202,7 @@ func TestDSN_EachSetting_IsRead(t *testing.T) {
 		assert.False(t, cfg.BalanceHosts)
 		assert.False(t, cfg.PinGenerated)
 		assert.True(t, cfg.CommitMarker)
+		assert.Equal(t, RestartAuto, cfg.Restart)
 		assert.Equal(t, "bank.markers", cfg.CommitTable)
 	}
 	assert.False(t, mustParse(t, "cockroachdb://db/bank?target_session_attrs=read-write").BalanceHosts,
@@ -210,6 +212,7 @@ func TestDSN_EachSetting_IsRead(t *testing.T) {
 	cfg := mustParse(t, "cockroachdb://db/bank")
 	assert.Equal(t, DefaultRetryPolicy(), cfg.RetryPolicy)
 	assert.Equal(t, DefaultRetryThrottle(), cfg.RetryThrottle)
+	assert.Equal(t, RestartSavepoint, cfg.Restart)
 	assert.True(t, cfg.BalanceHosts)
 }
 
@@ -253,6 +256,8 @@ func TestDSN_HostGroups_AreReadOrRefused(t *testing.T) {
 func TestDSN_SettingOfAWrongValue_ErrorSaysWhatIsWanted(t *testing.T) {
 	const wholeNumber, duration, number = "a whole number", `a duration such as "500ms"`, "a number"
 	for pair, want := range map[string][]string{
+		"retry_restart=never":                     {`"retry_restart"`, "savepoint, begin or auto", "none of them"},
+		"retry_restart=":                          {`"retry_restart"`, "savepoint, begin or auto", "none of them"},
 		"retry_max_attempts=many":                 {`"retry_max_attempts"`, wholeNumber, "not one"},
 		"retry_max_attempts=":                     {`"retry_max_attempts"`, wholeNumber, "empty"},
 		"retry_max_attempts=1.5":                  {`"retry_max_attempts"`, wholeNumber, "not one"},

@@ -151,6 +151,7 @@ func (t *tx) put(r *record) {
 		t.history.add(r)
 		t.pool.metrics().historyBytes(r.size())
 	}
+	t.inspect(&r.Statement)
 }
 
 // unrecord takes r, the latest statement, off the record again: it has not reached the server, and must not in a

@@ -9,7 +9,8 @@ import (
 // can take its place.
 type journal struct {
 	sets   []string // in order, each of one statement
-	pinned bool     // the session has something that can't be made again elsewhere, or nobody knows what it has
+	pinned bool     // the session has something that can't be made again elsewhere, or nobody knows what it has,
+	by     blame    // because of this
 }
 
 // mostSets bounds the journal.
@@ -18,7 +19,7 @@ const mostSets = 64
 // add notes a SET, RESET or USE that will stay.
 func (j *journal) add(sql string) {
 	if len(j.sets) >= mostSets {
-		j.pin()
+		j.pin(blame{cause: CauseSession, text: sql})
 	}
 	if !j.pinned {
 		j.sets = append(j.sets, sql)
@@ -26,23 +27,31 @@ func (j *journal) add(sql string) {
 }
 
 // pin notes that the session can't be replaced any more.
-func (j *journal) pin() { j.sets, j.pinned = nil, true }
+func (j *journal) pin(by blame) {
+	if j.pinned {
+		return
+	}
+	j.sets, j.pinned, j.by = nil, true, by
+}
 
 // noteSession takes note of what a statement may have changed on the session. failed says that it came to an error.
 func (t *tx) noteSession(s *wire.Statement, failed bool) {
 	class := &s.Class
 	switch {
 	case class.Pins, class.Several && !class.RowsOnly:
-		t.c.journal.pin() // a part of a text may have been carried out although it failed
+		t.pin(s) // a part of a text may have been carried out although it failed
 	case failed, class.Session == sqltext.SessionKept:
 	case class.Session != sqltext.SessionSet, len(s.Values) > 0, t.inText:
-		t.c.journal.pin()
+		t.pin(s)
 	case t.explicit:
 		t.sets = append(t.sets, s.SQL)
 	default:
 		t.c.journal.add(s.SQL)
 	}
 }
+
+// pin notes that s is why the session can't be replaced any more.
+func (t *tx) pin(s *wire.Statement) { t.c.journal.pin(blame{cause: CauseSession, text: s.Text()}) }
 
 // keepSets puts what the transaction has set into the journal, once it has ended. PostgreSQL undoes a SET when the
 // transaction, or the savepoint before it, is rolled back; CockroachDB does not.
@@ -54,7 +63,7 @@ func (t *tx) keepSets() {
 			t.c.journal.add(sql)
 		}
 	case t.nested || t.outcome == OutcomeOver || t.outcome == OutcomeAmbiguous:
-		t.c.journal.pin()
+		t.c.journal.pin(blame{cause: CauseSession, text: t.sets[0]})
 	}
 	t.sets = nil
 }

@@ -43,6 +43,8 @@ type Metrics struct {
 	backoff            *prometheus.CounterVec
 	laneWaiting        *prometheus.GaugeVec
 	historyBytes       *prometheus.GaugeVec
+	protections        *prometheus.CounterVec
+	protectionEnds     *prometheus.CounterVec
 
 	mu    sync.Mutex
 	pools map[string]*poolMetrics
@@ -105,6 +107,11 @@ func NewMetrics() *Metrics {
 			"Number of transactions that are waiting for the retry lane."),
 		historyBytes: gaugeVec("history_bytes",
 			"Memory held by the records of open transactions."),
+		protections: counterVec("protection_total",
+			"Number of transactions, and of statements outside one, by how far a conflict and a lost connection could have been absorbed.",
+			"of", "protection"),
+		protectionEnds: counterVec("protection_ended_total",
+			"Number of transactions, and of statements outside one, whose protection ended, by the first cause.", "cause"),
 		pools: make(map[string]*poolMetrics),
 	}
 }
@@ -145,6 +152,7 @@ func (m *Metrics) vecs() []vec {
 		m.transactions, m.retries, m.attempts, m.duration, m.replayDuration, m.replayedStatements, m.pinnedStatements, m.divergences,
 		m.notReplayable, m.ambiguousCommits, m.commitQuestions, m.failovers, m.failoverDuration, m.abandoned, m.dials,
 		m.retirements, m.throttled, m.savepointsRefused, m.backoff, m.laneWaiting, m.historyBytes,
+		m.protections, m.protectionEnds,
 	}
 }
 
@@ -224,6 +232,8 @@ type poolMetrics struct {
 	backoff, laneWait  prometheus.Counter
 	laneQueue          prometheus.Gauge
 	history            prometheus.Gauge
+	protections        [protecteds][extents]prometheus.Counter
+	protectionEnds     map[Cause]prometheus.Counter
 }
 
 type retryAt struct {
@@ -258,6 +268,12 @@ func newPoolMetrics(m *Metrics, db string) *poolMetrics {
 		laneWait:           m.backoff.WithLabelValues(db, waitLane),
 		laneQueue:          m.laneWaiting.WithLabelValues(db),
 		history:            m.historyBytes.WithLabelValues(db),
+		protectionEnds:     children(m.protectionEnds, db, endingCauses),
+	}
+	for of := range protecteds {
+		for e := range extents {
+			p.protections[of][e] = m.protections.WithLabelValues(db, of.String(), e.String())
+		}
 	}
 	for _, r := range allReasons {
 		for _, at := range allPlaces {
@@ -441,5 +457,19 @@ func (p *poolMetrics) laneWaiting(delta int) {
 func (p *poolMetrics) historyBytes(delta int) {
 	if p != nil {
 		p.history.Add(float64(delta))
+	}
+}
+
+// protection counts what has ended, by how far it was protected.
+func (p *poolMetrics) protection(of protected, e extent) {
+	if p != nil {
+		p.protections[of][e].Inc()
+	}
+}
+
+// protectionEnded counts what was not protected all the time.
+func (p *poolMetrics) protectionEnded(cause Cause) {
+	if p != nil {
+		increment(p.protectionEnds[cause])
 	}
 }

@@ -44,6 +44,14 @@ func useEverything(p *poolMetrics) {
 	for _, cause := range allCauses {
 		p.notReplayable(cause)
 	}
+	for _, cause := range endingCauses {
+		p.protectionEnded(cause)
+	}
+	for of := range protecteds {
+		for e := range extents {
+			p.protection(of, e)
+		}
+	}
 	p.replayed(7, 2*time.Millisecond)
 	p.retryThrottled()
 	p.waited(time.Second)
@@ -90,6 +98,7 @@ func TestMetrics_Names_AreThese(t *testing.T) {
 		"cockroachdb_failovers_total", "cockroachdb_failover_duration_seconds",
 		"cockroachdb_abandoned_sessions_total", "cockroachdb_dials_total",
 		"cockroachdb_connections_retired_total", "cockroachdb_commit_questions_total",
+		"cockroachdb_protection_total", "cockroachdb_protection_ended_total",
 	}, names)
 }
 
@@ -107,6 +116,8 @@ func TestMetrics_AtFirst_AllLabelValuesAreZero(t *testing.T) {
 		"cockroachdb_failovers_total":              len(allFailoverOutcomes),
 		"cockroachdb_dials_total":                  len(allDialOutcomes),
 		"cockroachdb_commit_questions_total":       len(allCommitAnswers),
+		"cockroachdb_protection_total":             int(protecteds) * int(extents),
+		"cockroachdb_protection_ended_total":       len(endingCauses),
 	}
 	for name, family := range got {
 		want := 1

@@ -21,9 +21,11 @@ const (
 // statement, or with the replay.
 //
 //	savepoint  ROLLBACK TO SAVEPOINT cockroach_restart: keeps the locks and the place in line, on CockroachDB
-//	begin      ROLLBACK, BEGIN: on PostgreSQL; or where the driver had to wait, which it never does with locks held
+//	begin      ROLLBACK, BEGIN: on PostgreSQL and with [RestartBegin]; or where the driver had to wait, which it never
+//	           does with locks held
 type opening struct {
 	begin     string   // BEGIN with its modes
+	mayHave   bool     // a restart savepoint is wanted, where nothing else speaks against it
 	savepoint bool     // the transaction has the restart savepoint
 	forced    bool     // in this transaction every savepoint is a restart savepoint
 	pending   []string // what goes out with the next statement; nil if nothing does
@@ -120,8 +122,14 @@ func (o *opening) note(reach wire.Reach, status byte) {
 // rules out DDL.
 func (t *tx) openFresh(high bool) {
 	if t.explicit {
-		t.opening.fromBegin(t.session().Status(), high && t.c.crdb && !t.history.hasDDL())
+		high = high && t.c.crdb && t.pool.restart != RestartBegin && !t.history.hasDDL()
+		t.opening.fromBegin(t.session().Status(), high)
 	}
+}
+
+// mayHaveSavepoint reports whether a server transaction that begins now is to have the restart savepoint.
+func (t *tx) mayHaveSavepoint() bool {
+	return t.opening.mayHave && !t.history.passive && !t.c.forceSavepoint
 }
 
 // openAtOnce has the next message begin an attempt for which there is nothing to wait: it keeps the locks, and the

@@ -68,8 +68,8 @@ const (
 
 var allPlaces = []Place{PlaceStatement, PlaceRows, PlaceCommit, PlaceConnection}
 
-// Cause is why the driver stopped recording a transaction, so that it can't be replayed. It is the metrics' label
-// cause.
+// Cause is why the driver stopped recording a transaction, so that it can't be replayed; or, in a [Report], why one was
+// not protected. It is the metrics' label cause.
 type Cause string
 
 // Why a transaction may not be recorded.

@@ -16,6 +16,7 @@ import (
 // pool is what the connections of a connector share.
 type pool struct {
 	policy       RetryPolicy
+	restart      RestartMode
 	pingAfter    time.Duration // how long a connection may be idle before it is pinged; 0 for ever
 	resetSession func(context.Context, *pgx.Conn) error
 	onRetry      func(context.Context, RetryEvent)
@@ -27,6 +28,7 @@ type pool struct {
 	lane       *lane.Lane
 	throttle   *throttle
 	savepoints avoidance
+	ledger     *ledger
 	wellAt     atomic.Int64 // when a connection was last seen to be well, in nanoseconds since 1970
 
 	fleet   *fleet.Fleet                                          // the servers
@@ -44,9 +46,11 @@ type pool struct {
 
 func newPool(cfg *Config) *pool {
 	return &pool{
-		policy: cfg.RetryPolicy, pingAfter: cfg.PingAfter, resetSession: cfg.ResetSession,
-		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled, onAsked: cfg.OnCommitAsked, marks: newMarkTable(cfg), pins: newPinTexts(cfg),
+		policy: cfg.RetryPolicy, restart: cfg.Restart, pingAfter: cfg.PingAfter, resetSession: cfg.ResetSession,
+		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled, onAsked: cfg.OnCommitAsked,
+		marks: newMarkTable(cfg), pins: newPinTexts(cfg),
 		lane: lane.New(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
+		ledger: newLedger(),
 		fleet: fleet.New(fleet.Config{
 			Balance: cfg.BalanceHosts, Groups: cfg.HostGroups, Lifetime: cfg.ConnLifetime, DialRate: cfg.DialRate,
 		}),

@@ -32,7 +32,7 @@ func (t *tx) replay(ctx context.Context, live *record) (wire.Answer, fault) {
 	if len(records) == 0 {
 		return wire.Answer{}, fault{}
 	}
-	t.pin(live)
+	t.pinValues(live)
 	ran, began := 0, time.Now()
 	t.attempt.replaying, t.attempt.replayed = true, 1
 	defer func() {

@@ -100,6 +100,7 @@ func (t *tx) diverged(d *DivergenceError) error {
 	}
 	d.err, d.Attempts = t.attempt.why, t.attempt.number
 	t.pool.metrics().diverged(d.Kind)
+	t.exposeDiverged(d)
 	if !t.explicit {
 		t.leaveLane()
 		return d

@@ -18,8 +18,8 @@ import (
 //
 // A conflict is absorbed by a transparent replay, as in any transaction of this driver. Where a replay would show fn
 // something else than it has seen, or is not possible, RunTx goes back to the start of the transaction and calls fn
-// again: on CockroachDB inside the same server transaction, so that its locks stay. fn may thus run several times, and
-// must not have effects outside the transaction that must not happen twice.
+// again: with [RestartSavepoint] inside the same server transaction, so that its locks stay. fn may thus run several
+// times, and must not have effects outside the transaction that must not happen twice.
 //
 // How often and for how long is the policy's ([RetryPolicy], or [WithRetryPolicy] in ctx): transparent replays and
 // calls of fn count alike. With [WithoutRetries] fn is called once.
@@ -274,7 +274,7 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	t.forget()
 	t.history.reset()
 	t.attempt.statements = 0
-	t.opening.savepoint = t.opening.savepoint || t.c.crdb && !t.c.forceSavepoint
+	t.opening.savepoint = t.opening.savepoint || t.mayHaveSavepoint()
 	if told := t.callAgain(ctx, err, conflict, at); told != nil {
 		return t.giveUp(told)
 	}

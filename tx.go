@@ -20,12 +20,16 @@ type tx struct {
 	opening opening  // how its attempts begin: opening.go
 	history history  // what it ran, and what the application was shown: history.go
 	attempt attempt  // where it stands in its attempts: attempt.go
+	shield  shield   // whether it was protected all the time: protection.go
 	rows    *rows    // those that the application still reads
 	runner  *runner  // RunTx's, if that began it
 	sets    []string // what it has set on the session: journal.go
 	nested  bool     // the application has made a savepoint
-	inText  bool     // for a statement outside a transaction: the application has begun one as text
-	within  *tx      // for a statement outside a transaction: the sql.Tx that it was run in, which has ended on the server
+
+	rolledBackTo bool // the latest statement was its ROLLBACK TO SAVEPOINT
+
+	inText bool // for a statement outside a transaction: the application has begun one as text
+	within *tx  // for a statement outside a transaction: the sql.Tx that it was run in, which has ended on the server
 
 	marking    marking    // the markers of its commits: marker.go
 	committing commitStep // the Commit that is under way
@@ -51,14 +55,15 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if err != nil {
 		return nil, err
 	}
-	c.tx = c.newTx(ctx, policy, begin)
+	c.tx = c.newTx(ctx, policy, begin, c.savepoints.in(opts.Isolation))
 	c.tx.opening.readOnly = opts.ReadOnly
 	claim(ctx, c.tx)
 	return c.tx, nil
 }
 
-// newTx makes a transaction, together with memory for a short record.
-func (c *conn) newTx(ctx context.Context, policy RetryPolicy, begin string) *tx {
+// newTx makes a transaction, together with memory for a short record. savepoint says that it may have a restart
+// savepoint.
+func (c *conn) newTx(ctx context.Context, policy RetryPolicy, begin string, savepoint bool) *tx {
 	roomy := &struct {
 		tx
 		first firstArena
@@ -68,8 +73,12 @@ func (c *conn) newTx(ctx context.Context, policy RetryPolicy, begin string) *tx 
 	t.history.records, c.records = c.records, nil
 	// While it is passive, not all of what the application began as text is on record.
 	t.history.passive = !policy.enabled() || c.session.Status() != wire.Idle
+	if t.history.passive {
+		t.exposeFromStart()
+	}
 	t.opening.begin = begin
-	t.opening.savepoint = c.crdb && !t.history.passive && !c.forceSavepoint
+	t.opening.mayHave = savepoint
+	t.opening.savepoint = t.mayHaveSavepoint()
 	t.openFresh(false)
 	return t
 }

@@ -53,6 +53,11 @@ func rate(metric string, matchers ...string) string {
 	return "rate(" + of(metric, matchers...) + "[$__rate_interval])"
 }
 
+// shareOf is which part of a counter's growth the series have that matcher selects, for each value of the label by.
+func shareOf(by, metric, matcher string) string {
+	return sum(by, rate(metric, matcher)) + " / " + sum(by, rate(metric))
+}
+
 // sum adds up everything that has the same labels by; with none it adds up all.
 func sum(by, expr string) string {
 	if by == "" {

@@ -144,6 +144,23 @@ var rows = []row{
 		means:   "Transactions that the driver has stopped recording, by the cause. Nothing is wrong yet; but if one of them meets a conflict your application gets a NotReplayableError. statements and bytes: they are too large.",
 		queries: []query{{"{{cause}}", sum("cause", rate("cockroachdb_not_replayable_total"))}},
 	}}},
+	{"Protection", []panel{
+		{
+			title: "Protected until the commit", unit: share, axis: "share",
+			means:   "Which share of your transactions, and of statements outside one, a conflict or a lost connection could not have reached, at any moment before the commit was sent. The rest would have heard of it. The report of the connector has the statements.",
+			queries: []query{{"{{of}}", shareOf("of", "cockroachdb_protection_total", `protection!="ended"`)}},
+		},
+		{
+			title: "Protected, commit included", unit: share, axis: "share",
+			means:   "The same for the answer to the commit, which only commit markers protect. Transactions that were rolled back, and statements that only read, need none.",
+			queries: []query{{"{{of}}", shareOf("of", "cockroachdb_protection_total", `protection="whole"`)}},
+		},
+		{
+			title: "Protection ended, by cause", unit: perSecond, axis: "ends/s",
+			means:   "Transactions, and statements outside one, whose protection ended, by the first cause. Nothing is wrong yet; but a conflict or a lost connection would reach your application. docs/tuning.md says what to do about each.",
+			queries: []query{{"{{cause}}", sum("cause", rate("cockroachdb_protection_ended_total"))}},
+		},
+	}},
 	{"Ambiguous commits, and retries refused", []panel{
 		{
 			title: "Ambiguous commits", unit: perSecond, axis: "commits/s",

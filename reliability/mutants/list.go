@@ -414,6 +414,125 @@ var All = []Mutant{
 		Found: []Instrument{Test(restart, "TestRestart_FailsAfterTheSavepoint_BeginsAnew")},
 	},
 	{
+		Name: "begin makes a savepoint", File: "opening.go",
+		Old:   "	return t.opening.mayHave && !t.history.passive",
+		New:   "	return t.c.crdb && !t.history.passive",
+		Found: []Instrument{Test(restart, "TestRestartByBegin_Conversation_HasBeginCommitAndRollback")},
+	},
+	{
+		Name: "begin asks for PRIORITY HIGH", File: "opening.go",
+		Old:   "t.pool.restart != RestartBegin && ",
+		New:   "",
+		Found: []Instrument{Test(restart, "TestRestartByBegin_Conversation_HasBeginCommitAndRollback")},
+	},
+	{
+		Name: "auto takes every version for an old one", File: "restart_mode.go",
+		Old:   "	all.serializable = !v.since(26, 2)\n",
+		New:   "",
+		Found: []Instrument{Test(restart, "TestRestartAuto_ByVersionAndLevel_HasSavepoint")},
+	},
+	{
+		Name: "auto does not ask for the isolation level", File: "restart_mode.go",
+		Old:   "		return s.committed\n",
+		New:   "		return s.serializable\n",
+		Found: []Instrument{Test(restart, "TestRestartAuto_ByVersionAndLevel_HasSavepoint")},
+	},
+
+	// A commit that goes with its replay.
+	{
+		Name: "a count that was seen does not keep the commit from going with the replay", File: "commit_replay.go",
+		Old:   "!o.end && !o.asked &&",
+		New:   "!o.end &&",
+		Found: []Instrument{Test(commit, "TestCommit_LosesAConflict_RoundTripsDependOnWhatWasSeen")},
+	},
+	{
+		Name: "rows that were read do not keep the commit from going with the replay", File: "commit_replay.go",
+		Old:   "	return !o.shown && o.rows == 0 && !o.more && !o.end &&",
+		New:   "	return !o.more &&",
+		Found: []Instrument{Test(commit, "TestCommit_LosesAConflict_RoundTripsDependOnWhatWasSeen")},
+	},
+	{
+		Name: "what may commit does not keep the commit from going with the replay", File: "commit_replay.go",
+		Old:   " || segmentLength(records) < len(records) {\n		return false\n	}\n	for _, r := range records {\n		if r.alone() || !r.isUnseen() {",
+		New:   " {\n		return false\n	}\n	for _, r := range records {\n		if !r.isUnseen() {",
+		Found: []Instrument{Test(commit, "TestCommit_LosesAConflict_RoundTripsDependOnWhatWasSeen")},
+	},
+	{
+		Name: "a connection that is lost with the commit and its replay is replaced", File: "commit_replay.go",
+		Old:   "	case reach == wire.Unsent, answer != nil && !pgerr.IsFatal(answer):\n",
+		New:   "	case reach == wire.Unsent, answer == nil || !pgerr.IsFatal(answer):\n",
+		Found: []Instrument{Test(commit, "TestCommit_WithItsReplay_AnswerIsLost_IsAmbiguous")},
+	},
+	{
+		Name: "a commit goes with a replay that may wait for locks", File: "commit_replay.go",
+		Old:   " && t.opening.atSavepoint && t.attempt.reason != ReasonAborted\n",
+		New:   "\n",
+		Found: []Instrument{Test(commit, "TestCommit_LosesAConflict_RoundTripsDependOnWhatWasSeen")},
+	},
+	{
+		Name: "no statement runs between ROLLBACK TO and ROLLBACK", File: "cursor.go",
+		Old:   "	t.rolledBackTo = tag.String() == sqlRollback\n",
+		New:   "",
+		Found: []Instrument{Test(commit, "TestRollback_AfterRollbackTo_StepsOnVersionsThatNeedIt")},
+	},
+	{
+		Name: "a step that fails is taken for the rollback", File: "commit.go",
+		Old:   "sqlRollback); err == nil && s.Status() == wire.Idle {\n			return\n",
+		New:   "sqlRollback); err == nil || s.Status() != wire.Idle {\n			return\n",
+		Found: []Instrument{Test(commit, "TestRollback_TheStepFails_IsRolledBack")},
+	},
+
+	// The protection report.
+	{
+		Name: "a SET shows its value in the report", File: "internal/sqltext/shape.go",
+		Old:   "		if verb := one.firstWord(); verb == \"\" || isOneOf(verb, verbsOfRows...) {\n",
+		New:   "		if verb := one.firstWord(); verb != \"-\" {\n",
+		Found: []Instrument{Test(sqltext, "TestShape_HasNoValues")},
+	},
+	{
+		Name: "a backslash is read as the standard says in the report", File: "internal/sqltext/shape.go",
+		Old:   "IndexByte(w.text(), '\\\\') >= 0:",
+		New:   "IndexByte(w.text(), '\\\\') >= len(w.sql):",
+		Found: []Instrument{Test(sqltext, "TestShape_HasNoValues")},
+	},
+	{
+		Name: "a literal is shown in the report", File: "internal/sqltext/shape.go",
+		Old:   "		case token == tokenLiteral, token == tokenParameter,",
+		New:   "		case token == tokenParameter,",
+		Found: []Instrument{Test(observe, "TestReport_HasNoSecret")},
+	},
+	{
+		Name: "a statement that ends protection is not noticed", File: "history.go",
+		Old:   "	t.inspect(&r.Statement)\n",
+		New:   "",
+		Found: []Instrument{Test(observe, "TestReport_EachCause_IsFoundWithItsText")},
+	},
+	{
+		Name: "RunTx does not protect", File: "protection.go",
+		Old:   " && (t.runner == nil || !b.cause.isOfReplay()) {\n",
+		New:   " {\n",
+		Found: []Instrument{Test(observe, "TestReport_EachCause_IsFoundWithItsText")},
+	},
+	{
+		Name: "a session that can't be made again is protected", File: "protection.go",
+		Old:   "	case t.c.journal.pinned:\n		t.expose(t.c.journal.by)\n	case t.policy.MaxFailovers == 0:\n		t.expose(blame{cause: CauseFailoversOff})\n	}\n	t.pool.ledger.count(ofTransaction",
+		New:   "	case t.policy.MaxFailovers == 0:\n		t.expose(blame{cause: CauseFailoversOff})\n	}\n	t.pool.ledger.count(ofTransaction",
+		Found: []Instrument{Test(observe, "TestReport_EachCause_IsFoundWithItsText")},
+	},
+	{
+		Name: "the report's list grows without a bound", File: "ledger.go",
+		Old:   "	if len(l.texts) >= mostTexts {\n",
+		New:   "	if len(l.texts) > 10*mostTexts {\n",
+		Found: []Instrument{Test(observe, "TestReport_ManyTexts_ListIsBounded")},
+	},
+	{
+		Name: "the report forgets what is frequent", File: "ledger.go",
+		Old:   "t.Count < least.Count ||",
+		New:   "t.Count > least.Count ||",
+		Found: []Instrument{Test(observe, "TestReport_ManyTexts_ListIsBounded")},
+	},
+
+	{
 		Name: "what the server says at rest before it closes the connection is not read", File: "internal/wire/check.go",
 		Old:   "		return s.lastError()\n",
 		New:   "		return ErrClosed\n",

@@ -69,6 +69,9 @@ const (
 	replay    = driver + "/tests/replay"
 	conns     = driver + "/tests/conn"
 	statement = driver + "/tests/statement"
+	commit    = driver + "/tests/commit"
+	observe   = driver + "/tests/observe"
+	sqltext   = driver + "/internal/sqltext"
 	crdbsim   = driver + "/internal/crdbsim"
 	scenario  = "TestScenario"
 )

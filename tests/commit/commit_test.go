@@ -234,14 +234,16 @@ func TestCommit_ConnectionCutBefore_IsLost(t *testing.T) {
 		assert.Zero(t, kit.Times(srv, kit.Release))
 		kit.WantUsable(t, db)
 	})
-	t.Run("during the replay", func(t *testing.T) {
+	t.Run("during the replay", func(t *testing.T) { // which the commit does not go with, for a count was seen
 		t.Parallel()
 		srv := fakepg.Start(t, kit.Script{
 			kit.Release:   kit.ConflictOn(1),
 			kit.Update(1): {fakepg.Reply{}, fakepg.Reply{Cut: fakepg.CutBefore}, fakepg.Reply{}},
 		}.Handler())
 		db := kit.Pool(t, srv, kit.NoFailover)
-		clean(t, wrote(t, db).Commit())
+		tx := kit.Begin(t, db)
+		kit.Affected(t, tx, kit.Update(1))
+		clean(t, tx.Commit())
 		kit.WantUsable(t, db)
 	})
 	t.Run("by the server's FATAL", func(t *testing.T) {

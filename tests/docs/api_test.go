@@ -102,6 +102,11 @@ func TestDoc_MainNames_HaveAnExample(t *testing.T) {
 		"Reason":         true, // a field of the events
 		"DivergenceKind": true, // a field of DivergenceError
 		"CommitAnswer":   true, // a field of CommitEvent
+		"RestartMode":    true, // a field of Config
+		"Report":         true, // what Connector.Report returns
+		"Protection":     true, // a field of Report
+		"ReportCause":    true, // a field of Report
+		"ReportText":     true, // a field of Report
 	}
 	shown := map[string]bool{}
 	name := regexp.MustCompile(`\bcockroachdb\.([A-Z]\w*)`)

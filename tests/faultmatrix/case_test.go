@@ -84,7 +84,8 @@ func newBed(t testing.TB) *bed {
 		h.sims[m], err = enginetest.Get(t).NewSim(cfg)
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = h.sims[m].Close() })
-		h.dsns[m] = kit.WithParams(enginetest.Get(t).Through(h.sims[m], dsn), kit.NoWaits+"&retry_throttle_tokens=1000000"+m.params())
+		params := kit.NoWaits + "&retry_throttle_tokens=1000000" + matrixParams[m]
+		h.dsns[m] = kit.WithParams(enginetest.Get(t).Through(h.sims[m], dsn), params)
 		require.NoError(t, h.open(m))
 		t.Cleanup(func() { _ = h.dbs[m].Close() })
 	}

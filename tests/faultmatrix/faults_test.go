@@ -52,6 +52,7 @@ var matrixServers = map[dialect]crdbsim.Config{
 
 	ofMarkedCockroachDB: {},
 	ofMarkedPostgreSQL:  {PostgreSQL: true},
+	byBegin:             {},
 }
 
 func answers(code string) crdbsim.Action {

@@ -20,14 +20,6 @@ const (
 func (m dialect) isPostgreSQL() bool { return m == ofPostgreSQL || m == ofMarkedPostgreSQL }
 func (m dialect) isMarked() bool     { return m == ofMarkedCockroachDB || m == ofMarkedPostgreSQL }
 
-// params are what is added to the DSN.
-func (m dialect) params() string {
-	if m.isMarked() {
-		return "&retry_commit_marker=on"
-	}
-	return ""
-}
-
 // createCommitTable makes the table of markers.
 func createCommitTable(t testing.TB, dsn string) {
 	t.Helper()

@@ -163,7 +163,7 @@ func (m *matrix) count(tr matrixCase, v ending) {
 
 // firstFaults puts faults at the boundaries of a conversation.
 func (m *matrix) firstFaults(s *variant, r *result) (cases []matrixCase) {
-	turns := turns{all: m.full, every: 1, from: s.number}
+	turns := turns{all: m.full || s.thorough, every: 1, from: s.number}
 	if s.long || s.sloppy {
 		turns.every = 5
 	} else {
@@ -181,7 +181,7 @@ func (m *matrix) secondFaults(first matrixCase, r *result) (cases []matrixCase) 
 	if first.sloppy && !m.full {
 		return nil
 	}
-	turns := turns{all: m.full, every: 23, from: at}
+	turns := turns{all: m.full || first.thorough, every: 23, from: at}
 	turns.take(boundaries(first.variant, r, at+1, r.client, r.server), func(f *fault, then int) {
 		cases = append(cases, matrixCase{first.variant, "40001, then another", []strike{first.strikes[0], {f, then}}})
 	})

@@ -33,6 +33,7 @@ type transaction struct {
 	// partly lists what is there if only a part was committed, which only a text can do that commits in the middle.
 	partly [][]string
 
+	thorough   bool // all faults strike everywhere, also after a conflict
 	everywhere bool // of newerTransactions: it is run on PostgreSQL, too
 }
 

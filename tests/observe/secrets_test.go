@@ -263,7 +263,7 @@ func declaredOutcomes(t *testing.T) (all []string) {
 	names, err := filepath.Glob("../../*.go")
 	require.NoError(t, err)
 	for _, name := range names {
-		if strings.HasSuffix(name, "_test.go") {
+		if strings.HasSuffix(name, "_test.go") || name == "../../protection.go" { // whose causes are no error's
 			continue
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)

@@ -27,8 +27,7 @@ func TestRestart_ConflictAtRelease_StatementsRunAgain(t *testing.T) {
 		{"BEGIN", kit.Savepoint, kit.Update(1)},
 		{kit.Update(2)},
 		{kit.Release, "COMMIT"},
-		{kit.RollbackTo, kit.Update(1), kit.Update(2)},
-		{kit.Release, "COMMIT"},
+		{kit.RollbackTo, kit.Update(1), kit.Update(2), kit.Release, "COMMIT"},
 	}, st.Server.Statements())
 	st.WantKept(t)
 }

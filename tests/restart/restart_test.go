@@ -54,8 +54,7 @@ func TestRestart_AtTheCommit_GoesBackToTheSavepoint(t *testing.T) {
 		require.NoError(t, tx.Commit())
 		assert.Equal(t, []string{
 			"BEGIN; SAVEPOINT; UPDATE a", "UPDATE b", "RELEASE; COMMIT",
-			"ROLLBACK TO; UPDATE a; UPDATE b",
-			"RELEASE; COMMIT",
+			"ROLLBACK TO; UPDATE a; UPDATE b; RELEASE; COMMIT",
 		}, r.Trips(first))
 	})
 }

@@ -1,0 +1,118 @@
+package cockroachdb
+
+import (
+	"database/sql/driver"
+
+	"github.com/reprise-go/cockroachdb/internal/sqltext"
+	"github.com/reprise-go/cockroachdb/internal/wire"
+)
+
+// A transaction is protected while the driver could absorb a conflict, and the loss of the connection. What ends that
+// is noted here, as it happens, and counted at the end; report.go shows it.
+
+// Why a transaction, or a statement outside one, may not be protected, besides the reasons for which it is not
+// recorded. A transaction that RunTx runs is protected by being run again, and only the first three are for it.
+const (
+	CauseRetriesOff   Cause = "retries_off"   // WithoutRetries, or RetryPolicy.MaxAttempts is 1
+	CauseBegunAsText  Cause = "begun_as_text" // by a BEGIN of the application's own, which the driver leaves alone
+	CauseMayCommit    Cause = "may_commit"    // DDL, CALL, COMMIT as text, several statements in one text, and the like
+	CauseFailoversOff Cause = "failovers_off" // RetryPolicy.MaxFailovers is zero
+	CauseDiverged     Cause = "diverged"      // a conflict came, and the replay would have shown something else
+	CauseRowsOfWrite  Cause = "rows_of_write" // outside a transaction: it writes, and its rows were read
+)
+
+// endingCauses are all that can end a protection.
+var endingCauses = append([]Cause{
+	CauseRetriesOff, CauseBegunAsText, CauseMayCommit, CauseFailoversOff, CauseDiverged, CauseRowsOfWrite,
+}, allCauses...)
+
+// isOfReplay reports whether RunTx makes up for the cause by calling its function again.
+func (c Cause) isOfReplay() bool {
+	return c != CauseRetriesOff && c != CauseBegunAsText && c != CauseMayCommit
+}
+
+// A blame is what has ended a protection: the cause, and the text of the statement that did it, if it was one.
+type blame struct {
+	cause  Cause
+	text   string
+	remedy string // in place of the cause's own
+}
+
+// A shield is what is known of the protection of a transaction, or of a statement outside one.
+type shield struct {
+	lost   blame // the first thing that has ended it
+	atRisk bool  // its commit was sent such that nobody could find out what became of it
+}
+
+// expose notes that the protection of t has ended.
+func (t *tx) expose(b blame) {
+	if t.shield.lost.cause == "" && (t.runner == nil || !b.cause.isOfReplay()) {
+		t.shield.lost = b
+	}
+}
+
+// inspect notes whether s, which is about to be sent, ends the protection of its transaction.
+func (t *tx) inspect(s *wire.Statement) {
+	switch {
+	case t.history.cause != "":
+		t.expose(blame{cause: t.history.cause, text: s.Text()})
+	case t.history.passive:
+		t.expose(blame{cause: CauseApplicationSavepoint, text: s.Text()})
+	case s.Class.Commit != sqltext.NoCommit:
+		t.expose(blame{cause: CauseMayCommit, text: s.Text()})
+	}
+}
+
+// exposeFromStart notes that a transaction is not protected at all. The driver leaves it to the application.
+func (t *tx) exposeFromStart() {
+	if t.policy.enabled() {
+		t.expose(blame{cause: CauseBegunAsText})
+		return
+	}
+	t.expose(blame{cause: CauseRetriesOff})
+}
+
+// exposeDiverged notes that a conflict was not absorbed, and which statement kept it from that.
+func (t *tx) exposeDiverged(d *DivergenceError) {
+	b := blame{cause: CauseDiverged, remedy: d.advice.instead}
+	if n := d.Statement - 1; n >= 0 && n < len(t.history.records) {
+		b.text = t.history.records[n].Text()
+	}
+	t.expose(b)
+}
+
+// account counts a transaction that has ended.
+func (t *tx) account() {
+	switch {
+	case t.history.cause != "":
+		t.expose(blame{cause: t.history.cause})
+	case t.c.journal.pinned:
+		t.expose(t.c.journal.by)
+	case t.policy.MaxFailovers == 0:
+		t.expose(blame{cause: CauseFailoversOff})
+	}
+	t.pool.ledger.count(ofTransaction, &t.shield, t.pool.metrics())
+}
+
+// accountAlone counts a statement outside a transaction that has ended.
+func (cu *cursor) accountAlone() {
+	t, r := cu.t, cu.rec
+	if cu.err == driver.ErrBadConn { //nolint:errorlint // database/sql runs it again
+		return
+	}
+	switch class := &r.Class; {
+	case !t.policy.enabled(), t.inText, t.session().Status() != wire.Idle && !t.session().Closed():
+		t.exposeFromStart()
+	case t.within != nil, class.Once:
+		t.expose(blame{cause: CauseMayCommit, text: r.Text()})
+	case r.shown && !class.Reads:
+		t.expose(blame{cause: CauseRowsOfWrite, text: r.Text()})
+	case !class.Reads: // the loss of its connection is that of the answer to its commit
+	case t.c.journal.pinned:
+		t.expose(t.c.journal.by)
+	case t.policy.MaxFailovers == 0:
+		t.expose(blame{cause: CauseFailoversOff})
+	}
+	t.shield.atRisk = !r.Class.Reads && !cu.marked
+	t.pool.ledger.count(ofStatement, &t.shield, t.pool.metrics())
+}
