@@ -49,6 +49,9 @@ type conn struct {
 	loneRecord record // and its record
 	executing  cursor // of the Exec that runs
 
+	told    string   // what its session was told when it began
+	request *request // of the statement that runs, until it is confirmed
+
 	spent *marker // of the latest transaction whose commit is known: the next one deletes it
 
 	records []*record // empty, with room for those of the next transaction
@@ -85,6 +88,7 @@ func newConn(p *pool, l link) *conn {
 // use makes l's session that of the connection.
 func (c *conn) use(l link) {
 	c.session, c.host, c.member = l.Session, l.host, l.member
+	c.told = sessionOf(l.Session)
 	c.session.OnControl = c.ofControl()
 	c.crdb, c.rests = isCockroachDB(l.Session), time.Time{}
 	c.textIsOneTx = runsTextAsOneTx(l.PG.ParameterStatus("crdb_version"))
@@ -204,7 +208,9 @@ func (c *conn) start(ctx context.Context, t *tx, r *request) (wire.Statement, co
 	if err == nil {
 		s, err = c.compile(ctx, t, r)
 	}
-	c.valuesDone(args)
+	if err != nil || !c.keepRequest(r, &s) {
+		c.valuesDone(args)
+	}
 	if err != nil {
 		end(c.session.Pgx, noTag, err)
 		if !t.explicit {

@@ -24,10 +24,10 @@ type cursor struct {
 	fields  []pgconn.FieldDescription // the columns, as the server described them; valid as long
 	tag     pgconn.CommandTag
 	err     error
-	over    bool // the answer has been read to its end
-	marked  bool // outside a transaction: it is committed with a marker
+	over    bool  // the answer has been read to its end
+	marked  bool  // outside a transaction: it is committed with a marker
 	lost    error // it is committed, and this lost its answer
-	renewed bool // its prepared statement was found out of date once, and it is not renewed again
+	renewed bool  // its prepared statement was found out of date once, and it is not renewed again
 	trace   traceEnd
 }
 
@@ -185,6 +185,9 @@ func (cu *cursor) renew(f fault) bool {
 	if p == nil || f.earlier {
 		return false
 	}
+	if changed, ok := f.err.(*wire.ChangedError); ok { //nolint:errorlint // made by package wire, and not wrapped
+		return cu.relearn(changed)
+	}
 	outgrown := pgerr.Code(f.err) == pgerr.FeatureNotSupported
 	if outgrown && !p.OnServer() { // it was to be prepared: a pooler has given us what it had prepared before
 		p.RunsAsText()
@@ -276,6 +279,7 @@ func (cu *cursor) fail(err error, first fault) {
 
 func (cu *cursor) end() {
 	t := cu.t
+	t.c.dropRequest(cu.rec.Prepared)
 	if !t.explicit {
 		t.endAlone(cu.ctx, cu.err)
 	}

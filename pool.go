@@ -26,7 +26,10 @@ type pool struct {
 	lane       *lane.Lane
 	throttle   *throttle
 	savepoints avoidance
-	wellAt     atomic.Int64 // when a connection was last seen to be well, in nanoseconds since 1970
+
+	descriptions *wire.Descriptions
+
+	wellAt atomic.Int64 // when a connection was last seen to be well, in nanoseconds since 1970
 
 	fleet   *fleet.Fleet                                          // the servers
 	connect func(ctx context.Context, avoid string) (link, error) // makes a new session
@@ -46,6 +49,7 @@ func newPool(cfg *Config) *pool {
 		policy: cfg.RetryPolicy, pingAfter: cfg.PingAfter, resetSession: cfg.ResetSession,
 		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled, onAsked: cfg.OnCommitAsked, marks: newMarkTable(cfg),
 		lane: lane.New(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
+		descriptions: wire.NewDescriptions(sharedBytes),
 		fleet: fleet.New(fleet.Config{
 			Balance: cfg.BalanceHosts, Groups: cfg.HostGroups, Lifetime: cfg.ConnLifetime, DialRate: cfg.DialRate,
 		}),

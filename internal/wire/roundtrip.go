@@ -154,6 +154,9 @@ func (rt *RoundTrip) Next() (Answer, error) {
 
 // Last is Next for the last statement: closing its answer ends the round trip.
 func (rt *RoundTrip) Last() (Answer, error) {
+	if err := rt.confirm(); err != nil {
+		return Answer{}, err
+	}
 	a, err := rt.Next()
 	if err != nil {
 		return Answer{}, rt.fail(err)
@@ -214,7 +217,7 @@ func (s *Session) Send(ctx context.Context, opening []string, st *Statement) (An
 	switch {
 	case st.Form == Simple:
 		return s.sendSimple(ctx, opening, st)
-	case st.isFirst():
+	case st.isFirst(), st.unconfirmed():
 		return s.SendAround(ctx, opening, st, Around{})
 	case len(opening) == 0 && len(s.Statements.doomed) == 0:
 		return s.sendAlone(ctx, st), InStatement, nil
