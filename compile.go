@@ -21,7 +21,8 @@ type request struct {
 	stmt  *stmt // it comes from a prepared statement
 	asks  bool  // what other connections know of the text won't do
 
-	prepares bool // it is only to be prepared
+	prepares bool  // it is only to be prepared
+	unfit    error // what was wrong with the arguments when they were encoded anew
 
 	formats      pgx.QueryResultFormats
 	formatsByOID pgx.QueryResultFormatsByOID

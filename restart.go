@@ -60,7 +60,7 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 		t.newAttempt(ctx, ReasonStalePlan, s.site(), 0, f.err)
 		t.openAtOnce()
 	case wire.IsChanged(f.err):
-		return t.giveUp(f.err), true
+		return t.giveUp(t.c.unable(f.err)), true
 	case t.savepointRefused(f), t.savepointFailed(f), t.highRefused(f), t.markRefused(f): // the opening is set
 	case t.canRetry(s, f):
 		t.restarts()

@@ -132,12 +132,20 @@ func (cu *cursor) relearn(changed *wire.ChangedError) bool {
 	c.share(t, p)
 	c.cacheOf(p).Put(p)
 	s := p.Statement(was.Form)
-	if changed.Cause = c.bind(t, c.request, &s); changed.Cause != nil {
+	if c.request.unfit = c.bind(t, c.request, &s); c.request.unfit != nil {
 		return false
 	}
 	t.rerecord(cu.rec, &s)
 	cu.renewed = true
 	return true
+}
+
+// unable returns why a statement could not be made again by what the server says of it now.
+func (c *conn) unable(changed error) error {
+	if r := c.request; r != nil && r.unfit != nil {
+		return r.unfit
+	}
+	return changed
 }
 
 // rerecord puts another statement in the place of one on record.

@@ -26,15 +26,12 @@ func (p *Prepared) Confirmed() bool { return !p.unconfirmed }
 // ChangedError is the answer to an unconfirmed statement that the server describes otherwise now. The statement may
 // have run, with parameters of the types that were believed. Nothing of its own answer is returned.
 type ChangedError struct {
-	Desc  *pgconn.StatementDescription // what the server says now
-	Cause error                        // why the statement could not be made again by it, if that was tried
+	Desc *pgconn.StatementDescription // what the server says now
 }
 
 func (*ChangedError) Error() string {
 	return "cockroachdb: the statement's parameters or columns have changed since another connection learnt of them: run it again"
 }
-
-func (e *ChangedError) Unwrap() error { return e.Cause }
 
 // IsChanged reports whether err is a ChangedError.
 func IsChanged(err error) bool {

@@ -61,8 +61,9 @@ func drifts() []drift {
 	add("uuid to text", insertV, "6BA7B810-9DAD-11D1-80B4-00C04FD430C8", "6BA7B810-9DAD-11D1-80B4-00C04FD430C8")(
 		retype("UUID", "TEXT", "v::text"))
 	// The server refuses the type, or the argument does not fit it.
-	add("int to text", insertV, 5, 5)(retype("INT", "TEXT", "v::text"))
-	add("int to text, no number", insertV, 5, "x")(retype("INT", "TEXT", "v::text"))
+	add("int to text", insertV, "5", "5")(retype("INT", "TEXT", "v::text"))
+	add("int to text, an argument that fits no more", insertV, 5, 5)(retype("INT", "TEXT", "v::text"))
+	add("int to text, an argument that fits now", insertV, "5", "x")(retype("INT", "TEXT", "v::text"))
 	add("text to jsonb", insertV, `{"a":1}`, `{"a":1}`)(retype("TEXT", "JSONB", "v::jsonb"))
 	add("int to bigint, too large", insertV, 5, 3_000_000_000)(retype("INT4", "BIGINT", "v"))
 	// The columns of the answer.
