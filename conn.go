@@ -323,6 +323,9 @@ const closeTimeout = 5 * time.Second
 
 // Close closes the connection. An open transaction is rolled back by the server.
 func (c *conn) Close() error {
+	if c.tx == nil && !c.session.Closed() && c.session.Status() == wire.Idle {
+		c.member.ClosedWell()
+	}
 	if c.tx != nil {
 		c.tx.abandon()
 	}
