@@ -49,8 +49,9 @@ type conn struct {
 	loneRecord record // and its record
 	executing  cursor // of the Exec that runs
 
-	told    string   // what its session was told when it began
-	request *request // of the statement that runs, until it is confirmed
+	told    string  // what its session was told when it began
+	request request // of the statement that runs, while it has one that is to be confirmed
+	asking  bool    // it has
 
 	spent *marker // of the latest transaction whose commit is known: the next one deletes it
 

@@ -1,6 +1,7 @@
 package cockroachdb
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
@@ -102,17 +103,17 @@ func (c *conn) keepRequest(r *request, s *wire.Statement) bool {
 	if s.Prepared == nil || s.Prepared.Confirmed() {
 		return false
 	}
-	c.request = r
+	c.request, c.asking = *r, true
 	return true
 }
 
 // dropRequest ends what keepRequest began. A statement that has ended is confirmed, or forgotten.
 func (c *conn) dropRequest(p *wire.Prepared) {
-	if c.request == nil {
+	if !c.asking {
 		return
 	}
 	c.valuesDone(c.request.args)
-	c.request = nil
+	c.request, c.asking = request{}, false
 	if p != nil && !p.Confirmed() {
 		c.unlearn(p)
 	}
@@ -125,14 +126,14 @@ func isStale(err error) bool { return pgerr.IsStalePlan(err) || wire.IsChanged(e
 // answer was shown.
 func (cu *cursor) relearn(changed *wire.ChangedError) bool {
 	t, c, was := cu.t, cu.t.c, &cu.rec.Statement
-	if c.request == nil || cu.renewed || !t.canUndo(&was.Class) {
+	if !c.asking || cu.renewed || !t.canUndo(&was.Class) {
 		return false
 	}
 	p := wire.NewPrepared(was.Form == wire.Named, was.SQL, was.Class, changed.Desc)
 	c.share(t, p)
 	c.cacheOf(p).Put(p)
 	s := p.Statement(was.Form)
-	if c.request.unfit = c.bind(t, c.request, &s); c.request.unfit != nil {
+	if c.request.unfit = c.bind(t, &c.request, &s); c.request.unfit != nil {
 		return false
 	}
 	t.rerecord(cu.rec, &s)
@@ -142,10 +143,7 @@ func (cu *cursor) relearn(changed *wire.ChangedError) bool {
 
 // unable returns why a statement could not be made again by what the server says of it now.
 func (c *conn) unable(changed error) error {
-	if r := c.request; r != nil && r.unfit != nil {
-		return r.unfit
-	}
-	return changed
+	return cmp.Or(c.request.unfit, changed)
 }
 
 // rerecord puts another statement in the place of one on record.
