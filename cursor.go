@@ -28,7 +28,7 @@ type cursor struct {
 	marked  bool  // outside a transaction: it is committed with a marker
 	lost    error // it is committed, and this lost its answer
 	renewed bool  // its prepared statement was found out of date once, and it is not renewed again
-	trace   traceEnd
+	trace   traced
 }
 
 // open sends the statement and reads as far as its first row.
@@ -283,5 +283,5 @@ func (cu *cursor) end() {
 	if !t.explicit {
 		t.endAlone(cu.ctx, cu.err)
 	}
-	cu.trace(t.session().Pgx, cu.tag, cu.err)
+	cu.trace.end(t.session().Pgx, cu.tag, cu.err)
 }

@@ -111,7 +111,10 @@ func (s *Session) failedIn(err error) Reach {
 
 // NextControl reads the answer to a statement of the driver's own.
 func (rt *RoundTrip) NextControl(sql string) (pgconn.CommandTag, error) {
-	end := rt.s.controlling(rt.ctx, sql)
+	ctx, tracer := rt.ctx, rt.s.Tracer
+	if tracer != nil {
+		ctx = tracer.Start(ctx, sql)
+	}
 	a, err := rt.Next()
 	if err == nil {
 		_, err = a.Close()
@@ -119,17 +122,10 @@ func (rt *RoundTrip) NextControl(sql string) (pgconn.CommandTag, error) {
 	if err == nil && !answersControl(a.tag.String(), sql) {
 		err = ErrProtocol
 	}
-	if end != nil {
-		end(a.tag, err)
+	if tracer != nil {
+		tracer.End(ctx, a.tag, err)
 	}
 	return a.tag, err
-}
-
-func (s *Session) controlling(ctx context.Context, sql string) func(pgconn.CommandTag, error) {
-	if s.OnControl == nil {
-		return nil
-	}
-	return s.OnControl(ctx, sql)
 }
 
 // answersControl reports whether a tag can be that of this statement of the driver's own. A tag of an unknown kind can.
