@@ -2,4 +2,4 @@
 
 package cost_test
 
-const scaleInFlight = 3000 // the race detector knows 8128 goroutines at most
+const scaleInFlight = 2000 // the race detector knows 8128 goroutines at most

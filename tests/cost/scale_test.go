@@ -3,6 +3,7 @@ package cost_test
 import (
 	"context"
 	"database/sql"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -16,64 +17,60 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// In these tests time is virtual, and goes on only while every goroutine waits for something that is not a mutex. So
-// they hang if a lock of the driver's is held across a dial, a write or a read for which another connection waits. The
-// server takes a moment for each statement, and nothing else takes any time.
-
 const (
 	scaleConns = 1000
 	scaleDelay = 50 * time.Millisecond
+	scaleOne   = 4 * scaleDelay // what one transaction takes, on a connection that is open
 )
 
-// scaled runs test with a pool of scaleConns connections, and the time that n transactions at once take.
-func scaled(t *testing.T, test func(t *testing.T, r *kit.Rig, run func(n int) time.Duration)) {
+// runAtOnce runs n transactions at once, and returns the time that they take.
+func runAtOnce(t *testing.T, db *sql.DB, n int) time.Duration {
+	t.Helper()
+	began := time.Now()
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			assert.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
+				return kit.ExecAll(tx, kit.Update(1), kit.Update(2))
+			}))
+		})
+	}
+	wg.Wait()
+	return time.Since(began)
+}
+
+// slowDials makes each dial take a moment.
+func slowDials(cfg *cockroachdb.Config) {
+	dial := cfg.ConnConfig.DialFunc
+	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		time.Sleep(scaleDelay)
+		return dial(ctx, network, addr)
+	}
+}
+
+// A thousand connections are as fast as one, and ten thousand transactions take ten times as long as a thousand. Time
+// is virtual: a dial and each statement take a moment, and nothing else takes any. It goes on only while every goroutine
+// waits for something that is not a mutex: the test hangs if a lock of the driver's is held while a connection is
+// dialled, or waited for.
+func TestScale_ThousandsOfTransactionsAtOnce_WaitForTheServerAlone(t *testing.T) {
+	t.Parallel()
 	slow := fakepg.Reply{Delay: scaleDelay}
 	script := kit.Script{"BEGIN": {slow}, kit.Update(1): {slow}, kit.Update(2): {slow}, "COMMIT": {slow}}
 	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 		r.SetMaxOpenConns(scaleConns)
 		r.SetMaxIdleConns(scaleConns)
-		test(t, r, func(n int) time.Duration {
-			began := time.Now()
-			var wg sync.WaitGroup
-			for range n {
-				wg.Go(func() {
-					assert.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
-						return kit.ExecAll(tx, kit.Update(1), kit.Update(2))
-					}))
-				})
-			}
-			wg.Wait()
-			return time.Since(began)
-		})
-	}, fakepg.Quiet(), func(cfg *cockroachdb.Config) { cfg.PingAfter = 0 })
-}
-
-const scaleOne = 4 * scaleDelay // what one transaction takes
-
-func TestScale_AThousandConnections_AreAsFastAsOne(t *testing.T) {
-	t.Parallel()
-	scaled(t, func(t *testing.T, r *kit.Rig, run func(int) time.Duration) {
-		assert.Equal(t, scaleOne, run(1))
-		storm := run(scaleConns)
+		assert.Equal(t, scaleDelay+scaleOne, runAtOnce(t, r.DB, 1))
+		storm := runAtOnce(t, r.DB, scaleConns)
 		assert.Equal(t, scaleConns, r.Stats().OpenConnections)
-		atOnce, perSecond := 100, 100
-		dials := time.Duration(scaleConns-atOnce) * time.Second / time.Duration(perSecond)
-		assert.InDelta(t, dials+scaleOne, storm, float64(time.Second), "a hundred dials at once, and a hundred a second")
-		assert.Equal(t, scaleOne, run(scaleConns))
-		assert.Equal(t, scaleConns, r.Stats().OpenConnections)
-	})
-}
-
-func TestScale_TenThousandTransactionsInFlight_TakeTurnsWithoutLoss(t *testing.T) {
-	t.Parallel()
-	scaled(t, func(t *testing.T, r *kit.Rig, run func(int) time.Duration) {
-		run(scaleConns)
-		turns := time.Duration(scaleInFlight / scaleConns)
-		assert.Equal(t, turns*scaleOne, run(scaleInFlight))
+		const atOnce, perSecond = 100, 100
+		dials := (scaleConns - atOnce) * time.Second / perSecond
+		assert.InDelta(t, dials+scaleDelay+scaleOne, storm, float64(time.Second), "dials_per_second")
+		assert.Equal(t, scaleOne, runAtOnce(t, r.DB, scaleConns))
+		assert.Equal(t, scaleInFlight/scaleConns*scaleOne, runAtOnce(t, r.DB, scaleInFlight))
 		counts := r.Counts(t)
-		assert.EqualValues(t, scaleConns+scaleInFlight, counts["transactions_total committed"])
+		assert.EqualValues(t, 1+2*scaleConns+scaleInFlight, counts["transactions_total committed"])
 		assert.Zero(t, counts["history_bytes"])
-	})
+	}, fakepg.Quiet(), slowDials, func(cfg *cockroachdb.Config) { cfg.PingAfter = 0 })
 }
 
 // What an idle connection and an open transaction take beyond what pgx's take. The server is in the same process, and
