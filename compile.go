@@ -76,7 +76,9 @@ var (
 func (c *conn) compile(ctx context.Context, t *tx, r *request) (wire.Statement, error) {
 	switch {
 	case r.stmt != nil:
-		return c.describedStatement(t, r, wire.Named, func() (*wire.Prepared, bool, error) { return r.stmt.current(ctx, t, r) })
+		return c.describedStatement(t, r, wire.Named, func() (*wire.Prepared, bool, error) {
+			return r.stmt.current(ctx, t, r)
+		})
 	case len(r.args) == 0 && (r.sql == "" || !r.query):
 		return c.withoutArguments(t, r)
 	case r.sql == "" && r.query, r.mode == pgx.QueryExecModeSimpleProtocol:

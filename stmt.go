@@ -53,7 +53,7 @@ func (s *stmt) wasStale(err error) bool {
 	return found && err != nil && s.c.tx == nil && pgerr.MayBeStale(err) && s.p.Gone() && !s.p.Class.Once
 }
 
-// current returns what the server has prepared, anew where it has lost or outgrown it, or where it is to be asked first.
+// current returns what the server has prepared, anew where it has lost or outgrown it, or is to be asked first.
 func (s *stmt) current(ctx context.Context, t *tx, r *request) (p *wire.Prepared, isNew bool, err error) {
 	if !s.p.Gone() && t.goesBy(s.p, r) {
 		return s.p, false, nil

@@ -92,7 +92,7 @@ func churnTransaction(ctx context.Context, db *sql.DB, request int) error {
 
 // BenchmarkChurn is a pool that makes a new connection every few transactions, as database/sql does by default where
 // requests come in bursts. The peers take turns, burst by burst, and so what else the machine does falls on both alike.
-// Times are medians; ratio is the median of the ratios of neighbouring bursts, and above one where this driver is faster.
+// Times are medians; ratio is the median of the ratios of neighbouring bursts, above one where this driver is faster.
 func BenchmarkChurn(b *testing.B) {
 	for _, latency := range latencies {
 		b.Run("latency="+latency.String(), func(b *testing.B) {

@@ -50,7 +50,8 @@ func (d *Descriptions) Get(key DescriptionKey) *pgconn.StatementDescription {
 func (d *Descriptions) Put(key DescriptionKey, desc *pgconn.StatementDescription) {
 	const shares = 16
 	one := &described{
-		key: key, desc: &pgconn.StatementDescription{ParamOIDs: desc.ParamOIDs, Fields: desc.Fields}, bytes: sizeOf(key, desc),
+		key: key, bytes: sizeOf(key, desc),
+		desc: &pgconn.StatementDescription{ParamOIDs: desc.ParamOIDs, Fields: desc.Fields},
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -75,8 +76,11 @@ func (d *Descriptions) drop(elem *list.Element) {
 
 // sizeOf returns what it takes to keep a description.
 func sizeOf(key DescriptionKey, desc *pgconn.StatementDescription) int {
-	const entry = int(unsafe.Sizeof(described{})+unsafe.Sizeof(pgconn.StatementDescription{})+unsafe.Sizeof(list.Element{})) +
-		2*int(unsafe.Sizeof(DescriptionKey{})+unsafe.Sizeof(&list.Element{})) // the map's, half full
+	const (
+		inMap = unsafe.Sizeof(DescriptionKey{}) + unsafe.Sizeof(&list.Element{})
+		entry = int(unsafe.Sizeof(described{}) + unsafe.Sizeof(pgconn.StatementDescription{}) +
+			unsafe.Sizeof(list.Element{}) + 2*inMap) // the map may be half full
+	)
 	n := entry + len(key.SQL) + len(key.Session) + len(desc.ParamOIDs)*int(unsafe.Sizeof(uint32(0)))
 	for i := range desc.Fields {
 		n += int(unsafe.Sizeof(desc.Fields[i])) + len(desc.Fields[i].Name)

@@ -49,9 +49,9 @@ func slowDials(cfg *cockroachdb.Config) {
 }
 
 // A thousand connections are as fast as one, and ten thousand transactions take ten times as long as a thousand. Time
-// is virtual: a dial and each statement take a moment, and nothing else takes any. It goes on only while every goroutine
-// waits for something that is not a mutex: the test hangs if a lock of the driver's is held while a connection is
-// dialled, or waited for.
+// is virtual: a dial and each statement take a moment, and nothing else takes any. It goes on only while every
+// goroutine waits for something that is not a mutex: the test hangs if a lock of the driver's is held while a
+// connection is dialled, or waited for.
 func TestScale_ThousandsOfTransactionsAtOnce_WaitForTheServerAlone(t *testing.T) {
 	t.Parallel()
 	slow := fakepg.Reply{Delay: scaleDelay}

@@ -39,7 +39,8 @@ const (
 )
 
 func retype(from, to, using string) (made, changed []string) {
-	return []string{"CREATE TABLE t (v " + from + ")"}, []string{"ALTER TABLE t ALTER COLUMN v TYPE " + to + " USING " + using}
+	return []string{"CREATE TABLE t (v " + from + ")"},
+		[]string{"ALTER TABLE t ALTER COLUMN v TYPE " + to + " USING " + using}
 }
 
 func retypedRow(from, value, to, using string) (made, changed []string) {
@@ -229,7 +230,8 @@ func TestShared_SessionsThatReadATextOtherwise_AreRight(t *testing.T) {
 			}
 			t.Cleanup(func() {
 				for i := range 2 {
-					_ = kit.ExecAll(admin, own.Replace(fmt.Sprintf("DROP OWNED BY way_%d", i)), own.Replace(fmt.Sprintf("DROP ROLE way_%d", i)))
+					role := own.Replace(fmt.Sprint("way_", i))
+					_ = kit.ExecAll(admin, "DROP OWNED BY "+role, "DROP ROLE "+role)
 				}
 			})
 			cfg, err := cockroachdb.ParseConfig(dsn)

@@ -62,7 +62,7 @@ func share(t *testing.T, options ...any) *sharing {
 	return s
 }
 
-// onBehalf runs sharedText as the second statement of a transaction on the cold connection, and commits.
+// transact runs sharedText as the second statement of a transaction on the cold connection, and commits.
 func (s *sharing) transact(t *testing.T, ctx context.Context, arg any) (v string, err error) {
 	t.Helper()
 	tx, err := s.cold.BeginTx(ctx, nil)
@@ -117,18 +117,19 @@ func TestShared_ChangedInATransaction_IsUndoneAndRunAnew(t *testing.T) {
 			v, err := s.transact(t, t.Context(), 5)
 			require.NoError(t, err)
 			assert.Equal(t, "5", v)
-			assert.Equal(t, []string{opens, describes + "; " + prepares, replays + "; " + sharedText, commits}, s.Trips(s.number))
+			want := []string{opens, describes + "; " + prepares, replays + "; " + sharedText, commits}
+			assert.Equal(t, want, s.Trips(s.number))
 			assert.Equal(t, []string{"[x'0000000000000005']", "[x'4014000000000000']"}, kit.Binds(s.Server), "encoded anew")
 			moved := s.Moved(t, before)
 			assert.EqualValues(t, 1, moved["transaction_retries_total statement stale_plan"], moved)
 			assert.Zero(t, s.Counts(t)["history_bytes"])
-			assert.Equal(t, parsed(s.Server), closed2(t, s), "the name of what was believed is free")
+			assert.Equal(t, parsed(s.Server), closedNext(t, s), "the name of what was believed is free")
 		})
 	}
 }
 
-// closed2 runs one more transaction on the cold connection, and returns what was deallocated until then.
-func closed2(t *testing.T, s *sharing) []string {
+// closedNext runs one more transaction on the cold connection, and returns what was deallocated until then.
+func closedNext(t *testing.T, s *sharing) []string {
 	t.Helper()
 	names := parsed(s.Server)
 	_, err := s.transact(t, t.Context(), 5)
@@ -256,7 +257,9 @@ func TestShared_WhatCanNotBeUndone_IsAskedForFirst(t *testing.T) {
 // The server's own errors are told as they are: the statement was described as it is.
 func TestShared_TheServersError_IsReturned(t *testing.T) {
 	t.Parallel()
-	for code, at := range map[string]fakepg.Step{"23505": fakepg.AtExecute, "22P02": fakepg.AtBind, "42P01": fakepg.AtParse} {
+	for code, at := range map[string]fakepg.Step{
+		"23505": fakepg.AtExecute, "22P02": fakepg.AtBind, "42P01": fakepg.AtParse,
+	} {
 		s := share(t)
 		s.answer = func(st fakepg.Statement) fakepg.Reply {
 			if st.Describing && at != fakepg.AtParse {
