@@ -19,6 +19,10 @@ type request struct {
 	mode  pgx.QueryExecMode
 	query bool  // it wants rows
 	stmt  *stmt // it comes from a prepared statement
+	asks  bool  // what other connections know of the text won't do
+
+	prepares bool  // it is only to be prepared
+	unfit    error // what was wrong with the arguments when they were encoded anew
 
 	formats      pgx.QueryResultFormats
 	formatsByOID pgx.QueryResultFormatsByOID
@@ -72,7 +76,9 @@ var (
 func (c *conn) compile(ctx context.Context, t *tx, r *request) (wire.Statement, error) {
 	switch {
 	case r.stmt != nil:
-		return c.describedStatement(t, r, wire.Named, func() (*wire.Prepared, bool, error) { return r.stmt.current(ctx, t) })
+		return c.describedStatement(t, r, wire.Named, func() (*wire.Prepared, bool, error) {
+			return r.stmt.current(ctx, t, r)
+		})
 	case len(r.args) == 0 && (r.sql == "" || !r.query):
 		return c.withoutArguments(t, r)
 	case r.sql == "" && r.query, r.mode == pgx.QueryExecModeSimpleProtocol:
@@ -84,14 +90,14 @@ func (c *conn) compile(ctx context.Context, t *tx, r *request) (wire.Statement, 
 			return wire.Statement{}, errNoStatementCache
 		}
 		return c.describedStatement(t, r, wire.Named, func() (*wire.Prepared, bool, error) {
-			return c.prepared(ctx, t, r.sql)
+			return c.prepared(ctx, t, true, r)
 		})
 	case pgx.QueryExecModeCacheDescribe:
 		if c.session.Descriptions.Capacity <= 0 {
 			return wire.Statement{}, errNoDescriptionCache
 		}
 		return c.describedStatement(t, r, wire.Unnamed, func() (*wire.Prepared, bool, error) {
-			return c.described(ctx, t, r.sql)
+			return c.prepared(ctx, t, false, r)
 		})
 	case pgx.QueryExecModeDescribeExec:
 		return c.describedStatement(t, r, wire.Unnamed, func() (*wire.Prepared, bool, error) {
@@ -109,7 +115,8 @@ func (c *conn) compile(ctx context.Context, t *tx, r *request) (wire.Statement, 
 }
 
 // describedStatement makes a statement of what describe returns, and of whether that is news. What was learnt before is
-// believed until the arguments don't fit it: then it is learnt anew, for a driver.Stmt at once, else by the next use.
+// believed until the arguments don't fit it: then it is learnt anew, by the next use, or at once for a driver.Stmt and
+// where it was learnt on another connection.
 func (c *conn) describedStatement(
 	t *tx, r *request, form wire.Form, describe func() (*wire.Prepared, bool, error),
 ) (wire.Statement, error) {
@@ -122,10 +129,11 @@ func (c *conn) describedStatement(
 		if err := r.checkCount(len(s.ParamOIDs)); err != nil {
 			return s, err
 		}
-		err = c.encode(t, r, &s)
-		switch {
-		case err == nil && r.ownFormats:
-			s.ChooseFormats(r.formats, r.formatsByOID)
+		err = c.bind(t, r, &s)
+		switch known := p.Confirmed(); {
+		case !known && (err != nil || !t.hasRoomFor(&s)):
+			r.asks = true
+			continue
 		case err != nil && !isNew:
 			c.unlearn(p)
 			if r.stmt != nil {
@@ -134,6 +142,15 @@ func (c *conn) describedStatement(
 		}
 		return s, err
 	}
+}
+
+// bind encodes the arguments into s, and sets the result formats.
+func (c *conn) bind(t *tx, r *request, s *wire.Statement) error {
+	err := c.encode(t, r, s)
+	if err == nil && r.ownFormats {
+		s.ChooseFormats(r.formats, r.formatsByOID)
+	}
+	return err
 }
 
 func (r *request) checkCount(parameters int) error {

@@ -50,6 +50,10 @@ type conn struct {
 	loneRecord record // and its record
 	executing  cursor // of the Exec that runs
 
+	told    string  // what its session was told when it began
+	request request // of the statement that runs, while it has one that is to be confirmed
+	asking  bool    // it has
+
 	spent *marker // of the latest transaction whose commit is known: the next one deletes it
 
 	records []*record // empty, with room for those of the next transaction
@@ -86,7 +90,8 @@ func newConn(p *pool, l link) *conn {
 // use makes l's session that of the connection.
 func (c *conn) use(l link) {
 	c.session, c.host, c.member = l.Session, l.host, l.member
-	c.session.OnControl = c.ofControl()
+	c.told = sessionOf(l.Session)
+	c.session.Tracer = c.ofControl()
 	c.crdb, c.rests = isCockroachDB(l.Session), time.Time{}
 	c.savepoints = savepointsOn(l.Session, c.pool.restart, l.Pgx.Config().RuntimeParams)
 	c.textIsOneTx = runsTextAsOneTx(l.PG.ParameterStatus("crdb_version"))
@@ -131,17 +136,17 @@ func (c *conn) exec(ctx context.Context, query string, st *stmt, args []driver.N
 	if err != nil {
 		return nil, err
 	}
-	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st})
+	s, ctx, tr, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st})
 	if err != nil {
 		return nil, err
 	}
-	return t.exec(ctx, &s, end)
+	return t.exec(ctx, &s, tr)
 }
 
 // exec runs a statement to its end.
-func (t *tx) exec(ctx context.Context, s *wire.Statement, end traceEnd) (driver.Result, error) {
+func (t *tx) exec(ctx context.Context, s *wire.Statement, tr traced) (driver.Result, error) {
 	cu := &t.c.executing
-	*cu = cursor{t: t, ctx: ctx, trace: end}
+	*cu = cursor{t: t, ctx: ctx, trace: tr}
 	cu.open(s)
 	cu.drain()
 	rec, tag, err, lost := cu.rec, cu.tag, cu.err, cu.lost
@@ -167,11 +172,11 @@ func (c *conn) query(ctx context.Context, query string, st *stmt, args []driver.
 	if err != nil {
 		return nil, err
 	}
-	s, ctx, end, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st, query: true})
+	s, ctx, tr, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st, query: true})
 	if err != nil {
 		return nil, err
 	}
-	return t.query(ctx, &s, end)
+	return t.query(ctx, &s, tr)
 }
 
 // ready returns the transaction that a statement belongs to. In an sql.Tx whose transaction has ended on the server,
@@ -198,23 +203,25 @@ func (c *conn) ready(ctx context.Context) (*tx, error) {
 }
 
 // start compiles a request, under the application's tracer.
-func (c *conn) start(ctx context.Context, t *tx, r *request) (wire.Statement, context.Context, traceEnd, error) {
+func (c *conn) start(ctx context.Context, t *tx, r *request) (wire.Statement, context.Context, traced, error) {
 	args := r.args
-	ctx, end := c.trace.start(ctx, c.session.Pgx, t, r.sql, args)
+	ctx, tr := c.trace.start(ctx, c.session.Pgx, t, r.sql, args)
 	err := r.readOptions(ctx, c.session.Pgx)
 	var s wire.Statement
 	if err == nil {
 		s, err = c.compile(ctx, t, r)
 	}
-	c.valuesDone(args)
+	if err != nil || !c.keepRequest(r, &s) {
+		c.valuesDone(args)
+	}
 	if err != nil {
-		end(c.session.Pgx, noTag, err)
+		tr.end(c.session.Pgx, noTag, err)
 		if !t.explicit {
 			t.endAlone(ctx, err)
 		}
-		return wire.Statement{}, ctx, nil, err
+		return wire.Statement{}, ctx, traced{}, err
 	}
-	return s, ctx, end, nil
+	return s, ctx, tr, nil
 }
 
 // values takes the values out of named, into memory that the next statement uses again; but not under a tracer, which
@@ -319,6 +326,9 @@ const closeTimeout = 5 * time.Second
 
 // Close closes the connection. An open transaction is rolled back by the server.
 func (c *conn) Close() error {
+	if c.tx == nil && !c.session.Closed() && c.session.Status() == wire.Idle {
+		c.member.ClosedWell()
+	}
 	if c.tx != nil {
 		c.tx.abandon()
 	}

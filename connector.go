@@ -89,7 +89,8 @@ type Config struct {
 	ConnLifetime time.Duration
 
 	// DialRate is how many dials a second the connector begins on average, and how many at once, over all hosts: when a
-	// node is lost, its connections are not all made anew in the same moment. ParseConfig sets 100; zero means no bound.
+	// node is lost, its connections are not all made anew in the same moment. A dial that takes the place of a connection
+	// that was closed while it was well does not count. ParseConfig sets 100; zero means no bound.
 	DialRate int
 
 	// PinGenerated has a replay insert the values again that the database had generated and the application was shown, by

@@ -30,7 +30,7 @@ type cursor struct {
 	lost    error // it is committed, and this lost its answer
 	runs    int   // how often it was sent with a marker
 	renewed bool  // its prepared statement was found out of date once, and it is not renewed again
-	trace   traceEnd
+	trace   traced
 }
 
 // open sends the statement and reads as far as its first row.
@@ -206,6 +206,9 @@ func (cu *cursor) renew(f fault) bool {
 	if p == nil || f.earlier {
 		return false
 	}
+	if changed, ok := f.err.(*wire.ChangedError); ok { //nolint:errorlint // made by package wire, and not wrapped
+		return cu.relearn(changed)
+	}
 	outgrown := pgerr.Code(f.err) == pgerr.FeatureNotSupported
 	if outgrown && !p.OnServer() { // it was to be prepared: a pooler has given us what it had prepared before
 		p.RunsAsText()
@@ -298,9 +301,10 @@ func (cu *cursor) fail(err error, first fault) {
 
 func (cu *cursor) end() {
 	t := cu.t
+	t.c.dropRequest(cu.rec.Prepared)
 	if !t.explicit {
 		cu.accountAlone()
 		t.endAlone(cu.ctx, cu.err)
 	}
-	cu.trace(t.session().Pgx, cu.tag, cu.err)
+	cu.trace.end(t.session().Pgx, cu.tag, cu.err)
 }

@@ -25,7 +25,7 @@ func (t *tx) hasLost(ctx context.Context, f fault) bool {
 		return false
 	case f.refused:
 		return true
-	case errors.Is(f.err, wire.ErrProtocol):
+	case errors.Is(f.err, wire.ErrProtocol), wire.IsChanged(f.err):
 		return false
 	case pgerr.Answer(f.err) == nil:
 		return t.session().Closed() || f.reach != wire.Unsent

@@ -280,3 +280,23 @@ func TestMetrics_ManyGoroutines_CountExactly(t *testing.T) {
 	wg.Wait()
 	assert.Equal(t, 800.0, testutil.ToFloat64(m.transactions.WithLabelValues("bank", "committed")))
 }
+
+// BenchmarkMetrics_TransactionOfTen is what counting costs a transaction of ten statements that meets no conflict.
+func BenchmarkMetrics_TransactionOfTen(b *testing.B) {
+	const statements, size = 10, 400
+	for name, m := range map[string]*Metrics{"off": nil, "on": NewMetrics()} {
+		b.Run(name, func(b *testing.B) {
+			p := m.acquire("bench")
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					for range statements {
+						p.historyBytes(size)
+					}
+					p.historyBytes(-statements * size)
+					p.transactionEnded(OutcomeCommitted, 1, time.Millisecond)
+				}
+			})
+		})
+	}
+}

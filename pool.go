@@ -29,7 +29,10 @@ type pool struct {
 	throttle   *throttle
 	savepoints avoidance
 	ledger     *ledger
-	wellAt     atomic.Int64 // when a connection was last seen to be well, in nanoseconds since 1970
+
+	descriptions *wire.Descriptions
+
+	wellAt atomic.Int64 // when a connection was last seen to be well, in nanoseconds since 1970
 
 	fleet   *fleet.Fleet                                          // the servers
 	connect func(ctx context.Context, avoid string) (link, error) // makes a new session
@@ -50,7 +53,8 @@ func newPool(cfg *Config) *pool {
 		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled, onAsked: cfg.OnCommitAsked,
 		marks: newMarkTable(cfg), pins: newPinTexts(cfg),
 		lane: lane.New(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
-		ledger: newLedger(),
+		ledger:       newLedger(),
+		descriptions: wire.NewDescriptions(sharedBytes),
 		fleet: fleet.New(fleet.Config{
 			Balance: cfg.BalanceHosts, Groups: cfg.HostGroups, Lifetime: cfg.ConnLifetime, DialRate: cfg.DialRate,
 		}),

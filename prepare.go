@@ -20,14 +20,14 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	if c.session.Classify(query).Copies {
 		return nil, errCopy
 	}
-	p, isNew, err := c.pinned(ctx, t, query)
+	p, isNew, err := c.pinned(ctx, t, &request{sql: query, prepares: true})
 	if !t.explicit {
 		t.endAlone(ctx, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &stmt{c: c, p: p, found: !isNew}, nil
+	return &stmt{c: c, p: p, found: !isNew && p.Confirmed()}, nil
 }
 
 // Prepare prepares a statement.
@@ -37,42 +37,40 @@ func (c *conn) Prepare(query string) (driver.Stmt, error) {
 	return c.PrepareContext(context.Background(), query)
 }
 
-// prepared finds sql among the prepared statements of the connection or prepares it, and reports whether it is new.
-func (c *conn) prepared(ctx context.Context, t *tx, sql string) (p *wire.Prepared, isNew bool, err error) {
-	if p := c.session.Statements.Get(sql); p != nil {
+// prepared finds what is known of a text or asks the server, and reports whether it is new. named says what it is for:
+// to be prepared under a name.
+func (c *conn) prepared(ctx context.Context, t *tx, named bool, r *request) (p *wire.Prepared, isNew bool, err error) {
+	if p := c.known(t, named, r); p != nil {
+		c.cacheOf(p).Keep(p)
 		return p, false, nil
 	}
-	p, err = c.parse(ctx, t, true, sql)
+	p, err = c.parse(ctx, t, named, r.sql)
 	if err == nil {
-		c.session.Statements.Put(p)
+		c.cacheOf(p).Put(p)
 	}
 	return p, true, err
 }
 
-// pinned is prepared for a driver.Stmt, for which the statement is kept. That it could be prepared is something that
-// the application has seen.
-func (c *conn) pinned(ctx context.Context, t *tx, sql string) (p *wire.Prepared, isNew bool, err error) {
-	if p = c.session.Statements.Get(sql); p != nil {
+// cacheOf returns where p is kept.
+func (c *conn) cacheOf(p *wire.Prepared) *wire.Cache {
+	if p.Name == "" {
+		return c.session.Descriptions
+	}
+	return c.session.Statements
+}
+
+// pinned is prepared for a driver.Stmt, for which the statement is kept. That the server could prepare it is something
+// that the application has seen.
+func (c *conn) pinned(ctx context.Context, t *tx, r *request) (p *wire.Prepared, isNew bool, err error) {
+	if p = c.known(t, true, r); p != nil {
 		c.trace.alreadyPrepared(ctx, c.session.Pgx, t, p)
-	} else if p, err = c.parse(ctx, t, true, sql); err != nil {
+	} else if p, err = c.parse(ctx, t, true, r.sql); err != nil {
 		return nil, true, err
 	} else if isNew = true; t.explicit {
-		t.recordParse(sql, &p.Class)
+		t.recordParse(r.sql, &p.Class)
 	}
 	c.session.Statements.Pin(p)
 	return p, isNew, nil
-}
-
-// described finds the description of sql among those of the connection or asks for it, and reports whether it is new.
-func (c *conn) described(ctx context.Context, t *tx, sql string) (p *wire.Prepared, isNew bool, err error) {
-	if p := c.session.Descriptions.Get(sql); p != nil {
-		return p, false, nil
-	}
-	p, err = c.parse(ctx, t, false, sql)
-	if err == nil {
-		c.session.Descriptions.Put(p)
-	}
-	return p, true, err
 }
 
 // recordParse puts on record that the application has prepared a statement.
@@ -83,13 +81,7 @@ func (t *tx) recordParse(sql string, class *sqltext.Class) *record {
 }
 
 // unlearn forgets what is known of a statement, because it may have caused an error.
-func (c *conn) unlearn(p *wire.Prepared) {
-	if p.Name == "" {
-		c.session.Descriptions.Forget(p)
-		return
-	}
-	c.session.Statements.Forget(p)
-}
+func (c *conn) unlearn(p *wire.Prepared) { c.cacheOf(p).Forget(p) }
 
 // unlearnPlan forgets what is known of a prepared statement that the server has lost, has already, or has outgrown.
 func (c *conn) unlearnPlan(p *wire.Prepared, err error) {
@@ -119,7 +111,9 @@ func (c *conn) parse(ctx context.Context, t *tx, named bool, sql string) (p *wir
 		}
 		return nil, err
 	}
-	return wire.NewPrepared(named, sql, class, step.desc), nil
+	p = wire.NewPrepared(named, sql, class, step.desc)
+	c.share(t, p)
+	return p, nil
 }
 
 // parseStep is a Parse, which may take several attempts.

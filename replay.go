@@ -164,9 +164,9 @@ func (t *tx) compareLive(n int, r *record, a wire.Answer, err error) (wire.Answe
 // compareDone compares a whole answer, the end of it included: that a statement succeeded has been seen too. The
 // application's tracer sees it run again.
 func (t *tx) compareDone(ctx context.Context, n int, r *record, a wire.Answer, err error) error {
-	_, end := t.c.trace.start(ctx, t.session().Pgx, t, r.Text(), nil)
+	_, tr := t.c.trace.start(ctx, t.session().Pgx, t, r.Text(), nil)
 	tag, differs, err := t.readAgain(r, &a, err)
-	end(t.session().Pgx, tag, err)
+	tr.end(t.session().Pgx, tag, err)
 	switch {
 	case err != nil && (a.Commits || a.Begins), err == nil && t.explicit && tag.String() == sqlCommit:
 		return errEndedInReplay

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
@@ -56,10 +55,12 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 		if told := t.failOver(ctx, f, t.siteOf(s, f)); told != nil {
 			return told, true
 		}
-	case pgerr.IsStalePlan(f.err) && s.renew(f):
+	case isStale(f.err) && s.renew(f):
 		t.restarts()
 		t.newAttempt(ctx, ReasonStalePlan, s.site(), 0, f.err)
 		t.openAtOnce()
+	case wire.IsChanged(f.err):
+		return t.giveUp(t.c.unable(f.err)), true
 	case t.savepointRefused(f), t.savepointFailed(f), t.highRefused(f), t.markRefused(f): // the opening is set
 	case t.canRetry(s, f):
 		t.restarts()

@@ -36,8 +36,8 @@ var (
 )
 
 // query runs a query as far as its first row: only then is it known what columns there are, and whether it fails.
-func (t *tx) query(ctx context.Context, s *wire.Statement, end traceEnd) (driver.Rows, error) {
-	r := &rows{cursor: cursor{t: t, ctx: ctx, trace: end}}
+func (t *tx) query(ctx context.Context, s *wire.Statement, tr traced) (driver.Rows, error) {
+	r := &rows{cursor: cursor{t: t, ctx: ctx, trace: tr}}
 	r.open(s)
 	if r.marked {
 		r.keepAll()

@@ -53,12 +53,12 @@ func (s *stmt) wasStale(err error) bool {
 	return found && err != nil && s.c.tx == nil && pgerr.MayBeStale(err) && s.p.Gone() && !s.p.Class.Once
 }
 
-// current returns what the server has prepared, anew where it has lost or outgrown it.
-func (s *stmt) current(ctx context.Context, t *tx) (p *wire.Prepared, isNew bool, err error) {
-	if !s.p.Gone() {
+// current returns what the server has prepared, anew where it has lost or outgrown it, or is to be asked first.
+func (s *stmt) current(ctx context.Context, t *tx, r *request) (p *wire.Prepared, isNew bool, err error) {
+	if !s.p.Gone() && t.goesBy(s.p, r) {
 		return s.p, false, nil
 	}
-	if p, isNew, err = s.c.pinned(ctx, t, s.p.Desc.SQL); err == nil {
+	if p, isNew, err = s.c.pinned(ctx, t, &request{sql: s.p.Desc.SQL, asks: r.asks || !s.p.Confirmed()}); err == nil {
 		s.p = p
 	}
 	return p, isNew, err

@@ -60,22 +60,28 @@ func newTracing(tracer pgx.QueryTracer) tracing {
 	return t
 }
 
-// traceEnd ends what start began.
-type traceEnd func(*pgx.Conn, pgconn.CommandTag, error)
+// A traced is a statement whose trace has begun. The zero value is one without a tracer.
+type traced struct {
+	tracer pgx.QueryTracer
+	ctx    context.Context
+}
 
 // noTag is the tag of a statement that was not sent.
 var noTag pgconn.CommandTag
 
-func untraced(*pgx.Conn, pgconn.CommandTag, error) {}
-
 // start begins the trace of a statement of of. The context is the one to run it with.
-func (t *tracing) start(ctx context.Context, pc *pgx.Conn, of *tx, sql string, args []any) (context.Context, traceEnd) {
+func (t *tracing) start(ctx context.Context, pc *pgx.Conn, of *tx, sql string, args []any) (context.Context, traced) {
 	if t.query == nil {
-		return ctx, untraced
+		return ctx, traced{}
 	}
 	ctx = t.query.TraceQueryStart(of.marked(ctx), pc, pgx.TraceQueryStartData{SQL: sql, Args: args})
-	return ctx, func(pc *pgx.Conn, tag pgconn.CommandTag, err error) {
-		t.query.TraceQueryEnd(ctx, pc, pgx.TraceQueryEndData{CommandTag: tag, Err: err})
+	return ctx, traced{t.query, ctx}
+}
+
+// end ends the trace.
+func (t traced) end(pc *pgx.Conn, tag pgconn.CommandTag, err error) {
+	if t.tracer != nil {
+		t.tracer.TraceQueryEnd(t.ctx, pc, pgx.TraceQueryEndData{CommandTag: tag, Err: err})
 	}
 }
 
@@ -104,13 +110,21 @@ func (t *tracing) alreadyPrepared(ctx context.Context, pc *pgx.Conn, of *tx, p *
 	t.prepare.TracePrepareEnd(ctx, pc, pgx.TracePrepareEndData{AlreadyPrepared: true})
 }
 
-// ofControl is the trace of a statement of the driver's own; nil without a tracer.
-func (c *conn) ofControl() func(context.Context, string) func(pgconn.CommandTag, error) {
+// ofControl is the trace of the statements of the driver's own; nil without a tracer.
+func (c *conn) ofControl() wire.ControlTracer {
 	if c.trace.query == nil {
 		return nil
 	}
-	return func(ctx context.Context, sql string) func(pgconn.CommandTag, error) {
-		_, end := c.trace.start(ctx, c.session.Pgx, c.tx, sql, nil)
-		return func(tag pgconn.CommandTag, err error) { end(c.session.Pgx, tag, err) }
-	}
+	return controlTracing{c}
+}
+
+type controlTracing struct{ c *conn }
+
+func (t controlTracing) Start(ctx context.Context, sql string) context.Context {
+	ctx, _ = t.c.trace.start(ctx, t.c.session.Pgx, t.c.tx, sql, nil)
+	return ctx
+}
+
+func (t controlTracing) End(ctx context.Context, tag pgconn.CommandTag, err error) {
+	traced{t.c.trace.query, ctx}.end(t.c.session.Pgx, tag, err)
 }

@@ -10,6 +10,8 @@
 // often the application's code had to run again. BENCH_WORKERS, 16 by default, is how many transactions are under way
 // at a time.
 //
+// Churn is a pool that makes a new connection every few transactions, beside pgx's.
+//
 // Latency shows that the latency of Contention is what it says. Replay and Connections measure what grows, against a
 // server that only pretends, so that no database is in the figures; what a statement costs the processor is measured
 // by the program in the folder statement.

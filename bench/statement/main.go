@@ -3,6 +3,8 @@
 //
 //	go run ./statement | tee new.txt && benchstat -col /peer new.txt
 //
+// With --pair it measures what it costs this driver to be watched: "metrics" or "tracer", beside "unwatched".
+//
 // The server gives ready-made answers from a process of its own, and so is not in the figures. The peers take turns in
 // short slices, each slice a line of the output, so that whatever else the machine does falls on both alike.
 package main
@@ -39,6 +41,7 @@ func main() {
 	only := pflag.String("op", "", "only the operations that match this regular expression")
 	profile := pflag.String("profile", "", "instead, write a processor profile of the first operation that matches to this file")
 	peer := pflag.String("peer", "cockroachdb", "with --profile, whose")
+	pair := pflag.String("pair", "pgx,cockroachdb", "which two are compared: pgx, cockroachdb, unwatched, metrics, tracer")
 	procs := pflag.Int("procs", 1, "GOMAXPROCS: with more than one, threads that look for work while the server is at it are counted too")
 	pflag.Parse()
 	runtime.GOMAXPROCS(*procs)
@@ -51,7 +54,8 @@ func main() {
 		exitOn(profileOne(dsn, match, *peer, *profile))
 		return
 	}
-	exitOn(compare(dsn, match, *turns, *slice))
+	one, other, _ := strings.Cut(*pair, ",")
+	exitOn(compare(dsn, [2]string{one, other}, match, *turns, *slice))
 }
 
 func exitOn(err error) {
@@ -105,16 +109,16 @@ func startServer() (dsn string, stop func(), err error) {
 }
 
 // compare prints a line for each slice, and at the end, on standard error, the ratios.
-func compare(dsn string, match *regexp.Regexp, turns int, slice time.Duration) error {
+func compare(dsn string, names [2]string, match *regexp.Regexp, turns int, slice time.Duration) error {
 	fmt.Printf("goos: %s\ngoarch: %s\n", runtime.GOOS, runtime.GOARCH)
 	fmt.Println("pkg: github.com/reprise-go/cockroachdb/bench/statement")
-	fmt.Fprintf(os.Stderr, "%-22s %28s %8s %28s %7s %7s\n",
-		"cockroachdb/pgx", "processor time", "least", "time", "allocs", "pgx's")
+	fmt.Fprintf(os.Stderr, "%-22s %28s %8s %28s %7s %9s\n",
+		names[1]+"/"+names[0], "processor time", "least", "time", "allocs", names[0])
 	for _, o := range ops {
 		if !match.MatchString(o.name) {
 			continue
 		}
-		pair, err := openPair(dsn, o)
+		pair, err := openPair(dsn, names, o)
 		if err != nil {
 			return err
 		}
@@ -162,7 +166,7 @@ func summarize(op string, samples [2][]sample) {
 	least := func(all []sample) float64 {
 		return slices.MinFunc(all, func(a, b sample) int { return cmp.Compare(a.cpu, b.cpu) }).cpu
 	}
-	fmt.Fprintf(os.Stderr, "%-22s %28s %8.3f %28s %7.1f %7.1f\n", op,
+	fmt.Fprintf(os.Stderr, "%-22s %28s %8.3f %28s %7.1f %9.1f\n", op,
 		ratio(func(s sample) float64 { return s.cpu }), least(samples[1])/least(samples[0]),
 		ratio(func(s sample) float64 { return s.time }), samples[1][0].allocs, samples[0][0].allocs)
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// peer is a driver that does an operation.
+// peer is a way to open a pool that does an operation.
 type peer struct {
 	name string
 	op   op
@@ -24,10 +24,8 @@ type peer struct {
 // sample is what one operation took, on average over a slice.
 type sample struct{ time, cpu, bytes, allocs float64 }
 
-var drivers = [2]string{"pgx", "cockroachdb"}
-
-func openPair(dsn string, o op) (pair [2]*peer, err error) {
-	for i, name := range drivers {
+func openPair(dsn string, names [2]string, o op) (pair [2]*peer, err error) {
+	for i, name := range names {
 		if pair[i], err = open(name, dsn, o); err != nil {
 			return pair, err
 		}
@@ -36,7 +34,7 @@ func openPair(dsn string, o op) (pair [2]*peer, err error) {
 }
 
 func open(name, dsn string, o op) (*peer, error) {
-	db, err := sql.Open(name, dsn)
+	db, err := openPool(name, dsn)
 	if err != nil {
 		return nil, err
 	}

@@ -290,6 +290,36 @@ func TestDial_Budget_HoldsOverAllHosts(t *testing.T) {
 	})
 }
 
+// A pool that closes what is idle, and makes it anew, is not held up. One that has lost its connections is.
+func TestDial_Budget_ConnectionsClosedWhileWellCostNothing(t *testing.T) {
+	for name, tc := range map[string]struct {
+		close  func(*Member)
+		atOnce int64
+	}{
+		"closed while well": {(*Member).ClosedWell, 1000},
+		"closed":            {(*Member).Closed, 20},
+		"lost, then closed": {func(m *Member) { m.Lost(); m.ClosedWell() }, 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				f := New(Config{DialRate: 20})
+				var begun int64
+				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+				defer cancel()
+				for range 1000 {
+					d, _, err := f.Dial(ctx, "a", true)
+					if err != nil {
+						break
+					}
+					begun++
+					tc.close(d.Opened(0))
+				}
+				assert.Equal(t, tc.atOnce, begun)
+			})
+		})
+	}
+}
+
 func TestDial_Budget_GivenUpDialsCostNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		f := New(Config{DialRate: 1})

@@ -27,13 +27,21 @@ func (f *Fleet) join(h *host, id uint32, at instant) *Member {
 }
 
 // Closed says that the connection was closed in order. It may be called again, and after Lost, and does nothing then.
-func (m *Member) Closed() {
+func (m *Member) Closed() { m.close(false) }
+
+// ClosedWell is Closed for a connection that was well: the dial budget is for connections that are lost, and gets back
+// what this one has cost it. So a pool that keeps few idle connections can go on making new ones.
+func (m *Member) ClosedWell() { m.close(true) }
+
+func (m *Member) close(well bool) {
 	if m == nil {
 		return
 	}
 	m.fleet.mu.Lock()
 	defer m.fleet.mu.Unlock()
-	m.part(m.fleet.now())
+	if m.part(m.fleet.now()) && well {
+		m.fleet.dials.giveBack()
+	}
 }
 
 // Lost says that the connection has broken, and closes the member. Its host is in doubt for some seconds. After Closed

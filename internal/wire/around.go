@@ -51,6 +51,9 @@ func (s *Session) SendAround(ctx context.Context, opening []string, st *Statemen
 		err = rt.fail(err)
 		return Answer{}, s.failedIn(err), err
 	}
+	if err := rt.confirm(); err != nil {
+		return Answer{}, InStatement, err
+	}
 	if first {
 		if err := p.readFirst(); err != nil {
 			return Answer{}, InStatement, rt.fail(err)

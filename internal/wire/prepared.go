@@ -26,6 +26,8 @@ type Prepared struct {
 	resultFormats []int16
 	paramFormats  []int16 // of the latest arguments: the next ones will be of the same types
 
+	unconfirmed bool // another connection's server has described it, and not yet this one's
+
 	pins     int           // how many holders keep it from being evicted
 	elem     *list.Element // its place among those that may be evicted; nil while it is pinned
 	onServer bool          // it is prepared, as far as is known
@@ -133,6 +135,13 @@ func (c *Cache) Put(p *Prepared) {
 	p.elem = c.recent.PushFront(p)
 	for c.recent.Len() > c.Capacity {
 		c.Forget(c.recent.Back().Value.(*Prepared))
+	}
+}
+
+// Keep gives p a place, unless it has one.
+func (c *Cache) Keep(p *Prepared) {
+	if c.byText[p.Desc.SQL] != p {
+		c.Put(p)
 	}
 }
 

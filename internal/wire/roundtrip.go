@@ -111,7 +111,10 @@ func (s *Session) failedIn(err error) Reach {
 
 // NextControl reads the answer to a statement of the driver's own.
 func (rt *RoundTrip) NextControl(sql string) (pgconn.CommandTag, error) {
-	end := rt.s.controlling(rt.ctx, sql)
+	ctx, tracer := rt.ctx, rt.s.Tracer
+	if tracer != nil {
+		ctx = tracer.Start(ctx, sql)
+	}
 	a, err := rt.Next()
 	if err == nil {
 		_, err = a.Close()
@@ -119,17 +122,10 @@ func (rt *RoundTrip) NextControl(sql string) (pgconn.CommandTag, error) {
 	if err == nil && !answersControl(a.tag.String(), sql) {
 		err = ErrProtocol
 	}
-	if end != nil {
-		end(a.tag, err)
+	if tracer != nil {
+		tracer.End(ctx, a.tag, err)
 	}
 	return a.tag, err
-}
-
-func (s *Session) controlling(ctx context.Context, sql string) func(pgconn.CommandTag, error) {
-	if s.OnControl == nil {
-		return nil
-	}
-	return s.OnControl(ctx, sql)
 }
 
 // answersControl reports whether a tag can be that of this statement of the driver's own. A tag of an unknown kind can.
@@ -154,6 +150,9 @@ func (rt *RoundTrip) Next() (Answer, error) {
 
 // Last is Next for the last statement: closing its answer ends the round trip.
 func (rt *RoundTrip) Last() (Answer, error) {
+	if err := rt.confirm(); err != nil {
+		return Answer{}, err
+	}
 	a, err := rt.Next()
 	if err != nil {
 		return Answer{}, rt.fail(err)
@@ -214,7 +213,7 @@ func (s *Session) Send(ctx context.Context, opening []string, st *Statement) (An
 	switch {
 	case st.Form == Simple:
 		return s.sendSimple(ctx, opening, st)
-	case st.isFirst():
+	case st.isFirst(), st.unconfirmed():
 		return s.SendAround(ctx, opening, st, Around{})
 	case len(opening) == 0 && len(s.Statements.doomed) == 0:
 		return s.sendAlone(ctx, st), InStatement, nil

@@ -109,6 +109,7 @@ type pipelineSender struct {
 	pipe   *pgconn.Pipeline
 	closes int       // what is deallocated before everything else
 	first  *Prepared // prepared before the last statement, which runs it
+	asked  *Prepared // described before the last statement
 }
 
 // newPipeline starts with deallocating the statements that are to go.
@@ -133,6 +134,7 @@ func (p *pipelineSender) control(statements []string) {
 }
 
 func (p *pipelineSender) add(st *Statement) {
+	p.ask(st)
 	switch {
 	case st.Form == Parse:
 		p.parse(st.SQL)
@@ -148,6 +150,7 @@ func (p *pipelineSender) add(st *Statement) {
 // addFirst adds a statement that the server prepares and runs. The answer describes itself: what was learnt before may
 // be out of date.
 func (p *pipelineSender) addFirst(st *Statement) {
+	p.ask(st)
 	p.first = st.Prepared
 	p.pipe.SendPrepare(st.Prepared.Name, st.SQL, st.ParamOIDs)
 	p.pipe.SendQueryPrepared(st.Prepared.Name, st.Values, st.ParamFormats, st.ResultFormats)

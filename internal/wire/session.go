@@ -26,13 +26,18 @@ type Session struct {
 	// what the server has prepared, or no longer has.
 	Shared bool
 
-	// OnControl, if set, is called before each of the driver's own statements; what it returns is called after it.
-	OnControl func(ctx context.Context, sql string) func(pgconn.CommandTag, error)
+	Tracer ControlTracer // nil for none
 
 	last    *LastError // nil where it can't be watched
 	socket  *liveness.Socket
 	builder pgx.ExtendedQueryBuilder
 	batch   batchSender
+}
+
+// A ControlTracer is told of the driver's own statements.
+type ControlTracer interface {
+	Start(ctx context.Context, sql string) context.Context
+	End(ctx context.Context, tag pgconn.CommandTag, err error) // with what Start has returned
 }
 
 // NewSession makes a Session of an idle connection. last is what Watch returned for it, or nil.

@@ -93,7 +93,7 @@ var All = []Mutant{
 	{
 		Name: "that a Prepare has succeeded is forgotten", File: "prepare.go",
 		Old: "	} else if isNew = true; t.explicit {\n",
-		New: "	} else if isNew = true; t.explicit && sql == \"\" {\n",
+		New: "	} else if isNew = true; t.explicit && r.sql == \"\" {\n",
 		Found: []Instrument{
 			Programs(program.CockroachDB, "schema", 150, program.Shown),
 			Test(driver+"/tests/replay", "TestReplay_PrepareEndsOtherwise_Diverges"),
@@ -377,6 +377,27 @@ var All = []Mutant{
 		Found: []Instrument{
 			Test(prepare, "TestColumnRetyped_FailsOnceAtMost"), Programs(program.CockroachDB, "types", 150, program.Stuck),
 		},
+	},
+	{
+		Name: "what another connection has learnt is believed, whatever this one's server says", File: "internal/wire/unconfirmed.go",
+		Old: "	if believed.describes(desc) {\n",
+		New: "	if believed.describes(desc) || desc != nil {\n",
+		Found: []Instrument{
+			Test(prepare, "TestDrift_OnAConnectionThatDoesNotKnowTheText_IsUnseen"),
+			Test(prepare, "TestShared_ChangedInATransaction_IsUndoneAndRunAnew"),
+		},
+	},
+	{
+		Name: "what was learnt is shared over another search_path and role", File: "shared.go",
+		Old:   "	told = append(told, c.journal.sets...)\n",
+		New:   "",
+		Found: []Instrument{Test(prepare, "TestShared_SessionsThatReadATextOtherwise_AreRight")},
+	},
+	{
+		Name: "a write that can't be undone goes by what another connection has learnt", File: "shared.go",
+		Old:   "		return class.Reads\n",
+		New:   "		return true\n",
+		Found: []Instrument{Test(prepare, "TestShared_WhatCanNotBeUndone_IsAskedForFirst")},
 	},
 	{
 		Name: "the DSN is read once", File: "connector.go",

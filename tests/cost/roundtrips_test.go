@@ -232,7 +232,7 @@ func preparedBefore(n int) func(*sql.DB) error {
 	}
 }
 
-// A prepared statement costs a round trip when its text is new to the connection, and none to close.
+// A prepared statement costs a round trip when its text is new to the connector, and none to close.
 func TestCost_PreparedStatement_RoundTripsOfEachMode(t *testing.T) {
 	t.Parallel()
 	for name, prepared := range map[string]func(n int) func(*sql.DB) error{
@@ -244,7 +244,7 @@ func TestCost_PreparedStatement_RoundTripsOfEachMode(t *testing.T) {
 					t.Run(fmt.Sprintf("%s/%s/%d/warm=%t", name, mode, n, warm), func(t *testing.T) {
 						t.Parallel()
 						want := n + 1
-						if !warm || mode == "exec" || mode == "simple_protocol" { // which leave nothing prepared on the server
+						if !warm {
 							want++
 						}
 						mine := tripsOf(t, "cockroachdb", mode, warm, noConflict, prepared(n))

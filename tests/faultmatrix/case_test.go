@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -65,6 +66,8 @@ type bed struct {
 	dirty bool // the schema may have been changed
 
 	taught bool // a pool may have learnt something from the latest case
+
+	known map[*variant]bool // of these the pool has learnt all texts
 }
 
 func newBed(t testing.TB) *bed {
@@ -78,6 +81,7 @@ func newBed(t testing.TB) *bed {
 	h := &bed{
 		t: t, admin: admin, wire: wirecut.New((&net.Dialer{}).DialContext), dirty: true,
 		sims: map[dialect]*crdbsim.Sim{}, dsns: map[dialect]string{}, dbs: map[dialect]*sql.DB{}, fresh: map[dialect]bool{},
+		known: map[*variant]bool{},
 	}
 	createCommitTable(t, dsn)
 	for m, cfg := range matrixServers {
@@ -108,6 +112,8 @@ func (h *bed) open(m dialect) error {
 	}
 	h.dbs[m] = sql.OpenDB(connector)
 	h.dbs[m].SetMaxOpenConns(1)
+	h.fresh[m] = false
+	maps.DeleteFunc(h.known, func(s *variant, _ bool) bool { return s.dialect == m })
 	return nil
 }
 
@@ -115,10 +121,8 @@ func (h *bed) open(m dialect) error {
 func (h *bed) put(s *variant, strikes ...strike) (*result, error) {
 	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
 	defer cancel()
-	if h.taught { // that a restart by savepoint failed
-		if err := h.open(s.dialect); err != nil {
-			return nil, err
-		}
+	if err := h.teach(ctx, s); err != nil {
+		return nil, err
 	}
 	h.taught = slices.ContainsFunc(strikes, func(b strike) bool { return b.name == "XX000" })
 	db := h.dbs[s.dialect]
@@ -138,6 +142,29 @@ func (h *bed) put(s *variant, strikes ...strike) (*result, error) {
 	}
 	h.fresh[s.dialect] = h.wire.Made() > made
 	return r, nil
+}
+
+// knowing reports whether the variant runs on a connector that knows its texts, and on a connection that does not. The
+// others run on a connector that knows nothing.
+func (s *variant) knowing() bool { return s.dialect != ofPostgreSQL && !s.sloppy && !s.isDDL() }
+
+// teach makes sure that the pool knows what the variant wants it to know, and nothing else.
+func (h *bed) teach(ctx context.Context, s *variant) error {
+	if h.taught || !s.knowing() { // that a restart by savepoint failed, or texts
+		if err := h.open(s.dialect); err != nil {
+			return err
+		}
+	}
+	if !s.knowing() || h.known[s] {
+		return nil
+	}
+	if err := h.prepare(ctx, s, h.dbs[s.dialect]); err != nil {
+		return err
+	}
+	own := newEnding(ctx)
+	r := h.watch(s, &runner{db: h.dbs[s.dialect], ctx: own, begin: own}, own, nil)
+	h.known[s], h.fresh[s.dialect] = true, false
+	return r.err
 }
 
 // prepare has all as it was in the beginning, and one connection that has been used for nothing: a second one like it

@@ -1,0 +1,37 @@
+package cost_test
+
+import (
+	"database/sql"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/cannedpg"
+)
+
+// Metrics allocate nothing, switched on or off. Histograms do when a value falls into a bucket for the first time.
+func TestCost_Metrics_AllocateNothing(t *testing.T) {
+	for _, name := range []string{"exec", "queryrow", "tx=1", "tx=10", "tx,rows=100"} {
+		t.Run(name, func(t *testing.T) {
+			var n [2]float64
+			for i, metrics := range []*cockroachdb.Metrics{nil, cockroachdb.NewMetrics()} {
+				cfg, err := cockroachdb.ParseConfig(cannedpg.Start(t, cannedReplies).DSN())
+				require.NoError(t, err)
+				cfg.Metrics = metrics
+				connector, err := cockroachdb.NewConnector(cfg)
+				require.NoError(t, err)
+				db := sql.OpenDB(connector)
+				t.Cleanup(func() { _ = db.Close() })
+				db.SetMaxOpenConns(1)
+				n[i] = math.Inf(1)
+				for range 20 {
+					n[i] = min(n[i], testing.AllocsPerRun(3, func() { workloads()[name](db, func(err error) { t.Fatal(err) }) }))
+				}
+			}
+			assert.Equal(t, n[0], n[1])
+		})
+	}
+}
