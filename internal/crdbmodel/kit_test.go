@@ -134,14 +134,20 @@ func (c *client) start(sql string, run func(*promise) error) *promise {
 		p.err = run(p)
 		p.took, p.done = time.Since(began), true
 	}()
+	p.settle()
+	return p
+}
+
+// settle leaves the statement time to end, or to get to where it waits.
+func (p *promise) settle() {
 	time.Sleep(10 * time.Millisecond)
 	synctest.Wait()
-	return p
 }
 
 // waits asserts that the statement waits.
 func (p *promise) waits() *promise {
 	p.Helper()
+	p.settle()
 	require.False(p, p.done, "%s does not wait", p.sql)
 	return p
 }
@@ -149,8 +155,7 @@ func (p *promise) waits() *promise {
 // ends asserts that the statement ends soon: at once, unless it has a deadlock to find.
 func (p *promise) ends() error {
 	p.Helper()
-	time.Sleep(10 * time.Millisecond)
-	synctest.Wait()
+	p.settle()
 	require.True(p, p.done, "%s still waits", p.sql)
 	return p.err
 }
@@ -159,4 +164,3 @@ func (p *promise) succeeds() {
 	p.Helper()
 	require.NoError(p, p.ends(), p.sql)
 }
-

@@ -98,7 +98,7 @@ func TestDeadlock_OneIsAbortedAfterTheDelay_AndItsLocksGo(t *testing.T) {
 		b.must("UPDATE kv SET v = 1 WHERE k = 2")
 		first := a.goes("UPDATE kv SET v = 1 WHERE k = 2").waits()
 		second := b.goes("UPDATE kv SET v = 1 WHERE k = 1").waits()
-		time.Sleep(70 * time.Millisecond)
+		time.Sleep(40 * time.Millisecond)
 		first.waits()
 		time.Sleep(30 * time.Millisecond)
 		winner, loser := first, second

@@ -25,7 +25,7 @@ var ofModel = []Mutant{
 		Name: "model: writes are not moved above reads", File: model + "txn.go",
 		Old:   "		if m.by != t && m.at >= t.writeAt {\n",
 		New:   "		if m.by != t && m.at >= t.writeAt && false {\n",
-		Found: []Instrument{contention(history.WriteSkew), Test(modelSelf, "TestWriteSkew_OneCommitConflicts")},
+		Found: []Instrument{contention(history.Internal), Test(modelSelf, "TestWriteSkew_OneCommitConflicts")},
 	},
 	{
 		Name: "model: an INSERT is not moved above the reads of its span", File: model + "txn.go",
