@@ -48,7 +48,8 @@ type modes struct {
 	high  bool
 }
 
-// An item is a column of a result: an expression, or an aggregate of one, with what stands for it where there is no row.
+// An item is a column of a result: an expression, or an aggregate of one, with what stands for it where there is no
+// row.
 type item struct {
 	name      string
 	aggregate string // "", "count", "count distinct", "sum", "max"

@@ -1,6 +1,7 @@
 package crdbmodel
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -272,8 +273,8 @@ func (s *session) rollbackTo(name string) error {
 
 // find returns the index of the latest savepoint of that name; -1 if there is none.
 func (s *session) find(name string) int {
-	for i := len(s.savepoints) - 1; i >= 0; i-- {
-		if s.savepoints[i].name == name {
+	for i, p := range slices.Backward(s.savepoints) {
+		if p.name == name {
 			return i
 		}
 	}

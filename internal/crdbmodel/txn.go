@@ -5,7 +5,7 @@ import (
 )
 
 // A txn is a transaction as the server has it. It has a read timestamp, at which it sees everything, and a write
-// timestamp, at which it commits; under SERIALIZABLE it can commit only when both are one [docs: "Transactional model"].
+// timestamp, at which it commits; under SERIALIZABLE it commits only when both are one [docs: "Transactional model"].
 type txn struct {
 	session *session
 	level   level

@@ -12,8 +12,8 @@ func contention(class history.Class) Instrument {
 	return Test("../contention", "TestModel_RandomHistories_AreSerializable", "anomaly: "+string(class)+":")
 }
 
-// ofModel are bugs of the model, which has to be found wrong in its turn: an instrument that contends in another way than
-// CockroachDB measures nothing.
+// ofModel are bugs of the model, which has to be found wrong in its turn: an instrument that contends in another way
+// than CockroachDB measures nothing.
 var ofModel = []Mutant{
 	{
 		Name: "model: a refresh does not look at what was read", File: model + "txn.go",
@@ -35,9 +35,11 @@ var ofModel = []Mutant{
 	},
 	{
 		Name: "model: readers do not wait for intents", File: model + "txn.go",
-		Old:   "		return r.intent.at <= t.readAt\n",
-		New:   "		return false\n",
-		Found: []Instrument{contention(history.LostUpdate), Test(modelSelf, "TestRead_OfAnIntentBelow_WaitsAndSeesTheCommit")},
+		Old: "		return r.intent.at <= t.readAt\n",
+		New: "		return false\n",
+		Found: []Instrument{
+			contention(history.LostUpdate), Test(modelSelf, "TestRead_OfAnIntentBelow_WaitsAndSeesTheCommit"),
+		},
 	},
 	{
 		Name: "model: ROLLBACK TO gives the locks up", File: model + "txn.go",
