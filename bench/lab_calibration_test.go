@@ -41,7 +41,10 @@ var calibrated = []struct {
 // toLoop returns the commits of the policies as multiples of the loop's.
 func toLoop(loop, executeTx, lane, savepoint, high float64) map[string]float64 {
 	return map[string]float64{
-		"ExecuteTx": executeTx / loop, "lane": lane / loop, "lane, savepoint if free": savepoint / loop, "lane, HIGH": high / loop,
+		"ExecuteTx":               executeTx / loop,
+		"lane":                    lane / loop,
+		"lane, savepoint if free": savepoint / loop,
+		"lane, HIGH":              high / loop,
 	}
 }
 
