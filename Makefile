@@ -142,6 +142,10 @@ bench: engine ## the driver's benchmarks and the workloads against its peers, su
 sweep: engine ## the retry policy's knobs over workloads that contend, a crowd on one row, two pools (SWEEP_TIME=5s)
 	bench/sweep
 
+.PHONY: lab
+lab: ## the driver and its peers on a model of CockroachDB's concurrency control, in virtual time: the tables of docs/contention.md
+	cd bench && LAB=../docs/contention.md go test -count=1 -timeout 20m -run '^TestLaboratory$$' -v . | grep -v '^=== '
+
 .PHONY: performance
 performance: ## the tables and pictures of docs/performance.md and bench/results, from the output saved there
 	cd bench && go run ./report --doc results/contention.md --summary ../docs/performance.md \

@@ -3,9 +3,9 @@ package cockroachdb
 import (
 	"cmp"
 	"context"
-	"math/rand/v2"
 	"time"
 
+	"github.com/reprise-go/cockroachdb/internal/chance"
 	"github.com/reprise-go/cockroachdb/internal/lane"
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/wire"
@@ -135,7 +135,7 @@ func (t *tx) backOff(ctx context.Context) error {
 		return err
 	}
 	t.attempt.waits++
-	wait := t.policy.backoff(t.attempt.waits, rand.Float64)
+	wait := t.policy.backoff(t.attempt.waits, chance.Float64)
 	if wait >= t.timeLeft() {
 		return t.exhausted(BoundElapsed)
 	}

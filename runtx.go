@@ -5,11 +5,11 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/reprise-go/cockroachdb/internal/chance"
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 )
 
@@ -102,7 +102,7 @@ func (r *txRun) once(ctx context.Context) (again bool, err error) {
 // wait returns whether another transaction is to be begun after err, when it is time for it.
 func (r *txRun) wait(ctx context.Context, err error) (error, bool) {
 	elapsed := time.Since(r.started)
-	pause := r.policy.backoff(r.tries, rand.Float64)
+	pause := r.policy.backoff(r.tries, chance.Float64)
 	switch {
 	case !r.policy.enabled():
 		return err, false

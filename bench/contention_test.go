@@ -210,6 +210,8 @@ func (a *arena) transaction(ctx context.Context, c *client, run body) error {
 type tally struct{ commits, calls, attempts, most, trips int64 }
 
 func (a *arena) tally() tally {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	t := tally{commits: a.commits, calls: a.calls, attempts: a.calls, most: a.most, trips: a.network.RoundTrips()}
 	if a.pools[0].attempts != nil {
 		t.attempts = 0

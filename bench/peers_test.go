@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/chance"
 )
 
 // A peer is a way to have transactions retried until they commit: this driver's, or what is used in its place.
@@ -134,7 +134,7 @@ func (c *client) untilCommitted(ctx context.Context, work func(*sql.Tx) error) e
 			return err
 		}
 		select {
-		case <-time.After(rand.N(wait)):
+		case <-time.After(time.Duration(chance.Float64() * float64(wait))):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

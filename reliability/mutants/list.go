@@ -1,12 +1,16 @@
 package mutants
 
 import (
+	"slices"
+
 	"github.com/reprise-go/cockroachdb/reliability/history"
 	"github.com/reprise-go/cockroachdb/reliability/program"
 )
 
 // All are the bugs that are planted. What they have in common: the driver goes on as if nothing were wrong.
-var All = []Mutant{
+var All = slices.Concat(ofDriver, ofModel)
+
+var ofDriver = []Mutant{
 	// Verification.
 	{
 		Name: "a changed row is not noticed", File: "replay.go",
