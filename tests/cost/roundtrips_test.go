@@ -257,8 +257,8 @@ func TestCost_PreparedStatement_RoundTripsOfEachMode(t *testing.T) {
 	}
 }
 
-// A conflict costs one round trip more, wherever it comes; at the commit, the commit again. By the simple protocol,
-// which can't be pipelined, the rollback and each statement are one.
+// A conflict costs one round trip more, wherever it comes; at the commit, the commit again, unless nothing of the
+// answers was looked at. By the simple protocol, which can't be pipelined, the rollback and each statement are one.
 func TestCost_Conflict_RoundTripsOfEachMode(t *testing.T) {
 	t.Parallel()
 	const n = 10
@@ -270,8 +270,11 @@ func TestCost_Conflict_RoundTripsOfEachMode(t *testing.T) {
 					want := tripsOf(t, "cockroachdb", mode, false, noConflict, tripsInTx(n, call.run)) + 1
 					ran := at
 					if at == 0 {
-						want++
 						ran = n
+					}
+					unseen := strings.HasPrefix(name, "Exec") && mode != "simple_protocol"
+					if at == 0 && !unseen {
+						want++
 					}
 					if mode == "simple_protocol" {
 						want += ran

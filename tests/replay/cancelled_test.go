@@ -33,7 +33,7 @@ func TestReplay_CancelledDuringIt_RollsBack(t *testing.T) {
 				defer cancel()
 				tx, err := db.BeginTx(ctx, nil)
 				require.NoError(t, err)
-				kit.Exec(t, tx, kit.Update(1))
+				kit.Affected(t, tx, kit.Update(1))  // so that the commit waits for the end of the replay
 				time.AfterFunc(time.Minute, cancel) // in the middle of the replay's first statement
 				began := time.Now()
 				_, err = tx.ExecContext(ctx, kit.Update(2))

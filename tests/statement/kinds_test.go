@@ -63,7 +63,7 @@ func TestStatement_Set_IsReplayed(t *testing.T) {
 		}
 		require.NoError(t, tx.Commit())
 		assert.Contains(t, srv.Statements(), []string{
-			kit.RollbackTo, "SET a = 1", kit.Update(1), "SET LOCAL b = 2", kit.Update(2),
+			kit.RollbackTo, "SET a = 1", kit.Update(1), "SET LOCAL b = 2", kit.Update(2), kit.Release, "COMMIT",
 		})
 	})
 }
