@@ -28,7 +28,7 @@ func ExampleConnector_Report() {
 		log.Fatal(err)
 	}
 	defer tx.Rollback()
-	for _, text := range []string{"SELECT 1", "SELECT 'a'; SELECT 'b'"} {
+	for _, text := range []string{"SELECT 1", "EXPLAIN ANALYZE SELECT 'a'"} {
 		if _, err := tx.Exec(text); err != nil {
 			log.Fatal(err)
 		}
@@ -44,5 +44,5 @@ func ExampleConnector_Report() {
 	}
 	// Output:
 	// 0 % of 1 protected
-	// 1 × may_commit: SELECT ?; SELECT ?
+	// 1 × may_commit: EXPLAIN ANALYZE SELECT …
 }

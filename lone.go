@@ -70,6 +70,11 @@ func (t *tx) reportAlone(f fault) error {
 	return f.err
 }
 
+// lostBefore reports whether err, before a statement was run, means that the connection is lost, or its node.
+func lostBefore(s *wire.Session, err error) bool {
+	return s.Closed() && pgerr.Answer(err) == nil || pgerr.EndsNode(err, s.Closed())
+}
+
 // mayHaveWritten reports whether f has left open what became of a statement that may write, and commit.
 func (t *tx) mayHaveWritten(f fault) bool {
 	lost := pgerr.Answer(f.err) == nil || pgerr.EndsNode(f.err, true)

@@ -149,7 +149,8 @@ type vec interface {
 
 func (m *Metrics) vecs() []vec {
 	return []vec{
-		m.transactions, m.retries, m.attempts, m.duration, m.replayDuration, m.replayedStatements, m.pinnedStatements, m.divergences,
+		m.transactions, m.retries, m.attempts, m.duration, m.replayDuration, m.replayedStatements,
+		m.pinnedStatements, m.divergences,
 		m.notReplayable, m.ambiguousCommits, m.commitQuestions, m.failovers, m.failoverDuration, m.abandoned, m.dials,
 		m.retirements, m.throttled, m.savepointsRefused, m.backoff, m.laneWaiting, m.historyBytes,
 		m.protections, m.protectionEnds,

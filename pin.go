@@ -94,7 +94,8 @@ func (t *tx) keepBytes(r *record, size int) {
 	t.pool.metrics().historyBytes(size)
 }
 
-// pinValues decides what the replay that begins pins. live is not: its answer may still fail in the application's hands.
+// pinValues decides what the replay that begins pins. live is not: its answer may still fail in the application's
+// hands.
 func (t *tx) pinValues(live *record) {
 	t.attempt.pinned = false
 	may := t.mayPin()

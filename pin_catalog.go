@@ -164,8 +164,8 @@ func questionsBefore(records []*record) (n int) {
 	return n
 }
 
-// hidesTriggers reports whether the server can't be asked which tables have triggers: CockroachDB, from the version that
-// has triggers to the one that shows them.
+// hidesTriggers reports whether the server can't be asked which tables have triggers: CockroachDB, from the version
+// that has triggers to the one that shows them.
 func (c *conn) hidesTriggers() bool {
 	m := versionNumber.FindStringSubmatch(c.session.PG.ParameterStatus("crdb_version"))
 	if m == nil {

@@ -23,7 +23,7 @@ type rows struct {
 	columns *wire.Columns
 	digest  digest.Rows
 	ahead   bool       // the next row has been read already, but not handed over
-	kept    [][][]byte // or these have, before the statement was committed
+	buffer  [][][]byte // or these have, before the statement was committed
 }
 
 // Ensure the interfaces are implemented.
@@ -62,13 +62,13 @@ func (r *rows) keepAll() {
 	kept, run := 0, r.runs
 	for kept < r.t.policy.MaxBytes && r.read() {
 		if run != r.runs { // it was run again
-			r.kept, kept, run = nil, 0, r.runs
+			r.buffer, kept, run = nil, 0, r.runs
 		}
-		r.kept = append(r.kept, copyRow(r.row))
+		r.buffer = append(r.buffer, copyRow(r.row))
 		kept += r.size
 	}
 	if run != r.runs {
-		r.kept = nil
+		r.buffer = nil
 	}
 }
 
@@ -135,8 +135,8 @@ func (r *rows) advance() error {
 // next moves to the next row.
 func (r *rows) next() bool {
 	switch {
-	case len(r.kept) > 0:
-		r.row, r.kept = r.kept[0], r.kept[1:]
+	case len(r.buffer) > 0:
+		r.row, r.buffer = r.buffer[0], r.buffer[1:]
 		r.size = digest.Size(r.row)
 		return true
 	case r.ahead:
@@ -197,7 +197,7 @@ func (r *rows) misencoded(i int, err error) error {
 // few would see it: hardly anybody looks at the error of Close, and database/sql itself does not always.
 func (r *rows) Close() error {
 	told := r.over
-	r.ahead, r.kept = false, nil
+	r.ahead, r.buffer = false, nil
 	r.drain()
 	r.done()
 	if !told && r.err != nil {

@@ -105,7 +105,8 @@ func (b bank) mustHaveKept(t *testing.T, owner string, id int64) {
 	t.Helper()
 	b.mustHaveAbsorbed(t)
 	var stored int64
-	require.NoError(t, b.rival.QueryRowContext(t.Context(), "SELECT id FROM accounts WHERE owner = $1", owner).Scan(&stored))
+	row := b.rival.QueryRowContext(t.Context(), "SELECT id FROM accounts WHERE owner = $1", owner)
+	require.NoError(t, row.Scan(&stored))
 	assert.Equal(t, id, stored)
 	assert.Positive(t, b.counted(t, "cockroachdb_pinned_statements_total"))
 }

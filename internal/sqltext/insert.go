@@ -279,16 +279,14 @@ func (p *insertParser) value(t *tuple, column int) bool {
 	tokens, isDefault, at := 0, false, 0
 	for depth := 0; ; tokens++ {
 		token := p.next()
-		switch text := p.text(); {
-		case token == tokenEnd, token == tokenSemicolon:
+		text := p.text()
+		if p.endsInsert(token, text) {
 			return false
-		case token == tokenParameter && !p.parameter():
-			return false
+		}
+		switch {
 		case token == tokenWord && tokens == 0:
 			isDefault, at = isKeyword(text, "default"), p.start
 		case token != tokenOther:
-		case text == "{", text == "}":
-			return false
 		case text == "(", text == "[":
 			depth++
 		case depth == 0 && (text == "," || text == ")"):
@@ -302,6 +300,17 @@ func (p *insertParser) value(t *tuple, column int) bool {
 			}
 		}
 	}
+}
+
+// endsInsert reports whether a token makes the text none that is understood.
+func (p *insertParser) endsInsert(kind token, text string) bool {
+	switch kind {
+	case tokenEnd, tokenSemicolon:
+		return true
+	case tokenParameter:
+		return !p.parameter()
+	}
+	return kind == tokenOther && (text == "{" || text == "}")
 }
 
 // parameter takes note of a parameter. One that directly follows a word is a part of a name to some.

@@ -10,15 +10,23 @@ import (
 // pinnedTexts are inserts, and what becomes of them when the generated ones of the columns id, at and "I d" are pinned
 // in two rows, with the parameters from $5.
 var pinnedTexts = map[string]string{
-	"INSERT INTO t (a) VALUES ($1) RETURNING id":                                                             `INSERT INTO t (a, "id", "at", "I d") VALUES ($1, $5, $6, $7) RETURNING id`,
-	"insert into s.t as x (a, b) values ($1, 'b') returning x.id, at;":                                       `insert into s.t as x (a, b, "id", "at", "I d") values ($1, 'b', $5, $6, $7) returning x.id, at;`,
-	"INSERT INTO t(a)VALUES(1),(2),(3)RETURNING*":                                                            `INSERT INTO t(a, "id", "at", "I d")VALUES(1, $5, $6, $7),(2, $8, $9, $10),(3, DEFAULT, DEFAULT, DEFAULT)RETURNING*`,
-	"INSERT INTO t (a, ID) VALUES (1, DEFAULT), (2, 3) RETURNING id":                                         `INSERT INTO t (a, ID, "at", "I d") VALUES (1, $5, $6, $7), (2, 3, $8, $9) RETURNING id`,
-	"INSERT INTO t (id) VALUES (1), (2), (default) RETURNING id":                                             `INSERT INTO t (id, "at", "I d") VALUES (1, $5, $6), (2, $7, $8), (default, DEFAULT, DEFAULT) RETURNING id`,
-	"INSERT INTO \"T\"\"t\" (\"I d\") VALUES (DEFAULT /* , */ ) RETURNING *":                                 `INSERT INTO "T""t" ("I d", "id", "at") VALUES ($5 /* , */ , $6, $7) RETURNING *`,
+	"INSERT INTO t (a) VALUES ($1) RETURNING id": `INSERT INTO t (a, "id", "at", "I d") VALUES ($1, $5, $6, $7) RETURNING id`,
+
+	"insert into s.t as x (a, b) values ($1, 'b') returning x.id, at;": `insert into s.t as x (a, b, "id", "at", "I d") values ($1, 'b', $5, $6, $7) returning x.id, at;`,
+
+	"INSERT INTO t(a)VALUES(1),(2),(3)RETURNING*": `INSERT INTO t(a, "id", "at", "I d")VALUES(1, $5, $6, $7),(2, $8, $9, $10),(3, DEFAULT, DEFAULT, DEFAULT)RETURNING*`,
+
+	"INSERT INTO t (a, ID) VALUES (1, DEFAULT), (2, 3) RETURNING id": `INSERT INTO t (a, ID, "at", "I d") VALUES (1, $5, $6, $7), (2, 3, $8, $9) RETURNING id`,
+
+	"INSERT INTO t (id) VALUES (1), (2), (default) RETURNING id": `INSERT INTO t (id, "at", "I d") VALUES (1, $5, $6), (2, $7, $8), (default, DEFAULT, DEFAULT) RETURNING id`,
+
+	"INSERT INTO \"T\"\"t\" (\"I d\") VALUES (DEFAULT /* , */ ) RETURNING *": `INSERT INTO "T""t" ("I d", "id", "at") VALUES ($5 /* , */ , $6, $7) RETURNING *`,
+
 	"INSERT INTO t (a -- c )\n) VALUES (f(1, (2)) -- )\n) ON CONFLICT (a, lower(b)) DO NOTHING RETURNING id": "INSERT INTO t (a -- c )\n, \"id\", \"at\", \"I d\") VALUES (f(1, (2)) -- )\n, $5, $6, $7) ON CONFLICT (a, lower(b)) DO NOTHING RETURNING id",
-	"INSERT INTO t (a) VALUES (ARRAY[1, 2]) ON CONFLICT ON CONSTRAINT c DO NOTHING RETURNING id":             `INSERT INTO t (a, "id", "at", "I d") VALUES (ARRAY[1, 2], $5, $6, $7) ON CONFLICT ON CONSTRAINT c DO NOTHING RETURNING id`,
-	"INSERT INTO t (a) VALUES ('DEFAULT, )') ON CONFLICT DO NOTHING RETURNING id":                            `INSERT INTO t (a, "id", "at", "I d") VALUES ('DEFAULT, )', $5, $6, $7) ON CONFLICT DO NOTHING RETURNING id`,
+
+	"INSERT INTO t (a) VALUES (ARRAY[1, 2]) ON CONFLICT ON CONSTRAINT c DO NOTHING RETURNING id": `INSERT INTO t (a, "id", "at", "I d") VALUES (ARRAY[1, 2], $5, $6, $7) ON CONFLICT ON CONSTRAINT c DO NOTHING RETURNING id`,
+
+	"INSERT INTO t (a) VALUES ('DEFAULT, )') ON CONFLICT DO NOTHING RETURNING id": `INSERT INTO t (a, "id", "at", "I d") VALUES ('DEFAULT, )', $5, $6, $7) ON CONFLICT DO NOTHING RETURNING id`,
 }
 
 func TestInsert_Pin_ChangesNothingElse(t *testing.T) {
@@ -35,7 +43,8 @@ func TestInsert_Pin_ChangesNothingElse(t *testing.T) {
 }
 
 func TestInsert_Pin_SaysWhichValueIsWhere(t *testing.T) {
-	_, places := ParseInsert("INSERT INTO t (b, a) VALUES (DEFAULT, 1), (2, DEFAULT) RETURNING *").Pin([]string{"a", "b", "id"}, 2, 1)
+	in := ParseInsert("INSERT INTO t (b, a) VALUES (DEFAULT, 1), (2, DEFAULT) RETURNING *")
+	_, places := in.Pin([]string{"a", "b", "id"}, 2, 1)
 	assert.Equal(t, []Place{{0, 1}, {0, 2}, {1, 0}, {1, 2}}, places)
 }
 

@@ -88,7 +88,7 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a statement outside a transaction that was only parsed may have been run", File: "prepare.go",
-		Old: "		f.refused = t.session().Closed() || pgerr.EndsNode(err, false)\n",
+		Old: "		f.refused = lostBefore(t.session(), err)\n",
 		New: "",
 		Found: []Instrument{
 			Test(driver+"/tests/failover", "TestFailover_OutsideATransaction_WhileItIsPrepared_Unseen"),
@@ -383,9 +383,10 @@ var ofDriver = []Mutant{
 		},
 	},
 	{
-		Name: "what another connection has learnt is believed, whatever this one's server says", File: "internal/wire/unconfirmed.go",
-		Old: "	if believed.describes(desc) {\n",
-		New: "	if believed.describes(desc) || desc != nil {\n",
+		Name: "what another connection has learnt is believed, whatever this one's server says",
+		File: "internal/wire/unconfirmed.go",
+		Old:  "	if believed.describes(desc) {\n",
+		New:  "	if believed.describes(desc) || desc != nil {\n",
 		Found: []Instrument{
 			Test(prepare, "TestDrift_OnAConnectionThatDoesNotKnowTheText_IsUnseen"),
 			Test(prepare, "TestShared_ChangedInATransaction_IsUndoneAndRunAnew"),

@@ -6,8 +6,8 @@ import (
 	"io"
 )
 
-// A table whose keys the database makes. Nobody can foresee them, so that a program shows only that it has read one; but
-// it looks for the row by it, and finds it if the key is that of the row that is there.
+// A table whose keys the database makes. Nobody can foresee them, so that a program shows only that it has read one;
+// but it looks for the row by it, and finds it if the key is that of the row that is there.
 
 // someBorn is shown in the place of a key.
 const someBorn = "a key"

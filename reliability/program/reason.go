@@ -43,9 +43,9 @@ func (c *checker) reasons() {
 }
 
 // hasMarker reports whether all that may commit p is marked, where markers are on: p has no text of several statements
-// and no DDL, it is retried, and it goes by the extended protocol.
+// and no DDL, it is retried, and it goes by the extended protocol. After a context's end there may not be time to ask.
 func (p *Program) hasMarker() bool {
-	if p.Tail != nil || p.Policy == Never {
+	if p.Tail != nil || p.Policy == Never || p.Cancel != nil {
 		return false
 	}
 	marked := true

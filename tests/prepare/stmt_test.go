@@ -39,7 +39,8 @@ func TestStmt_TwoInterleaved_ReplayedInTheirOrder(t *testing.T) {
 	assert.Equal(t, slices.Concat(once, once), kit.Binds(srv))
 	at := slices.IndexFunc(srv.Statements(), func(s []string) bool { return slices.Contains(s, kit.RollbackTo) })
 	require.Positive(t, at)
-	assert.Equal(t, []string{kit.RollbackTo, a, b, a, a, b, kit.Release, "COMMIT"}, srv.Statements()[at], "in one round trip")
+	want := []string{kit.RollbackTo, a, b, a, a, b, kit.Release, "COMMIT"}
+	assert.Equal(t, want, srv.Statements()[at], "in one round trip")
 	kit.WantUsable(t, db)
 }
 

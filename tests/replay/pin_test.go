@@ -243,7 +243,9 @@ func TestPin_GeneratedValuesShown_AreStoredOrLeftAlone(t *testing.T) {
 func TestPin_EachQueryMode_StoresWhatWasShown(t *testing.T) {
 	t.Parallel()
 	for server, open := range servers(t) {
-		for _, name := range []string{"columns that the list leaves out", "every type that is pinned", "DEFAULT in the list"} {
+		for _, name := range []string{
+			"columns that the list leaves out", "every type that is pinned", "DEFAULT in the list",
+		} {
 			for _, mode := range kit.QueryModes[1:4] {
 				t.Run(server+"/"+name+"/"+mode, func(t *testing.T) {
 					t.Parallel()
@@ -333,7 +335,8 @@ func TestPin_TextThatCantBe_IsTriedOnce(t *testing.T) {
 	kv.DB = db
 	for n := range 3 {
 		tx := kv.Begin(t)
-		require.NoError(t, tx.QueryRow("INSERT INTO things (name) VALUES ('x') RETURNING id, twice").Scan(new(string), new(string)))
+		row := tx.QueryRow("INSERT INTO things (name) VALUES ('x') RETURNING id, twice")
+		require.NoError(t, row.Scan(new(string), new(string)))
 		require.NoError(t, kv.Provoke(t, tx))
 		require.NoError(t, tx.Commit())
 		assert.EqualValues(t, n+1, countPinned(t, m))
@@ -371,7 +374,8 @@ func TestPin_SeveralConflicts_KeepTheFirstValues(t *testing.T) {
 			tx := kv.Begin(t)
 			var shown []string
 			for i := range 4 {
-				shown = append(shown, kit.Query(t, tx, "INSERT INTO things (name) VALUES ($1) RETURNING id", strconv.Itoa(i)).MustRest()...)
+				const sql = "INSERT INTO things (name) VALUES ($1) RETURNING id"
+				shown = append(shown, kit.Query(t, tx, sql, strconv.Itoa(i)).MustRest()...)
 			}
 			require.NoError(t, kv.Provoke(t, tx))
 			shown = append(shown, kit.Query(t, tx, "INSERT INTO things (name) VALUES ($1) RETURNING id", "4").MustRest()...)

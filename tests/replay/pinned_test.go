@@ -37,7 +37,9 @@ type orderServer struct {
 
 func orderRows(first, second int64) fakepg.Reply {
 	return fakepg.Reply{
-		Columns:   []fakepg.Column{{Name: "id", OID: pgtype.Int8OID}, {Name: "at", OID: pgtype.TimestamptzOID}, {Name: "what", OID: pgtype.TextOID}},
+		Columns: []fakepg.Column{
+			{Name: "id", OID: pgtype.Int8OID}, {Name: "at", OID: pgtype.TimestamptzOID}, {Name: "what", OID: pgtype.TextOID},
+		},
 		ParamOIDs: []uint32{pgtype.TextOID, pgtype.TextOID},
 		Values:    [][]any{{first, time.Unix(first, 0), "tea"}, {second, nil, "milk"}},
 	}
@@ -45,7 +47,9 @@ func orderRows(first, second int64) fakepg.Reply {
 
 // inCatalogue answers that these columns have a default that does nothing else.
 func inCatalogue(columns ...string) fakepg.Reply {
-	r := fakepg.Reply{Columns: []fakepg.Column{{Name: "attname"}, {Name: "attidentity"}, {Name: "attgenerated"}, {Name: "default"}}}
+	r := fakepg.Reply{
+		Columns: []fakepg.Column{{Name: "attname"}, {Name: "attidentity"}, {Name: "attgenerated"}, {Name: "default"}},
+	}
 	for _, column := range columns {
 		r.Values = append(r.Values, []any{column, "", "", "unique_rowid()"})
 	}
@@ -162,12 +166,16 @@ func TestPinned_ColumnNotInTheCatalogue_IsLeftAlone(t *testing.T) {
 		catalogue fakepg.Reply
 		sent      string
 	}{
-		"none":         {inCatalogue(), insertOrders},
-		"not all":      {inCatalogue("id", "what"), idAlone},
-		"other values": {fakepg.Reply{Columns: columns, Values: [][]any{{"id", "a", "", ""}, {"at", "", "s", "now()"}}}, insertOrders},
-		"a function":   {fakepg.Reply{Columns: columns, Values: [][]any{{"id", "", "", "now()"}, {"at", "", "", "f()"}}}, idAlone},
-		"an error":     {kit.Fails("42P01", "no catalogue"), insertOrders},
-		"too little":   {kit.Texts("id", "at"), insertOrders},
+		"none":    {inCatalogue(), insertOrders},
+		"not all": {inCatalogue("id", "what"), idAlone},
+		"other values": {
+			fakepg.Reply{Columns: columns, Values: [][]any{{"id", "a", "", ""}, {"at", "", "s", "now()"}}}, insertOrders,
+		},
+		"a function": {
+			fakepg.Reply{Columns: columns, Values: [][]any{{"id", "", "", "now()"}, {"at", "", "", "f()"}}}, idAlone,
+		},
+		"an error":   {kit.Fails("42P01", "no catalogue"), insertOrders},
+		"too little": {kit.Texts("id", "at"), insertOrders},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -193,7 +201,9 @@ func TestPinned_ColumnNotInTheCatalogue_IsLeftAlone(t *testing.T) {
 
 func TestPinned_Error_IsNotTheApplications(t *testing.T) {
 	t.Parallel()
-	for code, forGood := range map[string]bool{"23505": false, "23514": false, "22003": false, "42501": true, "428C9": true, "55000": true} {
+	for code, forGood := range map[string]bool{
+		"23505": false, "23514": false, "22003": false, "42501": true, "428C9": true, "55000": true,
+	} {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
 			s := newOrderServer()

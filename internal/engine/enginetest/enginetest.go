@@ -48,8 +48,8 @@ func Main(m *testing.M, leaks ...goleak.Option) {
 	os.Exit(code)
 }
 
-// patience is how long a goroutine may take to end. Where the machine is busy, pgx's that closes a lost connection takes
-// longer than the half second that goleak waits.
+// patience is how long a goroutine may take to end. Where the machine is busy, pgx's that closes a lost connection
+// takes longer than the half second that goleak waits.
 const patience = 20 * time.Second
 
 // stillThere returns an error that names the goroutines which do not end.
