@@ -10,7 +10,7 @@ import (
 // pinnedTexts are inserts, and what becomes of them when the generated ones of the columns id, at and "I d" are pinned
 // in two rows, with the parameters from $5.
 var pinnedTexts = map[string]string{
-	"INSERT INTO t (a) VALUES ($1) RETURNING id": `INSERT INTO t (a, "id", "at", "I d") VALUES ($1, $5, $6, $7) RETURNING id`,
+	"INSERT INTO t (a) VALUES ($1) RETURNING id": `INSERT INTO t (a, "id", "at", "I d") VALUES ($1, $5, $6, $7) RETURNING id`, //nolint:lll // it is one text
 
 	"insert into s.t as x (a, b) values ($1, 'b') returning x.id, at;": `insert into s.t as x (a, b, "id", "at", "I d") values ($1, 'b', $5, $6, $7) returning x.id, at;`,
 
@@ -20,7 +20,7 @@ var pinnedTexts = map[string]string{
 
 	"INSERT INTO t (id) VALUES (1), (2), (default) RETURNING id": `INSERT INTO t (id, "at", "I d") VALUES (1, $5, $6), (2, $7, $8), (default, DEFAULT, DEFAULT) RETURNING id`,
 
-	"INSERT INTO \"T\"\"t\" (\"I d\") VALUES (DEFAULT /* , */ ) RETURNING *": `INSERT INTO "T""t" ("I d", "id", "at") VALUES ($5 /* , */ , $6, $7) RETURNING *`,
+	"INSERT INTO \"T\"\"t\" (\"I d\") VALUES (DEFAULT /* , */ ) RETURNING *": `INSERT INTO "T""t" ("I d", "id", "at") VALUES ($5 /* , */ , $6, $7) RETURNING *`, //nolint:lll // it is one text
 
 	"INSERT INTO t (a -- c )\n) VALUES (f(1, (2)) -- )\n) ON CONFLICT (a, lower(b)) DO NOTHING RETURNING id": "INSERT INTO t (a -- c )\n, \"id\", \"at\", \"I d\") VALUES (f(1, (2)) -- )\n, $5, $6, $7) ON CONFLICT (a, lower(b)) DO NOTHING RETURNING id",
 
