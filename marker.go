@@ -217,12 +217,12 @@ func (h *history) noteWrite(class *sqltext.Class, tag pgconn.CommandTag) {
 }
 
 // mayWrite reports whether the statement with this tag may have written something. A SELECT may have called a function
-// that does.
+// that does, and so may one that is read by FETCH, or at the commit, since it was declared WITH HOLD.
 func mayWrite(tag string) bool {
 	word, _, _ := strings.Cut(tag, " ")
 	switch word {
 	case "SET", "SHOW", "RESET", "SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "START", "COMMIT",
-		"DECLARE", "FETCH", "MOVE", "CLOSE", "PREPARE", "DEALLOCATE", "DISCARD", "LOCK", "LISTEN", "UNLISTEN", "":
+		"CLOSE", "PREPARE", "DEALLOCATE", "DISCARD", "LOCK", "LISTEN", "UNLISTEN", "":
 		return false
 	}
 	return true

@@ -81,6 +81,14 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(driver+"/tests/exactlyonce", "TestAlone_Returning_ShownOnceCommitted")},
 	},
 	{
+		Name: "a cursor is thought to write nothing", File: "marker.go",
+		Old: "		\"CLOSE\", \"PREPARE\",",
+		New: "		\"CLOSE\", \"FETCH\", \"MOVE\", \"PREPARE\",",
+		Found: []Instrument{
+			Test(driver+"/tests/failover", "TestFailover_CommitAfterACursor_Ambiguous"),
+		},
+	},
+	{
 		Name: "a text of several statements gets a commit marker", File: "marker.go",
 		Old:   "!class.DDL && !class.Several && s.Form",
 		New:   "!class.DDL && s.Form",

@@ -151,6 +151,22 @@ func TestFailover_CommitOfWhatWasOnlyRead_IsRepeated(t *testing.T) {
 	}
 }
 
+// A cursor's query may call a function that writes, when it is fetched from, or at the commit.
+func TestFailover_CommitAfterACursor_Ambiguous(t *testing.T) {
+	t.Parallel()
+	for tag, sql := range map[string]string{
+		"FETCH 1": "FETCH c", "MOVE 1": "MOVE c", "DECLARE CURSOR": "DECLARE c CURSOR WITH HOLD FOR SELECT f()",
+	} {
+		t.Run(sql, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{sql: {kit.Tag(tag)}, kit.Release: {kit.CutOff}})
+			tx := st.Begin(t)
+			kit.Exec(t, tx, sql)
+			kit.As[*cockroachdb.AmbiguousCommitError](t, tx.Commit())
+		})
+	}
+}
+
 func TestFailover_CommitOfWhatHasChangedSince_Diverges(t *testing.T) {
 	t.Parallel()
 	for sql, commit := range commitsNothing {
