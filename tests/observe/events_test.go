@@ -258,9 +258,15 @@ func accounts() map[string]account {
 			},
 			ended: []string{"2 serializable at statement 1: committed", "2 serializable at statement 1 waited 2s: committed"},
 			do: func(t *testing.T, r *kit.Rig) {
-				holder := r.HoldLane(t)
-				time.AfterFunc(2*time.Second, func() { assert.NoError(t, holder.Commit()) })
-				commits(t, r.Begin(t))
+				holder, told := r.HoldLane(t), make(chan struct{})
+				time.AfterFunc(2*time.Second, func() {
+					assert.NoError(t, holder.Commit())
+					close(told)
+				})
+				tx := r.Begin(t)
+				require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
+				<-told
+				require.NoError(t, tx.Commit())
 			},
 		},
 		"cancelled in a backoff": {
