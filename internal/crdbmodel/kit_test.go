@@ -3,6 +3,7 @@ package crdbmodel_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -115,7 +116,7 @@ type promise struct {
 	err  error
 	n    int64
 	took time.Duration
-	done bool
+	done atomic.Bool // what is above is there
 }
 
 // goes starts a statement, and query one of one number, and leaves it time to get to where it waits.
@@ -132,7 +133,8 @@ func (c *client) start(sql string, run func(*promise) error) *promise {
 	began := time.Now()
 	go func() {
 		p.err = run(p)
-		p.took, p.done = time.Since(began), true
+		p.took = time.Since(began)
+		p.done.Store(true)
 	}()
 	p.settle()
 	return p
@@ -148,7 +150,7 @@ func (p *promise) settle() {
 func (p *promise) waits() *promise {
 	p.Helper()
 	p.settle()
-	require.False(p, p.done, "%s does not wait", p.sql)
+	require.False(p, p.done.Load(), "%s does not wait", p.sql)
 	return p
 }
 
@@ -156,7 +158,7 @@ func (p *promise) waits() *promise {
 func (p *promise) ends() error {
 	p.Helper()
 	p.settle()
-	require.True(p, p.done, "%s still waits", p.sql)
+	require.True(p, p.done.Load(), "%s still waits", p.sql)
 	return p.err
 }
 
