@@ -85,7 +85,9 @@ func (s *session) alone(x *execution) error {
 // attempt runs a statement of the transaction. Under READ COMMITTED it is retried alone, unless the transaction was
 // aborted [docs: "Read Committed Transactions"]; that it is for so many times only, by default, is left out.
 func (s *session) attempt(x *execution) error {
+	s.e.mu.Lock()
 	before := len(s.txn.writes)
+	s.e.mu.Unlock()
 	for {
 		res, err := s.run(s.txn, x.st, x.params)
 		switch {
@@ -96,7 +98,9 @@ func (s *session) attempt(x *execution) error {
 			return err
 		}
 		s.e.mu.Lock()
-		s.txn.undo(before)
+		if !s.txn.aborted {
+			s.txn.undo(before)
+		}
 		s.e.counts.ServerRetries++
 		s.e.mu.Unlock()
 	}
@@ -232,6 +236,8 @@ func isRestart(name string) bool { return strings.HasPrefix(name, "cockroach_res
 func (s *session) savepoint(name string) error {
 	switch {
 	case !isRestart(name):
+		s.e.mu.Lock()
+		defer s.e.mu.Unlock()
 		s.savepoints = append(s.savepoints, savepoint{name, len(s.txn.writes)})
 		return nil
 	case len(s.savepoints) > 0, s.restartable && len(s.window) > 0:

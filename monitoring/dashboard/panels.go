@@ -55,7 +55,7 @@ func rate(metric string, matchers ...string) string {
 
 // shareOf is which part of a counter's growth the series have that matcher selects, for each value of the label by.
 func shareOf(by, metric, matcher string) string {
-	return sum(by, rate(metric, matcher)) + " / " + sum(by, rate(metric))
+	return sum(by, rate(metric, matcher)) + " / (" + sum(by, rate(metric)) + " > 0)"
 }
 
 // sum adds up everything that has the same labels by; with none it adds up all.
