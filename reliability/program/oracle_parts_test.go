@@ -117,7 +117,7 @@ var liesOfParts = map[string]struct {
 	}, Misleading, "it was cancelled, and told that its connection was lost"},
 	"nobody asks for a commit that has a marker": {func(r *Round, h *History) {
 		r.Marked = true
-		h.tell(6, &cockroachdb.AmbiguousCommitError{})
+		h.tell(5, &cockroachdb.AmbiguousCommitError{})
 	}, Misleading, "nobody has asked what became of it"},
 	"a lost connection is not replaced": {func(r *Round, h *History) {
 		r.Server = Cluster
