@@ -30,7 +30,7 @@ func (m *arena) record() *record {
 	return &one[0]
 }
 
-// copyOf copies encoded arguments: the record outlives what the next statement is encoded into.
+// copyOf copies encoded values, which outlive the buffer that they are in.
 func (m *arena) copyOf(values [][]byte) [][]byte {
 	size := 0
 	for _, v := range values {
@@ -38,7 +38,7 @@ func (m *arena) copyOf(values [][]byte) [][]byte {
 	}
 	copies, bytes := take(&m.values, len(values), mostValues), take(&m.bytes, size, mostBytes)
 	for _, v := range values {
-		if v != nil { // nil is NULL, which an empty value is not
+		if len(v) > 0 { // nil, which is NULL, stays nil, and an empty value empty
 			start := len(bytes)
 			bytes = append(bytes, v...)
 			v = bytes[start:len(bytes):len(bytes)]

@@ -28,9 +28,12 @@ type cursor struct {
 	over    bool  // the answer has been read to its end
 	marked  bool  // outside a transaction: it is committed with a marker
 	lost    error // it is committed, and this lost its answer
-	runs    int   // how often it was sent with a marker
 	renewed bool  // its prepared statement was found out of date once, and it is not renewed again
-	trace   traced
+
+	buffer   [][][]byte // of a query with a marker: rows that were read before it was committed, to be handed over after
+	buffered int        // how many bytes they have
+
+	trace traced
 }
 
 // open sends the statement and reads as far as its first row.
@@ -58,14 +61,14 @@ func (cu *cursor) send(ctx context.Context) fault {
 	if cu.rec.Form == wire.Simple { // nothing can go with a Query message
 		cu.rec.Form = wire.Unnamed
 	}
-	cu.runs++
+	cu.buffer, cu.buffered = nil, 0
 	with := wire.Around{Commit: true, Later: cu != &t.c.executing}
-	undone := false
+	refused := false
 	if with.After, err = t.place(ctx); err == nil {
 		cu.ans, reach, err = t.session().SendAround(ctx, beginAlone, &cu.rec.Statement, with)
-		undone = cu.tidy()
+		refused = cu.tidy(err)
 	}
-	return fault{err: err, reach: reach, class: cu.rec.Class, refused: cu.isUndone(undone, err)}
+	return fault{err: err, reach: reach, class: cu.rec.Class, refused: refused}
 }
 
 var beginAlone = []string{"BEGIN"}
@@ -87,24 +90,21 @@ func (t *tx) send(ctx context.Context, s *wire.Statement) (a wire.Answer, reach 
 	return a, reach, err
 }
 
-// tidy ends the server's transaction of a marked statement that has failed: nothing waits with its locks held, and the
-// server's answer to the statement itself says that nothing is committed. undone reports whether that was the answer.
-func (cu *cursor) tidy() (undone bool) {
-	t := cu.t
-	if s := t.session(); cu.marked && !cu.ans.Open() && !s.Closed() && s.Status() != wire.Idle {
-		if undone = !cu.ans.Whole(); undone {
-			t.marking.sent = nil
+// tidy ends the server's transaction of a marked statement that has met err, if that is not nil: nothing waits with its
+// locks held. It reports whether the connection is lost, or the node, and nothing is committed: because the server's
+// answer to the statement itself says so, or that to what came after it.
+func (cu *cursor) tidy(err error) (refused bool) {
+	if !cu.marked || cu.ans.Open() {
+		return false
+	}
+	t, s := cu.t, cu.t.session()
+	undone := pgerr.Answer(err) != nil && !commitIsUnknown(err, !t.c.crdb)
+	if !s.Closed() && s.Status() != wire.Idle {
+		if !cu.ans.Whole() {
+			undone, t.marking.sent = true, nil
 		}
 		t.rollback()
 	}
-	return undone
-}
-
-// isUndone reports whether a marked statement has lost its connection, or its node, and nothing of it is committed:
-// because it was undone, or by the server's answer err to what came after it.
-func (cu *cursor) isUndone(undone bool, err error) bool {
-	s := cu.t.session()
-	undone = undone || cu.marked && pgerr.Answer(err) != nil && !commitIsUnknown(err, !cu.t.c.crdb)
 	return undone && (s.Closed() || pgerr.EndsNode(err, false))
 }
 
@@ -131,11 +131,11 @@ func (cu *cursor) read() bool {
 			cu.succeed(tag)
 			return false
 		}
-		undone := cu.tidy()
+		refused := cu.tidy(err)
 		unmarked := cu.marked && cu.t.marking.sent != nil && cu.ans.Whole() && cu.t.isUnmarked(err)
 		cu.carryOn(fault{
 			err: err, reach: wire.InStatement, class: cu.rec.Class, partly: cu.partlyCommitted(),
-			refused: cu.isUndone(undone, err), unmarked: unmarked,
+			refused: refused, unmarked: unmarked,
 		})
 	}
 	return false

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb/internal/digest"
@@ -31,4 +32,11 @@ func TestObservation_Settled_IsTheSame(t *testing.T) {
 			require.Equal(t, liveMarks, marks)
 		}
 	}
+}
+
+// NULL is not an empty value, also where there is no memory yet.
+func TestArena_EmptyValue_IsNotNULL(t *testing.T) {
+	t.Parallel()
+	var a arena
+	assert.Equal(t, [][]byte{{}, nil}, a.copyOf([][]byte{{}, nil}))
 }

@@ -1,7 +1,6 @@
 package cockroachdb
 
 import (
-	"bytes"
 	"context"
 	"database/sql/driver"
 	"fmt"
@@ -22,8 +21,7 @@ type rows struct {
 	cursor
 	columns *wire.Columns
 	digest  digest.Rows
-	ahead   bool       // the next row has been read already, but not handed over
-	buffer  [][][]byte // or these have, before the statement was committed
+	ahead   bool // the next row has been read already, but not handed over
 }
 
 // Ensure the interfaces are implemented.
@@ -59,25 +57,10 @@ func (t *tx) query(ctx context.Context, s *wire.Statement, tr traced) (driver.Ro
 // memory goes. So the application sees none before the commit, of which it might not hear: few look at the error of
 // Rows.Close.
 func (r *rows) keepAll() {
-	kept, run := 0, r.runs
-	for kept < r.t.policy.MaxBytes && r.read() {
-		if run != r.runs { // it was run again
-			r.buffer, kept, run = nil, 0, r.runs
-		}
-		r.buffer = append(r.buffer, copyRow(r.row))
-		kept += r.size
+	for r.buffered < r.t.policy.MaxBytes && r.read() {
+		r.buffer = append(r.buffer, r.t.history.arena.copyOf(r.row))
+		r.buffered += r.size
 	}
-	if run != r.runs {
-		r.buffer = nil
-	}
-}
-
-func copyRow(row [][]byte) [][]byte {
-	c := make([][]byte, len(row))
-	for i, value := range row {
-		c[i] = bytes.Clone(value)
-	}
-	return c
 }
 
 // show notes that the application sees the columns from here on; and the end of an empty result, which was read and
