@@ -150,11 +150,16 @@ func (c *commitStep) send(ctx context.Context) fault {
 	return c.answered(&rt, statements)
 }
 
+// commitMet is the fault of a commit that was sent and met err.
+func commitMet(err error) fault {
+	return fault{err: err, reach: wire.InStatement, class: sqltext.Class{Commit: sqltext.CommitEnds}}
+}
+
 // unknown is for a commit of which err leaves open whether it was carried out. A marked one can be asked for, and one
 // that has changed nothing can be repeated.
 func (c *commitStep) unknown(err error) fault {
 	if c.t.marking.sent != nil || c.t.wroteNothing() {
-		return fault{err: err, reach: wire.InStatement, class: sqltext.Class{Commit: sqltext.CommitEnds}}
+		return commitMet(err)
 	}
 	c.told = c.t.ambiguous(err)
 	return fault{}
@@ -172,7 +177,7 @@ func (c *commitStep) unmarked(err error) fault {
 	}
 	t.marking.sent = nil
 	if pgerr.Conflict(err) != nil {
-		return fault{err: err, reach: wire.InStatement, class: sqltext.Class{Commit: sqltext.CommitEnds}}
+		return commitMet(err)
 	}
 	t.notCommitted(OutcomeFailed)
 	c.told = fmt.Errorf("cockroachdb: the commit marker can't be placed in the table %s, and nothing was committed: %w", t.pool.marks.name, err)
@@ -211,7 +216,7 @@ func (c *commitStep) answered(rt *wire.RoundTrip, statements []string) fault {
 	}
 	conflict := pgerr.Conflict(err)
 	if conflict != nil && pgerr.OutcomeOfCommit(conflict, !t.c.crdb) == pgerr.CommitConflict {
-		return fault{err: conflict, reach: wire.InStatement, class: sqltext.Class{Commit: sqltext.CommitEnds}}
+		return commitMet(conflict)
 	}
 	switch {
 	case err != nil:
@@ -323,8 +328,7 @@ func (t *tx) mustStep() bool {
 	if !t.rolledBackTo || t.session().Status() != wire.Open {
 		return false
 	}
-	v := versionOf(t.session())
-	return v.since(24, 2) && !v.since(26, 1)
+	return t.c.version.since(24, 2) && !t.c.version.since(26, 1)
 }
 
 const sqlStep = "SELECT 1"

@@ -2,7 +2,6 @@ package cockroachdb
 
 import (
 	"context"
-	"time"
 
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/wire"
@@ -60,12 +59,8 @@ func (c *commitStep) replayAndSend(ctx context.Context) fault {
 
 // verify sends rt and compares the answers to the record with what the application has seen: that they were successes.
 func (c *commitStep) verify(ctx context.Context, rt *wire.RoundTrip) fault {
-	t, ran, began := c.t, 0, time.Now()
-	t.attempt.replaying, t.attempt.replayed = true, 1
-	defer func() {
-		t.attempt.replaying = false
-		t.pool.metrics().replayed(ran, time.Since(began))
-	}()
+	t, ran := c.t, 0
+	defer t.noteReplay(&ran)()
 	reach, err := rt.Send()
 	t.opening.note(reach, t.session().Status())
 	if err != nil {

@@ -36,6 +36,7 @@ type conn struct {
 	trace   tracing
 
 	crdb           bool // the server is CockroachDB
+	version        version
 	savepoints     savepoints
 	textIsOneTx    bool // it runs a text of several statements as one transaction
 	forceSavepoint bool // its force_savepoint_restart may be on: every savepoint is a restart savepoint
@@ -92,7 +93,7 @@ func (c *conn) use(l link) {
 	c.session, c.host, c.member = l.Session, l.host, l.member
 	c.told = sessionOf(l.Session)
 	c.session.Tracer = c.ofControl()
-	c.crdb, c.rests = isCockroachDB(l.Session), time.Time{}
+	c.crdb, c.version, c.rests = isCockroachDB(l.Session), versionOf(l.Session), time.Time{}
 	c.savepoints = savepointsOn(l.Session, c.pool.restart, l.Pgx.Config().RuntimeParams)
 	c.textIsOneTx = runsTextAsOneTx(l.PG.ParameterStatus("crdb_version"))
 }

@@ -70,8 +70,8 @@ func (t *tx) reportAlone(f fault) error {
 	return f.err
 }
 
-// lostBefore reports whether err, before a statement was run, means that the connection is lost, or its node.
-func lostBefore(s *wire.Session, err error) bool {
+// isLostWith reports whether err, met by a Parse, means that the connection is lost, or its node.
+func isLostWith(s *wire.Session, err error) bool {
 	return s.Closed() && pgerr.Answer(err) == nil || pgerr.EndsNode(err, s.Closed())
 }
 

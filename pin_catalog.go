@@ -1,8 +1,6 @@
 package cockroachdb
 
 import (
-	"strconv"
-
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
@@ -167,11 +165,8 @@ func questionsBefore(records []*record) (n int) {
 // hidesTriggers reports whether the server can't be asked which tables have triggers: CockroachDB, from the version
 // that has triggers to the one that shows them.
 func (c *conn) hidesTriggers() bool {
-	m := versionNumber.FindStringSubmatch(c.session.PG.ParameterStatus("crdb_version"))
-	if m == nil {
+	if c.version == (version{}) {
 		return c.crdb
 	}
-	major, _ := strconv.Atoi(m[1])
-	minor, _ := strconv.Atoi(m[2])
-	return major == 24 && minor >= 3 || major == 25 && minor < 3
+	return c.version.since(24, 3) && !c.version.since(25, 3)
 }

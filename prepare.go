@@ -145,7 +145,7 @@ func (p *parseStep) send(ctx context.Context) fault {
 	f := fault{err: err, reach: reach}
 	switch {
 	case !t.explicit && !t.inText && t.within == nil: // whatever it does, it was not run
-		f.refused = lostBefore(t.session(), err)
+		f.refused = isLostWith(t.session(), err)
 	case p.class.Commit == sqltext.MayCommit: // DDL may commit what is open when it is parsed
 		f.class = p.class
 	}

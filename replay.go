@@ -33,12 +33,8 @@ func (t *tx) replay(ctx context.Context, live *record) (wire.Answer, fault) {
 		return wire.Answer{}, fault{}
 	}
 	t.pinValues(live)
-	ran, began := 0, time.Now()
-	t.attempt.replaying, t.attempt.replayed = true, 1
-	defer func() {
-		t.attempt.replaying = false
-		t.pool.metrics().replayed(ran, time.Since(began))
-	}()
+	ran := 0
+	defer t.noteReplay(&ran)()
 	var a wire.Answer
 	for i := 0; i < len(records); {
 		segment := records[i : i+segmentLength(records[i:])]
@@ -53,6 +49,16 @@ func (t *tx) replay(ctx context.Context, live *record) (wire.Answer, fault) {
 		i += len(segment)
 	}
 	return a, fault{}
+}
+
+// noteReplay notes that a replay begins. What it returns notes its end, after so many statements have run.
+func (t *tx) noteReplay(ran *int) (ends func()) {
+	began := time.Now()
+	t.attempt.replaying, t.attempt.replayed = true, 1
+	return func() {
+		t.attempt.replaying = false
+		t.pool.metrics().replayed(*ran, time.Since(began))
+	}
 }
 
 // segmentBytes bounds the answers, as large as they were before, to what goes under one Sync: while statements are

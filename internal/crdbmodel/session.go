@@ -249,7 +249,7 @@ func (s *session) savepoint(name string) error {
 	return nil
 }
 
-// rollbackTo goes back to a savepoint. Behind a conflict only the restart savepoint helps.
+// rollbackTo goes back to a savepoint. After a conflict only the restart savepoint helps.
 func (s *session) rollbackTo(name string) error {
 	if isRestart(name) {
 		if !s.restartable {

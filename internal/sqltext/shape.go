@@ -147,7 +147,7 @@ func (w *shaper) writeWhole() {
 		case token == tokenEnd, token == tokenSemicolon, w.isFull():
 			return
 		case token == tokenLiteral && !w.escapes && strings.IndexByte(w.text(), '\\') >= 0:
-			w.odd = true // the session's setting says whether that escapes
+			w.odd = true // whether that escapes depends on the session's setting
 			return
 		}
 		if w.start > before && !first {

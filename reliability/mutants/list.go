@@ -96,7 +96,7 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a statement outside a transaction that was only parsed may have been run", File: "prepare.go",
-		Old: "		f.refused = lostBefore(t.session(), err)\n",
+		Old: "		f.refused = isLostWith(t.session(), err)\n",
 		New: "",
 		Found: []Instrument{
 			Test(driver+"/tests/failover", "TestFailover_OutsideATransaction_WhileItIsPrepared_Unseen"),
