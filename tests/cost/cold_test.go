@@ -71,7 +71,7 @@ func tripsOfTexts(t *testing.T, driver, mode string, known warmth, n int) int {
 	db, err := sql.Open(driver, srv.DSN()+"&default_query_exec_mode="+mode)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
-	one, other := newConn(t, db), newConn(t, db)
+	one, other := kit.Conn(t, db), kit.Conn(t, db)
 	switch known {
 	case warmConn:
 		runTexts(t, one, n)
@@ -81,14 +81,6 @@ func tripsOfTexts(t *testing.T, driver, mode string, known warmth, n int) int {
 	srv.Forget()
 	runTexts(t, one, n)
 	return srv.RoundTrips()
-}
-
-func newConn(t *testing.T, db *sql.DB) *sql.Conn {
-	t.Helper()
-	conn, err := db.Conn(t.Context())
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn
 }
 
 // A transaction of N statements is N + 1 round trips on a connection that has never seen their texts too, if another

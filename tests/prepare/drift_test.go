@@ -173,14 +173,14 @@ func TestDrift_OnAConnectionThatDoesNotKnowTheText_IsUnseen(t *testing.T) {
 				mine, theirs := newDriver(t, "cockroachdb", own+mode), newDriver(t, "pgx", own+"describe_exec") // it keeps nothing
 				theirs.SetMaxOpenConns(1)
 				require.NoError(t, kit.ExecAll(theirs, append([]string{"CREATE SCHEMA " + schema}, d.made...)...))
-				one, other := newConn(t, mine), newConn(t, mine)
+				one, other := kit.Conn(t, mine), kit.Conn(t, mine)
 				learnt := way.run(t, one, d.text, d.before)
 				require.True(t, strings.HasSuffix(learnt, "ok"), learnt)
 				require.NoError(t, kit.ExecAll(theirs, d.changed...))
 				want := told(theirs.QueryContext(t.Context(), d.text, d.after...))
 				assert.Equal(t, want, way.run(t, other, d.text, d.after))
 				assert.Equal(t, want, way.run(t, other, d.text, d.after), "again, with what was learnt")
-				assert.Equal(t, want, way.run(t, newConn(t, mine), d.text, d.after), "on one more connection")
+				assert.Equal(t, want, way.run(t, kit.Conn(t, mine), d.text, d.after), "on one more connection")
 			})
 		}
 	}
@@ -194,14 +194,6 @@ func newDriver(t *testing.T, driver, dsn string) *sql.DB {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
 	return db
-}
-
-func newConn(t *testing.T, db *sql.DB) *sql.Conn {
-	t.Helper()
-	conn, err := db.Conn(t.Context())
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn
 }
 
 // Sessions on which a text means something else share nothing, if the driver can know that, and are right in any case.
@@ -250,7 +242,7 @@ func TestShared_SessionsThatReadATextOtherwise_AreRight(t *testing.T) {
 			db := sql.OpenDB(kit.NewConnector(t, cfg))
 			t.Cleanup(func() { _ = db.Close() })
 			for i, v := range []any{int64(5), noon} {
-				conn := newConn(t, db)
+				conn := kit.Conn(t, db)
 				if !tc.hidden {
 					_, err := conn.ExecContext(t.Context(), own.Replace(tc.visit(i)))
 					require.NoError(t, err)

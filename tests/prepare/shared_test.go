@@ -54,9 +54,9 @@ func share(t *testing.T, options ...any) *sharing {
 		return r
 	}, options...)
 	s.SetMaxOpenConns(0)
-	warm := newConn(t, s.DB)
+	warm := kit.Conn(t, s.DB)
 	assert.Equal(t, "5", kit.Scan[string](t, warm, sharedText, 5))
-	s.cold = newConn(t, s.DB)
+	s.cold = kit.Conn(t, s.DB)
 	s.number = s.Connections()
 	s.Forget()
 	return s

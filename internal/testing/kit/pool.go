@@ -193,3 +193,12 @@ type BadRewriter struct{}
 func (BadRewriter) RewriteQuery(context.Context, *pgx.Conn, string, []any) (string, []any, error) {
 	return "", nil, errors.New("no")
 }
+
+// Conn takes a connection of its own out of the pool, until the test ends.
+func Conn(t testing.TB, db *sql.DB) *sql.Conn {
+	t.Helper()
+	conn, err := db.Conn(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
