@@ -42,9 +42,9 @@ func (t *tx) mayMove(f fault) (bool, Cause) {
 		return false, ""
 	case f.reach == wire.InStatement && f.class.Commit != sqltext.NoCommit:
 		return false, "" // it may be committed
-	case !t.explicit && f.refused:
-		return !t.hasShown(), ""
-	case !t.explicit && (f.reach != wire.InStatement || !f.class.Reads):
+	case !t.explicit && f.refused && t.hasShown():
+		return false, ""
+	case !t.explicit && !f.refused && (f.reach != wire.InStatement || !f.class.Reads):
 		return false, ""
 	case t.history.cause != "":
 		return false, t.history.cause

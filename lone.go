@@ -3,6 +3,7 @@ package cockroachdb
 import (
 	"context"
 	"database/sql/driver"
+	"fmt"
 	"time"
 
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
@@ -61,13 +62,24 @@ func (t *tx) reportAlone(f fault) error {
 	case f.refused && pgerr.IsCancellation(f.err):
 		return f.err
 	case f.refused:
-		return &ConnectionLostError{err: f.err}
+		return t.refused(f)
 	case closed && t.mayHaveWritten(f):
 		return &AmbiguousCommitError{err: f.err, alone: true}
 	case f.reach == wire.Unsent && (closed || t.ctx.Err() == nil) && !t.hasShown() && t.within == nil:
 		return driver.ErrBadConn // database/sql tries another connection
 	}
 	return f.err
+}
+
+// refused is for a statement that is not committed and can't be any more, and that was not run again. If that is because
+// of what this connection's session has, database/sql runs it on another one, unless the application has asked for this
+// one.
+func (t *tx) refused(f fault) error {
+	_, cause := t.mayMove(f)
+	if cause == CauseSession {
+		f.err = fmt.Errorf("%w; %w", f.err, driver.ErrBadConn)
+	}
+	return &ConnectionLostError{Cause: cause, err: f.err}
 }
 
 // isLostWith reports whether err, met by a Parse, means that the connection is lost, or its node.

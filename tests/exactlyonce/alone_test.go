@@ -159,3 +159,42 @@ func TestAlone_OnAConn_Refused_IsRunAgain(t *testing.T) {
 		s.wants(t, 1, refused)
 	})
 }
+
+// Elsewhere the statement might mean another table.
+func TestAlone_SessionCantBeMadeAgain_Refused_IsNotRunElsewhere(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *testbed) {
+		for _, text := range []string{"CREATE SCHEMA other", "CREATE TABLE other.accounts AS SELECT * FROM accounts"} {
+			_, err := s.plain.ExecContext(t.Context(), text)
+			require.NoError(t, err)
+		}
+		c, err := s.Conn(t.Context())
+		require.NoError(t, err)
+		defer func() { _ = c.Close() }() // database/sql has closed it by then
+		_, err = c.ExecContext(t.Context(), "SELECT set_config('search_path', 'other, public', false)")
+		require.NoError(t, err)
+		_, err = c.ExecContext(t.Context(), add, 1)
+		require.NoError(t, err)
+		s.inject(strike(crdbsim.Action{Then: crdbsim.Cut}))
+		_, err = c.ExecContext(t.Context(), add, 1)
+		var lost *cockroachdb.ConnectionLostError
+		require.ErrorAs(t, err, &lost)
+		assert.Equal(t, cockroachdb.CauseSession, lost.Cause)
+		s.wants(t, 0, refused)
+		assert.Equal(t, 1, s.number(t, "SELECT n FROM other.accounts WHERE id = 1"))
+	})
+}
+
+// Who takes any connection of the pool is given another one.
+func TestAlone_SessionCantBeMadeAgain_Refused_PoolTakesAnother(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *testbed) {
+		s.SetMaxOpenConns(1)
+		_, err := s.ExecContext(t.Context(), "LISTEN changes")
+		require.NoError(t, err)
+		s.inject(strike(crdbsim.Action{Then: crdbsim.Cut}))
+		_, err = s.ExecContext(t.Context(), add, 1)
+		require.NoError(t, err)
+		s.wants(t, 1, refused)
+	})
+}

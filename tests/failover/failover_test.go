@@ -526,6 +526,38 @@ func TestFailover_OutsideATransaction_WhileItIsPrepared_Unseen(t *testing.T) {
 	}
 }
 
+// On another connection it would be prepared for another session. Who takes any connection of the pool is given another.
+func TestFailover_WhileItIsPrepared_SessionCantBeMadeAgain_NotElsewhere(t *testing.T) {
+	t.Parallel()
+	const text = "SELECT v FROM a WHERE k = $1"
+	for _, kept := range []bool{true, false} {
+		parsed := 0
+		db := kit.Pool(t, fakepg.Start(t, fakepg.Answer(kit.Script{}.Calling(text, func(int) fakepg.Reply {
+			if parsed++; parsed > 1 {
+				return kit.OK
+			}
+			gone := kit.Fatal("57P01", "refused")
+			gone.ErrAt = fakepg.AtParse
+			return gone
+		}))))
+		on := interface {
+			kit.Querier
+			PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+		}(db)
+		if kept {
+			on = kit.Conn(t, db)
+		}
+		kit.Exec(t, on, "LISTEN jobs")
+		st, err := on.PrepareContext(t.Context(), text)
+		if kept {
+			assert.Equal(t, cockroachdb.CauseSession, kit.As[*cockroachdb.ConnectionLostError](t, err).Cause)
+			continue
+		}
+		require.NoError(t, err)
+		require.NoError(t, st.Close())
+	}
+}
+
 func TestFailover_IsSeen(t *testing.T) {
 	t.Parallel()
 	var m *cockroachdb.Metrics
