@@ -129,13 +129,13 @@ func (c *commitStep) send(ctx context.Context) fault {
 	var marker []wire.Extra
 	if t.history.wrote && t.marks() {
 		var err error
-		if marker, err = t.place(ctx); err != nil {
+		if marker, err = t.place(ctx, true); err != nil {
 			t.notCommitted(OutcomeFailed)
 			c.told = err
 			return fault{}
 		}
 	}
-	t.shield.atRisk = marker == nil
+	t.shield.atRisk = marker == nil && !t.wroteNothing()
 	rt := t.session().NewRoundTrip(ctx, nil)
 	rt.AddExtras(marker)
 	rt.Control(statements)

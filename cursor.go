@@ -64,7 +64,7 @@ func (cu *cursor) send(ctx context.Context) fault {
 	cu.buffer, cu.buffered = nil, 0
 	with := wire.Around{Commit: true, Later: cu != &t.c.executing}
 	refused := false
-	if with.After, err = t.place(ctx); err == nil {
+	if with.After, err = t.place(ctx, true); err == nil {
 		cu.ans, reach, err = t.session().SendAround(ctx, beginAlone, &cu.rec.Statement, with)
 		refused = cu.tidy(err)
 	}
@@ -77,7 +77,7 @@ var beginAlone = []string{"BEGIN"}
 func (t *tx) send(ctx context.Context, s *wire.Statement) (a wire.Answer, reach wire.Reach, err error) {
 	var marker []wire.Extra
 	if t.marksBefore(s) {
-		if marker, err = t.place(ctx); err != nil {
+		if marker, err = t.place(ctx, s.Class.Commits()); err != nil {
 			return a, wire.Unsent, err
 		}
 	}

@@ -119,8 +119,9 @@ var binaryFormat = []int16{pgx.BinaryFormatCode}
 
 // marking is what a transaction knows of its markers.
 type marking struct {
-	sent *marker // went out with the latest message that may commit, and what became of it is not known
-	off  bool    // the server takes no writes in this transaction
+	sent *marker   // went out with the latest message that may commit, and what became of it is not known
+	idle []*marker // went out with statements that might have committed, and have not
+	off  bool      // the server takes no writes in this transaction
 }
 
 // marks reports whether what t commits is marked.
@@ -129,18 +130,22 @@ func (t *tx) marks() bool {
 }
 
 // place makes a new marker, which goes out with the message that is about to be sent. It returns the statements for it;
-// none where the server takes no writes.
-func (t *tx) place(ctx context.Context) ([]wire.Extra, error) {
+// none where the server takes no writes. ends says that the message ends the transaction: then it deletes the markers
+// that nobody will ask for any more. Before that it must not, since how it does so lasts until the end.
+func (t *tx) place(ctx context.Context, ends bool) (extras []wire.Extra, _ error) {
 	known, err := t.pool.learnMarks(ctx)
 	if err != nil || known == nil {
 		return nil, err
 	}
 	m := &marker{table: t.pool.marks, known: known, key: newUID(), at: time.Now()}
 	t.marking.sent = m
-	if before := t.c.spent; before != nil {
-		return append(before.remove(), m.insert()), nil
+	if before := t.c.spent; ends && before != nil {
+		extras = before.remove()
 	}
-	return []wire.Extra{m.insert()}, nil
+	for n := 0; ends && n < len(t.marking.idle); n++ {
+		extras = append(extras, t.marking.idle[n].remove()...)
+	}
+	return append(extras, m.insert()), nil
 }
 
 // learnMarks returns what is known of the table of markers. Where that was forgotten a new connection learns it.
@@ -203,10 +208,21 @@ func (t *tx) marksBefore(s *wire.Statement) bool {
 		t.history.wrote && t.marks()
 }
 
+// mostIdle bounds how many markers of a transaction are deleted with its commit. More of them expire.
+const mostIdle = 16
+
+// setAside is for a marker before a statement that has not committed.
+func (m *marking) setAside() {
+	if m.sent != nil && len(m.idle) < mostIdle {
+		m.idle = append(m.idle, m.sent)
+	}
+	m.sent = nil
+}
+
 // concludeMark takes note of the success of a statement that had a marker.
 func (t *tx) concludeMark(tag pgconn.CommandTag) {
 	if t.explicit && tag.String() != sqlCommit {
-		t.marking.sent = nil // the transaction is still open, or it was rolled back
+		t.marking.setAside() // the transaction is still open, or it was rolled back
 	}
 	t.noteMark()
 }

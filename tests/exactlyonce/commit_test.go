@@ -92,14 +92,16 @@ func TestCommit_Refused_ReplayShowsAnother_Diverges(t *testing.T) {
 func TestCommit_EveryIsolationLevel_IsCarriedOutOnce(t *testing.T) {
 	t.Parallel()
 	for _, level := range []sql.IsolationLevel{sql.LevelReadCommitted, sql.LevelRepeatableRead, sql.LevelSerializable} {
-		for name, action := range map[string]crdbsim.Action{
-			"carried out": {Then: crdbsim.ExecuteCut}, "not carried out": {Then: crdbsim.Cut},
+		for name, lose := range map[string]func(*testing.T, *testbed){
+			"carried out":     func(_ *testing.T, s *testbed) { s.inject(strike(crdbsim.Action{Then: crdbsim.ExecuteCut})) },
+			"not carried out": func(_ *testing.T, s *testbed) { s.inject(strike(crdbsim.Action{Then: crdbsim.Cut})) },
+			"arrives late":    func(t *testing.T, s *testbed) { s.arrivesLate(t, func() {}) },
 		} {
 			t.Run(level.String()+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				servers(t, func(t *testing.T, s *testbed) {
 					tx := s.begin(t, t.Context(), &sql.TxOptions{Isolation: level})
-					s.inject(strike(action))
+					lose(t, s)
 					require.NoError(t, tx.Commit())
 					assert.Equal(t, 1, s.number(t, "SELECT n FROM accounts WHERE id = 1"))
 				})
@@ -198,6 +200,61 @@ func TestCommit_ContextEnds_TheOutcomeIsTold(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Nobody answers within the short time that is left after the context has ended.
+func TestCommit_ContextEnds_NobodyAnswers_Ambiguous(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *testbed) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		tx := s.begin(t, ctx, nil)
+		s.inject(strike(crdbsim.Action{CallReply: cancel, Then: crdbsim.ExecuteCut}), unasked())
+		lost := tx.Commit()
+		var ambiguous *cockroachdb.AmbiguousCommitError
+		require.ErrorAs(t, lost, &ambiguous)
+		s.wants(t, 1, unknown)
+		is, err := cockroachdb.CommitOutcome(t.Context(), s.plain, lost)
+		require.NoError(t, err)
+		assert.True(t, is)
+	})
+}
+
+const mayCommit = "DO $$ BEGIN UPDATE accounts SET n = n + 10 WHERE id = 1; END $$"
+
+// A statement that might commit has a marker, too. In an open transaction it does not commit.
+func TestStatementThatMayCommit_AnswerLost_IsRunAgain(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *testbed) {
+		tx := s.begin(t, t.Context(), nil)
+		s.inject(crdbsim.On("^DO", crdbsim.Action{Then: crdbsim.ExecuteCut}))
+		_, err := tx.ExecContext(t.Context(), mayCommit)
+		require.NoError(t, err)
+		require.NoError(t, tx.Commit())
+		s.wants(t, 11, refused)
+	})
+}
+
+// The transaction goes on as if there had been no marker, and in the end there is one, as ever.
+func TestStatementThatMayCommit_HasNot_LeavesNothing(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *testbed) {
+		s.SetMaxOpenConns(1)
+		for i := range 2 {
+			tx := s.begin(t, t.Context(), nil)
+			for range 2 {
+				_, err := tx.ExecContext(t.Context(), mayCommit)
+				require.NoError(t, err)
+			}
+			var scans string
+			require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT current_setting('enable_seqscan')").Scan(&scans))
+			assert.Equal(t, "on", scans)
+			require.NoError(t, tx.Commit())
+			s.wants(t, 21*(i+1))
+			there, refusals := s.markers(t)
+			assert.Equal(t, []int{1, 0}, []int{there, refusals})
+		}
+	})
 }
 
 func TestCommit_AsText_AnswerLost_IsCarriedOutOnce(t *testing.T) {

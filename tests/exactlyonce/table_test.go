@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -145,6 +147,21 @@ func TestTableMissing_ErrorAtTheFirstConnection(t *testing.T) {
 	require.NoError(t, db.PingContext(t.Context()))
 }
 
+func TestTableForbidden_ErrorAtTheFirstConnection(t *testing.T) {
+	t.Parallel()
+	s := newTestbed(t, crdbsim.Config{})
+	db, err := sql.Open("cockroachdb", s.dsn+"&retry_commit_marker=on")
+	require.NoError(t, err)
+	defer db.Close()
+	s.inject(crdbsim.On("^INSERT INTO .*"+table, crdbsim.Action{
+		Then: crdbsim.Fail, Error: crdbsim.Error{Code: "42501", Message: "permission denied"},
+	}))
+	err = db.PingContext(t.Context())
+	require.ErrorContains(t, err, "must be allowed to SELECT, INSERT, UPDATE and DELETE")
+	require.ErrorContains(t, err, "42501")
+	require.NoError(t, db.PingContext(t.Context()), "once it is allowed")
+}
+
 // The markers of two commits that nobody could be asked for are asked for later, by two processes.
 func TestCommitOutcome_AskedLaterByTwo_OneAnswer(t *testing.T) {
 	t.Parallel()
@@ -154,11 +171,8 @@ func TestCommitOutcome_AskedLaterByTwo_OneAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			servers(t, func(t *testing.T, s *testbed) {
-				unasked := crdbsim.On(onAsking, crdbsim.Action{
-					Then: crdbsim.Fail, Error: crdbsim.Error{Code: "42501", Message: "no"},
-				})
 				tx := s.begin(t, t.Context(), nil)
-				s.inject(strike(action), unasked)
+				s.inject(strike(action), unasked())
 				lost := tx.Commit()
 				var ambiguous *cockroachdb.AmbiguousCommitError
 				require.ErrorAs(t, lost, &ambiguous)
@@ -171,6 +185,38 @@ func TestCommitOutcome_AskedLaterByTwo_OneAnswer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The commit arrives while it is asked for, by several at once.
+func TestCommitOutcome_AskedByManyAtOnce_CommitArrives_OneAnswer(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *testbed) {
+		tx := s.begin(t, t.Context(), nil)
+		s.inject(unasked())
+		held := s.holdBack()
+		lost := tx.Commit()
+		var ambiguous *cockroachdb.AmbiguousCommitError
+		require.ErrorAs(t, lost, &ambiguous)
+		deliver := <-held
+		var all sync.WaitGroup
+		var yes, no atomic.Int32
+		for n := range 6 {
+			all.Go(func() {
+				db := []*sql.DB{s.DB, s.plain}[n%2]
+				is, err := cockroachdb.CommitOutcome(t.Context(), db, lost)
+				assert.NoError(t, err)
+				if is {
+					yes.Add(1)
+				} else {
+					no.Add(1)
+				}
+			})
+		}
+		all.Go(func() { assert.NoError(t, deliver()) })
+		all.Wait()
+		is := s.number(t, "SELECT n FROM accounts WHERE id = 1")
+		assert.Equal(t, []int32{int32(6 * is), int32(6 * (1 - is))}, []int32{yes.Load(), no.Load()})
+	})
 }
 
 func TestCommitOutcome_NoMarker_Error(t *testing.T) {
@@ -201,6 +247,23 @@ func TestCommit_MarkerLocked_EndsWithinTheBounds(t *testing.T) {
 	is, err := cockroachdb.CommitOutcome(t.Context(), s.DB, lost)
 	require.NoError(t, err)
 	assert.True(t, is)
+}
+
+// The question waits until the marker is not locked any more.
+func TestCommit_MarkerLockedForAWhile_IsAnswered(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *testbed) {
+		tx := s.begin(t, t.Context(), nil)
+		s.inject(strike(crdbsim.Action{Then: crdbsim.ExecuteCut}), crdbsim.On(onAsking, crdbsim.Action{Call: func() {
+			holder, err := s.plain.BeginTx(context.Background(), nil)
+			assert.NoError(t, err)
+			_, err = holder.ExecContext(context.Background(), "SELECT * FROM "+table+" FOR UPDATE")
+			assert.NoError(t, err)
+			time.AfterFunc(100*time.Millisecond, func() { assert.NoError(t, holder.Rollback()) })
+		}}))
+		require.NoError(t, tx.Commit())
+		s.wants(t, 1, committed)
+	})
 }
 
 // A marker costs no round trip.

@@ -31,8 +31,10 @@ const (
 // A testbed is a database with accounts of which each transaction adds one to one, and a pool with commit markers.
 type testbed struct {
 	*sql.DB
-	sim   *crdbsim.Sim
-	plain *sql.DB // by pgx, past the driver
+	connector *cockroachdb.Connector
+	dsn       string
+	sim       *crdbsim.Sim
+	plain     *sql.DB // by pgx, past the driver
 
 	mu      sync.Mutex
 	conns   []net.Conn // of the pool, in the order in which they were made
@@ -56,7 +58,7 @@ func servers(t *testing.T, test func(t *testing.T, s *testbed)) {
 func newTestbed(t *testing.T, cfg crdbsim.Config, changes ...func(*cockroachdb.Config)) *testbed {
 	t.Helper()
 	sim, dsn := enginetest.NewSim(t, cfg)
-	s := &testbed{sim: sim, answered: make(chan struct{}, 100)}
+	s := &testbed{dsn: dsn, sim: sim, answered: make(chan struct{}, 100)}
 	var err error
 	s.plain, err = sql.Open("pgx", dsn)
 	require.NoError(t, err)
@@ -75,9 +77,9 @@ func newTestbed(t *testing.T, cfg crdbsim.Config, changes ...func(*cockroachdb.C
 	for _, change := range changes {
 		change(config)
 	}
-	connector, err := cockroachdb.NewConnector(config)
+	s.connector, err = cockroachdb.NewConnector(config)
 	require.NoError(t, err)
-	s.DB = sql.OpenDB(connector)
+	s.DB = sql.OpenDB(s.connector)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	require.NoError(t, s.PingContext(t.Context()))
 	return s
@@ -122,6 +124,13 @@ func (s *testbed) eachLoss(t *testing.T, test func(t *testing.T, l loss)) {
 			test(t, l)
 		})
 	}
+}
+
+// unasked has the next question for a commit answered by a refusal.
+func unasked() *crdbsim.Fault {
+	return crdbsim.On(onAsking, crdbsim.Action{
+		Then: crdbsim.Fail, Error: crdbsim.Error{Code: "42501", Message: "permission denied"},
+	})
 }
 
 // inject has faults strike from now on.
