@@ -45,7 +45,7 @@ func (c *commitStep) replayAndSend(ctx context.Context) fault {
 	if err := t.session().Check(ctx); err != nil {
 		return faultIn(records[0], nil, err, wire.Unsent)
 	}
-	t.shield.atRisk = true
+	t.shield.atRisk = !t.wroteNothing()
 	rt := t.session().NewLongRoundTrip(ctx, t.opening.pending)
 	for _, r := range records {
 		rt.Add(&r.Statement)

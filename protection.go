@@ -94,6 +94,9 @@ func (t *tx) account() {
 	t.pool.ledger.count(ofTransaction, &t.shield, t.pool.metrics())
 }
 
+// mayRunElsewhere reports whether the loss of the connection can be made up for on another one.
+func (t *tx) mayRunElsewhere() bool { return !t.c.journal.pinned && t.policy.MaxFailovers > 0 }
+
 // accountAlone counts a statement outside a transaction that has ended.
 func (cu *cursor) accountAlone() {
 	t, r := cu.t, cu.rec
@@ -113,6 +116,6 @@ func (cu *cursor) accountAlone() {
 	case t.policy.MaxFailovers == 0:
 		t.expose(blame{cause: CauseFailoversOff})
 	}
-	t.shield.atRisk = !r.Class.Reads && !cu.marked
+	t.shield.atRisk = !r.Class.Reads && !(cu.marked && t.mayRunElsewhere())
 	t.pool.ledger.count(ofStatement, &t.shield, t.pool.metrics())
 }

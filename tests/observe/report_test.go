@@ -72,6 +72,13 @@ func TestReport_EachCause_IsFoundWithItsText(t *testing.T) {
 		"with a conflict": {
 			script: kit.Script{"UPDATE b": {kit.Conflict}}, run: inTx("UPDATE a", "UPDATE b"), tx: until,
 		},
+		"that only reads": {run: inTx("SELECT v"), tx: whole(1)},
+		"that reads, and lost at its commit": {
+			script: kit.Script{kit.Release: {kit.Conflict}}, run: inTx("SELECT v"), tx: whole(1),
+		},
+		"that writes, and lost at its commit": {
+			script: kit.Script{kit.Release: {kit.Conflict}}, run: inTx("UPDATE a"), tx: until,
+		},
 		"rolled back": {
 			run: func(t *testing.T, r *kit.Rig) {
 				tx := r.Begin(t)
@@ -237,7 +244,6 @@ func TestReport_EachCause_IsFoundWithItsText(t *testing.T) {
 	}
 }
 
-// With markers the answer to a commit is protected too.
 func TestReport_Metrics_SayTheSame(t *testing.T) {
 	t.Parallel()
 	r := kit.New(t, kit.Script{"SELECT v": {kit.Texts("x")}})
