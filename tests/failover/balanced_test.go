@@ -36,8 +36,12 @@ func TestHAProxy_Kill(t *testing.T) {
 
 // behindHAProxy takes one node after the other away under load, and brings it back.
 func behindHAProxy(t *testing.T, planned bool, takeAway func(*testing.T, *crdbsim.Node)) {
-	for _, way := range []contender{pgxAlone, ours} {
-		t.Run(way.driver, func(t *testing.T) {
+	ways := []contender{pgxAlone, ours}
+	if !planned {
+		ways = append(ways, marked)
+	}
+	for _, way := range ways {
+		t.Run(way.name(), func(t *testing.T) {
 			t.Parallel()
 			c := clustertest.New(t, 3, crdbsim.Config{})
 			h := newHAProxy(t, c)

@@ -3,6 +3,7 @@
 package failover_test
 
 import (
+	"context"
 	"database/sql"
 	"testing"
 
@@ -10,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	_ "github.com/reprise-go/cockroachdb" // the driver "cockroachdb"
+	"github.com/reprise-go/cockroachdb"
 )
 
 // An outage is a server that goes away under load.
@@ -21,8 +22,11 @@ type outage struct {
 	// leave takes servers away while the load runs, brings them back if they come back, and returns when all is well.
 	leave func(t *testing.T, l *load)
 
-	// This driver is expected to show no errors but ambiguous commits, and none of those either where it is planned.
+	// This driver is expected to show no errors but ambiguous commits, and none of those either where it is planned, or
+	// where commits have markers.
 	planned bool
+
+	asked func(context.Context, cockroachdb.CommitEvent) // is told what became of commits whose answers were lost
 }
 
 // A contender is a driver that an outage runs through, with what it needs in its DSN.
@@ -34,7 +38,10 @@ type contender struct {
 var (
 	pgxAlone = contender{driver: "pgx"}
 	ours     = contender{driver: "cockroachdb"}
+	marked   = contender{driver: "cockroachdb", params: "&retry_commit_marker=on"}
 )
+
+func (c contender) name() string { return c.driver + c.params }
 
 // run runs the load and the outage through a driver.
 func (s outage) run(t *testing.T, way contender) {
@@ -44,7 +51,10 @@ func (s outage) run(t *testing.T, way contender) {
 		_, err := direct.ExecContext(t.Context(), statement)
 		require.NoError(t, err)
 	}
-	l := startLoad(s.open(t, way.driver, s.dsn+way.params))
+	if way == marked {
+		require.NoError(t, cockroachdb.CreateCommitTable(t.Context(), direct))
+	}
+	l := startLoad(s.pool(t, way))
 	finished := false
 	defer func() {
 		if !finished { // a step of the test has failed
@@ -60,7 +70,7 @@ func (s outage) run(t *testing.T, way contender) {
 	require.NoError(t, err)
 	require.Empty(t, found)
 	seen, perhaps := l.errorsSeen()
-	t.Logf("%s: %d committed, %d ambiguous, %d errors", way.driver, l.done.Load(), perhaps, len(seen))
+	t.Logf("%s: %d committed, %d ambiguous, %d errors", way.name(), l.done.Load(), perhaps, len(seen))
 	s.expect(t, way, seen, perhaps)
 }
 
@@ -71,9 +81,25 @@ func (s outage) expect(t *testing.T, way contender, seen []error, perhaps int) {
 		return
 	}
 	assert.Empty(t, seen)
-	if s.planned {
+	if s.planned || way == marked {
 		assert.Zero(t, perhaps, "ambiguous commits")
 	}
+}
+
+// pool opens what the load runs through.
+func (s outage) pool(t *testing.T, way contender) *sql.DB {
+	t.Helper()
+	if way.driver != ours.driver {
+		return s.open(t, way.driver, s.dsn+way.params)
+	}
+	config, err := cockroachdb.ParseConfig(s.dsn + way.params)
+	require.NoError(t, err)
+	config.OnCommitAsked = s.asked
+	connector, err := cockroachdb.NewConnector(config)
+	require.NoError(t, err)
+	db := sql.OpenDB(connector)
+	t.Cleanup(func() { assert.NoError(t, db.Close()) })
+	return db
 }
 
 func (s outage) open(t *testing.T, driver, dsn string) *sql.DB {

@@ -12,8 +12,8 @@ import (
 // TestPgBouncer_Restart kills a PgBouncer under load, with all transactions that go by way of it, and starts it again.
 func TestPgBouncer_Restart(t *testing.T) {
 	t.Parallel()
-	for _, way := range []contender{{"pgx", "&default_query_exec_mode=exec"}, ours} {
-		t.Run(way.driver, func(t *testing.T) {
+	for _, way := range []contender{{"pgx", "&default_query_exec_mode=exec"}, ours, marked} {
+		t.Run(way.name(), func(t *testing.T) {
 			t.Parallel()
 			direct := enginetest.NewDirectDB(t)
 			b := pgbouncer.Start(t, direct, pgbouncer.Options{Servers: 4})

@@ -39,11 +39,11 @@ func newPair(t *testing.T) *pair {
 		run %s -D "$folder/data" -c port=%d %s`, p.program("initdb"), p.program("postgres"), p.ports[0], serverSettings), nil)
 	p.primary.await(t, func() error { return query(t, p.url(0), "SELECT 1") })
 	p.standby = startProcess(t, "KILL", fmt.Sprintf(`
-		run %s --pgdata="$folder/data" --host=127.0.0.1 --port=%d --username=root --checkpoint=fast --no-sync \
-			--write-recovery-conf &&
-		run %s -D "$folder/data" -c port=%d -c primary_conninfo=%s %s`,
-		p.program("pg_basebackup"), p.ports[0], p.program("postgres"), p.ports[1],
-		quoted(fmt.Sprintf("host=127.0.0.1 port=%d user=root application_name=standby", p.ports[0])), serverSettings), nil)
+		run %s --pgdata="$folder/data" --dbname=%s --checkpoint=fast --no-sync --write-recovery-conf &&
+		run %s -D "$folder/data" -c port=%d %s`,
+		p.program("pg_basebackup"),
+		quoted(fmt.Sprintf("host=127.0.0.1 port=%d user=root application_name=standby", p.ports[0])),
+		p.program("postgres"), p.ports[1], serverSettings), nil)
 	p.standby.await(t, func() error { return query(t, p.url(1), "SELECT 1") })
 	execute(t, p.url(0), "ALTER SYSTEM SET synchronous_standby_names = 'standby'", "SELECT pg_reload_conf()")
 	p.primary.await(t, func() error {
@@ -95,6 +95,33 @@ func (p *pair) failOver(t *testing.T) {
 	cmd.Dir, cmd.SysProcAttr = folder, &syscall.SysProcAttr{Credential: as}
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
+}
+
+// unacknowledged has the commits of all workers wait for a standby that there is not, with all that they have written
+// received by the one that there is.
+func (p *pair) unacknowledged(t *testing.T) {
+	t.Helper()
+	execute(t, p.url(0), "ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
+	p.awaitWaiting(t)
+	p.primary.await(t, func() error {
+		return query(t, p.url(0), "SELECT 1 / count(*) FROM pg_stat_replication WHERE flush_lsn >= pg_current_wal_flush_lsn()")
+	})
+}
+
+// unreceived has the commits of all workers wait for the standby, which receives nothing any more.
+func (p *pair) unreceived(t *testing.T) {
+	t.Helper()
+	execute(t, p.url(1), "ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
+	p.awaitWaiting(t)
+}
+
+// awaitWaiting waits until each worker waits for its commit, or for the locks of one that does.
+func (p *pair) awaitWaiting(t *testing.T) {
+	t.Helper()
+	p.primary.await(t, func() error {
+		return query(t, p.url(0), fmt.Sprintf("SELECT 1 / (count(*) / %d) FROM pg_stat_activity "+
+			"WHERE wait_event = 'SyncRep' OR wait_event_type = 'Lock'", workers))
+	})
 }
 
 // query runs a query, and says whether it failed.
