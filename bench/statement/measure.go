@@ -9,8 +9,9 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"slices"
-	"syscall"
 	"time"
+
+	"github.com/reprise-go/cockroachdb/bench/internal/processor"
 )
 
 // peer is a way to open a pool that does an operation.
@@ -67,29 +68,20 @@ func (p *peer) slice(n int) (sample, error) {
 	runtime.GC() // so that neither clears up what the other has left
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	cpu, began := processorTime(), time.Now()
+	cpu, began := processor.Own(), time.Now()
 	for range n {
 		if err := p.run(); err != nil {
 			return sample{}, fmt.Errorf("%s, %s: %w", p.op.name, p.name, err)
 		}
 	}
 	took := time.Since(began)
-	cpu = processorTime() - cpu
+	cpu = processor.Own() - cpu
 	runtime.ReadMemStats(&after)
 	per := func(x float64) float64 { return x / float64(n) }
 	return sample{
 		time: per(float64(took)), cpu: per(float64(cpu)),
 		bytes: per(float64(after.TotalAlloc - before.TotalAlloc)), allocs: per(float64(after.Mallocs - before.Mallocs)),
 	}, nil
-}
-
-// processorTime is what this process has used, the system's time on its behalf included.
-func processorTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err) // only a wrong argument fails
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 const profiled = 5 * time.Second
