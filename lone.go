@@ -71,9 +71,8 @@ func (t *tx) reportAlone(f fault) error {
 	return f.err
 }
 
-// refused is for a statement that is not committed and can't be any more, and that was not run again. If that is because
-// of what this connection's session has, database/sql runs it on another one, unless the application has asked for this
-// one.
+// refused is for a statement that is not committed and can't be any more, and that was not run again. If that is due to
+// this connection's session, database/sql runs it on another one, unless the application has asked for this one.
 func (t *tx) refused(f fault) error {
 	_, cause := t.mayMove(f)
 	if cause == CauseSession {

@@ -116,6 +116,6 @@ func (cu *cursor) accountAlone() {
 	case t.policy.MaxFailovers == 0:
 		t.expose(blame{cause: CauseFailoversOff})
 	}
-	t.shield.atRisk = !r.Class.Reads && !(cu.marked && t.mayRunElsewhere())
+	t.shield.atRisk = !r.Class.Reads && (!cu.marked || !t.mayRunElsewhere())
 	t.pool.ledger.count(ofStatement, &t.shield, t.pool.metrics())
 }

@@ -24,20 +24,14 @@ func summarize(w io.Writer, o op, trips [2]float64, samples [2][]sample) {
 		for i, without := range samples[0] {
 			with := samples[1][i]
 			all[0], all[1] = append(all[0], line.of(without)/line.unit), append(all[1], line.of(with)/line.unit)
-			if line.of(without) > 0 {
-				ratios = append(ratios, line.of(with)/line.of(without))
-			}
+			ratios = append(ratios, line.of(with)/line.of(without))
 		}
-		fmt.Fprintf(w, "\t%s\t%.1f\t%.1f\t%s\n", line.what, quantile(all[0], 0.5), quantile(all[1], 0.5), spread(ratios))
+		ratio := "–"
+		if quantile(all[0], 0.5) > 0 {
+			ratio = fmt.Sprintf("%.2f (%.2f to %.2f)", quantile(ratios, 0.5), quantile(ratios, 0.25), quantile(ratios, 0.75))
+		}
+		fmt.Fprintf(w, "\t%s\t%.1f\t%.1f\t%s\n", line.what, quantile(all[0], 0.5), quantile(all[1], 0.5), ratio)
 	}
-}
-
-// spread is the median and the quartiles.
-func spread(of []float64) string {
-	if len(of) == 0 {
-		return "–"
-	}
-	return fmt.Sprintf("%.2f (%.2f to %.2f)", quantile(of, 0.5), quantile(of, 0.25), quantile(of, 0.75))
 }
 
 func quantile(of []float64, q float64) float64 {

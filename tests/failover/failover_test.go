@@ -526,7 +526,7 @@ func TestFailover_OutsideATransaction_WhileItIsPrepared_Unseen(t *testing.T) {
 	}
 }
 
-// On another connection it would be prepared for another session. Who takes any connection of the pool is given another.
+// On another connection it would be prepared for another session. Who takes any of the pool's is given another one.
 func TestFailover_WhileItIsPrepared_SessionCantBeMadeAgain_NotElsewhere(t *testing.T) {
 	t.Parallel()
 	const text = "SELECT v FROM a WHERE k = $1"
