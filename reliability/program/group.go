@@ -130,6 +130,7 @@ func (g *Group) create(ctx context.Context) error {
 	for _, schema := range schemas {
 		texts = append(texts, "CREATE SCHEMA "+schema, "CREATE TABLE "+schema+".spot (k INT8 PRIMARY KEY, v INT8)")
 	}
+	texts = append(texts, createBump...)
 	for name, value := range defaults {
 		texts = append(texts, alterDatabase(name, value))
 	}

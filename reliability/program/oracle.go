@@ -247,9 +247,9 @@ func (c *checker) readAt(m *model, readers map[string][]*Program) {
 }
 
 // compare runs a part on the model and says whether it shows what the application was shown; as much as it was shown,
-// if it was not told whether it is committed.
+// if it was not told whether it is committed, or its result is lost.
 func (c *checker) compare(m *model, p *Program, part int, res Result) bool {
-	got, unknown := res.shown(part), p.told(res, part) == Unknown
+	got, unknown := res.shown(part), p.told(res, part) == Unknown || resultLost(res.err(part))
 	if unknown {
 		got = p.beforeTheError(got, part)
 	}
@@ -326,6 +326,14 @@ func (r Result) shown(part int) []string {
 		return call[part-1].Shown
 	}
 	return nil
+}
+
+// err is what the application was told of a part of the latest call.
+func (r Result) err(part int) error {
+	if call := r.last(); len(call) >= part {
+		return call[part-1].Err
+	}
+	return r.Err
 }
 
 func (p *Program) title() string { return fmt.Sprintf("program %d", p.ID) }
