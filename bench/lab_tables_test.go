@@ -23,8 +23,8 @@ var tablesOf = map[string]map[string]func(*testing.T) string{
 	},
 }
 
-// TestLaboratory measures all tables and writes them into the pages of the repository that LAB names, between marks that
-// have the names of the tables. It is skipped where LAB is not set; see make lab.
+// TestLaboratory measures all tables and writes them into the pages of the repository that LAB names, between marks
+// that have the names of the tables. It is skipped where LAB is not set; see make lab.
 func TestLaboratory(t *testing.T) {
 	root, ok := os.LookupEnv("LAB")
 	if !ok {
