@@ -189,7 +189,7 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &History{Results: make(map[int64]Result)}
+	h := &History{Began: time.Now(), Results: make(map[int64]Result)}
 	if err := g.storm(ctx, done, r, run, h); err != nil {
 		return nil, err
 	}

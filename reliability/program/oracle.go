@@ -6,10 +6,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A History is what a round has come to: what each application was told and shown, and what is in the tables.
 type History struct {
+	Began   time.Time        // when the pool had a connection
 	Results map[int64]Result // by the program's ID
 	Commits []Commit
 	Clock   int64
