@@ -44,7 +44,7 @@ func (t *tx) mayMove(f fault) (bool, Cause) {
 		return false, "" // it may be committed
 	case !t.explicit && f.refused:
 		return !t.hasShown(), ""
-	case !t.explicit && (f.reach != wire.InStatement || !f.class.Reads):
+	case !t.explicit && (f.reach != wire.InStatement || !f.class.EndsWithSession()):
 		return false, ""
 	case t.history.cause != "":
 		return false, t.history.cause
