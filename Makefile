@@ -143,8 +143,8 @@ sweep: engine ## the retry policy's knobs over workloads that contend, a crowd o
 	bench/sweep
 
 .PHONY: lab
-lab: ## the driver and its peers on a model of CockroachDB's concurrency control, in virtual time: the tables of docs/contention.md
-	cd bench && LAB=../docs/contention.md go test -count=1 -timeout 20m -run '^TestLaboratory$$' -v . | grep -v '^=== '
+lab: ## the driver and its peers on a model of CockroachDB's concurrency control, in virtual time: the tables of docs/contention.md and bench/results/lab.md
+	cd bench && LAB=.. go test -count=1 -timeout 20m -run '^TestLaboratory$$' -v . | grep -v '^=== '
 
 .PHONY: performance
 performance: ## the tables and pictures of docs/performance.md and bench/results, from the output saved there

@@ -44,7 +44,7 @@ func (t *tx) mayMove(f fault) (bool, Cause) {
 		return false, "" // it may be committed
 	case !t.explicit && f.refused && t.hasShown():
 		return false, ""
-	case !t.explicit && !f.refused && (f.reach != wire.InStatement || !f.class.Reads):
+	case !t.explicit && !f.refused && (f.reach != wire.InStatement || !f.class.EndsWithSession()):
 		return false, ""
 	case t.history.cause != "":
 		return false, t.history.cause
@@ -126,14 +126,18 @@ func (t *tx) reconnect(ctx context.Context) error {
 // stranded ends a transaction whose connection is lost and that can't go on, on another one, because of cause or of
 // err.
 func (t *tx) stranded(f fault, cause Cause, err error) error {
-	if !t.explicit {
-		return t.reportAlone(f)
-	}
 	lost := &ConnectionLostError{Cause: cause, err: lostAfter(t.unsolved(), f.err)}
 	if err != nil {
 		lost.err, lost.because = errors.Join(lost.err, err), err
 	}
-	return t.close(OutcomeConnectionLost, lost)
+	switch {
+	case t.explicit:
+		return t.close(OutcomeConnectionLost, lost)
+	case f.refused && err != nil:
+		t.leaveLane()
+		return lost
+	}
+	return t.reportAlone(f)
 }
 
 // replace replaces the session by a new one that is told what the application had set. It tries until ctx is done,

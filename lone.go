@@ -89,7 +89,7 @@ func isLostWith(s *wire.Session, err error) bool {
 // mayHaveWritten reports whether f has left open what became of a statement that may write, and commit.
 func (t *tx) mayHaveWritten(f fault) bool {
 	lost := pgerr.Answer(f.err) == nil || pgerr.EndsNode(f.err, true)
-	return lost && f.reach == wire.InStatement && !f.class.Reads && !t.inText && !pgerr.IsCancellation(f.err)
+	return lost && f.reach == wire.InStatement && !f.class.EndsWithSession() && !t.inText && !pgerr.IsCancellation(f.err)
 }
 
 // hasShown reports whether the application has seen something of the statement's answer.

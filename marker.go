@@ -347,7 +347,7 @@ func (t *tx) askOnce(ctx context.Context, m *marker) (answer CommitAnswer, again
 	}
 	defer l.hangUp(ctx)
 	answer, err = m.ask(ctx, l.Session)
-	return answer, err != nil && !pgerr.IsRefusal(err)
+	return answer, err != nil && !pgerr.IsInvalid(err)
 }
 
 // question inserts the key as refused. It changes nothing where the key is there, and finds nothing where the epoch is

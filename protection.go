@@ -110,12 +110,12 @@ func (cu *cursor) accountAlone() {
 		t.expose(blame{cause: CauseMayCommit, text: r.Text()})
 	case r.shown && !class.Reads:
 		t.expose(blame{cause: CauseRowsOfWrite, text: r.Text()})
-	case !class.Reads: // the loss of its connection is that of the answer to its commit
+	case !class.EndsWithSession(): // the loss of its connection is that of the answer to its commit
 	case t.c.journal.pinned:
 		t.expose(t.c.journal.by)
 	case t.policy.MaxFailovers == 0:
 		t.expose(blame{cause: CauseFailoversOff})
 	}
-	t.shield.atRisk = !r.Class.Reads && (!cu.marked || !t.mayRunElsewhere())
+	t.shield.atRisk = !r.Class.EndsWithSession() && (!cu.marked || !t.mayRunElsewhere())
 	t.pool.ledger.count(ofStatement, &t.shield, t.pool.metrics())
 }

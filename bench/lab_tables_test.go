@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -13,18 +14,31 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/crdbmodel"
 )
 
-// TestLaboratory measures all tables and writes them into the file that LAB names, between marks that have the names of
-// the tables. It is skipped where LAB is not set; see make lab.
+// tablesOf has the tables of each page. The calibration is in the docs; all the rest is beside the benchmarks.
+var tablesOf = map[string]map[string]func(*testing.T) string{
+	"docs/contention.md": {"shares": sharesTable, "policies": policiesTable},
+	"bench/results/lab.md": {
+		"peers": peersTable, "latency": latencyTable, "workers": workersTable, "buffered": bufferedTable,
+		"nodes": nodesTable, "pools": poolsTable, "crowd": crowdTable,
+	},
+}
+
+// TestLaboratory measures all tables and writes them into the pages of the repository that LAB names, between marks
+// that have the names of the tables. It is skipped where LAB is not set; see make lab.
 func TestLaboratory(t *testing.T) {
-	file, ok := os.LookupEnv("LAB")
+	root, ok := os.LookupEnv("LAB")
 	if !ok {
 		t.Skip("takes a minute or two: run make lab")
 	}
 	began := time.Now()
-	tables := map[string]func(*testing.T) string{
-		"shares": sharesTable, "policies": policiesTable, "peers": peersTable, "latency": latencyTable,
-		"workers": workersTable, "buffered": bufferedTable, "nodes": nodesTable, "pools": poolsTable, "crowd": crowdTable,
+	for page, tables := range tablesOf {
+		t.Run(page, func(t *testing.T) { writeTables(t, filepath.Join(root, filepath.FromSlash(page)), tables) })
 	}
+	t.Logf("%v", time.Since(began).Round(time.Second))
+}
+
+// writeTables measures tables side by side and writes them into a file.
+func writeTables(t *testing.T, file string, tables map[string]func(*testing.T) string) {
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	written := make(chan [2]string, len(tables))
@@ -41,7 +55,6 @@ func TestLaboratory(t *testing.T) {
 		text = replaceTable(t, text, table[0], table[1])
 	}
 	require.NoError(t, os.WriteFile(file, text, 0o600))
-	t.Logf("%v", time.Since(began).Round(time.Second))
 }
 
 func replaceTable(t *testing.T, text []byte, name, table string) []byte {

@@ -170,9 +170,15 @@ func IsTimeout(err error) bool {
 	return ok && network.Timeout() && !IsCancellation(err)
 }
 
-// IsRefusal reports whether the server has refused to run a statement at all: for its syntax, for something that is not
-// there, or for a feature that it does not have.
-func IsRefusal(err error) bool { return hasAnyPrefix(SQLState(err), "42", "0A", "26") }
+// IsRefusal reports whether the server has refused to run a statement at all: for what it says, or because it is not
+// prepared there.
+func IsRefusal(err error) bool {
+	return IsInvalid(err) || SQLState(err) == NoPreparedStatement
+}
+
+// IsInvalid reports whether the server refuses a statement for what it says, so that it would refuse it again: for its
+// syntax, for something that is not there or not allowed, or for a feature that it does not have.
+func IsInvalid(err error) bool { return hasAnyPrefix(SQLState(err), "42", "0A") }
 
 // IsCancellation reports whether err is a context's.
 func IsCancellation(err error) bool {

@@ -66,6 +66,9 @@ func (c *Class) Watched() bool {
 // Commits reports whether the text is a commit, and nothing else.
 func (c *Class) Commits() bool { return c.Commit == CommitStays || c.Commit == CommitEnds }
 
+// EndsWithSession reports whether nothing of what the text does outlives its session: it only reads, or only sets.
+func (c *Class) EndsWithSession() bool { return c.Reads || c.SetsOnly }
+
 // Commit is whether a text may commit the transaction that it runs in.
 type Commit uint8
 

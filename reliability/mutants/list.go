@@ -70,9 +70,33 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "an error in answer to the question for a commit ends the asking", File: "marker.go",
-		Old:   "	return answer, err != nil && !pgerr.IsRefusal(err)\n",
+		Old:   "	return answer, err != nil && !pgerr.IsInvalid(err)\n",
 		New:   "	return answer, false\n",
 		Found: []Instrument{Test(driver+"/tests/exactlyonce", "TestCommit_QuestionFails_IsAskedAgain")},
+	},
+	{
+		Name: "a question that is answered with 26000 is not asked again", File: "marker.go",
+		Old:   "err != nil && !pgerr.IsInvalid(err)\n",
+		New:   "err != nil && !pgerr.IsRefusal(err)\n",
+		Found: []Instrument{Test(driver+"/tests/exactlyonce", "TestCommit_QuestionFails_IsAskedAgain")},
+	},
+	{
+		Name: "what a cursor does counts as nothing written", File: "marker.go",
+		Old:   "\"CLOSE\", \"PREPARE\",",
+		New:   "\"DECLARE\", \"FETCH\", \"MOVE\", \"CLOSE\", \"PREPARE\",",
+		Found: []Instrument{Programs(program.CockroachDB, "cursors", 150, program.Twice, program.Phantom)},
+	},
+	{
+		Name: "a SELECT counts as nothing written", File: "marker.go",
+		Old:   "\"CLOSE\", \"PREPARE\",",
+		New:   "\"SELECT\", \"CLOSE\", \"PREPARE\",",
+		Found: []Instrument{Programs(program.CockroachDB, "cursors", 150, program.Twice, program.Phantom)},
+	},
+	{
+		Name: "a SET outside a transaction whose answer is lost counts as a write", File: "failover.go",
+		Old:   "!f.class.EndsWithSession()):",
+		New:   "!f.class.Reads):",
+		Found: []Instrument{Test(driver+"/tests/failover", "TestFailover_OutsideATransaction_SetIsRunAgain")},
 	},
 	{
 		Name: "rows of what is not committed yet are shown", File: "rows.go",
@@ -151,9 +175,12 @@ var ofDriver = []Mutant{
 	// The record.
 	{
 		Name: "a statement is forgotten in the replay", File: "replay.go",
-		Old:   "	records := t.history.records\n	if len(records) == 0 {\n",
-		New:   "	records := t.history.records\n	if len(records) > 2 {\n		records = append(records[:1:1], records[2:]...)\n	}\n	if len(records) == 0 {\n",
-		Found: []Instrument{Scenarios(history.LostWrite), Programs(program.CockroachDB, "keys", 150, program.Shown)},
+		Old: "	records := t.history.records\n	if len(records) == 0 {\n",
+		New: "	records := t.history.records\n	if len(records) > 2 {\n		records = append(records[:1:1], records[2:]...)\n	}\n	if len(records) == 0 {\n",
+		Found: []Instrument{
+			Scenarios(history.LostWrite),
+			Programs(program.CockroachDB, "keys", 150, program.Shown, program.Order),
+		},
 	},
 	{
 		Name: "arguments are kept by reference", File: "compile.go",

@@ -84,7 +84,10 @@ func (g *generator) writer(p *Program) {
 			p.Settings = Outside
 		}
 	}
-	p.Steps = g.steps(1+g.IntN(maxSteps), 0)
+	p.Steps = g.steps(g.masked(p), 1+g.IntN(maxSteps), 0)
+	if g.cursors && p.Mask != BySelect {
+		p.Steps = append(g.declarations(p.Mask), p.Steps...)
+	}
 	p.Clock = g.IntN(len(p.Steps) + 1)
 	if g.oneIn(2) { // the later the clock is touched, the more happens at the same time
 		p.Clock = len(p.Steps)
@@ -140,27 +143,27 @@ func (s Statement) one() Statement {
 	return s
 }
 
-func (g *generator) steps(n, depth int) []Step {
+func (g *generator) steps(of weighted[Kind], n, depth int) []Step {
 	steps := make([]Step, 0, n)
 	for range n {
 		s := Step{If: weighted[If]{{Always, 8}, {Even, 1}, {Odd, 1}}.pick(g)}
 		if depth < maxDepth && g.oneIn(6) {
-			s.Block = g.block(depth)
+			s.Block = g.block(of, depth)
 		} else {
-			s.Statement = g.statement(g.kinds.pick(g))
+			s.Statement = g.statement(of.pick(g))
 		}
 		steps = append(steps, s)
 	}
 	return steps
 }
 
-func (g *generator) block(depth int) *Block {
+func (g *generator) block(of weighted[Kind], depth int) *Block {
 	g.blocks++
 	b := &Block{Name: fmt.Sprintf("s%d", g.blocks), End: End(g.IntN(3))}
 	if g.oneIn(3) {
 		b.Name = "again" // names may be used again, inside one another too
 	}
-	b.Steps = g.steps(1+g.IntN(maxBlockSteps), depth+1)
+	b.Steps = g.steps(of, 1+g.IntN(maxBlockSteps), depth+1)
 	if g.oneIn(2) { // which fails, as often as not
 		b.Steps = append(b.Steps, Step{Statement: g.statement(failures.pick(g))})
 	}
@@ -265,6 +268,8 @@ func (g *generator) word(s *Statement) {
 		s.Word = timeouts[g.IntN(len(timeouts))]
 	case Assign, Config, Show:
 		g.setting(s)
+	case Declare, Fetch, Move, CloseCursor:
+		g.cursor(s)
 	}
 }
 

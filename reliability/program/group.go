@@ -130,6 +130,7 @@ func (g *Group) create(ctx context.Context) error {
 	for _, schema := range schemas {
 		texts = append(texts, "CREATE SCHEMA "+schema, "CREATE TABLE "+schema+".spot (k INT8 PRIMARY KEY, v INT8)")
 	}
+	texts = append(texts, createBump...)
 	for name, value := range defaults {
 		texts = append(texts, alterDatabase(name, value))
 	}
@@ -188,7 +189,7 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &History{Results: make(map[int64]Result)}
+	h := &History{Began: time.Now(), Results: make(map[int64]Result)}
 	if err := g.storm(ctx, done, r, run, h); err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ type model struct {
 	session map[string]string
 	met     birth // the one shown last
 	saved   []saved
+	cursors map[string]*cursor
 	busy    *modelResult // one with rows that is neither read to its end nor closed: nothing else runs meanwhile
 }
 
@@ -39,6 +40,7 @@ type saved struct {
 	name    string
 	state   state
 	session map[string]string
+	cursors map[string]*cursor
 }
 
 // newModel is how a round begins: every other key is there.
@@ -103,7 +105,7 @@ func (c code) SQLState() string { return string(c) }
 // nobody can foresee is believed.
 func (m *model) play(p *Program, part int, told []string) ([]string, error) {
 	before := m.clone()
-	m.program, m.session = p.ID, firstSettings()
+	m.program, m.session, m.cursors = p.ID, firstSettings(), nil
 	if part == 1 {
 		m.met = birth{}
 	}
@@ -129,7 +131,7 @@ func (m *model) savepoint(verb, name string) error {
 		return err
 	}
 	if verb == savepoint {
-		m.saved = append(m.saved, saved{name, m.clone(), maps.Clone(m.session)})
+		m.saved = append(m.saved, saved{name, m.clone(), maps.Clone(m.session), maps.Clone(m.cursors)})
 		return nil
 	}
 	i := len(m.saved) - 1
@@ -140,6 +142,7 @@ func (m *model) savepoint(verb, name string) error {
 	}
 	if verb == rollbackTo {
 		m.state, m.session = m.saved[i].state.clone(), maps.Clone(m.saved[i].session)
+		m.cursors = survivors(m.saved[i].cursors, m.cursors)
 		i++ // it stays
 	}
 	m.saved = m.saved[:i]

@@ -6,10 +6,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A History is what a round has come to: what each application was told and shown, and what is in the tables.
 type History struct {
+	Began   time.Time        // when the pool had a connection
 	Results map[int64]Result // by the program's ID
 	Commits []Commit
 	Clock   int64
@@ -247,9 +249,9 @@ func (c *checker) readAt(m *model, readers map[string][]*Program) {
 }
 
 // compare runs a part on the model and says whether it shows what the application was shown; as much as it was shown,
-// if it was not told whether it is committed.
+// if it was not told whether it is committed, or its result is lost.
 func (c *checker) compare(m *model, p *Program, part int, res Result) bool {
-	got, unknown := res.shown(part), p.told(res, part) == Unknown
+	got, unknown := res.shown(part), p.told(res, part) == Unknown || resultLost(res.err(part))
 	if unknown {
 		got = p.beforeTheError(got, part)
 	}
@@ -326,6 +328,14 @@ func (r Result) shown(part int) []string {
 		return call[part-1].Shown
 	}
 	return nil
+}
+
+// err is what the application was told of a part of the latest call.
+func (r Result) err(part int) error {
+	if call := r.last(); len(call) >= part {
+		return call[part-1].Err
+	}
+	return r.Err
 }
 
 func (p *Program) title() string { return fmt.Sprintf("program %d", p.ID) }

@@ -124,7 +124,7 @@ var liesOfParts = map[string]struct {
 		h.tell(6, &cockroachdb.ConnectionLostError{})
 	}, Stranded, "there were nodes to go on with"},
 	"no connection is to be had": {func(r *Round, h *History) {
-		r.Server = Cluster
+		r.Server, h.Began = Cluster, h.Results[6].Began
 		h.tell(6, &pgconn.ConnectError{})
 	}, Stranded, "there were nodes to go on with"},
 	"a connection does not recover": {func(_ *Round, h *History) { h.Stuck = []string{"try 2"} }, Stuck, "try 2"},

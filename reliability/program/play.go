@@ -221,7 +221,7 @@ const (
 var outOfTime = []string{codeNoLock, codeCancelled}
 
 // survivable are the errors after which an application goes on, if there is a savepoint.
-var survivable = append([]string{codeDuplicate, codeDivision, codeNoTable}, outOfTime...)
+var survivable = append([]string{codeDuplicate, codeDivision, codeNoTable, codeNoCursor, codeCursorThere}, outOfTime...)
 
 // expected reports whether an error is one that the application goes on after. It must come bare: what wraps it means
 // something else.

@@ -30,10 +30,27 @@ type Program struct {
 	Forgo    bool  // the application rolls back at the end
 	Own      bool  // it has a *sql.Conn of its own; only Plain
 	Settings Settings
+	Mask     Mask
 	Careless bool // it goes on after errors, and looks at what Commit says; only Plain
 	Patient  bool // it reads the rows that are in its way to their end; else it closes them
 	Policy   Policy
 	Cancel   *Cancel
+}
+
+// A Mask is a read in the form of which a program counts the clock up and notes its commit. Unless it also writes
+// otherwise, nothing but the servers' knowledge of a function says that it has written.
+type Mask int
+
+// What can mask a write.
+const (
+	Unmasked Mask = iota
+	BySelect      // of a function
+	ByFetch       // of a cursor's row
+	ByMove        // past it
+)
+
+func (m Mask) String() string {
+	return []string{"", ", masked by SELECT", ", masked by FETCH", ", masked by MOVE"}[m]
 }
 
 // Settings say whether a program depends on settings of the session, and so sets them first.
@@ -126,6 +143,7 @@ func (p *Program) String() string {
 	fmt.Fprintf(&b, "program %d, %s", p.ID, []string{"BeginTx", "RunTx", "read-only", "a statement alone"}[p.Form])
 	b.WriteString([]string{"", ", a tight policy", ", no retries", ", long waits", ", no other connection"}[p.Policy])
 	b.WriteString([]string{"", ", settings first", ", settings inside"}[p.Settings])
+	b.WriteString(p.Mask.String())
 	for _, m := range []struct {
 		is   bool
 		text string

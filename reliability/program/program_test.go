@@ -84,7 +84,7 @@ func TestModel(t *testing.T) {
 			t.Parallel()
 			g := newGroup(t, 1, server)
 			for i := range *rounds {
-				r := NewRound(server, 1000+*seed+uint64(i), Size{Workers: 1, Programs: 15, Keys: 6})
+				r := NewRoundAbout(*about, server, 1000+*seed+uint64(i), Size{Workers: 1, Programs: 15, Keys: 6})
 				r.Faults, r.Wrapped = Faults{}, false
 				for _, p := range r.programs() {
 					p.Cancel, p.Careless = nil, false

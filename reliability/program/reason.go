@@ -30,6 +30,7 @@ func (c *checker) reasons() {
 		}
 		c.namesReason(p, err)
 		c.lostConnection(p, err)
+		c.strandedOutside(p, c.history.Results[id])
 		switch {
 		case p.Form == Closure && p.Tail != nil && p.Tail.By == SchemaChange && endedInside(err):
 			c.add(Misleading, p, "the schema change is done, and RunTx says: %v", err)
@@ -99,13 +100,24 @@ func (c *checker) lostConnection(p *Program, err error) {
 	switch {
 	case ok && errors.Is(err, context.Canceled):
 		c.add(Misleading, p, "it was cancelled, and told that its connection was lost: %v", err)
-	case ok && lost.Cause == "" && p.mayMove(err), p.Cancel == nil && Named(err) == noConnection:
+	case ok && lost.Cause == "" && p.mayMove(err):
 		c.add(Stranded, p, "there were nodes to go on with: %v", err)
 	}
 }
 
+// dialPatience is for how long the driver certainly dials on after a round has begun: it was well then.
+const dialPatience = 30 * time.Second
+
+// strandedOutside looks at a program that was given no connection.
+func (c *checker) strandedOutside(p *Program, res Result) {
+	patient := res.Ended.Sub(c.history.Began) < dialPatience // on a machine with too much to do it may take longer
+	if p.Cancel == nil && Named(res.Err) == noConnection && patient {
+		c.add(Stranded, p, "there were nodes to go on with: %v", res.Err)
+	}
+}
+
 // bounds are how the driver says that a policy lets it go on, on another connection, no more.
-var bounds = regexp.MustCompile(`the bound "\w+" of its policy is reached|RetryPolicy.MaxFailovers is \d`)
+var bounds = regexp.MustCompile(`the bound "\w+" of its policy is reached|\(bound: \w+\)|RetryPolicy.MaxFailovers is \d`)
 
 // mayMove reports whether a program, told err, could have gone on, on another connection, as far as its policy and its
 // application are concerned: nobody has cancelled it, and the server has not ended its session on purpose.

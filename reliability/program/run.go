@@ -223,6 +223,8 @@ func (s *server) ready(st *Statement, v value) (r ready, err error) {
 		r.args = []any{s.metKey()}
 	case st.Kind == enter:
 		r.ctx, r.args = s.ctx, []any{s.entry.program, s.entry.call, 1}
+	case s.tx == nil && st.Kind == Bump:
+		r.text, r.args = bumpAlone(r.args, s.entry)
 	case (s.tx == nil || s.program.standsAlone(s.entry.part)) && !readsOnly(st.Kind):
 		r.text, r.args = alone(r.text, r.args, s.entry)
 	}
@@ -237,6 +239,9 @@ func (s *server) ready(st *Statement, v value) (r ready, err error) {
 }
 
 func (s *server) exec(st *Statement, v value) (affected int64, err error) {
+	if s.program.masks(st) {
+		return 0, s.execMasked(st)
+	}
 	r, err := s.ready(st, v)
 	if err != nil {
 		return 0, err

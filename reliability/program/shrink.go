@@ -146,6 +146,7 @@ func (p *Program) smaller() (all []*Program) {
 		func(c *Program) { c.Policy = Default },
 		func(c *Program) { c.Careless = false },
 		func(c *Program) { c.Patient = false },
+		func(c *Program) { c.Mask = Unmasked },
 	} {
 		c := *p
 		if plainer(&c); !reflect.DeepEqual(&c, p) {

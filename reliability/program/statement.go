@@ -54,6 +54,12 @@ const (
 
 	Copy // writes rows by COPY, which only the pgx connection can do
 
+	Bump        // adds to a key by a function, in a text that looks like a read
+	Declare     // makes a cursor, which reads or bumps
+	Fetch       // reads the next rows of a cursor
+	Move        // goes past them
+	CloseCursor // closes a cursor
+
 	tick  // counts the clock up
 	enter // notes the commit
 	kindCount
@@ -76,7 +82,9 @@ type spec struct {
 }
 
 // specs are those of all kinds.
-var specs = merge(kvSpecs, hiddenSpecs, slotSpecs, extraSpecs, bornSpecs, typedSpecs, sessionSpecs, rawSpecs)
+var specs = merge(
+	kvSpecs, hiddenSpecs, slotSpecs, extraSpecs, bornSpecs, typedSpecs, sessionSpecs, rawSpecs, cursorSpecs,
+)
 
 func merge(all ...map[Kind]spec) (merged [kindCount]spec) {
 	for _, some := range all {
@@ -118,6 +126,7 @@ type Statement struct {
 	Stop   int  // how many rows are read, the others are left; -1 for all, and the end is seen
 	Deaf   bool // the error of closing them is not looked at
 	Lock   bool // FOR UPDATE
+	Adds   bool // of a cursor: its rows are bumped as they are fetched
 	How    How
 	Mode   pgx.QueryExecMode // of a direct one; 0 for the default
 

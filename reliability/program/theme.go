@@ -26,6 +26,7 @@ type topic struct {
 	own      int // a program of BeginTx has a connection of its own
 	raw      int // a statement runs on the pgx connection
 	careless int
+	cursors  bool // a program begins with DECLARE
 	slow     int
 	cancel   int
 	plain    bool     // what writes does so by BeginTx
@@ -49,6 +50,9 @@ var topics = weighted[topic]{
 	{topic{
 		name: "the pgx connection", kinds: append(copies, sets...), own: 1, plain: true, raw: 3, careless: 2, slow: 2,
 		cancel: 2,
+	}, 3},
+	{topic{
+		name: "cursors", kinds: append(cursory, sets...), cursors: true, open: 6, own: 6, careless: 16, cancel: 30,
 	}, 3},
 	{topic{name: "timeouts", kinds: append(hurries, sets...), own: 4, careless: 8, cancel: 30}, 2},
 }
@@ -90,6 +94,7 @@ var (
 		{Delete, 1},
 		{Texts, 1},
 		{Look, 2},
+		{Bump, 1},
 	}
 	comings = weighted[Kind]{
 		{Get, 3}, {Scan, 1}, {Count, 2}, {Set, 2}, {Insert, 4}, {Return, 3}, {Quiet, 2}, {Upsert, 1}, {Delete, 5},
@@ -105,9 +110,11 @@ var (
 	}
 	sets     = weighted[Kind]{{Get, 4}, {Count, 1}, {Set, 4}, {Add, 4}, {Upsert, 2}}
 	copies   = weighted[Kind]{{Copy, 8}}
+	cursory  = weighted[Kind]{{Fetch, 10}, {Move, 2}, {CloseCursor, 1}, {Declare, 2}, {Bump, 3}}
+	fetches  = weighted[Kind]{{Fetch, 6}, {Move, 1}, {CloseCursor, 1}, {Get, 3}, {Count, 1}}
 	hurries  = weighted[Kind]{{Hurry, 6}, {Add, 6}, {Set, 4}}
 	reads    = weighted[Kind]{{Get, 4}, {Scan, 3}, {Wide, 1}, {Count, 2}}
-	singles  = weighted[Kind]{{ReadClock, 1}, {Set, 2}, {Add, 3}, {Quiet, 1}, {Upsert, 2}, {Delete, 1}}
+	singles  = weighted[Kind]{{ReadClock, 1}, {Set, 2}, {Add, 3}, {Quiet, 1}, {Upsert, 2}, {Delete, 1}, {Bump, 2}}
 	writes   = weighted[Kind]{{Set, 2}, {Add, 3}, {Quiet, 1}, {Upsert, 2}, {Delete, 1}}
 	failures = weighted[Kind]{{Insert, 1}, {Return, 1}, {Divide, 1}}
 )

@@ -33,7 +33,7 @@ func (o Outcome) String() string {
 func (p *Program) Outcome(err error) Outcome {
 	_, ambiguous := errors.AsType[*cockroachdb.AmbiguousCommitError](err)
 	switch {
-	case err == nil:
+	case err == nil, resultLost(err):
 		return Committed
 	case ambiguous:
 		return Unknown
@@ -59,14 +59,28 @@ func (p *Program) told(res Result, part int) Outcome {
 	case part == 1 && ran && call[0].failedHalfway(p.Tail):
 		return Unknown
 	case p.standsAlone(part):
-		if refusal(call[part-1].Err) {
-			return NotCommitted
-		}
-		return Unknown
+		return toldAlone(call[part-1].Err)
 	case part > 1 && (p.Tail.Back && res.Err == nil || Named(res.Err) == ""):
 		return NotCommitted // a statement failed where the driver has nothing to say, and so it is rolled back
 	}
 	return p.Outcome(res.Err)
+}
+
+// toldAlone is what the error of a statement outside of a transaction, in the middle of a program, tells of it.
+func toldAlone(err error) Outcome {
+	switch {
+	case refusal(err):
+		return NotCommitted
+	case resultLost(err):
+		return Committed
+	}
+	return Unknown
+}
+
+// resultLost reports whether err says that a statement is committed, and that its result can't be had.
+func resultLost(err error) bool {
+	_, lost := errors.AsType[*cockroachdb.ResultLostError](err)
+	return lost
 }
 
 // failedHalfway reports whether the server has answered a text that commits in its middle, or DDL that commits what is
@@ -97,6 +111,9 @@ func Named(err error) string {
 	}
 	if _, ok := errors.AsType[*cockroachdb.AmbiguousCommitError](err); ok {
 		return "ambiguous"
+	}
+	if resultLost(err) {
+		return "result lost"
 	}
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return noConnection

@@ -38,7 +38,7 @@ func (v variety) statement(s *Statement) {
 		v[fmt.Sprint(s.Column, " = ", show(kinds[s.Column].pool[s.Pick].shown))]++
 	}
 	for name, is := range map[string]bool{
-		"deaf": s.Deaf, "only prepared": s.Only, "row": s.Row, "names": s.Names, "keep": s.Keep,
+		"deaf": s.Deaf, "only prepared": s.Only, "row": s.Row, "names": s.Names, "keep": s.Keep, "a cursor that adds": s.Adds,
 		"left open":                     s.Slot != 0 && s.Kind != Look,
 		"left open in a write":          s.Slot != 0 && !readsOnly(s.Kind),
 		"prepared and left open":        s.How == Prepared && s.Slot != 0,
@@ -55,6 +55,7 @@ func (v variety) program(p *Program) {
 	v[fmt.Sprint("form ", p.Form)]++
 	v[fmt.Sprint("policy ", p.Policy)]++
 	v[fmt.Sprint("settings ", p.Settings)]++
+	v[fmt.Sprint("mask ", int(p.Mask))]++
 	for _, s := range p.Steps {
 		if s.Block != nil {
 			v[fmt.Sprint("block ", s.Block.End)]++
@@ -125,13 +126,13 @@ func varietyOfPrograms() (want []string) {
 	for by := CommitText; by <= SchemaChange; by++ {
 		want = append(want, fmt.Sprint("tail ", by, " by ", Plain), fmt.Sprint("tail ", by, " by ", Closure))
 	}
-	for what, n := range map[string]int{"how": 4, "form": 4, "policy": 5, "block": 3, "settings": 3} {
+	for what, n := range map[string]int{"how": 4, "form": 4, "policy": 5, "block": 3, "settings": 3, "mask": 4} {
 		for i := range n {
 			want = append(want, fmt.Sprint(what, " ", i))
 		}
 	}
 	return append(want, "deaf", "only prepared", "row", "names", "keep", "left open", "left open in a write",
-		"prepared and left open", "a read of extra only prepared", "a close without a read",
+		"a cursor that adds", "prepared and left open", "a read of extra only prepared", "a close without a read",
 		"cancelled", "own", "careless", "patient", "forgo", "careless in a long wait",
 		"drain", "kill", "silence", "through a balancer true", "through a balancer false",
 		"back true", "only DDL true", "only DDL false", "steps after true", "wrapped true", "wrapped false",

@@ -198,3 +198,20 @@ func TestAlone_SessionCantBeMadeAgain_Refused_PoolTakesAnother(t *testing.T) {
 		s.wants(t, 1, refused)
 	})
 }
+
+func TestAlone_Refused_NoAttemptLeft_NamesTheBound(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *testbed) {
+		policy := cockroachdb.DefaultRetryPolicy()
+		policy.MaxAttempts = 2
+		s.inject(
+			strike(crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")}),
+			strike(crdbsim.Action{Then: crdbsim.Cut}),
+		)
+		_, err := s.ExecContext(cockroachdb.WithRetryPolicy(t.Context(), policy), add, 1)
+		lost, ok := errors.AsType[*cockroachdb.ConnectionLostError](err)
+		require.True(t, ok, "%T: %v", err, err)
+		assert.ErrorContains(t, lost, `the bound "attempts" of its policy is reached`)
+		s.wants(t, 0, refused)
+	})
+}

@@ -155,7 +155,7 @@ func TestCommit_QuestionLost_IsAskedAgain(t *testing.T) {
 // An error in answer to the question is no answer. A standby, for example, can't tell.
 func TestCommit_QuestionFails_IsAskedAgain(t *testing.T) {
 	t.Parallel()
-	for _, code := range []string{"25006", "XX000", "57014", "53200", "40003"} {
+	for _, code := range []string{"25006", "26000", "XX000", "57014", "53200", "40003"} {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
 			servers(t, func(t *testing.T, s *testbed) {

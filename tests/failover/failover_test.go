@@ -493,6 +493,25 @@ func TestFailover_OutsideATransaction_WriteIsPerhapsDone(t *testing.T) {
 	}
 }
 
+// Nothing of a SET outlives its session, and so it is run again on another one, after what was set before.
+func TestFailover_OutsideATransaction_SetIsRunAgain(t *testing.T) {
+	t.Parallel()
+	for name, cut := range cuts() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{"SET a = 2": {cut, kit.OK}})
+			c, err := st.Conn(t.Context())
+			require.NoError(t, err)
+			defer c.Close()
+			kit.Exec(t, c, "SET a = 1")
+			kit.Exec(t, c, "SET a = 2")
+			kit.Exec(t, c, "UPDATE a")
+			assert.Equal(t, 2, kit.Times(st.Server, "SET a = 1"))
+			assert.Equal(t, 2, kit.Times(st.Server, "SET a = 2"))
+		})
+	}
+}
+
 // A statement that was only parsed was not run, whatever it does.
 func TestFailover_OutsideATransaction_WhileItIsPrepared_Unseen(t *testing.T) {
 	t.Parallel()
