@@ -22,7 +22,7 @@
 //
 // # How to run them
 //
-// `go test .` looks for the place of every bug, and plants every fourth: all of them take too long for each day.
+// `go test .` looks for the place of every bug, and plants every sixth: all of them take too long for each day.
 // `make mutants` plants all. MUTANT=REGEXP go test . plants those of these names.
 package mutants
 
