@@ -42,14 +42,14 @@ func (t *tx) mayMove(f fault) (bool, Cause) {
 		return false, ""
 	case f.reach == wire.InStatement && f.class.Commit != sqltext.NoCommit:
 		return false, "" // it may be committed
-	case !t.explicit && f.refused:
-		return !t.hasShown(), ""
-	case !t.explicit && (f.reach != wire.InStatement || !f.class.Reads):
+	case !t.explicit && !f.refused && (f.reach != wire.InStatement || !f.class.Reads):
 		return false, ""
 	case t.history.cause != "":
 		return false, t.history.cause
 	case t.c.journal.pinned:
 		return false, CauseSession
+	case !t.explicit && f.refused:
+		return !t.hasShown(), ""
 	}
 	return true, ""
 }
@@ -127,7 +127,11 @@ func (t *tx) reconnect(ctx context.Context) error {
 // err.
 func (t *tx) stranded(f fault, cause Cause, err error) error {
 	if !t.explicit {
-		return t.reportAlone(f)
+		told := t.reportAlone(f)
+		if lost, ok := told.(*ConnectionLostError); ok { //nolint:errorlint // made by it
+			lost.Cause, lost.because = cause, err
+		}
+		return told
 	}
 	lost := &ConnectionLostError{Cause: cause, err: lostAfter(t.unsolved(), f.err)}
 	if err != nil {
