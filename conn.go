@@ -288,7 +288,7 @@ func (c *conn) ResetSession(ctx context.Context) error {
 		return driver.ErrBadConn
 	}
 	if c.idleForLong() {
-		if err := c.session.Ping(ctx); err != nil {
+		if err := c.pingInTime(ctx); err != nil {
 			c.session.Die()
 			return driver.ErrBadConn
 		}
@@ -307,6 +307,22 @@ func (c *conn) ResetSession(ctx context.Context) error {
 func (c *conn) idleForLong() bool {
 	after := c.pool.pingAfter
 	return after > 0 && !c.rests.IsZero() && time.Since(c.rests) >= after
+}
+
+// pingInTime asks the server for a sign of life. A process that hangs acknowledges all that it is sent, and answers
+// nothing.
+func (c *conn) pingInTime(ctx context.Context) error {
+	bound := c.pool.deadPeer
+	if bound == 0 {
+		return c.session.Ping(ctx)
+	}
+	bounded, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
+	err := c.session.Ping(bounded)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		c.member.Lost()
+	}
+	return err
 }
 
 // IsValid reports whether the connection may go back into the pool: no transaction may stay open there with its locks.

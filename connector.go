@@ -127,6 +127,9 @@ type Config struct {
 	// which it does with CommitMarker only. The context is the commit's. Otherwise what is said of OnRetry holds.
 	OnCommitAsked func(context.Context, CommitEvent)
 
+	// deadPeer is the DSN's dead_peer_timeout; zero for none.
+	deadPeer time.Duration
+
 	// dsn is what the ConnConfig was parsed from, if nothing has changed it since: it is parsed anew for each connection.
 	dsn string
 
@@ -153,8 +156,8 @@ type Config struct {
 //   - retry_pin_generated, which may be on or off, sets PinGenerated;
 //   - retry_commit_marker, which may be on or off, sets CommitMarker, and retry_commit_table sets CommitTable;
 //   - dead_peer_timeout, a duration, is after how much silence of the network a connection that waits for an answer,
-//     or to be used, is given up: the ConnConfig gets a DialFunc for it. The default is 30 seconds; zero leaves that
-//     to the system.
+//     or to be used, is given up: the ConnConfig gets a DialFunc for it. It bounds pings too, and logins where there is
+//     no connect_timeout. The default is 30 seconds; zero leaves all that to the system.
 //
 // Durations are written as Go's: "500ms". A key that looks like a slip for one of them is an error. The defaults, and
 // what else they mean, are in the [README].
@@ -203,6 +206,7 @@ const (
 
 // setDeadPeerTimeout makes sockets notice a peer that has fallen silent.
 func (c *Config) setDeadPeerTimeout(d time.Duration) {
+	c.deadPeer = d
 	if c.ConnConfig != nil {
 		c.ConnConfig.DialFunc = dialer.New(c.ConnConfig.ConnectTimeout, d)
 	}

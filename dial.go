@@ -1,6 +1,7 @@
 package cockroachdb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -51,7 +52,8 @@ func (l link) hangUp(ctx context.Context) {
 }
 
 // dialPatience is for how long servers are dialled again that are going away or coming up, since a balancer may not
-// have noticed; and those that can't be reached but were well within that time, since another may take their place.
+// have noticed; and those that can't be reached, also by a pooler, but were well within that time, since another may take
+// their place.
 const dialPatience = 30 * time.Second
 
 // dial makes the bare connection.
@@ -96,7 +98,7 @@ func keepTrying(ctx context.Context, try func() error, again func(n int, err err
 
 // mayComeBack reports whether a dial that failed with err may succeed soon.
 func (c *Connector) mayComeBack(err error) bool {
-	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
+	if answer, ok := errors.AsType[*pgconn.PgError](err); ok && !pgerr.NeverSent(answer) {
 		return failureOf(answer) == fleet.Refused
 	}
 	return c.pool.wasWell(dialPatience)
@@ -160,6 +162,7 @@ func (r *round) dial(ctx context.Context, host string, last bool) (link, error) 
 	}
 	defer d.Cancelled()
 	cc := onHost(r.cc, host)
+	cc.ConnectTimeout = cmp.Or(cc.ConnectTimeout, r.c.cfg.deadPeer)
 	lastErr := wire.Watch(cc)
 	pc, err := pgx.ConnectConfig(ctx, cc)
 	if err == nil {

@@ -23,8 +23,8 @@ func defaults() Config {
 	return Config{
 		RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle(), PingAfter: defaultPingAfter,
 		ConnLifetime: defaultConnLifetime, DialRate: defaultDialRate, BalanceHosts: true, CommitTable: DefaultCommitTable,
-		PinGenerated: true,
-		Restart:      RestartSavepoint,
+		PinGenerated: true, deadPeer: defaultDeadPeerTimeout,
+		Restart: RestartSavepoint,
 	}
 }
 

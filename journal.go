@@ -68,6 +68,17 @@ func (t *tx) keepSets() {
 	t.sets = nil
 }
 
+// goesBack takes note that the transaction goes back to its start without a replay, and so without what it has set, which
+// PostgreSQL undoes; CockroachDB does not.
+func (t *tx) goesBack() {
+	if t.c.crdb {
+		for _, sql := range t.sets {
+			t.c.journal.add(sql)
+		}
+	}
+	t.sets = nil
+}
+
 // comparedParameters are those that a server reports and by which it may answer the same statement otherwise.
 var comparedParameters = []string{
 	"search_path", "TimeZone", "DateStyle", "IntervalStyle", "application_name", "client_encoding", "server_encoding",

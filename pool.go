@@ -18,6 +18,7 @@ type pool struct {
 	policy       RetryPolicy
 	restart      RestartMode
 	pingAfter    time.Duration // how long a connection may be idle before it is pinged; 0 for ever
+	deadPeer     time.Duration // how long the answer to a ping may take; 0 for ever
 	resetSession func(context.Context, *pgx.Conn) error
 	onRetry      func(context.Context, RetryEvent)
 	onSettled    func(context.Context, OutcomeEvent)
@@ -49,8 +50,9 @@ type pool struct {
 
 func newPool(cfg *Config) *pool {
 	return &pool{
-		policy: cfg.RetryPolicy, restart: cfg.Restart, pingAfter: cfg.PingAfter, resetSession: cfg.ResetSession,
-		onRetry: cfg.OnRetry, onSettled: cfg.OnSettled, onAsked: cfg.OnCommitAsked,
+		policy: cfg.RetryPolicy, restart: cfg.Restart, pingAfter: cfg.PingAfter, deadPeer: cfg.deadPeer,
+		resetSession: cfg.ResetSession,
+		onRetry:      cfg.OnRetry, onSettled: cfg.OnSettled, onAsked: cfg.OnCommitAsked,
 		marks: newMarkTable(cfg), pins: newPinTexts(cfg),
 		lane: lane.New(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
 		ledger:       newLedger(),

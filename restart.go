@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
@@ -42,6 +43,9 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 		if told, over := t.resolve(ctx, s, &f); over {
 			return told, true
 		}
+	}
+	if pgerr.NeverSent(f.err) {
+		f.reach, f.refused = wire.InOpening, true
 	}
 	diverged, differs := f.err.(*DivergenceError) //nolint:errorlint // made by the replay
 	switch {

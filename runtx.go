@@ -272,6 +272,7 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	}
 	t.reopen()
 	t.forget()
+	t.goesBack()
 	t.history.reset()
 	t.attempt.statements = 0
 	t.opening.savepoint = t.opening.savepoint || t.mayHaveSavepoint()

@@ -285,11 +285,18 @@ func requireLocked(t *testing.T, w *testbed) {
 func TestPhase_Silent_CloseComesThrough(t *testing.T) {
 	t.Parallel()
 	w := newTestbed(t, Config{})
-	c := w.client(t)
+	clients := make([]*client, 20)
+	for i := range clients {
+		clients[i] = w.client(t)
+	}
 	w.enter(t, Silent)
-	c.send(&pgproto3.Query{String: read})
+	for _, c := range clients {
+		c.send(&pgproto3.Query{String: read})
+	}
 	require.NoError(t, w.Close())
-	assert.Equal(t, "EOF", c.next())
+	for _, c := range clients {
+		assert.Equal(t, "EOF", c.next(), "a silent node gives no answer, whatever it ends with")
+	}
 	require.Error(t, w.Enter(Serving), "it is closed")
 }
 

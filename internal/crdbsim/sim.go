@@ -98,9 +98,9 @@ func (s *Sim) Close() error {
 		return nil
 	}
 	s.closed = true
-	close(s.done)
 	s.stopListening()
-	s.eachConn((*conn).hangUp)
+	s.eachConn((*conn).hangUp) // before a gate that is shut lets anybody through: a silent node gives no answers
+	close(s.done)
 	s.mu.Unlock()
 	s.running.Wait()
 	s.spares.close()

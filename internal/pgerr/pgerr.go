@@ -133,8 +133,9 @@ func IsPassing(err error) bool {
 		hasAnyPrefix(code, "53", "58", "57P", "25P03", "25P04")
 }
 
-// EndsNode reports whether an answer of the server's means that its node goes away, or has, in the midst of other
-// work; and not that somebody wanted this session to end. closed says that the connection is closed.
+// EndsNode reports whether an answer of the server's, or of a pooler's in its place, means that its node goes away, or
+// has, in the midst of other work; and not that somebody wanted this session to end. closed says that the connection is
+// closed.
 func EndsNode(err error, closed bool) bool {
 	code := Code(err)
 	switch {
@@ -144,7 +145,14 @@ func EndsNode(err error, closed bool) bool {
 		return hasAnyPrefix(code, "57P01", "57P02", "57P03", classCockroachDBConnection)
 	}
 	// A conflict on a closed connection was answered by a node that went away after it.
-	return IsOfConnection(code) && code != ProtocolViolation || hasAnyPrefix(code, "58") || Conflict(err) != nil
+	return IsOfConnection(code) && code != ProtocolViolation || hasAnyPrefix(code, "58") || Conflict(err) != nil ||
+		poolerHasLost(Answer(err))
+}
+
+// IsCancelledByEnd reports whether a statement was cancelled, with answer, because its node went away: last, which the
+// server said after it and may be nil, says so. Somebody who cancels a statement lets its session live.
+func IsCancelledByEnd(answer, last *pgconn.PgError) bool {
+	return answer.Code == queryCanceled && last != nil && EndsNode(last, true)
 }
 
 // IsOfStatement reports whether err is the server's answer to a statement, and no reason to end the session: if that

@@ -131,3 +131,40 @@ func TestIsOfStatement(t *testing.T) {
 	assert.False(t, IsOfStatement(io.EOF))
 	assert.False(t, IsOfStatement(fmt.Errorf("told before: %w", pgError("23505", ""))))
 }
+
+func TestEndsNode_WordOfAPooler(t *testing.T) {
+	fatal := func(message string) *pgconn.PgError {
+		err := pgError("08P01", message)
+		err.Severity, err.SeverityUnlocalized = "FATAL", "FATAL"
+		return err
+	}
+	for message, neverSent := range map[string]bool{
+		"server conn crashed?": false, "suspend_timeout": false, "server shutting down": true, "query_wait_timeout": true,
+		"server login has been failing, try again later (server_login_retry)": true,
+	} {
+		assert.True(t, EndsNode(fatal(message), true), message)
+		assert.False(t, EndsNode(fatal(message), false), "it does not hang up: %s", message)
+		assert.Equal(t, neverSent, NeverSent(fatal(message)), message)
+		assert.False(t, NeverSent(fmt.Errorf("told: %w", fatal(message))), message)
+
+		ofServer := fatal(message)
+		ofServer.Routine = "SocketBackend"
+		for _, err := range []*pgconn.PgError{pgError("08P01", message), pgError("08006", message), ofServer} {
+			assert.False(t, NeverSent(err), message)
+		}
+		assert.False(t, EndsNode(ofServer, true), message)
+	}
+	for _, message := range []string{"query timeout", "idle transaction timeout", "database removed", "bad packet", ""} {
+		assert.False(t, EndsNode(fatal(message), true), message)
+		assert.False(t, NeverSent(fatal(message)), message)
+	}
+}
+
+func TestIsCancelledByEnd(t *testing.T) {
+	canceled := pgError("57014", "")
+	assert.True(t, IsCancelledByEnd(canceled, pgError("57P01", "")))
+	assert.False(t, IsCancelledByEnd(canceled, nil))
+	assert.False(t, IsCancelledByEnd(canceled, canceled))
+	assert.False(t, IsCancelledByEnd(canceled, pgError("57P05", "")))
+	assert.False(t, IsCancelledByEnd(pgError("23505", ""), pgError("57P01", "")))
+}

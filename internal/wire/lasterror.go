@@ -34,13 +34,25 @@ func (l *LastError) forget() {
 // reason returns the error of a message that was sent, with what pgconn makes of it corrected: the server's own error
 // is bare, since ORMs look at the type of an error, and goes before that of a connection which has ended with it.
 func (s *Session) reason(ctx context.Context, err error) error {
-	if err == nil || pgerr.Answer(err) != nil {
-		return err
+	if err == nil {
+		return nil
 	}
-	if s.last != nil && s.last.err != nil && s.PG.IsClosed() {
-		return s.last.err
+	answer, last := pgerr.Answer(err), s.lastWord()
+	switch {
+	case answer != nil && !pgerr.IsCancelledByEnd(answer, last):
+		return err
+	case last != nil:
+		return last
 	}
 	return wasSent(ctx, err)
+}
+
+// lastWord returns the server's latest error, if the connection has ended; nil if there is none.
+func (s *Session) lastWord() *pgconn.PgError {
+	if s.last == nil || !s.PG.IsClosed() {
+		return nil
+	}
+	return s.last.err
 }
 
 // wasSent corrects what pgconn says of a statement that was sent: that it is safe to send it again; and its word for a

@@ -364,6 +364,44 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(kinds, "TestConnectionLost_TemporaryTable_EndsTheTransaction")},
 	},
 	{
+		Name: "a session that can't be made again is replaced where a statement was not run", File: "failover.go",
+		Old: "		return false, t.history.cause\n",
+		New: "		return false, t.history.cause\n	case !t.explicit && f.refused:\n		return true, \"\"\n",
+		Found: []Instrument{
+			Test(failover, "TestFailover_OutsideATransaction_SessionCantBeMadeAgain_IsTold"),
+		},
+	},
+	{
+		Name: "what RunTx has undone on PostgreSQL is set on another session", File: "journal.go",
+		Old:   "	if t.c.crdb {\n		for",
+		New:   "	if t.c != nil {\n		for",
+		Found: []Instrument{Test(failover, "TestJournal_RunTxCallsAgain_OnlyWhatStaysIsMadeAgain")},
+	},
+	{
+		Name: "a pooler that hangs up is thought to have sent nothing", File: "internal/pgerr/pooler.go",
+		Old:   "	return isOfPooler(answer) && hasNoServer(answer.Message)\n",
+		New:   "	return isOfPooler(answer)\n",
+		Found: []Instrument{Test(failover, "TestFailover_OutsideATransaction_WriteIsPerhapsDone")},
+	},
+	{
+		Name: "why a pooler hangs up is not looked at", File: "internal/pgerr/pooler.go",
+		Old:   "	return isOfPooler(answer) && (slices",
+		New:   "	return isOfPooler(answer) || (slices",
+		Found: []Instrument{Test(failover, "TestPooler_OtherReasonToHangUp_IsTold")},
+	},
+	{
+		Name: "a draining node's cancellation is thought to be somebody's", File: "internal/pgerr/pgerr.go",
+		Old:   "	return answer.Code == queryCanceled && last",
+		New:   "	return answer.Code == \"\" && last",
+		Found: []Instrument{Test(failover, "TestFailover_StatementIsCancelledByADrain_Unseen")},
+	},
+	{
+		Name: "a ping waits for too long", File: "conn.go",
+		Old:   "context.WithTimeout(ctx, bound)\n",
+		New:   "context.WithTimeout(ctx, 10*bound)\n",
+		Found: []Instrument{Test(conns, "TestHang_WhileIdle_StatementRunsOnAnother")},
+	},
+	{
 		Name: "nothing is compared after the connection was lost", File: "replay.go",
 		Old:   "	return wire.Answer{}, t.compareDone(ctx, n, r, a, err)\n",
 		New:   "	if t.attempt.losses > 0 && err == nil {\n		_, err := a.Close()\n		return wire.Answer{}, err\n	}\n	return wire.Answer{}, t.compareDone(ctx, n, r, a, err)\n",
@@ -607,7 +645,7 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "what the server said before it closed the connection is forgotten", File: "internal/wire/lasterror.go",
-		Old:   "		return s.last.err\n",
+		Old:   "		return last\n",
 		New:   "		return err\n",
 		Found: []Instrument{Test(restart, "TestConnectionClosedByTheServer_AfterAnError_TheReasonIsFound")},
 	},

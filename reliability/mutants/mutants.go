@@ -71,6 +71,7 @@ const (
 	statement = driver + "/tests/statement"
 	commit    = driver + "/tests/commit"
 	observe   = driver + "/tests/observe"
+	failover  = driver + "/tests/failover"
 	sqltext   = driver + "/internal/sqltext"
 	crdbsim   = driver + "/internal/crdbsim"
 	scenario  = "TestScenario"

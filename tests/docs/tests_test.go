@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -64,5 +65,42 @@ func TestTestsReadme_DatabaseOrNone(t *testing.T) {
 				slices.ContainsFunc(asks, func(ask string) bool { return strings.Contains(text, ask) })
 		})
 		assert.Equal(t, needs, row[2] != "no", folder)
+	}
+}
+
+// TestTestsReadme_RequirementsOfAFailover_HaveTests that are there.
+func TestTestsReadme_RequirementsOfAFailover_HaveTests(t *testing.T) {
+	t.Parallel()
+	there := make(map[string]bool)
+	for _, folder := range []string{"failover", "faultmatrix", "conn", "errors", "observe"} {
+		testsIn(t, filepath.Join("tests", folder), there)
+	}
+	for _, folder := range []string{"fleet", "dialer", "crdbsim"} {
+		testsIn(t, filepath.Join("internal", folder), there)
+	}
+	rows := doctext.Table(t, doctext.Text(t, "tests/README.md"), "requirement")
+	assert.NotEmpty(t, rows)
+	for _, row := range rows {
+		named := doctext.Code(row[1])
+		assert.NotEmpty(t, named, row[0])
+		for _, test := range named {
+			assert.True(t, there[test], "there is no %s", test)
+		}
+	}
+}
+
+var testFunc = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+
+// testsIn adds the tests of a folder.
+func testsIn(t *testing.T, folder string, to map[string]bool) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(doctext.Root(t), folder, "*_test.go"))
+	require.NoError(t, err)
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		for _, found := range testFunc.FindAllStringSubmatch(string(text), -1) {
+			to[found[1]] = true
+		}
 	}
 }

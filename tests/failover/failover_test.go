@@ -3,7 +3,9 @@ package failover_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -26,6 +28,7 @@ func cuts() map[string]fakepg.Reply {
 		"after": {Cut: fakepg.CutAfter}, "unsent": {Cut: fakepg.CutUnsent},
 		"FATAL 57P01": kit.Fatal("57P01", "refused"), "FATAL 57P02": kit.Fatal("57P02", "refused"),
 		"FATAL 08006": kit.Fatal("08006", "refused"), "ERROR 57P01": kit.Fails("57P01", "refused"),
+		"FATAL 08P01": kit.Fatal("08P01", "server conn crashed?"),
 	}
 }
 
@@ -61,17 +64,18 @@ func TestFailover_UnderAStatement_Unseen(t *testing.T) {
 	}
 }
 
+// The new connection has prepared none of the texts.
 func TestFailover_CostsOneRoundTrip(t *testing.T) {
 	t.Parallel()
-	st := kit.New(t, kit.Script{"UPDATE d": {{Cut: fakepg.CutBefore}, kit.OK}})
+	st := kit.New(t, kit.Script{"UPDATE last": {{Cut: fakepg.CutBefore}, kit.OK}})
 	tx := st.Begin(t)
-	for _, sql := range []string{"UPDATE a", "UPDATE b SET v = 1", "UPDATE c"} {
-		kit.Exec(t, tx, sql)
+	for i := range 100 {
+		kit.Exec(t, tx, fmt.Sprintf("UPDATE t%d SET v = $1", i), 1)
 	}
 	kit.Query(t, tx, "SELECT v FROM a WHERE k = $1", 1).MustRest()
-	kit.Exec(t, tx, "UPDATE d")
-	assert.Len(t, st.Server.OfConn(2), 1, "BEGIN, the savepoint and five statements, one of which was prepared")
-	assert.Len(t, st.LastAttempt(), 5)
+	kit.Exec(t, tx, "UPDATE last")
+	assert.Len(t, st.Server.OfConn(2), 1, "BEGIN, the savepoint and all statements")
+	assert.Len(t, st.LastAttempt(), 102)
 	require.NoError(t, tx.Commit())
 }
 
@@ -574,6 +578,29 @@ func TestFailover_WhileItIsPrepared_SessionCantBeMadeAgain_NotElsewhere(t *testi
 		}
 		require.NoError(t, err)
 		require.NoError(t, st.Close())
+	}
+}
+
+// A session that can't be made again keeps the connection from being replaced, also where the statement was not run.
+func TestFailover_OutsideATransaction_SessionCantBeMadeAgain_IsTold(t *testing.T) {
+	t.Parallel()
+	gone := kit.Fatal("57P01", "refused")
+	gone.ErrAt = fakepg.AtParse
+	for name, lose := range map[string]kit.Script{
+		"while it is prepared": {"UPDATE a SET v = $1": {gone}},
+		"by a pooler":          {"UPDATE a SET v = $1": {kit.Fatal("08P01", "query_wait_timeout"), kit.OK}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, lose)
+			conn := kit.Conn(t, st.DB)
+			kit.Exec(t, conn, "SELECT set_config('search_path', 'mine', false)")
+			_, err := conn.ExecContext(t.Context(), "UPDATE a SET v = $1", 1)
+			lost := kit.As[*cockroachdb.ConnectionLostError](t, err)
+			assert.Equal(t, cockroachdb.CauseSession, lost.Cause)
+			assert.Equal(t, 1, st.Server.Connections())
+			require.ErrorIs(t, kit.ExecAll(conn, "UPDATE b"), driver.ErrBadConn)
+		})
 	}
 }
 

@@ -3,6 +3,7 @@
 package failover_test
 
 import (
+	"database/sql"
 	"testing"
 	"time"
 
@@ -53,6 +54,32 @@ func TestHosts_LoadBalanceDisabled_TakesThemInOrder(t *testing.T) {
 	assert.Equal(t, map[int]int{1: 3, 2: 0, 3: 0}, c.Conns())
 }
 
+// A node that drains closes the connections that nobody uses. That is seen before they are used.
+func TestHosts_NodeDrainsWhileAllConnectionsRest_Unseen(t *testing.T) {
+	t.Parallel()
+	const conns = 9
+	c := clustertest.New(t, 3, crdbsim.Config{})
+	db := kit.Open(t, c.DSN())
+	db.SetMaxIdleConns(conns)
+	useAll := func() {
+		var all []*sql.Tx
+		for range conns {
+			tx, err := db.BeginTx(t.Context(), nil)
+			require.NoError(t, err)
+			kit.Exec(t, tx, "SELECT 1")
+			all = append(all, tx)
+		}
+		for _, tx := range all {
+			require.NoError(t, tx.Commit())
+		}
+	}
+	useAll()
+	require.Equal(t, conns/3, c.Conns()[1], "%v", c.Conns())
+	require.NoError(t, c.Node(1).Drain(t.Context(), patientDrain...))
+	useAll()
+	assert.Zero(t, c.Conns()[1], "%v", c.Conns())
+}
+
 // The nodes of the first group have all connections while one of them is there, and again after they have come back.
 func TestHosts_FirstGroupGoesAndComesBack_ConnectionsReturn(t *testing.T) {
 	t.Parallel()
@@ -82,10 +109,18 @@ func TestHosts_FirstGroupGoesAndComesBack_ConnectionsReturn(t *testing.T) {
 	}
 }
 
+// patientDrain is a drain that cuts no transaction, however slow the machine is.
+var patientDrain = []crdbsim.Step{
+	{Enter: crdbsim.Unready}, {Enter: crdbsim.Refusing}, {Enter: crdbsim.Closing, AtMost: time.Hour}, {Enter: crdbsim.Dead},
+}
+
 // waysToGo are the ways in which a node goes away.
 var waysToGo = map[string]func(*testing.T, *crdbsim.Node){
-	"drain": func(t *testing.T, n *crdbsim.Node) { t.Helper(); require.NoError(t, n.Drain(t.Context())) },
-	"kill":  func(_ *testing.T, n *crdbsim.Node) { n.Kill() },
+	"drain": func(t *testing.T, n *crdbsim.Node) {
+		t.Helper()
+		require.NoError(t, n.Drain(t.Context(), patientDrain...))
+	},
+	"kill": func(_ *testing.T, n *crdbsim.Node) { n.Kill() },
 }
 
 // A node that goes away is left, and has its share again after it has come back: by hosts, and by node ids behind one

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
@@ -95,6 +96,48 @@ func TestJournal_PlainSettings_AreMadeAgain(t *testing.T) {
 	}
 }
 
+// What the function had set the first time is there the second time on CockroachDB alone. Another connection is told what
+// the lost one had, whenever it was lost.
+func TestJournal_RunTxCallsAgain_OnlyWhatStaysIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	for server, option := range map[string]fakepg.Option{
+		"CockroachDB": fakepg.Version("CockroachDB CCL v23.1.2"), "PostgreSQL": fakepg.PlainPostgreSQL(),
+	} {
+		for _, when := range []string{"in the second call", "afterwards"} {
+			t.Run(server+", "+when, func(t *testing.T) {
+				t.Parallel()
+				st := kit.New(t, kit.Script{
+					"SELECT v": {kit.Texts("a"), kit.Texts("b"), kit.Texts("b")}, "UPDATE c": {kit.Conflict, kit.OK},
+					"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK},
+				}, option)
+				calls := 0
+				require.NoError(t, cockroachdb.RunTx(t.Context(), st.DB, nil, func(tx *sql.Tx) error {
+					if calls++; calls == 1 {
+						kit.Exec(t, tx, "SET a.b = 1")
+					}
+					kit.Query(t, tx, "SELECT v").MustRest()
+					if err := kit.ExecAll(tx, "UPDATE c"); err != nil || when == "afterwards" {
+						return err
+					}
+					return kit.ExecAll(tx, "UPDATE lost")
+				}))
+				require.Equal(t, 2, calls)
+				if when == "afterwards" {
+					tx := st.Begin(t)
+					kit.Exec(t, tx, "UPDATE lost")
+					require.NoError(t, tx.Commit())
+				}
+				first := st.Server.OfConn(2)[0][0]
+				if server == "CockroachDB" {
+					assert.Equal(t, "Query SET a.b = 1", first)
+				} else {
+					assert.NotContains(t, first, "SET")
+				}
+			})
+		}
+	}
+}
+
 func TestJournal_WhatCantBeMadeAgain_EndsTheTransaction(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
@@ -170,6 +213,26 @@ func TestJournal_NewSessionIsAnother_EndsTheTransaction(t *testing.T) {
 			assert.Equal(t, 1, kit.Times(srv, "UPDATE a"))
 		})
 	}
+}
+
+// A default that somebody has changed between the two connections is not what the transaction began with.
+func TestJournal_DefaultHasChanged_EndsTheTransaction(t *testing.T) {
+	t.Parallel()
+	dsn := enginetest.NewDirectDB(t)
+	if enginetest.Get(t).IsCockroach() {
+		t.Skip("needs PostgreSQL, of which an administrator can end a session")
+	}
+	admin, db := kit.Open(t, dsn), kit.Open(t, dsn)
+	kit.Exec(t, admin, "CREATE TABLE t (id INT)")
+	tx := kit.Begin(t, db)
+	kit.Exec(t, tx, "INSERT INTO t VALUES (1)")
+	pid := kit.Scan[int](t, tx, "SELECT pg_backend_pid()")
+	name := kit.Scan[string](t, admin, "SELECT quote_ident(current_database())")
+	kit.Exec(t, admin, "ALTER DATABASE "+name+" SET TimeZone = 'Europe/Rome'")
+	kit.Exec(t, admin, "SELECT pg_terminate_backend($1, 60000)", pid)
+	lost := kit.As[*cockroachdb.ConnectionLostError](t, kit.ExecAll(tx, "INSERT INTO t VALUES (2)"))
+	require.ErrorContains(t, lost, "another TimeZone")
+	assert.Zero(t, kit.Scan[int](t, admin, "SELECT count(*) FROM t"))
 }
 
 func TestJournal_HooksRunAgain(t *testing.T) {

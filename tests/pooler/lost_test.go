@@ -4,9 +4,10 @@ package pooler_test
 
 import (
 	"database/sql"
-	"fmt"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -36,38 +37,56 @@ func TestServerLost_InCommit_IsAmbiguous(t *testing.T) {
 	}, ofPostgreSQLWithFaults, ofCockroachDB)
 }
 
-func TestServerLost_BeforeCommit_NothingIsCommitted(t *testing.T) {
+func TestServerLost_BeforeCommit_Unseen(t *testing.T) {
 	t.Parallel()
 	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		for then := range cuts {
 			for _, at := range []string{"^BEGIN", "^INSERT.*1", "^INSERT.*2"} {
 				p := cutAt(t, w, at, then)
-				tx, err := p.BeginTx(t.Context(), nil)
-				require.NoError(t, err)
-				for i := 1; i <= 2 && err == nil; i++ {
-					_, err = tx.ExecContext(t.Context(), fmt.Sprintf("INSERT INTO orders VALUES (%d)", i))
-				}
-				var lost *cockroachdb.ConnectionLostError
-				require.ErrorAs(t, err, &lost, at)
-				require.ErrorAs(t, tx.Commit(), &lost, at)
-				assert.Zero(t, w.number(t, "SELECT count(*) FROM orders"), at)
+				inTransaction(t, p, func(tx *sql.Tx) {
+					txRun(t, tx, "INSERT INTO orders VALUES (1)")
+					txRun(t, tx, "INSERT INTO orders VALUES (2)")
+				})
+				assert.EqualValues(t, 2, w.number(t, "SELECT count(*) FROM orders"), at)
+				assert.EqualValues(t, 1, p.retries.Load(), at)
 				goesOn(t, p)
 			}
 		}
 	}, ofPostgreSQLWithFaults, ofCockroachDB)
 }
 
-func TestServerLost_Outside_IsNotRunAgain(t *testing.T) {
+func TestServerLost_Outside_WriteIsPerhapsDone(t *testing.T) {
 	t.Parallel()
 	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		for then, rows := range cuts {
 			p := cutAt(t, w, "^INSERT", then)
 			_, err := p.ExecContext(t.Context(), "INSERT INTO orders VALUES ($1)", 1)
-			require.ErrorContains(t, err, "server conn crashed")
+			var ambiguous *cockroachdb.AmbiguousCommitError
+			require.ErrorAs(t, err, &ambiguous)
+			assert.Equal(t, "server conn crashed?", serversWord(t, err))
 			assert.EqualValues(t, rows, w.number(t, "SELECT count(*) FROM orders"))
 			goesOn(t, p)
 		}
 	}, ofPostgreSQLWithFaults, ofCockroachDB)
+}
+
+func TestServerLost_Outside_ReadIsRunAgain(t *testing.T) {
+	t.Parallel()
+	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
+		for then := range cuts {
+			p := cutAt(t, w, "^SELECT count", then)
+			assert.Zero(t, ask(t, p, "SELECT count(*) FROM orders"))
+			assert.EqualValues(t, 1, p.retries.Load())
+		}
+	}, ofPostgreSQLWithFaults, ofCockroachDB)
+}
+
+// serversWord is what the server, or PgBouncer in its place, has said.
+func serversWord(t *testing.T, err error) string {
+	t.Helper()
+	var answer *pgconn.PgError
+	require.ErrorAs(t, err, &answer)
+	return answer.Message
 }
 
 // cutAt makes a table orders, and a program whose server is lost at the next statement that the pattern matches.
@@ -114,24 +133,46 @@ func TestPgBouncerLost_InTransaction_GoesOnAfterIt(t *testing.T) {
 	}, ofPostgreSQL, ofCockroachDB)
 }
 
-// TestNoServerFree_InTime_NothingIsDone is for a client that waits for longer than PgBouncer lets it.
+// impatient is for clients that wait for longer than PgBouncer lets them.
+var impatient = pgbouncer.Options{Settings: map[string]string{"query_wait_timeout": "1"}}
+
 func TestNoServerFree_InTime_NothingIsDone(t *testing.T) {
 	t.Parallel()
-	impatient := pgbouncer.Options{Settings: map[string]string{"query_wait_timeout": "1"}}
 	behindPgBouncer(t, impatient, func(t *testing.T, w *testbed) {
 		w.exec(t, "CREATE TABLE orders (k INT)")
-		p, s := w.program(t, 1), w.hold(t)
+		p, s := w.program(t, 1, "retry_max_failovers", "1"), w.hold(t)
 		_, err := p.ExecContext(t.Context(), "INSERT INTO orders VALUES ($1)", 1)
-		require.ErrorContains(t, err, "query_wait_timeout")
+		var lost *cockroachdb.ConnectionLostError
+		require.ErrorAs(t, err, &lost)
+		assert.Equal(t, "query_wait_timeout", serversWord(t, err))
 		s.leave(0)
 		goesOn(t, p)
 		tx, err := p.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
 		s.take()
 		_, err = tx.ExecContext(t.Context(), "INSERT INTO orders VALUES (1)")
-		var lost *cockroachdb.ConnectionLostError
 		require.ErrorAs(t, err, &lost)
 		require.ErrorAs(t, tx.Commit(), &lost)
 		assert.Zero(t, w.number(t, "SELECT count(*) FROM orders"))
+	}, ofPostgreSQL, ofCockroachDB)
+}
+
+// TestNoServerFree_UntilLater_RunsOnce has PgBouncer hang up on a client that waits, before a server is free.
+func TestNoServerFree_UntilLater_RunsOnce(t *testing.T) {
+	t.Parallel()
+	behindPgBouncer(t, impatient, func(t *testing.T, w *testbed) {
+		w.exec(t, "CREATE TABLE orders (k INT)")
+		p, s := w.program(t, 1), w.hold(t)
+		done := make(chan error, 1)
+		go func() {
+			_, err := p.ExecContext(t.Context(), "INSERT INTO orders VALUES ($1)", 1)
+			done <- err
+		}()
+		for p.retries.Load() == 0 && len(done) == 0 {
+			sleep(t.Context(), time.Millisecond)
+		}
+		s.leave(0)
+		require.NoError(t, <-done)
+		assert.EqualValues(t, 1, w.number(t, "SELECT count(*) FROM orders"))
 	}, ofPostgreSQL, ofCockroachDB)
 }

@@ -1,0 +1,198 @@
+package failover_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/fakepg"
+	"github.com/reprise-go/cockroachdb/internal/testing/kit"
+)
+
+// While a cluster is upgraded its nodes have two versions.
+func TestFailover_ToANodeOfAnotherVersion_Unseen(t *testing.T) {
+	t.Parallel()
+	const older, newer = "CockroachDB CCL v25.4.2", "CockroachDB CCL v26.2.0"
+	for _, versions := range [][2]string{{older, newer}, {newer, older}} {
+		for _, mode := range []string{"savepoint", "begin", "auto"} {
+			t.Run(versions[1]+"/"+mode, func(t *testing.T) {
+				t.Parallel()
+				script := kit.Script{"UPDATE b": {{Cut: fakepg.CutBefore}, kit.OK}}
+				first := fakepg.Start(t, script.Handler(), fakepg.Version(versions[0]))
+				second := fakepg.Start(t, kit.Script{}.Handler(), fakepg.Version(versions[1]))
+				at := first
+				db := kit.Pool(t, first, func(cfg *cockroachdb.Config) {
+					cfg.Restart = cockroachdb.RestartMode(mode)
+					cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+						return at.Dial(ctx, network, addr)
+					}
+				})
+				at = second
+				tx := kit.Begin(t, db)
+				kit.Exec(t, tx, "UPDATE a")
+				kit.Exec(t, tx, "UPDATE b")
+				require.NoError(t, tx.Commit())
+				assert.Equal(t, 1, kit.Times(second, "UPDATE a"))
+				assert.Equal(t, 1, kit.Times(second, "UPDATE b"))
+			})
+		}
+	}
+}
+
+// A resolver gives the addresses of a name, which change.
+type resolver struct {
+	srv *fakepg.Server
+
+	mu        sync.Mutex // the cancel request for a lost connection is dialled by a goroutine of pgx's
+	addresses []string
+	dialled   []string
+}
+
+const unreachable = "192.0.2.9"
+
+func (r *resolver) lookup(context.Context, string) ([]string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.addresses, nil
+}
+
+// dial notes the addresses that were looked up.
+func (r *resolver) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	if slices.Contains(r.addresses, host) {
+		r.dialled = append(r.dialled, host)
+	}
+	r.mu.Unlock()
+	if host == unreachable {
+		return nil, errors.New("no route to host")
+	}
+	return r.srv.Dial(ctx, network, addr)
+}
+
+// changeTo returns what was dialled before.
+func (r *resolver) changeTo(addresses ...string) (dialled []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	dialled, r.dialled, r.addresses = r.dialled, nil, addresses
+	return dialled
+}
+
+// A name is looked up for each dial, and all of its addresses are tried.
+func TestFailover_AddressesOfTheNameHaveChanged_DialsTheNewOnes(t *testing.T) {
+	t.Parallel()
+	srv := fakepg.Start(t, kit.Script{"UPDATE b": {{Cut: fakepg.CutBefore}, kit.OK}}.Handler())
+	r := &resolver{srv: srv, addresses: []string{"192.0.2.1"}}
+	db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
+		cfg.ConnConfig.Host, cfg.BalanceHosts = "db.invalid", false // in the order of the addresses
+		cfg.ConnConfig.LookupFunc, cfg.ConnConfig.DialFunc = r.lookup, r.dial
+	})
+	tx := kit.Begin(t, db)
+	kit.Exec(t, tx, "UPDATE a")
+	assert.Equal(t, []string{"192.0.2.1"}, r.changeTo(unreachable, "2001:db8::1"))
+	kit.Exec(t, tx, "UPDATE b")
+	require.NoError(t, tx.Commit())
+	assert.Equal(t, []string{unreachable, "2001:db8::1"}, r.changeTo())
+}
+
+// A node that has waited for long enough for its transactions cancels what they run, and says then why.
+func TestFailover_StatementIsCancelledByADrain_Unseen(t *testing.T) {
+	t.Parallel()
+	for _, mode := range kit.QueryModes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			srv := fakepg.Start(t, cancelledOnce("57P01"))
+			tx := kit.Begin(t, kit.Open(t, srv.DSN()+"&default_query_exec_mode="+mode))
+			kit.Exec(t, tx, "UPDATE a")
+			kit.Exec(t, tx, "UPDATE b SET v = $1", 1)
+			require.NoError(t, tx.Commit())
+			assert.Equal(t, 2, srv.Connections())
+			assert.Equal(t, 2, kit.Times(srv, "UPDATE a"))
+		})
+	}
+}
+
+// Somebody who cancels a session ends it in the same way, but for the reason.
+func TestFailover_SessionIsCancelled_IsTold(t *testing.T) {
+	t.Parallel()
+	srv := fakepg.Start(t, cancelledOnce(""))
+	tx := kit.Begin(t, kit.Open(t, srv.DSN()))
+	kit.Exec(t, tx, "UPDATE a")
+	kit.WantCodeWithin(t, kit.ExecAll(tx, "UPDATE b"), "57014")
+	assert.Equal(t, 1, srv.Connections())
+}
+
+// cancelledOnce answers the second statement of the first connection with 57014, in place of an end to the exchange
+// with another code, if there is one, and hangs up.
+func cancelledOnce(code string) func(*fakepg.Conn) {
+	return func(c *fakepg.Conn) {
+		c.Serve(func(st fakepg.Statement) fakepg.Reply {
+			if st.Describing || st.Conn > 1 || !strings.HasPrefix(st.SQL, "UPDATE b") {
+				return kit.OK
+			}
+			c.Send(fakepg.Error("57014", "query execution canceled"))
+			if code != "" {
+				c.Send(fakepg.Error(code, "server is shutting down"))
+			}
+			c.Flush()
+			c.Close()
+			return kit.OK
+		})
+	}
+}
+
+// A mute connection takes what is written. Once it is silent, reading finds out as a socket does of which nothing was
+// acknowledged for the time of TCP_USER_TIMEOUT.
+type mute struct {
+	net.Conn
+	silent *atomic.Bool
+}
+
+func (m mute) Read(b []byte) (int, error) {
+	if m.silent.Load() {
+		return 0, &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ETIMEDOUT)}
+	}
+	return m.Conn.Read(b)
+}
+
+// The transaction may still be open on a server that has fallen silent. It is asked to give up what it is at.
+func TestFailover_ServerFallsSilent_IsAskedToCancel(t *testing.T) {
+	t.Parallel()
+	var m *cockroachdb.Metrics
+	srv := fakepg.Start(t, kit.Script{"UPDATE b": {kit.Slow, kit.OK}}.Handler())
+	var silent atomic.Bool
+	var dials atomic.Int32
+	db := kit.Pool(t, srv, kit.Counted(&m), func(cfg *cockroachdb.Config) {
+		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := srv.Dial(ctx, network, addr)
+			if dials.Add(1) == 1 {
+				return mute{conn, &silent}, err
+			}
+			return conn, err
+		}
+	})
+	tx := kit.Begin(t, db)
+	kit.Exec(t, tx, "UPDATE a")
+	silent.Store(true)
+	kit.Exec(t, tx, "UPDATE b")
+	require.NoError(t, tx.Commit())
+	assert.Equal(t, 2, kit.Times(srv, "UPDATE a"))
+	assert.Equal(t, 1, kit.Times(srv, kit.Release))
+	assert.EqualValues(t, 1, kit.Count(t, m, "abandoned_sessions_total", ""))
+	require.Eventually(t, func() bool { return srv.Cancels() == 1 }, time.Minute, time.Millisecond)
+}
