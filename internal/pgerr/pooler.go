@@ -7,12 +7,12 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// PgBouncer has one SQLSTATE, 08P01, for nearly all the reasons for which it hangs up on a client, so that its words have
-// to tell them apart. These are the words of version 1.18, and of its source in 2025: those of disconnect_client and
-// disconnect_server. What is not listed is an end that somebody wanted, such as "query timeout", "idle transaction
-// timeout" and "database removed"; or a message that PgBouncer did not understand.
+// PgBouncer has one SQLSTATE, 08P01, for nearly all the reasons for which it hangs up on a client, so its words have to
+// tell them apart. These are the words of version 1.18, and of its source since. What is not listed is an end that
+// somebody wanted, such as "query timeout", "idle transaction timeout" and "database removed"; or a message that
+// PgBouncer did not understand.
 
-// serverLost is what PgBouncer says to a client in the midst of its work. The client's server connection is closed then.
+// serverLost is what PgBouncer says to a client in the midst of its work, whose server connection is closed then.
 var serverLost = []string{
 	"server conn crashed?",
 	"suspend_timeout", // PgBouncer is being replaced by another process, and this client was not at rest in time

@@ -96,8 +96,8 @@ func TestJournal_PlainSettings_AreMadeAgain(t *testing.T) {
 	}
 }
 
-// What the function had set the first time is there the second time on CockroachDB alone. Another connection is told what
-// the lost one had, whenever it was lost.
+// What the function had set the first time is there the second time on CockroachDB alone. Another connection is told
+// what the lost one had, whenever it was lost.
 func TestJournal_RunTxCallsAgain_OnlyWhatStaysIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	for server, option := range map[string]fakepg.Option{
