@@ -35,7 +35,7 @@ func movedOnce(t *testing.T, st *kit.Rig, statements ...string) {
 	t.Helper()
 	assert.Equal(t, statements, st.LastAttempt())
 	assert.Equal(t, 2, st.Server.Connections())
-	assert.Equal(t, 1, kit.Times(st.Server, kit.Release))
+	assert.Equal(t, 1, st.Times(kit.Release))
 }
 
 func TestFailover_UnderAStatement_Unseen(t *testing.T) {
@@ -121,7 +121,7 @@ func TestFailover_OnceTheCommitIsSent_Ambiguous(t *testing.T) {
 			tx := st.Begin(t)
 			kit.Exec(t, tx, "UPDATE a")
 			kit.As[*cockroachdb.AmbiguousCommitError](t, tx.Commit())
-			assert.Equal(t, 1, kit.Times(st.Server, "UPDATE a"))
+			assert.Equal(t, 1, st.Times("UPDATE a"))
 		})
 	}
 }
@@ -144,7 +144,7 @@ func TestFailover_CommitOfWhatWasOnlyRead_IsRepeated(t *testing.T) {
 				tx := st.Begin(t)
 				kit.Query(t, tx, "SELECT v").MustRest()
 				require.NoError(t, commit(tx))
-				assert.Equal(t, 2, kit.Times(st.Server, "SELECT v"))
+				assert.Equal(t, 2, st.Times("SELECT v"))
 				assert.Equal(t, 2, st.Server.Connections())
 			})
 		}
@@ -210,7 +210,7 @@ func TestFailover_UnderWhatMayCommit_Ambiguous(t *testing.T) {
 				}
 				kit.As[*cockroachdb.AmbiguousCommitError](t, kit.ExecAll(tx, sql))
 				require.Error(t, tx.Commit())
-				assert.LessOrEqual(t, kit.Times(st.Server, sql), 1)
+				assert.LessOrEqual(t, st.Times(sql), 1)
 			})
 		}
 	}
@@ -309,7 +309,7 @@ func TestFailover_ShowsSomethingElse_Diverges(t *testing.T) {
 	d := kit.As[*cockroachdb.DivergenceError](t, kit.ExecAll(tx, "UPDATE b"))
 	assert.Equal(t, cockroachdb.DivergedRow, d.Kind)
 	require.Error(t, tx.Commit())
-	assert.Zero(t, kit.Times(st.Server, kit.Release))
+	assert.Zero(t, st.Times(kit.Release))
 }
 
 func TestFailover_RunTx_CallsAgainOnlyWhereItDiverges(t *testing.T) {
@@ -345,7 +345,7 @@ func TestFailover_Cancelled_IsNone(t *testing.T) {
 	_, err := tx.ExecContext(ctx, "UPDATE b")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Error(t, tx.Commit())
-	assert.Equal(t, 1, kit.Times(st.Server, "UPDATE a"))
+	assert.Equal(t, 1, st.Times("UPDATE a"))
 }
 
 func TestFailover_EndThatSomebodyWanted_IsTold(t *testing.T) {
@@ -359,7 +359,7 @@ func TestFailover_EndThatSomebodyWanted_IsTold(t *testing.T) {
 			err := kit.ExecAll(tx, "UPDATE b")
 			require.Equal(t, code, kit.StateOf(err))
 			require.Error(t, tx.Commit())
-			assert.Equal(t, 1, kit.Times(st.Server, "UPDATE a"))
+			assert.Equal(t, 1, st.Times("UPDATE a"))
 		})
 	}
 }
@@ -389,21 +389,21 @@ func TestFailover_Bounds(t *testing.T) {
 
 func TestFailover_NoServer_SaysWhy(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{}.Handler())
 	unreachable := false
-	db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
+	r := kit.New(t, kit.Script{}, func(cfg *cockroachdb.Config) {
 		cfg.RetryPolicy.MaxElapsed, cfg.RetryPolicy.InitialBackoff = time.Second, 0
+		dial := cfg.ConnConfig.DialFunc
 		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if unreachable {
 				return nil, errors.New("no route to host")
 			}
-			return srv.Dial(ctx, network, addr)
+			return dial(ctx, network, addr)
 		}
 	})
-	tx := kit.Begin(t, db)
+	tx := r.Begin(t)
 	kit.Exec(t, tx, "UPDATE a")
 	unreachable = true
-	srv.Disconnect()
+	r.Disconnect()
 	err := kit.ExecAll(tx, "UPDATE b")
 	kit.As[*cockroachdb.ConnectionLostError](t, err)
 	require.ErrorContains(t, err, "no route to host")
@@ -412,9 +412,8 @@ func TestFailover_NoServer_SaysWhy(t *testing.T) {
 
 func TestFailover_ServerRefusesTheLogin_DoesNotDialAgain(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{}.Handler())
 	dials := 0
-	db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
+	r := kit.New(t, kit.Script{}, func(cfg *cockroachdb.Config) {
 		cfg.AfterConnect = func(context.Context, *pgx.Conn) error {
 			if dials++; dials > 1 {
 				return errNoEntry
@@ -422,9 +421,9 @@ func TestFailover_ServerRefusesTheLogin_DoesNotDialAgain(t *testing.T) {
 			return nil
 		}
 	})
-	tx := kit.Begin(t, db)
+	tx := r.Begin(t)
 	kit.Exec(t, tx, "UPDATE a")
-	srv.Disconnect()
+	r.Disconnect()
 	lost := kit.As[*cockroachdb.ConnectionLostError](t, kit.ExecAll(tx, "UPDATE b"))
 	require.ErrorIs(t, lost, errNoEntry)
 	assert.Equal(t, 2, dials)
@@ -487,7 +486,7 @@ func TestFailover_OutsideATransaction_WriteIsPerhapsDone(t *testing.T) {
 			t.Parallel()
 			st := kit.New(t, kit.Script{"UPDATE a": {cut, kit.OK}})
 			kit.As[*cockroachdb.AmbiguousCommitError](t, kit.ExecAll(st, "UPDATE a"))
-			assert.LessOrEqual(t, kit.Times(st.Server, "UPDATE a"), 1)
+			assert.LessOrEqual(t, st.Times("UPDATE a"), 1)
 			kit.Exec(t, st, "UPDATE b")
 		})
 	}
@@ -500,7 +499,7 @@ func TestFailover_OutsideATransaction_WhileItIsPrepared_Unseen(t *testing.T) {
 		t.Run(sql, func(t *testing.T) {
 			t.Parallel()
 			parsed := 0
-			srv := fakepg.Start(t, fakepg.Answer(kit.Script{}.Calling(sql, func(n int) fakepg.Reply {
+			r := kit.Answering(t, kit.Script{}.Calling(sql, func(n int) fakepg.Reply {
 				if n > 0 {
 					return kit.OK
 				}
@@ -510,8 +509,8 @@ func TestFailover_OutsideATransaction_WhileItIsPrepared_Unseen(t *testing.T) {
 				gone := kit.Fatal("57P01", "refused")
 				gone.ErrAt = fakepg.AtParse
 				return gone
-			})))
-			st, err := kit.Pool(t, srv).PrepareContext(t.Context(), sql)
+			}))
+			st, err := r.PrepareContext(t.Context(), sql)
 			require.NoError(t, err)
 			defer st.Close()
 			var args []any
@@ -520,21 +519,19 @@ func TestFailover_OutsideATransaction_WhileItIsPrepared_Unseen(t *testing.T) {
 			}
 			_, err = st.ExecContext(t.Context(), args...)
 			require.NoError(t, err)
-			assert.Equal(t, 1, kit.Times(srv, sql))
-			assert.Equal(t, 2, srv.Connections())
+			assert.Equal(t, 1, r.Times(sql))
+			assert.Equal(t, 2, r.Connections())
 		})
 	}
 }
 
 func TestFailover_IsSeen(t *testing.T) {
 	t.Parallel()
-	var m *cockroachdb.Metrics
 	var told []cockroachdb.RetryEvent
-	srv := fakepg.Start(t, kit.Script{"UPDATE b": {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}}.Handler())
-	db := kit.Pool(t, srv, kit.Counted(&m), func(cfg *cockroachdb.Config) {
+	r := kit.New(t, kit.Script{"UPDATE b": {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}}, func(cfg *cockroachdb.Config) {
 		cfg.OnRetry = func(_ context.Context, e cockroachdb.RetryEvent) { told = append(told, e) }
 	})
-	tx := kit.Begin(t, db)
+	tx := r.Begin(t)
 	kit.Exec(t, tx, "UPDATE a")
 	kit.Exec(t, tx, "UPDATE b")
 	require.NoError(t, tx.Commit())
@@ -542,8 +539,8 @@ func TestFailover_IsSeen(t *testing.T) {
 	assert.Equal(t, cockroachdb.ReasonConnection, told[0].Reason)
 	assert.Equal(t, 2, told[0].Statement)
 	require.Error(t, told[0].Err)
-	assert.EqualValues(t, 1, kit.Count(t, m, "failovers_total", "replaced"))
-	assert.EqualValues(t, 1, kit.Count(t, m, "transactions_total", "committed"))
+	assert.EqualValues(t, 1, r.Count(t, "failovers_total", "replaced"))
+	assert.EqualValues(t, 1, r.Count(t, "transactions_total", "committed"))
 }
 
 var errNoEntry = &pgconn.PgError{Severity: "FATAL", Code: "28P01", Message: "password authentication failed"}
@@ -586,7 +583,7 @@ func TestFailover_WhileItWaitsForTheLane_Unseen(t *testing.T) {
 		require.NoError(t, holder.Commit())
 		require.NoError(t, <-done)
 		require.NoError(t, waiter.Commit())
-		assert.Equal(t, 2, r.Times(kit.Short(kit.Release)))
+		assert.Equal(t, 2, r.Ran(kit.Release))
 		assert.Equal(t, 4, r.Connections())
 	}, func(cfg *cockroachdb.Config) { cfg.RetryPolicy.MaxFailovers = 4 })
 }

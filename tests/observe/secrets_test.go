@@ -167,9 +167,9 @@ func TestSecrets_EachOutcome_ShowsNone(t *testing.T) {
 			t.Run(name+"/"+mode.String(), func(t *testing.T) {
 				t.Parallel()
 				tracer := &textTracer{}
-				l := &kit.Listener{}
+				l := &listener{}
 				options := []any{
-					o.option, l.Hooks, func(c *cockroachdb.Config) { c.ConnConfig.Password, c.ConnConfig.Tracer = planted, tracer },
+					o.option, l.hooks, func(c *cockroachdb.Config) { c.ConnConfig.Password, c.ConnConfig.Tracer = planted, tracer },
 				}
 				kit.InBubble(t, o.withSecrets(), func(t *testing.T, r *kit.Rig) {
 					tell(t, o, r, mode)

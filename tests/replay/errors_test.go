@@ -1,6 +1,7 @@
 package replay_test
 
 import (
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -42,11 +43,11 @@ func TestReplay_ErrorSaysSomethingElse_Diverges(t *testing.T) {
 					e.ConstraintName, e.TableName, e.ColumnName = "users_name", "users", "t"
 					return e
 				}
-				other, asked := taken(), &kit.Once{}
+				other, asked := taken(), &atomic.Bool{}
 				tc.change(other)
 				st := kit.Answering(t, func(s fakepg.Statement) fakepg.Reply {
 					if s.SQL == "INSERT u" && (!s.Describing || at == fakepg.AtParse) {
-						if asked.First() {
+						if !asked.Swap(true) {
 							return fakepg.Reply{Err: taken(), ErrAt: at}
 						}
 						return fakepg.Reply{Err: other, ErrAt: at}

@@ -441,7 +441,7 @@ func TestReplay_ColumnsChangeOnData_Diverges(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			a, sim := kit.NewKVSim(t)
-			tx, err := kit.Open(t, kit.WithParams(a.DSN, kit.NoWaits+"&default_query_exec_mode="+mode)).BeginTx(t.Context(), nil)
+			tx, err := kit.Open(t, a.DSN, kit.NoWaits+"&default_query_exec_mode="+mode).BeginTx(t.Context(), nil)
 			require.NoError(t, err)
 			assert.Empty(t, kit.Query(t, tx, "SELECT * FROM kv WHERE k > 1000").MustRest())
 			sim.Inject(
@@ -476,11 +476,11 @@ func TestReplay_PrepareEndsOtherwise_Diverges(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			times := 0
-			srv := fakepg.Start(t, fakepg.Answer(kit.Script{kit.Update(3): {kit.Conflict}}.Calling(sql, func(int) fakepg.Reply {
+			r := kit.Answering(t, kit.Script{kit.Update(3): {kit.Conflict}}.Calling(sql, func(int) fakepg.Reply {
 				times++
 				return parsed[min(times, 2)-1]
-			})))
-			tx := kit.Begin(t, kit.Pool(t, srv))
+			}))
+			tx := r.Begin(t)
 			kit.Exec(t, tx, kit.Update(1))
 			kit.Exec(t, tx, "SAVEPOINT s")
 			stmt, err := tx.PrepareContext(t.Context(), sql)

@@ -63,7 +63,7 @@ func TestReplay_Rows_AreVerifiedAsFarAsRead(t *testing.T) {
 				for n := range next {
 					assert.Equal(t, n < 2, rows.Next())
 				}
-				rows.MustClose()
+				require.NoError(t, rows.Close())
 				_, err := tx.ExecContext(t.Context(), kit.Update(3))
 				if want != nil {
 					kit.WantDivergence(t, err, *want)
@@ -203,7 +203,7 @@ func TestReplay_RowsOnData_AreVerifiedAsFarAsRead(t *testing.T) {
 				for n := range next {
 					require.Equal(t, n < 2, rows.Next())
 				}
-				rows.MustClose()
+				require.NoError(t, rows.Close())
 				err := a.Provoke(t, tx, rival)
 				if want == nil {
 					require.NoError(t, err, "%d calls of Next", next)
@@ -438,9 +438,9 @@ func TestReplay_ConflictInClose_IsAbsorbed(t *testing.T) {
 		"Close": func(t *testing.T, tx *sql.Tx) {
 			rows := kit.Query(t, tx, "SELECT")
 			rows.Read(1)
-			rows.MustClose()
+			require.NoError(t, rows.Close())
 		},
-		"Close, nothing read": func(t *testing.T, tx *sql.Tx) { kit.Query(t, tx, "SELECT").MustClose() },
+		"Close, nothing read": func(t *testing.T, tx *sql.Tx) { require.NoError(t, kit.Query(t, tx, "SELECT").Close()) },
 		"QueryRow": func(t *testing.T, tx *sql.Tx) {
 			var v string
 			require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT").Scan(&v))

@@ -301,7 +301,7 @@ func TestRestart_BeginFails_IsOver(t *testing.T) {
 				assert.Error(t, kit.ExecAll(tx, "UPDATE outside"), "there is no transaction for it to be in")
 				require.ErrorIs(t, tx.Commit(), pgx.ErrTxCommitRollback)
 				assert.Equal(t, tc.want, r.Trips(first))
-				assert.Zero(t, r.Times("UPDATE outside"))
+				assert.Zero(t, r.Ran("UPDATE outside"))
 				r.WantUsable(t)
 			}, tc.options...)
 		})
@@ -371,7 +371,7 @@ func TestRestartBeginsAnew_InTheMiddleOfRows(t *testing.T) {
 			tx := r.Begin(t)
 			require.Equal(t, []string{"a", "b"}, kit.Query(t, tx, "SELECT v").MustRest())
 			require.NoError(t, tx.Commit())
-			assert.Equal(t, 3, r.Times("SELECT v"))
+			assert.Equal(t, 3, r.Ran("SELECT v"))
 		})
 	}
 }
