@@ -201,35 +201,44 @@ func TestReplay_InsertBecomesADuplicateOnData_Diverges(t *testing.T) {
 	assert.Equal(t, 51, a.Value(t, 5))
 }
 
-// An error becomes success with 0 rows → divergence.
-func TestReplay_ErrorBecomesSuccessOnData_Diverges(t *testing.T) {
+// An error that the application was given becomes success, another SQLSTATE, or the violation of another constraint.
+func TestReplay_ErrorIsAnotherOnData_Diverges(t *testing.T) {
 	t.Parallel()
-	a := kit.NewKV(t)
-	kit.Exec(t, a.Rival, "UPDATE kv SET v = 0 WHERE k = 1")
-	tx := a.Begin(t)
-	kit.Exec(t, tx, "SAVEPOINT app")
-	_, err := tx.ExecContext(t.Context(), "SELECT 1000 / v FROM kv WHERE k = 1")
-	kit.WantCode(t, err, "22012")
-	kit.Exec(t, tx, "ROLLBACK TO SAVEPOINT app")
-	err = a.Provoke(t, tx, "DELETE FROM kv WHERE k = 1")
-	kit.WantDivergence(t, err, cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedSQLState, Attempts: 2})
-	a.WantEnded(t, tx)
-}
-
-// An error becomes another SQLSTATE → divergence.
-func TestReplay_ErrorBecomesAnotherOnData_Diverges(t *testing.T) {
-	t.Parallel()
-	a := kit.NewKV(t)
-	kit.Exec(t, a.Rival, "UPDATE kv SET v = 0 WHERE k = 1")
-	tx := a.Begin(t)
-	kit.Exec(t, tx, "SAVEPOINT app")
-	_, err := tx.ExecContext(t.Context(), "SELECT (1 / v + v)::INT2 FROM kv WHERE k = 1")
-	kit.WantCode(t, err, "22012")
-	kit.Exec(t, tx, "ROLLBACK TO SAVEPOINT app")
-	err = a.Provoke(t, tx, "UPDATE kv SET v = 100000 WHERE k = 1")
-	kit.WantDivergence(t, err, cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedSQLState, Attempts: 2})
-	assert.ErrorContains(t, err, "SQLSTATE 22003 where it had answered SQLSTATE 22012")
-	a.WantEnded(t, tx)
+	for name, tc := range map[string]struct {
+		fails, code string
+		rival       []string
+		kind        cockroachdb.DivergenceKind
+		says        string
+	}{
+		"success, without a row": {
+			"SELECT 1000 / v FROM kv WHERE k = 1", "22012", []string{"DELETE FROM kv WHERE k = 1"},
+			cockroachdb.DivergedSQLState, "",
+		},
+		"another SQLSTATE": {
+			"SELECT (1 / v + v)::INT2 FROM kv WHERE k = 1", "22012", []string{"UPDATE kv SET v = 100000 WHERE k = 1"},
+			cockroachdb.DivergedSQLState, "SQLSTATE 22003 where it had answered SQLSTATE 22012",
+		},
+		"the name that was taken is free, and the address is not": {
+			"INSERT INTO users VALUES ('ann', 'y')", "23505", []string{"DELETE FROM users", "INSERT INTO users VALUES ('bob', 'y')"},
+			cockroachdb.DivergedError, "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := kit.NewKV(t)
+			require.NoError(t, kit.ExecAll(a.Rival, "UPDATE kv SET v = 0 WHERE k = 1",
+				"CREATE TABLE users (name TEXT UNIQUE, address TEXT UNIQUE)", "INSERT INTO users VALUES ('ann', 'x')"))
+			tx := a.Begin(t)
+			kit.Exec(t, tx, "SAVEPOINT app")
+			_, err := tx.ExecContext(t.Context(), tc.fails)
+			kit.WantCode(t, err, tc.code)
+			kit.Exec(t, tx, "ROLLBACK TO SAVEPOINT app")
+			err = a.Provoke(t, tx, tc.rival...)
+			kit.WantDivergence(t, err, cockroachdb.DivergenceError{Statement: 2, Kind: tc.kind, Attempts: 2})
+			require.ErrorContains(t, err, tc.says)
+			a.WantEnded(t, tx)
+		})
+	}
 }
 
 // An error of Parse, too, is held against the replay.

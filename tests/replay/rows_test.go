@@ -322,18 +322,6 @@ func TestReplay_MidStreamEarlierStatementChanged_Diverges(t *testing.T) {
 	st.WantEnded(t, tx)
 }
 
-func TestReplay_RowAlreadyReadChangedOutside_Diverges(t *testing.T) {
-	t.Parallel()
-	st := kit.New(t, kit.Script{"SELECT": {kit.BreakOff(kit.Texts("a", "b"), 2), kit.Texts("a", kit.Secret)}})
-	rows := kit.Query(t, st, "SELECT")
-	_, err := rows.Rest()
-	kit.WantDivergence(t, err, cockroachdb.DivergenceError{
-		Statement: 1, Kind: cockroachdb.DivergedRow, Row: 2, Attempts: 2,
-	})
-	kit.Exec(t, st, kit.Update(1))
-	assert.Equal(t, 1, st.Server.Connections())
-}
-
 // 40001 in mid-stream, only unread rows changed → the new rows are delivered. Twice, the second time after a row that
 // only the second attempt has delivered.
 func TestReplay_UnreadRowsChanged_GoesOn(t *testing.T) {
