@@ -248,7 +248,8 @@ func (r *record) judge(rows *DivergenceError, err error) *DivergenceError {
 // diverged completes a divergence of r, the n-th record counted from 0, and closes its answer.
 func diverged(n int, r *record, differs *DivergenceError, a *wire.Answer) error {
 	a.Discard()
-	differs.Statement, differs.committed, differs.advice = n+1, a.Commits || a.Begins, adviceOn(differs.Kind, r.SQL, r.rows)
+	differs.Statement, differs.committed = n+1, a.Commits || a.Begins
+	differs.advice = adviceOn(differs.Kind, r.SQL, r.rows)
 	return differs
 }
 

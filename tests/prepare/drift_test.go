@@ -170,7 +170,8 @@ func TestDrift_OnAConnectionThatDoesNotKnowTheText_IsUnseen(t *testing.T) {
 				t.Parallel()
 				schema := fmt.Sprintf("drift_%d_%d", i, j)
 				own := kit.WithParams(dsn, "search_path="+schema+"&default_query_exec_mode=")
-				mine, theirs := kit.OpenBy(t, "cockroachdb", own+mode), kit.OpenBy(t, "pgx", own+"describe_exec") // it keeps nothing
+				mine := kit.OpenBy(t, "cockroachdb", own+mode)
+				theirs := kit.OpenBy(t, "pgx", own+"describe_exec") // it keeps nothing
 				theirs.SetMaxOpenConns(1)
 				require.NoError(t, kit.ExecAll(theirs, append([]string{"CREATE SCHEMA " + schema}, d.made...)...))
 				one, other := kit.Conn(t, mine), kit.Conn(t, mine)

@@ -211,16 +211,17 @@ func TestReplay_ErrorIsAnotherOnData_Diverges(t *testing.T) {
 		says        string
 	}{
 		"success, without a row": {
-			"SELECT 1000 / v FROM kv WHERE k = 1", "22012", []string{"DELETE FROM kv WHERE k = 1"},
-			cockroachdb.DivergedSQLState, "",
+			fails: "SELECT 1000 / v FROM kv WHERE k = 1", code: "22012",
+			rival: []string{"DELETE FROM kv WHERE k = 1"}, kind: cockroachdb.DivergedSQLState,
 		},
 		"another SQLSTATE": {
-			"SELECT (1 / v + v)::INT2 FROM kv WHERE k = 1", "22012", []string{"UPDATE kv SET v = 100000 WHERE k = 1"},
-			cockroachdb.DivergedSQLState, "SQLSTATE 22003 where it had answered SQLSTATE 22012",
+			fails: "SELECT (1 / v + v)::INT2 FROM kv WHERE k = 1", code: "22012",
+			rival: []string{"UPDATE kv SET v = 100000 WHERE k = 1"}, kind: cockroachdb.DivergedSQLState,
+			says: "SQLSTATE 22003 where it had answered SQLSTATE 22012",
 		},
 		"the name that was taken is free, and the address is not": {
-			"INSERT INTO users VALUES ('ann', 'y')", "23505", []string{"DELETE FROM users", "INSERT INTO users VALUES ('bob', 'y')"},
-			cockroachdb.DivergedError, "",
+			fails: "INSERT INTO users VALUES ('ann', 'y')", code: "23505",
+			rival: []string{"DELETE FROM users", "INSERT INTO users VALUES ('bob', 'y')"}, kind: cockroachdb.DivergedError,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -391,7 +391,8 @@ func TestPin_ColumnThatMayNotBeWritten_IsLeftAlone(t *testing.T) {
 	kit.Exec(t, kv.Rival, "CREATE TABLE things (id UUID DEFAULT gen_random_uuid(), name TEXT, note TEXT DEFAULT 'n'); "+
 		"CREATE ROLE clerk; GRANT ALL ON kv TO clerk; GRANT SELECT, INSERT (name) ON things TO clerk")
 	t.Cleanup(func() { _, _ = kv.Rival.Exec("DROP OWNED BY clerk; DROP ROLE clerk") })
-	kv.DB = kit.Open(t, kv.DSN, kit.NoWaits, "role=clerk", func(cfg *cockroachdb.Config) { cfg.Metrics = kv.Config.Metrics })
+	kv.DB = kit.Open(t, kv.DSN, kit.NoWaits, "role=clerk",
+		func(cfg *cockroachdb.Config) { cfg.Metrics = kv.Config.Metrics })
 	for range 2 {
 		tx := kv.Begin(t)
 		assert.Equal(t, "n", kit.Scan[string](t, tx, "INSERT INTO things (name) VALUES ('x') RETURNING note"))

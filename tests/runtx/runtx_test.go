@@ -416,7 +416,8 @@ func TestRunTx_ContextCancelled_ReturnsItsError(t *testing.T) {
 	t.Run("while it waits for another attempt", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			r := kit.New(t, kit.Script{kit.Update(1): kit.Always(kit.Conflict)}, fakepg.InMemory(), func(cfg *cockroachdb.Config) {
+			s := kit.Script{kit.Update(1): kit.Always(kit.Conflict)}
+			r := kit.New(t, s, fakepg.InMemory(), func(cfg *cockroachdb.Config) {
 				cfg.RetryPolicy.InitialBackoff, cfg.RetryPolicy.MaxBackoff = 240*time.Hour, 240*time.Hour
 				cfg.RetryPolicy.MaxElapsed = 480 * time.Hour
 			})

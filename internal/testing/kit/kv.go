@@ -94,8 +94,8 @@ func ConflictAt(pattern string) *crdbsim.Fault {
 	return crdbsim.On(pattern, crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")})
 }
 
-// NewSimTable opens a pool of one connection to a table kv of two rows, 1 and 2, both 0, behind a Sim of its own. Options are
-// as for [Config].
+// NewSimTable opens a pool of one connection to a table kv of two rows, 1 and 2, both 0, behind a Sim of its own.
+// Options are as for [Config].
 func NewSimTable(t testing.TB, options ...any) (*crdbsim.Sim, *sql.DB) {
 	t.Helper()
 	sim, dsn := enginetest.NewSim(t, crdbsim.Config{})

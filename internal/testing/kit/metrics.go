@@ -54,12 +54,13 @@ func Counts(t testing.TB, m *cockroachdb.Metrics) map[string]float64 {
 	all := map[string]float64{}
 	for _, family := range families {
 		for _, m := range family.GetMetric() {
-			name := strings.TrimPrefix(family.GetName(), "cockroachdb_")
+			parts := []string{strings.TrimPrefix(family.GetName(), "cockroachdb_")}
 			for _, label := range m.GetLabel() {
 				if label.GetName() != "db_name" {
-					name += " " + label.GetValue()
+					parts = append(parts, label.GetValue())
 				}
 			}
+			name := strings.Join(parts, " ")
 			if h := m.GetHistogram(); h != nil {
 				all[name+" count"], all[name+" sum"] = float64(h.GetSampleCount()), h.GetSampleSum()
 				continue
