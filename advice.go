@@ -23,8 +23,9 @@ var (
 	}
 )
 
-// adviceOn guesses, by the text of the statement, why its replay diverged. It is looked at only then.
-func adviceOn(kind DivergenceKind, r *record) advice {
+// adviceOn guesses, by the text of the statement, why its replay diverged. It is looked at only then. rows is how many
+// the application was handed.
+func adviceOn(kind DivergenceKind, sql string, rows int64) advice {
 	switch kind {
 	case DivergedColumns:
 		return adviceColumns
@@ -33,12 +34,12 @@ func adviceOn(kind DivergenceKind, r *record) advice {
 	case DivergedSQLState, DivergedError:
 		return adviceErrors
 	}
-	switch has := sqltext.HintsIn(r.SQL); {
+	switch has := sqltext.HintsIn(sql); {
 	case has.Generator, has.Insert:
 		return adviceGenerated
 	case has.Clock:
 		return adviceClock
-	case kind == DivergedRow && r.rows > 1 && !has.Order:
+	case kind == DivergedRow && rows > 1 && !has.Order:
 		return adviceOrder
 	}
 	return adviceChanged

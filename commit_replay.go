@@ -60,18 +60,17 @@ func (c *commitStep) replayAndSend(ctx context.Context) fault {
 // verify sends rt and compares the answers to the record with what the application has seen: that they were successes.
 func (c *commitStep) verify(ctx context.Context, rt *wire.RoundTrip) fault {
 	t, ran := c.t, 0
+	records := t.history.records
 	defer t.noteReplay(&ran)()
 	reach, err := rt.Send()
 	t.opening.note(reach, t.session().Status())
 	if err != nil {
-		return c.lostBefore(t.history.records[0], reach, err)
+		return c.lostBefore(records[0], reach, err)
 	}
-	for n, r := range t.history.records {
-		ran++
-		a, err := rt.Next()
-		if _, err = t.compare(ctx, n, r, nil, a, err); err != nil {
-			return c.differs(r, rt, err)
-		}
+	same, err := t.compareEach(ctx, rt, 0, records)
+	ran = min(same+1, len(records))
+	if err != nil {
+		return c.differs(records[same], rt, err)
 	}
 	return fault{}
 }

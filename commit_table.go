@@ -101,3 +101,5 @@ func asksAgain(err error) bool {
 	_, ambiguous := errors.AsType[*AmbiguousCommitError](err)
 	return ambiguous || pgerr.IsConnectionLost(err)
 }
+
+var errNoMark = errors.New("cockroachdb: the error has no commit marker: it is no AmbiguousCommitError of a connection with retry_commit_marker=on, or comes from a transaction that has none")

@@ -12,7 +12,6 @@ import (
 
 	"github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
-	"github.com/reprise-go/cockroachdb/internal/fakepg"
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
@@ -79,7 +78,7 @@ func TestConn_Raw_GivesThePgxConnection(t *testing.T) {
 
 func TestConn_DeprecatedMethods_Work(t *testing.T) {
 	t.Parallel()
-	c := kit.DriverConn(t, fakepg.Start(t, kit.Script{}.Handler()))
+	c := kit.New(t, kit.Script{}).DriverConn(t)
 	stmt, err := c.Prepare("UPDATE a")
 	require.NoError(t, err)
 	_, err = stmt.Exec(nil) //nolint:staticcheck // it is there all the same
@@ -93,11 +92,11 @@ func TestConn_DeprecatedMethods_Work(t *testing.T) {
 
 func TestConn_Ping_AsksTheServer(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{}.Handler())
-	c := kit.DriverConn(t, srv)
+	r := kit.New(t, kit.Script{})
+	c := r.DriverConn(t)
 	require.NoError(t, c.Ping(t.Context()))
-	assert.Equal(t, 1, srv.RoundTrips())
-	srv.Disconnect()
+	assert.Equal(t, 1, r.RoundTrips())
+	r.Disconnect()
 	require.ErrorIs(t, c.Ping(t.Context()), driver.ErrBadConn)
 	assert.False(t, c.IsValid())
 	require.ErrorIs(t, c.Ping(t.Context()), driver.ErrBadConn)
@@ -116,12 +115,12 @@ func TestConn_Ping_AsksTheServer(t *testing.T) {
 func TestConn_ResetSessionHookFails_ReturnsItsError(t *testing.T) {
 	t.Parallel()
 	var hook error
-	c := kit.DriverConn(t, fakepg.Start(t, kit.Script{}.Handler()), func(cfg *cockroachdb.Config) {
+	c := kit.New(t, kit.Script{}, func(cfg *cockroachdb.Config) {
 		cfg.ResetSession = func(_ context.Context, pc *pgx.Conn) error {
 			assert.NotNil(t, pc)
 			return hook
 		}
-	})
+	}).DriverConn(t)
 	require.NoError(t, c.ResetSession(t.Context()))
 	hook = errors.New("no")
 	require.Equal(t, hook, c.ResetSession(t.Context()), "as it is")

@@ -131,7 +131,7 @@ func TestTuning_Sections_AreThoseThatErrorsName(t *testing.T) {
 		}
 	}
 	for _, kind := range allDivergenceKinds {
-		assert.NotEqual(t, advice{}, adviceOn(kind, &record{}))
+		assert.NotEqual(t, advice{}, adviceOn(kind, "", 0))
 		assert.Contains(t, text, "`"+string(kind)+"`")
 	}
 }

@@ -21,33 +21,6 @@ type ledger struct {
 	clock    int64
 }
 
-// protected is what is counted.
-type protected int
-
-const (
-	ofTransaction protected = iota
-	ofStatement             // outside a transaction
-	protecteds
-)
-
-var protectedNames = [protecteds]string{"transaction", "statement"}
-
-func (p protected) String() string { return protectedNames[p] }
-
-// extent is how far something was protected.
-type extent int
-
-const (
-	protectedWhole extent = iota
-	protectedUntilCommit
-	protectionEnded
-	extents
-)
-
-var extentNames = [extents]string{"whole", "until_commit", "ended"}
-
-func (e extent) String() string { return extentNames[e] }
-
 // A tally counts by extent.
 type tally [extents]atomic.Int64
 

@@ -181,3 +181,63 @@ func reasonOfConflict(message string) Reason {
 	}
 	return reason
 }
+
+// Why a transaction, or a statement outside one, may not be protected, besides the reasons for which it is not
+// recorded. A transaction that RunTx runs is protected by being run again, and only the first three are for it.
+const (
+	CauseRetriesOff   Cause = "retries_off"   // WithoutRetries, or RetryPolicy.MaxAttempts is 1
+	CauseBegunAsText  Cause = "begun_as_text" // by a BEGIN of the application's own, which the driver leaves alone
+	CauseMayCommit    Cause = "may_commit"    // DDL, CALL, COMMIT as text, several statements in one text, and the like
+	CauseFailoversOff Cause = "failovers_off" // RetryPolicy.MaxFailovers is zero
+	CauseDiverged     Cause = "diverged"      // a conflict came, and the replay would have shown something else
+	CauseRowsOfWrite  Cause = "rows_of_write" // outside a transaction: it writes, and its rows were read
+)
+
+// endingCauses are all that can end a protection.
+var endingCauses = append([]Cause{
+	CauseRetriesOff, CauseBegunAsText, CauseMayCommit, CauseFailoversOff, CauseDiverged, CauseRowsOfWrite,
+}, allCauses...)
+
+// isOfReplay reports whether RunTx makes up for the cause by calling its function again.
+func (c Cause) isOfReplay() bool {
+	return c != CauseRetriesOff && c != CauseBegunAsText && c != CauseMayCommit
+}
+
+// protected is what is counted.
+type protected int
+
+const (
+	ofTransaction protected = iota
+	ofStatement             // outside a transaction
+	protecteds
+)
+
+var protectedNames = [protecteds]string{"transaction", "statement"}
+
+func (p protected) String() string { return protectedNames[p] }
+
+// extent is how far something was protected.
+type extent int
+
+const (
+	protectedWhole extent = iota
+	protectedUntilCommit
+	protectionEnded
+	extents
+)
+
+var extentNames = [extents]string{"whole", "until_commit", "ended"}
+
+func (e extent) String() string { return extentNames[e] }
+
+// CommitAnswer is what was answered to the question for the outcome of a commit. It is the metrics' label answer.
+type CommitAnswer string
+
+// What can be answered.
+const (
+	CommitAnswerCommitted CommitAnswer = "committed" // the transaction is committed
+	CommitAnswerRefused   CommitAnswer = "refused"   // it is not, and never will be
+	CommitAnswerUnknown   CommitAnswer = "unknown"   // nobody answered in time, or the table of markers lost its rows
+)
+
+var allCommitAnswers = []CommitAnswer{CommitAnswerCommitted, CommitAnswerRefused, CommitAnswerUnknown}

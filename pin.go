@@ -6,9 +6,6 @@ import (
 	"strings"
 	"unsafe"
 
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgtype"
-
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
 	"github.com/reprise-go/cockroachdb/internal/wire"
@@ -41,6 +38,14 @@ type pins struct {
 
 // pinsSize is what pins take, besides the values.
 const pinsSize = int(unsafe.Sizeof(pins{}))
+
+// newPinTexts returns nil if nothing is to be pinned.
+func newPinTexts(cfg *Config) *pinTexts {
+	if !cfg.PinGenerated {
+		return nil
+	}
+	return &pinTexts{byText: make(map[string]*pinText)}
+}
 
 // pinned returns what a replay sends in place of the statement, or nil.
 func (r *record) pinned() *wire.Statement {
@@ -180,14 +185,3 @@ func (t *tx) unpinAfter(r *record, err error) {
 
 // objectNotInState is the class of CockroachDB's answer to a value for a computed column.
 const objectNotInState = "55"
-
-// isPinnable reports whether values of a type mean the same when they are sent as they came.
-func isPinnable(field *pgconn.FieldDescription) bool {
-	switch field.DataTypeOID {
-	case pgtype.BoolOID, pgtype.ByteaOID, pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.Float4OID,
-		pgtype.Float8OID, pgtype.NumericOID, pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.UUIDOID,
-		pgtype.DateOID, pgtype.TimeOID, pgtype.TimestampOID, pgtype.TimestamptzOID:
-		return true
-	}
-	return false
-}

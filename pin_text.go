@@ -5,6 +5,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
@@ -34,14 +37,6 @@ type pinText struct {
 
 // mostTextBytes bounds the texts. When there are more of them, what was learnt is forgotten.
 const mostTextBytes = 1 << 20
-
-// newPinTexts returns nil if nothing is to be pinned.
-func newPinTexts(cfg *Config) *pinTexts {
-	if !cfg.PinGenerated {
-		return nil
-	}
-	return &pinTexts{byText: make(map[string]*pinText)}
-}
 
 // text returns what is known of a text.
 func (p *pinTexts) text(sql string) *pinText {
@@ -138,4 +133,15 @@ func (p *pinTexts) exclude(text *pinText, columns, may []string) bool {
 		}
 	}
 	return found
+}
+
+// isPinnable reports whether values of a type mean the same when they are sent as they came.
+func isPinnable(field *pgconn.FieldDescription) bool {
+	switch field.DataTypeOID {
+	case pgtype.BoolOID, pgtype.ByteaOID, pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.Float4OID,
+		pgtype.Float8OID, pgtype.NumericOID, pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.UUIDOID,
+		pgtype.DateOID, pgtype.TimeOID, pgtype.TimestampOID, pgtype.TimestamptzOID:
+		return true
+	}
+	return false
 }

@@ -10,27 +10,6 @@ import (
 // A transaction is protected while the driver could absorb a conflict, and the loss of the connection. What ends that
 // is noted here, as it happens, and counted at the end; report.go shows it.
 
-// Why a transaction, or a statement outside one, may not be protected, besides the reasons for which it is not
-// recorded. A transaction that RunTx runs is protected by being run again, and only the first three are for it.
-const (
-	CauseRetriesOff   Cause = "retries_off"   // WithoutRetries, or RetryPolicy.MaxAttempts is 1
-	CauseBegunAsText  Cause = "begun_as_text" // by a BEGIN of the application's own, which the driver leaves alone
-	CauseMayCommit    Cause = "may_commit"    // DDL, CALL, COMMIT as text, several statements in one text, and the like
-	CauseFailoversOff Cause = "failovers_off" // RetryPolicy.MaxFailovers is zero
-	CauseDiverged     Cause = "diverged"      // a conflict came, and the replay would have shown something else
-	CauseRowsOfWrite  Cause = "rows_of_write" // outside a transaction: it writes, and its rows were read
-)
-
-// endingCauses are all that can end a protection.
-var endingCauses = append([]Cause{
-	CauseRetriesOff, CauseBegunAsText, CauseMayCommit, CauseFailoversOff, CauseDiverged, CauseRowsOfWrite,
-}, allCauses...)
-
-// isOfReplay reports whether RunTx makes up for the cause by calling its function again.
-func (c Cause) isOfReplay() bool {
-	return c != CauseRetriesOff && c != CauseBegunAsText && c != CauseMayCommit
-}
-
 // A blame is what has ended a protection: the cause, and the text of the statement that did it, if it was one.
 type blame struct {
 	cause  Cause

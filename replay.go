@@ -106,20 +106,12 @@ func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live 
 		return wire.Answer{}, faultIn(segment[0], live, err, reach)
 	}
 	last := len(segment) - 1
-	for i, r := range segment[:last] {
-		err := t.catalogAnswers(&rt, r)
-		if err == nil {
-			var a wire.Answer
-			a, err = rt.Next()
-			_, err = t.compare(ctx, n+i, r, nil, a, err)
+	if i, err := t.compareEach(ctx, &rt, n, segment[:last]); err != nil {
+		rest := last - i + questionsBefore(segment[i+1:])
+		if differs, ok := err.(*DivergenceError); ok && rt.RestCommits(rest) { //nolint:errorlint // made by compare
+			differs.committed = true
 		}
-		if err != nil {
-			rest := last - i + questionsBefore(segment[i+1:])
-			if differs, ok := err.(*DivergenceError); ok && rt.RestCommits(rest) { //nolint:errorlint // made by compare
-				differs.committed = true
-			}
-			return wire.Answer{}, faultIn(r, live, rt.Fail(err), wire.InStatement)
-		}
+		return wire.Answer{}, faultIn(segment[i], live, rt.Fail(err), wire.InStatement)
 	}
 	r := segment[last]
 	if err := t.catalogAnswers(&rt, r); err != nil {
@@ -128,6 +120,21 @@ func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live 
 	a, err := rt.Last()
 	a, err = t.compare(ctx, n+last, r, live, a, err)
 	return a, faultIn(r, live, err, wire.InStatement)
+}
+
+// compareEach reads the answers to records, the first of which is the n-th, and compares them. It returns how many were
+// the same, and what keeps the replay from going on after those.
+func (t *tx) compareEach(ctx context.Context, rt *wire.RoundTrip, n int, records []*record) (same int, err error) {
+	for i, r := range records {
+		if err := t.catalogAnswers(rt, r); err != nil {
+			return i, err
+		}
+		a, err := rt.Next()
+		if _, err = t.compare(ctx, n+i, r, nil, a, err); err != nil {
+			return i, err
+		}
+	}
+	return len(records), nil
 }
 
 func faultIn(r, live *record, err error, reach wire.Reach) fault {
@@ -241,7 +248,8 @@ func (r *record) judge(rows *DivergenceError, err error) *DivergenceError {
 // diverged completes a divergence of r, the n-th record counted from 0, and closes its answer.
 func diverged(n int, r *record, differs *DivergenceError, a *wire.Answer) error {
 	a.Discard()
-	differs.Statement, differs.committed, differs.advice = n+1, a.Commits || a.Begins, adviceOn(differs.Kind, r)
+	differs.Statement, differs.committed = n+1, a.Commits || a.Begins
+	differs.advice = adviceOn(differs.Kind, r.SQL, r.rows)
 	return differs
 }
 

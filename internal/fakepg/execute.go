@@ -22,6 +22,9 @@ func (s *session) run(b *portal, limit int) {
 	}
 	s.sendRows(b)
 	s.finish(b)
+	if b.reply.EndsTx {
+		s.tx.end()
+	}
 	switch b.reply.Cut {
 	case CutHalf:
 		s.out = s.out[:len(s.out)/2]
@@ -66,6 +69,9 @@ func (s *session) sendRows(b *portal) {
 // finish ends a statement: with the error of the reply, or of the state of the transaction, or with a tag.
 func (s *session) finish(b *portal) {
 	tag, err := b.reply.Tag, b.reply.Err
+	if b.reply.ErrAt == AtSync {
+		err = nil
+	}
 	if err == nil && b.verb != "" {
 		var own string
 		if own, err = s.tx.apply(b.verb, b.savepoint); tag == "" {
@@ -84,6 +90,9 @@ func (s *session) finish(b *portal) {
 		tag = defaultTag(b)
 	}
 	s.Send(&pgproto3.CommandComplete{CommandTag: []byte(tag)})
+	if b.reply.ErrAt == AtSync {
+		s.fail(b.verb, b.reply.Err)
+	}
 }
 
 func hasPrefixFold(s, prefix string) bool {

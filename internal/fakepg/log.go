@@ -42,6 +42,37 @@ func (s *Server) Statements() [][]string {
 	return s.logged(func(e exchange) []string { return e.statements })
 }
 
+// Sent lists the statements in order, with those that were skipped after an error.
+func (s *Server) Sent() []string { return slices.Concat(s.Statements()...) }
+
+// Ran is how often a statement was run, ever, be it in a round trip that was not completed. What was skipped after an
+// error was not run.
+func (s *Server) Ran(sql string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ran[sql]
+}
+
+// Times is how often a statement was sent.
+func (s *Server) Times(sql string) (n int) {
+	for _, one := range s.Sent() {
+		if one == sql {
+			n++
+		}
+	}
+	return n
+}
+
+// Binds lists the arguments of all Binds, but for those without.
+func (s *Server) Binds() (all []string) {
+	for _, m := range slices.Concat(s.Exchanges()...) {
+		if _, params, ok := strings.Cut(m, " params="); ok && strings.HasPrefix(m, "Bind ") && params != "[]" {
+			all = append(all, params)
+		}
+	}
+	return all
+}
+
 // OfConn narrows Exchanges to the connection with that ID.
 func (s *Server) OfConn(id int) [][]string {
 	all := s.logged(func(e exchange) []string {

@@ -41,6 +41,8 @@ type Reply struct {
 	ErrAt        Step
 	ErrAfterRows int // with Err at execution: this many of the rows go before it
 
+	EndsTx bool // at execution: the server's transaction ends with the statement, as it does with DDL that commits
+
 	Delay time.Duration // before anything of the statement is done
 	Cut   Cut
 }
@@ -60,6 +62,7 @@ const (
 	AtExecute Step = iota
 	AtBind
 	AtParse // the Reply must carry it when Describing; a statement is described at each Parse
+	AtSync  // after the statement has succeeded, as where its own transaction can't be committed
 )
 
 // A Cut closes the connection in the middle of things. In all of them the client gets no ReadyForQuery.
@@ -115,6 +118,24 @@ func rowDescription(columns []Column, formats []int16) pgproto3.BackendMessage {
 		}
 	}
 	return &pgproto3.RowDescription{Fields: fields}
+}
+
+// TextColumns is the RowDescription of columns of texts.
+func TextColumns(names ...string) pgproto3.BackendMessage {
+	var columns []Column
+	for _, name := range names {
+		columns = append(columns, Column{Name: name})
+	}
+	return rowDescription(columns, nil)
+}
+
+// TextRow is the DataRow of texts.
+func TextRow(values ...string) *pgproto3.DataRow {
+	m := &pgproto3.DataRow{}
+	for _, v := range values {
+		m.Values = append(m.Values, []byte(v))
+	}
+	return m
 }
 
 func columnOID(col Column) uint32 {

@@ -47,7 +47,7 @@ func TestConnectionLost_SettingsAreMadeAgain(t *testing.T) {
 	kit.Exec(t, tx, "UPDATE a")
 	kit.Exec(t, tx, "UPDATE lost")
 	require.NoError(t, tx.Commit())
-	assert.Equal(t, 2, kit.Times(r.Server, "SET search_path = a"))
+	assert.Equal(t, 2, r.Times("SET search_path = a"))
 }
 
 func TestConnectionLost_TemporaryTable_EndsTheTransaction(t *testing.T) {
@@ -58,7 +58,7 @@ func TestConnectionLost_TemporaryTable_EndsTheTransaction(t *testing.T) {
 	kit.Exec(t, tx, "UPDATE a")
 	lost := kit.As[*cockroachdb.ConnectionLostError](t, kit.ExecAll(tx, "UPDATE lost"))
 	assert.Equal(t, cockroachdb.CauseSession, lost.Cause)
-	assert.Equal(t, 1, kit.Times(r.Server, "UPDATE a"))
+	assert.Equal(t, 1, r.Times("UPDATE a"))
 }
 
 func TestConnectionLost_RowHasChanged_Diverges(t *testing.T) {
@@ -79,7 +79,7 @@ func TestConnectionLost_Cancelled_IsNotRunAgain(t *testing.T) {
 	_, err := tx.ExecContext(ctx, "UPDATE slow")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Error(t, tx.Commit())
-	assert.Equal(t, 1, kit.Times(r.Server, "UPDATE a"))
+	assert.Equal(t, 1, r.Times("UPDATE a"))
 	assert.Equal(t, 1, r.Connections())
 }
 

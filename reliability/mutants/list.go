@@ -808,7 +808,7 @@ var ofDriver = []Mutant{
 
 	// Exactly once.
 	{
-		Name: "the outcome of a commit is asked for by reading", File: "marker.go",
+		Name: "the outcome of a commit is asked for by reading", File: "marker_table.go",
 		Old: "	return \"INSERT INTO \" + k.name + \" AS m (id, refused) \" +\n" +
 			"		\"SELECT $1::UUID, true FROM \" + k.name + \" AS e WHERE e.id = $2::UUID \" +\n" +
 			"		\"ON CONFLICT (id) DO UPDATE SET refused = m.refused RETURNING m.refused\"\n",
@@ -822,7 +822,7 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(once, "TestRunTx_AnswerLost_IsCarriedOutOnce")},
 	},
 	{
-		Name: "a marker is placed although the table was truncated", File: "marker.go",
+		Name: "a marker is placed although the table was truncated", File: "marker_table.go",
 		Old:   "CASE WHEN pg_relation_filenode('\" + m.known.name +\n		\"'::REGCLASS) = $2 THEN false END",
 		New:   "CASE WHEN pg_relation_filenode('\" + m.known.name +\n		\"'::REGCLASS) IS NOT NULL OR $2 IS NULL THEN false END",
 		Found: []Instrument{Test(once, "TestTableTruncated_RefusedCommitArrives_IsNotCarriedOut")},

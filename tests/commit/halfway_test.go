@@ -2,7 +2,6 @@ package commit_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"net"
 	"sync/atomic"
@@ -39,13 +38,14 @@ func (h breakingConn) Write(b []byte) (int, error) {
 	return n, errHalfway
 }
 
-func halfwayPool(t testing.TB, srv *fakepg.Server) (*sql.DB, *atomic.Int64) {
+func newHalfwayRig(t testing.TB, answer func(fakepg.Statement) fakepg.Reply) (*kit.Rig, *atomic.Int64) {
 	t.Helper()
 	var left atomic.Int64
 	left.Store(-1)
-	return kit.Pool(t, srv, kit.NoFailover, func(cfg *cockroachdb.Config) {
+	return kit.Answering(t, answer, kit.NoFailover, func(cfg *cockroachdb.Config) {
+		dial := cfg.ConnConfig.DialFunc
 		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := srv.Dial(ctx, network, addr)
+			conn, err := dial(ctx, network, addr)
 			return breakingConn{conn, &left}, err
 		}
 	}), &left
@@ -67,9 +67,8 @@ func TestCommit_WrittenHalfway_IsAmbiguous(t *testing.T) {
 		return kit.OK
 	}
 	for n := range commitBytes {
-		srv := fakepg.Start(t, fakepg.Answer(answer))
-		db, left := halfwayPool(t, srv)
-		tx, err := db.BeginTx(t.Context(), nil)
+		r, left := newHalfwayRig(t, answer)
+		tx, err := r.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
 		require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
 		left.Store(int64(n))
@@ -77,8 +76,8 @@ func TestCommit_WrittenHalfway_IsAmbiguous(t *testing.T) {
 		var ambiguous *cockroachdb.AmbiguousCommitError
 		require.ErrorAs(t, err, &ambiguous, "after %d bytes", n)
 		require.ErrorIs(t, err, errHalfway)
-		assert.Equal(t, 1, kit.Times(srv, "UPDATE a"), "after %d bytes", n)
-		require.NoError(t, db.Close())
+		assert.Equal(t, 1, r.Times("UPDATE a"), "after %d bytes", n)
+		require.NoError(t, r.DB.Close())
 	}
 	require.Eventually(t, func() bool { return released.Load() > 0 }, time.Minute, time.Millisecond,
 		"the break never came after RELEASE")
@@ -91,9 +90,8 @@ func TestCommit_StatementWrittenHalfway_IsLost(t *testing.T) {
 	t.Parallel()
 	const update = "UPDATE kv SET v = v + 1"
 	for n := range len(update) {
-		srv := fakepg.Start(t, kit.Script{}.Handler())
-		db, left := halfwayPool(t, srv)
-		tx, err := db.BeginTx(t.Context(), nil)
+		r, left := newHalfwayRig(t, kit.Script{}.Reply)
+		tx, err := r.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
 		require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
 		left.Store(int64(n))
@@ -101,11 +99,11 @@ func TestCommit_StatementWrittenHalfway_IsLost(t *testing.T) {
 		require.ErrorAs(t, kit.ExecAll(tx, update), &lost)
 		require.ErrorAs(t, tx.Commit(), &lost)
 
-		require.NoError(t, db.PingContext(t.Context()))
+		require.NoError(t, r.PingContext(t.Context()))
 		left.Store(int64(n))
-		_, err = db.ExecContext(t.Context(), update)
+		_, err = r.ExecContext(t.Context(), update)
 		require.Error(t, err)
-		assert.Zero(t, kit.Times(srv, update), "after %d bytes: sent again on another connection", n)
-		require.NoError(t, db.Close())
+		assert.Zero(t, r.Times(update), "after %d bytes: sent again on another connection", n)
+		require.NoError(t, r.DB.Close())
 	}
 }

@@ -20,19 +20,22 @@ func TestCommit_ConnectionLostAtParseOfDDL_IsAmbiguous(t *testing.T) {
 	for name, answer := range map[string][]pgproto3.BackendMessage{"no answer": nil, "a conflict": {fakepg.Conflict()}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			srv := fakepg.Start(t, func(c *fakepg.Conn) {
-				kit.AnswerBegin(c)
-				c.ReceiveUntilSync()
-				c.Send(answer...)
-				c.Close()
+			r := kit.Serving(t, func(c *fakepg.Conn) {
+				c.Serve(func(s fakepg.Statement) fakepg.Reply {
+					if s.SQL == ddl {
+						c.Send(answer...)
+						c.Close()
+					}
+					return kit.OK
+				})
 			})
-			tx := kit.Begin(t, kit.Open(t, srv.DSN()))
+			tx := r.Begin(t)
 			require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
 			_, err := tx.PrepareContext(t.Context(), ddl)
 			assert.IsType(t, (*cockroachdb.AmbiguousCommitError)(nil), err)
 			assert.NotEqual(t, "40001", kit.StateOf(err), "who looks for conflicts would run it again")
 			assert.ErrorIs(t, tx.Rollback(), err, "it may be committed")
-			assert.Equal(t, 1, kit.Times(srv, "UPDATE a"))
+			assert.Equal(t, 1, r.Times("UPDATE a"))
 		})
 	}
 }
@@ -87,18 +90,17 @@ func TestCommit_ConflictThatLeavesTheOutcomeOpen_IsNotUnwrapped(t *testing.T) {
 	fatal.Severity, fatal.SeverityUnlocalized = "FATAL", "FATAL"
 	for name, tc := range map[string]struct {
 		err     *pgproto3.ErrorResponse
-		options []fakepg.Option
+		options []any
 	}{
-		"FATAL on PostgreSQL":     {fatal, []fakepg.Option{fakepg.PlainPostgreSQL()}},
+		"FATAL on PostgreSQL":     {fatal, []any{fakepg.PlainPostgreSQL()}},
 		"deadlock on CockroachDB": {fakepg.Error("40P01", "deadlock detected"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			fails := fakepg.Reply{Err: tc.err}
-			srv := fakepg.Start(t, kit.Script{kit.Release: kit.Always(fails), "COMMIT": kit.Always(fails)}.Handler(),
-				tc.options...)
+			r := kit.New(t, kit.Script{kit.Release: kit.Always(fails), "COMMIT": kit.Always(fails)}, tc.options...)
 			calls := 0
-			err := cockroachdb.RunTx(t.Context(), kit.Pool(t, srv), nil, func(tx *sql.Tx) error {
+			err := cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 				calls++
 				return kit.ExecAll(tx, "UPDATE a")
 			})
@@ -118,7 +120,7 @@ func TestCommit_CloseBeforeBeginFails_NothingHasRun(t *testing.T) {
 			closes := 0
 			srv := fakepg.Start(t, func(c *fakepg.Conn) {
 				closing(c, &closes, code)
-				kit.Script{}.Serve(c)
+				c.Serve(kit.Script{}.Reply)
 			})
 			db := kit.Open(t, srv.DSN()+"&statement_cache_capacity=1&"+kit.NoWaits)
 			db.SetMaxOpenConns(1)
@@ -135,11 +137,11 @@ func TestCommit_CloseBeforeBeginFails_NothingHasRun(t *testing.T) {
 			if err != nil {
 				kit.WantCode(t, kit.ExecAll(tx, "UPDATE b"), "25P02")
 				require.Error(t, tx.Commit())
-				assert.Zero(t, kit.Times(srv, "UPDATE b"), "it would have run outside of a transaction")
+				assert.Zero(t, srv.Times("UPDATE b"), "it would have run outside of a transaction")
 				return
 			}
 			require.NoError(t, tx.Commit())
-			assert.Contains(t, kit.Sent(srv), "BEGIN")
+			assert.Contains(t, srv.Sent(), "BEGIN")
 		})
 	}
 }
@@ -148,7 +150,16 @@ func TestCommit_CloseBeforeBeginFails_NothingHasRun(t *testing.T) {
 func closing(c *fakepg.Conn, closes *int, code string) {
 	for {
 		for _, m := range c.ReceiveUntilSync() {
-			switch m.(type) {
+			switch m := m.(type) {
+			case *pgproto3.Parse:
+				c.Send(&pgproto3.ParseComplete{})
+			case *pgproto3.Describe:
+				if m.ObjectType == 'S' {
+					c.Send(&pgproto3.ParameterDescription{})
+				}
+				c.Send(&pgproto3.NoData{})
+			case *pgproto3.Bind:
+				c.Send(&pgproto3.BindComplete{})
 			case *pgproto3.Execute:
 				c.Send(&pgproto3.CommandComplete{CommandTag: []byte("SELECT 0")})
 			case *pgproto3.Close:
@@ -156,8 +167,6 @@ func closing(c *fakepg.Conn, closes *int, code string) {
 				c.Send(fakepg.Error(code, "as it were"))
 				c.Ready('I')
 				return
-			default:
-				kit.Acknowledge(c, m)
 			}
 		}
 		c.Ready('I')

@@ -147,8 +147,8 @@ func TestCommit_WithItsReplay_ReplayDiffers_IsNotCommitted(t *testing.T) {
 			differs := kit.As[*cockroachdb.DivergenceError](t, err)
 			assert.Equal(t, cockroachdb.DivergedSQLState, differs.Kind)
 			kit.WantConflict(t, err)
-			assert.Equal(t, 1, st.Times("RELEASE"), "the one that lost")
-			assert.Zero(t, st.Times("COMMIT"))
+			assert.Equal(t, 1, st.Ran(kit.Release), "the one that lost")
+			assert.Zero(t, st.Ran("COMMIT"))
 			st.WantKept(t)
 		})
 	}
@@ -195,8 +195,8 @@ func TestCommit_WithItsReplay_PlanIsStale_GoesOn(t *testing.T) {
 	tx := st.Begin(t)
 	kit.Exec(t, tx, "UPDATE a SET v = $1", "x")
 	require.NoError(t, tx.Commit())
-	assert.Equal(t, 2, st.Times("RELEASE"), "the one that lost, and the last")
-	assert.Equal(t, 1, st.Times("COMMIT"))
+	assert.Equal(t, 2, st.Ran(kit.Release), "the one that lost, and the last")
+	assert.Equal(t, 1, st.Ran("COMMIT"))
 }
 
 // Once the commit is on its way with the replay, the loss of the connection leaves the outcome open, whatever was
@@ -218,7 +218,7 @@ func TestCommit_WithItsReplay_AnswerIsLost_IsAmbiguous(t *testing.T) {
 			tx := st.Begin(t)
 			require.NoError(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b"))
 			kit.As[*cockroachdb.AmbiguousCommitError](t, tx.Commit())
-			assert.Equal(t, 2, st.Times("UPDATE a"), "it is run again by nobody")
+			assert.Equal(t, 2, st.Ran("UPDATE a"), "it is run again by nobody")
 			kit.Exec(t, st, "UPDATE c")
 		})
 	}
@@ -262,5 +262,5 @@ func TestCommit_WithItsReplay_ConnectionClosedBefore_GoesOn(t *testing.T) {
 	kit.Exec(t, tx, "UPDATE a")
 	require.NoError(t, tx.Commit())
 	assert.Equal(t, 2, st.Connections())
-	assert.Equal(t, 1, st.Times("COMMIT"))
+	assert.Equal(t, 1, st.Ran("COMMIT"))
 }

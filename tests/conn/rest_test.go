@@ -115,7 +115,7 @@ func TestRest_FlowIsGone_StatementRunsOnAnother(t *testing.T) {
 					time.Sleep(1200 * time.Millisecond)
 					require.NoError(t, call(t.Context(), r.DB))
 					assert.Equal(t, 2, r.Connections())
-					assert.LessOrEqual(t, r.Times("UPDATE a")+r.Times("UPDATE a SET v = $1"), 1)
+					assert.LessOrEqual(t, r.Ran("UPDATE a")+r.Ran("UPDATE a SET v = $1"), 1)
 				}, byFlow(end))
 			})
 		}

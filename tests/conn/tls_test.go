@@ -229,7 +229,7 @@ func TestTLS_EachMode_VerifiesWhatItPromises(t *testing.T) {
 				assert.Equal(t, 1, srv.PlainStarts())
 			default:
 				require.ErrorContains(t, err, tc.want)
-				kit.WantNoneOf(t, err, kit.Secret)
+				assert.NotContains(t, err.Error(), kit.Secret)
 				assert.Zero(t, srv.Connections(), "user and password were not sent")
 				assert.Zero(t, srv.PlainStarts(), "nor anything in the clear")
 			}
@@ -327,7 +327,7 @@ func TestTLS_Replay_UsesTheVerifiedConnection(t *testing.T) {
 	assert.NotNil(t, <-states)
 	assert.Equal(t, 1, srv.Connections())
 	assert.Zero(t, srv.PlainStarts())
-	assert.Equal(t, 3, strings.Count(strings.Join(kit.Sent(srv), ";"), "RELEASE"), "lost, won; won")
+	assert.Equal(t, 3, strings.Count(strings.Join(srv.Sent(), ";"), "RELEASE"), "lost, won; won")
 }
 
 // Cancelling a statement is said to the server over a second connection, whose bytes would let others cancel too.

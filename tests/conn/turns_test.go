@@ -24,13 +24,13 @@ func execOn(t testing.TB, c driver.ExecerContext, sql string) error {
 func TestTurns_LateRollbackOfTheTransactionBefore_EndsNothing(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string][]string{"which sent nothing": nil, "which sent something": {"UPDATE a"}} {
-		for server, options := range map[string][]fakepg.Option{
+		for server, options := range map[string][]any{
 			"CockroachDB": nil, "PostgreSQL": {fakepg.PlainPostgreSQL()},
 		} {
 			t.Run(name+"/"+server, func(t *testing.T) {
 				t.Parallel()
-				srv := fakepg.Start(t, kit.Script{}.Handler(), options...)
-				c := kit.DriverConn(t, srv)
+				r := kit.New(t, kit.Script{}, options...)
+				c := r.DriverConn(t)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				before, err := c.BeginTx(ctx, driver.TxOptions{})
@@ -48,7 +48,7 @@ func TestTurns_LateRollbackOfTheTransactionBefore_EndsNothing(t *testing.T) {
 				require.NoError(t, execOn(t, c, "UPDATE c"))
 				require.NoError(t, next.Commit())
 
-				all := kit.Sent(srv)
+				all := r.Sent()
 				for i, sql := range all {
 					if sql == "UPDATE b" {
 						assert.NotContains(t, all[i:], "ROLLBACK", "%q", all)
@@ -62,8 +62,8 @@ func TestTurns_LateRollbackOfTheTransactionBefore_EndsNothing(t *testing.T) {
 // What is sent between the end of the transaction's context and its rollback would be rolled back with it.
 func TestTurns_ContextEnded_SendsNothing(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{}.Handler())
-	c := kit.DriverConn(t, srv)
+	r := kit.New(t, kit.Script{})
+	c := r.DriverConn(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	tx, err := c.BeginTx(ctx, driver.TxOptions{})
@@ -77,14 +77,14 @@ func TestTurns_ContextEnded_SendsNothing(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.NoError(t, tx.Rollback())
 	require.NoError(t, execOn(t, c, "UPDATE c"))
-	assert.Equal(t, []string{"BEGIN", kit.Savepoint, "UPDATE a", "ROLLBACK", "UPDATE c"}, kit.Sent(srv))
+	assert.Equal(t, []string{"BEGIN", kit.Savepoint, "UPDATE a", "ROLLBACK", "UPDATE c"}, r.Sent())
 }
 
 // One connection can't be in two transactions.
 func TestTurns_BeginInATransaction_IsAnError(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{}.Handler())
-	c := kit.DriverConn(t, srv)
+	r := kit.New(t, kit.Script{})
+	c := r.DriverConn(t)
 	tx, err := c.BeginTx(t.Context(), driver.TxOptions{})
 	require.NoError(t, err)
 	_, err = c.BeginTx(t.Context(), driver.TxOptions{})
@@ -95,13 +95,13 @@ func TestTurns_BeginInATransaction_IsAnError(t *testing.T) {
 	require.ErrorIs(t, c.ResetSession(t.Context()), driver.ErrBadConn)
 	require.NoError(t, tx.Commit())
 	require.NoError(t, c.ResetSession(t.Context()))
-	assert.Equal(t, []string{"BEGIN", kit.Savepoint, "UPDATE a", kit.Release, "COMMIT"}, kit.Sent(srv))
+	assert.Equal(t, []string{"BEGIN", kit.Savepoint, "UPDATE a", kit.Release, "COMMIT"}, r.Sent())
 }
 
 // The same through database/sql: what was committed is there, however late the rollback of the transaction before.
 func TestTurns_TransactionsOneAfterTheOther(t *testing.T) {
 	t.Parallel()
-	db := kit.Open(t, kit.WithParams(enginetest.NewDB(t), "statement_timeout=30s"))
+	db := kit.Open(t, enginetest.NewDB(t), "statement_timeout=30s")
 	kit.Exec(t, db, "CREATE TABLE turns (i INT PRIMARY KEY)")
 	conn, err := db.Conn(t.Context())
 	require.NoError(t, err)

@@ -7,9 +7,9 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb/internal/cannedpg"
+	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
 const (
@@ -135,10 +135,7 @@ func workloads() map[string]workload {
 
 func cannedDB(t testing.TB, driver string) *sql.DB {
 	t.Helper()
-	srv := cannedpg.Start(t, cannedReplies)
-	db, err := sql.Open(driver, srv.DSN())
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = db.Close() })
+	db := kit.OpenBy(t, driver, cannedpg.Start(t, cannedReplies).DSN())
 	db.SetMaxOpenConns(1)
 	return db
 }

@@ -56,13 +56,12 @@ func wireCount(t *testing.T, driver, mode string, op wireOp, n int, inside, warm
 		}
 		return fakepg.Reply{}
 	}))
-	db, err := sql.Open(driver, srv.DSN()+"&default_query_exec_mode="+mode)
-	require.NoError(t, err)
-	defer db.Close()
+	db := kit.OpenBy(t, driver, srv.DSN()+"&default_query_exec_mode="+mode)
 	db.SetMaxOpenConns(1)
 	require.NoError(t, db.PingContext(t.Context()))
 	var stmt *sql.Stmt
 	if op.name == "Stmt" {
+		var err error
 		stmt, err = db.PrepareContext(t.Context(), wireUpdate)
 		require.NoError(t, err)
 		defer stmt.Close()
@@ -173,10 +172,8 @@ func TestArguments_TooMany_TouchNoConnection(t *testing.T) {
 		args[i] = "x"
 	}
 	for _, driver := range []string{"pgx", "cockroachdb"} {
-		srv := fakepg.Start(t, kit.Script{}.Handler())
-		db, err := sql.Open(driver, srv.DSN()+"&default_query_exec_mode=exec")
-		require.NoError(t, err)
-		defer db.Close()
+		srv := fakepg.Start(t, fakepg.Answer(kit.Script{}.Reply))
+		db := kit.OpenBy(t, driver, srv.DSN()+"&default_query_exec_mode=exec")
 		db.SetMaxOpenConns(1)
 		tx, err := db.BeginTx(t.Context(), nil)
 		require.NoError(t, err)

@@ -68,9 +68,7 @@ func runTexts(t *testing.T, on begun, n int) {
 func tripsOfTexts(t *testing.T, driver, mode string, known warmth, n int) int {
 	t.Helper()
 	srv := coldServer(t)
-	db, err := sql.Open(driver, srv.DSN()+"&default_query_exec_mode="+mode)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = db.Close() })
+	db := kit.OpenBy(t, driver, srv.DSN()+"&default_query_exec_mode="+mode)
 	one, other := kit.Conn(t, db), kit.Conn(t, db)
 	switch known {
 	case warmConn:

@@ -109,9 +109,7 @@ var tripModes = map[string]struct{ each, cold, tx int }{
 func tripsOf(t *testing.T, driver, mode string, warm bool, loses int, transact func(db *sql.DB) error) int {
 	t.Helper()
 	srv := tripServer(t, loses)
-	db, err := sql.Open(driver, srv.DSN()+"&default_query_exec_mode="+mode)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = db.Close() })
+	db := kit.OpenBy(t, driver, srv.DSN()+"&default_query_exec_mode="+mode)
 	db.SetMaxOpenConns(1)
 	// pgx's stdlib pings a connection that was idle for a second, and takes a new one for that.
 	for range 2 {

@@ -1,15 +1,14 @@
 package cost_test
 
 import (
-	"database/sql"
 	"math"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/internal/cannedpg"
+	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
 // Metrics allocate nothing, switched on or off. Histograms do when a value falls into a bucket for the first time.
@@ -18,13 +17,7 @@ func TestCost_Metrics_AllocateNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var n [2]float64
 			for i, metrics := range []*cockroachdb.Metrics{nil, cockroachdb.NewMetrics()} {
-				cfg, err := cockroachdb.ParseConfig(cannedpg.Start(t, cannedReplies).DSN())
-				require.NoError(t, err)
-				cfg.Metrics = metrics
-				connector, err := cockroachdb.NewConnector(cfg)
-				require.NoError(t, err)
-				db := sql.OpenDB(connector)
-				t.Cleanup(func() { _ = db.Close() })
+				db := kit.Open(t, cannedpg.Start(t, cannedReplies).DSN(), func(cfg *cockroachdb.Config) { cfg.Metrics = metrics })
 				db.SetMaxOpenConns(1)
 				n[i] = math.Inf(1)
 				for range 20 {

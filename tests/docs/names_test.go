@@ -25,12 +25,10 @@ import (
 // metricFamilies are those of a pool that has done nothing.
 func metricFamilies(t *testing.T) map[string]*dto.MetricFamily {
 	t.Helper()
-	cfg, err := cockroachdb.ParseConfig("postgresql://localhost/bank")
-	require.NoError(t, err)
-	cfg.Metrics = cockroachdb.NewMetrics()
-	kit.NewConnector(t, cfg)
+	m := cockroachdb.NewMetrics()
+	kit.Open(t, "postgresql://localhost/bank", func(cfg *cockroachdb.Config) { cfg.Metrics = m })
 	registry := prometheus.NewPedanticRegistry()
-	require.NoError(t, registry.Register(cfg.Metrics))
+	require.NoError(t, registry.Register(m))
 	gathered, err := registry.Gather()
 	require.NoError(t, err)
 	families := map[string]*dto.MetricFamily{}

@@ -54,7 +54,7 @@ func TestTestsReadme_SaysWhereEachFileIsTested(t *testing.T) {
 // TestTestsReadme_DatabaseOrNone: a folder where nothing needs a database asks for none.
 func TestTestsReadme_DatabaseOrNone(t *testing.T) {
 	t.Parallel()
-	asks := []string{"enginetest.New", "enginetest.Get", "kit.NewKV", "kit.NewSimTable"}
+	asks := []string{"enginetest.New", "enginetest.Get", "kit.NewKV", "kit.NewDirectKV", "kit.NewSimTable"}
 	for _, row := range doctext.Table(t, doctext.Text(t, "tests/README.md"), "promise") {
 		folder := doctext.Code(row[1])[0]
 		files, err := filepath.Glob(filepath.Join("..", folder, "*_test.go"))

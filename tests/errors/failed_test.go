@@ -173,24 +173,24 @@ func TestFailedTransaction_EveryCall_IsRefused(t *testing.T) {
 
 // hookDoors are the ways by which a hook could get at the connection of a transaction that restarts. database/sql keeps
 // hooks away from it.
-var hookDoors = map[string]func(context.Context, kit.DriverConnection) error{
-	"Exec": func(ctx context.Context, c kit.DriverConnection) error {
+var hookDoors = map[string]func(context.Context, kit.DriverConn) error{
+	"Exec": func(ctx context.Context, c kit.DriverConn) error {
 		_, err := c.ExecContext(ctx, doorSQL, nil)
 		return err
 	},
-	"Query": func(ctx context.Context, c kit.DriverConnection) error {
+	"Query": func(ctx context.Context, c kit.DriverConn) error {
 		_, err := c.QueryContext(ctx, doorSQL, nil)
 		return err
 	},
-	"Prepare": func(ctx context.Context, c kit.DriverConnection) error {
+	"Prepare": func(ctx context.Context, c kit.DriverConn) error {
 		_, err := c.PrepareContext(ctx, doorSQL)
 		return err
 	},
-	"BeginTx": func(ctx context.Context, c kit.DriverConnection) error {
+	"BeginTx": func(ctx context.Context, c kit.DriverConn) error {
 		_, err := c.BeginTx(ctx, driver.TxOptions{})
 		return err
 	},
-	"Raw": func(ctx context.Context, c kit.DriverConnection) error {
+	"Raw": func(ctx context.Context, c kit.DriverConn) error {
 		_, err := c.Conn().Exec(ctx, doorSQL, pgx.QueryExecModeExec)
 		return err
 	},
@@ -203,15 +203,15 @@ func TestRestartingTransaction_HookUsesItsConnection_IsRefused(t *testing.T) {
 	for door, enter := range hookDoors {
 		t.Run(door, func(t *testing.T) {
 			t.Parallel()
-			var c kit.DriverConnection
-			srv := fakepg.Start(t, kit.Script{"UPDATE b": {kit.Conflict, kit.OK}}.Handler())
+			var c kit.DriverConn
 			hooked := false
-			c = kit.DriverConn(t, srv, func(cfg *cockroachdb.Config) {
+			r := kit.New(t, kit.Script{"UPDATE b": {kit.Conflict, kit.OK}}, func(cfg *cockroachdb.Config) {
 				cfg.OnRetry = func(ctx context.Context, _ cockroachdb.RetryEvent) {
 					hooked = true
 					assert.Error(t, enter(ctx, c))
 				}
 			})
+			c = r.DriverConn(t)
 			tx, err := c.BeginTx(t.Context(), driver.TxOptions{})
 			require.NoError(t, err)
 			for _, text := range []string{"UPDATE a", "UPDATE b"} {
@@ -220,7 +220,7 @@ func TestRestartingTransaction_HookUsesItsConnection_IsRefused(t *testing.T) {
 			}
 			require.NoError(t, tx.Commit())
 			assert.True(t, hooked)
-			assert.LessOrEqual(t, kit.Times(srv, doorSQL), 1, "%q", srv.Statements())
+			assert.LessOrEqual(t, r.Times(doorSQL), 1, "%q", r.Statements())
 		})
 	}
 }

@@ -14,9 +14,10 @@ import (
 
 func TestQuestion_IsCountedAndTold(t *testing.T) {
 	t.Parallel()
-	var m *cockroachdb.Metrics
+	metrics := cockroachdb.NewMetrics()
 	var told []cockroachdb.CommitEvent
-	s := newTestbed(t, crdbsim.Config{}, kit.Counted(&m), func(c *cockroachdb.Config) {
+	s := newTestbed(t, crdbsim.Config{}, func(c *cockroachdb.Config) {
+		c.Metrics = metrics
 		c.OnCommitAsked = func(_ context.Context, e cockroachdb.CommitEvent) { told = append(told, e) }
 	})
 	tx := s.begin(t, t.Context(), nil)
@@ -28,7 +29,7 @@ func TestQuestion_IsCountedAndTold(t *testing.T) {
 	assert.Positive(t, told[0].Elapsed)
 	require.Error(t, told[0].Err)
 	for answer, times := range map[cockroachdb.CommitAnswer]float64{committed: 1, refused: 0, unknown: 0} {
-		assert.Equal(t, times, kit.Count(t, m, "commit_questions_total", string(answer)), answer)
+		assert.Equal(t, times, kit.Counts(t, metrics)["commit_questions_total "+string(answer)], answer)
 	}
 }
 

@@ -38,7 +38,7 @@ func movedOnce(t *testing.T, st *kit.Rig, statements ...string) {
 	t.Helper()
 	assert.Equal(t, statements, st.LastAttempt())
 	assert.Equal(t, 2, st.Server.Connections())
-	assert.Equal(t, 1, kit.Times(st.Server, kit.Release))
+	assert.Equal(t, 1, st.Times(kit.Release))
 }
 
 func TestFailover_UnderAStatement_Unseen(t *testing.T) {
@@ -125,7 +125,7 @@ func TestFailover_OnceTheCommitIsSent_Ambiguous(t *testing.T) {
 			tx := st.Begin(t)
 			kit.Exec(t, tx, "UPDATE a")
 			kit.As[*cockroachdb.AmbiguousCommitError](t, tx.Commit())
-			assert.Equal(t, 1, kit.Times(st.Server, "UPDATE a"))
+			assert.Equal(t, 1, st.Times("UPDATE a"))
 		})
 	}
 }
@@ -148,7 +148,7 @@ func TestFailover_CommitOfWhatWasOnlyRead_IsRepeated(t *testing.T) {
 				tx := st.Begin(t)
 				kit.Query(t, tx, "SELECT v").MustRest()
 				require.NoError(t, commit(tx))
-				assert.Equal(t, 2, kit.Times(st.Server, "SELECT v"))
+				assert.Equal(t, 2, st.Times("SELECT v"))
 				assert.Equal(t, 2, st.Server.Connections())
 			})
 		}
@@ -214,7 +214,7 @@ func TestFailover_UnderWhatMayCommit_Ambiguous(t *testing.T) {
 				}
 				kit.As[*cockroachdb.AmbiguousCommitError](t, kit.ExecAll(tx, sql))
 				require.Error(t, tx.Commit())
-				assert.LessOrEqual(t, kit.Times(st.Server, sql), 1)
+				assert.LessOrEqual(t, st.Times(sql), 1)
 			})
 		}
 	}
@@ -313,7 +313,7 @@ func TestFailover_ShowsSomethingElse_Diverges(t *testing.T) {
 	d := kit.As[*cockroachdb.DivergenceError](t, kit.ExecAll(tx, "UPDATE b"))
 	assert.Equal(t, cockroachdb.DivergedRow, d.Kind)
 	require.Error(t, tx.Commit())
-	assert.Zero(t, kit.Times(st.Server, kit.Release))
+	assert.Zero(t, st.Times(kit.Release))
 }
 
 func TestFailover_RunTx_CallsAgainOnlyWhereItDiverges(t *testing.T) {
@@ -349,7 +349,7 @@ func TestFailover_Cancelled_IsNone(t *testing.T) {
 	_, err := tx.ExecContext(ctx, "UPDATE b")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Error(t, tx.Commit())
-	assert.Equal(t, 1, kit.Times(st.Server, "UPDATE a"))
+	assert.Equal(t, 1, st.Times("UPDATE a"))
 }
 
 func TestFailover_EndThatSomebodyWanted_IsTold(t *testing.T) {
@@ -363,7 +363,7 @@ func TestFailover_EndThatSomebodyWanted_IsTold(t *testing.T) {
 			err := kit.ExecAll(tx, "UPDATE b")
 			require.Equal(t, code, kit.StateOf(err))
 			require.Error(t, tx.Commit())
-			assert.Equal(t, 1, kit.Times(st.Server, "UPDATE a"))
+			assert.Equal(t, 1, st.Times("UPDATE a"))
 		})
 	}
 }
@@ -393,21 +393,21 @@ func TestFailover_Bounds(t *testing.T) {
 
 func TestFailover_NoServer_SaysWhy(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{}.Handler())
 	unreachable := false
-	db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
+	r := kit.New(t, kit.Script{}, func(cfg *cockroachdb.Config) {
 		cfg.RetryPolicy.MaxElapsed, cfg.RetryPolicy.InitialBackoff = time.Second, 0
+		dial := cfg.ConnConfig.DialFunc
 		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if unreachable {
 				return nil, errors.New("no route to host")
 			}
-			return srv.Dial(ctx, network, addr)
+			return dial(ctx, network, addr)
 		}
 	})
-	tx := kit.Begin(t, db)
+	tx := r.Begin(t)
 	kit.Exec(t, tx, "UPDATE a")
 	unreachable = true
-	srv.Disconnect()
+	r.Disconnect()
 	err := kit.ExecAll(tx, "UPDATE b")
 	kit.As[*cockroachdb.ConnectionLostError](t, err)
 	require.ErrorContains(t, err, "no route to host")
@@ -416,9 +416,8 @@ func TestFailover_NoServer_SaysWhy(t *testing.T) {
 
 func TestFailover_ServerRefusesTheLogin_DoesNotDialAgain(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{}.Handler())
 	dials := 0
-	db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
+	r := kit.New(t, kit.Script{}, func(cfg *cockroachdb.Config) {
 		cfg.AfterConnect = func(context.Context, *pgx.Conn) error {
 			if dials++; dials > 1 {
 				return errNoEntry
@@ -426,9 +425,9 @@ func TestFailover_ServerRefusesTheLogin_DoesNotDialAgain(t *testing.T) {
 			return nil
 		}
 	})
-	tx := kit.Begin(t, db)
+	tx := r.Begin(t)
 	kit.Exec(t, tx, "UPDATE a")
-	srv.Disconnect()
+	r.Disconnect()
 	lost := kit.As[*cockroachdb.ConnectionLostError](t, kit.ExecAll(tx, "UPDATE b"))
 	require.ErrorIs(t, lost, errNoEntry)
 	assert.Equal(t, 2, dials)
@@ -491,7 +490,7 @@ func TestFailover_OutsideATransaction_WriteIsPerhapsDone(t *testing.T) {
 			t.Parallel()
 			st := kit.New(t, kit.Script{"UPDATE a": {cut, kit.OK}})
 			kit.As[*cockroachdb.AmbiguousCommitError](t, kit.ExecAll(st, "UPDATE a"))
-			assert.LessOrEqual(t, kit.Times(st.Server, "UPDATE a"), 1)
+			assert.LessOrEqual(t, st.Times("UPDATE a"), 1)
 			kit.Exec(t, st, "UPDATE b")
 		})
 	}
@@ -510,8 +509,8 @@ func TestFailover_OutsideATransaction_SetIsRunAgain(t *testing.T) {
 			kit.Exec(t, c, "SET a = 1")
 			kit.Exec(t, c, "SET a = 2")
 			kit.Exec(t, c, "UPDATE a")
-			assert.Equal(t, 2, kit.Times(st.Server, "SET a = 1"))
-			assert.Equal(t, 2, kit.Times(st.Server, "SET a = 2"))
+			assert.Equal(t, 2, st.Times("SET a = 1"))
+			assert.Equal(t, 2, st.Times("SET a = 2"))
 		})
 	}
 }
@@ -523,7 +522,7 @@ func TestFailover_OutsideATransaction_WhileItIsPrepared_Unseen(t *testing.T) {
 		t.Run(sql, func(t *testing.T) {
 			t.Parallel()
 			parsed := 0
-			srv := fakepg.Start(t, fakepg.Answer(kit.Script{}.Calling(sql, func(n int) fakepg.Reply {
+			r := kit.Answering(t, kit.Script{}.Calling(sql, func(n int) fakepg.Reply {
 				if n > 0 {
 					return kit.OK
 				}
@@ -533,8 +532,8 @@ func TestFailover_OutsideATransaction_WhileItIsPrepared_Unseen(t *testing.T) {
 				gone := kit.Fatal("57P01", "refused")
 				gone.ErrAt = fakepg.AtParse
 				return gone
-			})))
-			st, err := kit.Pool(t, srv).PrepareContext(t.Context(), sql)
+			}))
+			st, err := r.PrepareContext(t.Context(), sql)
 			require.NoError(t, err)
 			defer st.Close()
 			var args []any
@@ -543,8 +542,8 @@ func TestFailover_OutsideATransaction_WhileItIsPrepared_Unseen(t *testing.T) {
 			}
 			_, err = st.ExecContext(t.Context(), args...)
 			require.NoError(t, err)
-			assert.Equal(t, 1, kit.Times(srv, sql))
-			assert.Equal(t, 2, srv.Connections())
+			assert.Equal(t, 1, r.Times(sql))
+			assert.Equal(t, 2, r.Connections())
 		})
 	}
 }
@@ -555,14 +554,15 @@ func TestFailover_WhileItIsPrepared_SessionCantBeMadeAgain_NotElsewhere(t *testi
 	const text = "SELECT v FROM a WHERE k = $1"
 	for _, kept := range []bool{true, false} {
 		parsed := 0
-		db := kit.Pool(t, fakepg.Start(t, fakepg.Answer(kit.Script{}.Calling(text, func(int) fakepg.Reply {
+		srv := fakepg.Start(t, fakepg.Answer(kit.Script{}.Calling(text, func(int) fakepg.Reply {
 			if parsed++; parsed > 1 {
 				return kit.OK
 			}
 			gone := kit.Fatal("57P01", "refused")
 			gone.ErrAt = fakepg.AtParse
 			return gone
-		}))))
+		})))
+		db := kit.Open(t, srv.DSN())
 		on := interface {
 			kit.Querier
 			PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
@@ -606,13 +606,11 @@ func TestFailover_OutsideATransaction_SessionCantBeMadeAgain_IsTold(t *testing.T
 
 func TestFailover_IsSeen(t *testing.T) {
 	t.Parallel()
-	var m *cockroachdb.Metrics
 	var told []cockroachdb.RetryEvent
-	srv := fakepg.Start(t, kit.Script{"UPDATE b": {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}}.Handler())
-	db := kit.Pool(t, srv, kit.Counted(&m), func(cfg *cockroachdb.Config) {
+	r := kit.New(t, kit.Script{"UPDATE b": {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}}, func(cfg *cockroachdb.Config) {
 		cfg.OnRetry = func(_ context.Context, e cockroachdb.RetryEvent) { told = append(told, e) }
 	})
-	tx := kit.Begin(t, db)
+	tx := r.Begin(t)
 	kit.Exec(t, tx, "UPDATE a")
 	kit.Exec(t, tx, "UPDATE b")
 	require.NoError(t, tx.Commit())
@@ -620,8 +618,8 @@ func TestFailover_IsSeen(t *testing.T) {
 	assert.Equal(t, cockroachdb.ReasonConnection, told[0].Reason)
 	assert.Equal(t, 2, told[0].Statement)
 	require.Error(t, told[0].Err)
-	assert.EqualValues(t, 1, kit.Count(t, m, "failovers_total", "replaced"))
-	assert.EqualValues(t, 1, kit.Count(t, m, "transactions_total", "committed"))
+	assert.EqualValues(t, 1, r.Count(t, "failovers_total", "replaced"))
+	assert.EqualValues(t, 1, r.Count(t, "transactions_total", "committed"))
 }
 
 var errNoEntry = &pgconn.PgError{Severity: "FATAL", Code: "28P01", Message: "password authentication failed"}
@@ -664,7 +662,7 @@ func TestFailover_WhileItWaitsForTheLane_Unseen(t *testing.T) {
 		require.NoError(t, holder.Commit())
 		require.NoError(t, <-done)
 		require.NoError(t, waiter.Commit())
-		assert.Equal(t, 2, r.Times(kit.Short(kit.Release)))
+		assert.Equal(t, 2, r.Ran(kit.Release))
 		assert.Equal(t, 4, r.Connections())
 	}, func(cfg *cockroachdb.Config) { cfg.RetryPolicy.MaxFailovers = 4 })
 }

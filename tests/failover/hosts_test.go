@@ -47,7 +47,7 @@ func TestHosts_NewConnections_GoToTheHostWithFewest(t *testing.T) {
 func TestHosts_LoadBalanceDisabled_TakesThemInOrder(t *testing.T) {
 	t.Parallel()
 	c := clustertest.New(t, 3, crdbsim.Config{})
-	db := kit.Open(t, kit.WithParams(c.DSN(), "load_balance_hosts=disable"))
+	db := kit.Open(t, c.DSN(), "load_balance_hosts=disable")
 	for range 3 {
 		kit.Exec(t, kit.Begin(t, db), "SELECT 1")
 	}

@@ -152,7 +152,7 @@ func TestJournal_WhatCantBeMadeAgain_EndsTheTransaction(t *testing.T) {
 			st := newSessionRig(t)
 			err := afterASession(t, st, func(c *sql.Conn) { require.NoError(t, kit.ExecAll(c, text)) })
 			assert.Equal(t, cockroachdb.CauseSession, kit.As[*cockroachdb.ConnectionLostError](t, err).Cause)
-			assert.Equal(t, 1, kit.Times(st.Server, "UPDATE a"))
+			assert.Equal(t, 1, st.Times("UPDATE a"))
 		})
 	}
 	t.Run("Raw", func(t *testing.T) {
@@ -196,9 +196,8 @@ func TestJournal_NewSessionIsAnother_EndsTheTransaction(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			srv := fakepg.Start(t, kit.Script{"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}}.Handler())
 			connections := 0
-			db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
+			r := kit.New(t, kit.Script{"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}}, func(cfg *cockroachdb.Config) {
 				cfg.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
 					if connections++; connections > 1 {
 						change(cc)
@@ -206,11 +205,11 @@ func TestJournal_NewSessionIsAnother_EndsTheTransaction(t *testing.T) {
 					return nil
 				}
 			})
-			tx := kit.Begin(t, db)
+			tx := r.Begin(t)
 			kit.Exec(t, tx, "UPDATE a")
 			lost := kit.As[*cockroachdb.ConnectionLostError](t, kit.ExecAll(tx, "UPDATE lost"))
 			require.ErrorContains(t, lost, "another "+what)
-			assert.Equal(t, 1, kit.Times(srv, "UPDATE a"))
+			assert.Equal(t, 1, r.Times("UPDATE a"))
 		})
 	}
 }
@@ -237,13 +236,12 @@ func TestJournal_DefaultHasChanged_EndsTheTransaction(t *testing.T) {
 
 func TestJournal_HooksRunAgain(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}}.Handler())
 	connected, reset := 0, 0
-	db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
+	r := kit.New(t, kit.Script{"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}}, func(cfg *cockroachdb.Config) {
 		cfg.AfterConnect = func(context.Context, *pgx.Conn) error { connected++; return nil }
 		cfg.ResetSession = func(context.Context, *pgx.Conn) error { reset++; return nil }
 	})
-	tx := kit.Begin(t, db)
+	tx := r.Begin(t)
 	before := reset
 	kit.Exec(t, tx, "UPDATE a")
 	kit.Exec(t, tx, "UPDATE lost")

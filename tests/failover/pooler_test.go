@@ -60,7 +60,7 @@ func TestPooler_OtherReasonToHangUp_IsTold(t *testing.T) {
 			tx := st.Begin(t)
 			kit.Exec(t, tx, "UPDATE a")
 			kit.WantCodeWithin(t, kit.ExecAll(tx, "UPDATE b"), "08P01")
-			assert.Equal(t, 1, kit.Times(st.Server, "UPDATE a"))
+			assert.Equal(t, 1, st.Times("UPDATE a"))
 		})
 	}
 }

@@ -30,10 +30,10 @@ func TestFailover_ToANodeOfAnotherVersion_Unseen(t *testing.T) {
 			t.Run(versions[1]+"/"+mode, func(t *testing.T) {
 				t.Parallel()
 				script := kit.Script{"UPDATE b": {{Cut: fakepg.CutBefore}, kit.OK}}
-				first := fakepg.Start(t, script.Handler(), fakepg.Version(versions[0]))
-				second := fakepg.Start(t, kit.Script{}.Handler(), fakepg.Version(versions[1]))
+				first := fakepg.Start(t, fakepg.Answer(script.Reply), fakepg.Version(versions[0]))
+				second := fakepg.Start(t, fakepg.Answer(kit.Script{}.Reply), fakepg.Version(versions[1]))
 				at := first
-				db := kit.Pool(t, first, func(cfg *cockroachdb.Config) {
+				db := kit.Open(t, first.DSN(), func(cfg *cockroachdb.Config) {
 					cfg.Restart = cockroachdb.RestartMode(mode)
 					cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 						return at.Dial(ctx, network, addr)
@@ -44,8 +44,8 @@ func TestFailover_ToANodeOfAnotherVersion_Unseen(t *testing.T) {
 				kit.Exec(t, tx, "UPDATE a")
 				kit.Exec(t, tx, "UPDATE b")
 				require.NoError(t, tx.Commit())
-				assert.Equal(t, 1, kit.Times(second, "UPDATE a"))
-				assert.Equal(t, 1, kit.Times(second, "UPDATE b"))
+				assert.Equal(t, 1, second.Times("UPDATE a"))
+				assert.Equal(t, 1, second.Times("UPDATE b"))
 			})
 		}
 	}
@@ -96,9 +96,9 @@ func (r *resolver) changeTo(addresses ...string) (dialled []string) {
 // A name is looked up for each dial, and all of its addresses are tried.
 func TestFailover_AddressesOfTheNameHaveChanged_DialsTheNewOnes(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{"UPDATE b": {{Cut: fakepg.CutBefore}, kit.OK}}.Handler())
+	srv := fakepg.Start(t, fakepg.Answer(kit.Script{"UPDATE b": {{Cut: fakepg.CutBefore}, kit.OK}}.Reply))
 	r := &resolver{srv: srv, addresses: []string{"192.0.2.1"}}
-	db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
+	db := kit.Open(t, srv.DSN(), func(cfg *cockroachdb.Config) {
 		cfg.ConnConfig.Host, cfg.BalanceHosts = "db.invalid", false // in the order of the addresses
 		cfg.ConnConfig.LookupFunc, cfg.ConnConfig.DialFunc = r.lookup, r.dial
 	})
@@ -122,7 +122,7 @@ func TestFailover_StatementIsCancelledByADrain_Unseen(t *testing.T) {
 			kit.Exec(t, tx, "UPDATE b SET v = $1", 1)
 			require.NoError(t, tx.Commit())
 			assert.Equal(t, 2, srv.Connections())
-			assert.Equal(t, 2, kit.Times(srv, "UPDATE a"))
+			assert.Equal(t, 2, srv.Times("UPDATE a"))
 		})
 	}
 }
@@ -173,11 +173,12 @@ func (m mute) Read(b []byte) (int, error) {
 // The transaction may still be open on a server that has fallen silent. It is asked to give up what it is at.
 func TestFailover_ServerFallsSilent_IsAskedToCancel(t *testing.T) {
 	t.Parallel()
-	var m *cockroachdb.Metrics
-	srv := fakepg.Start(t, kit.Script{"UPDATE b": {kit.Slow, kit.OK}}.Handler())
+	metrics := cockroachdb.NewMetrics()
+	srv := fakepg.Start(t, fakepg.Answer(kit.Script{"UPDATE b": {kit.Slow, kit.OK}}.Reply))
 	var silent atomic.Bool
 	var dials atomic.Int32
-	db := kit.Pool(t, srv, kit.Counted(&m), func(cfg *cockroachdb.Config) {
+	db := kit.Open(t, srv.DSN(), func(cfg *cockroachdb.Config) {
+		cfg.Metrics = metrics
 		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := srv.Dial(ctx, network, addr)
 			if dials.Add(1) == 1 {
@@ -191,8 +192,8 @@ func TestFailover_ServerFallsSilent_IsAskedToCancel(t *testing.T) {
 	silent.Store(true)
 	kit.Exec(t, tx, "UPDATE b")
 	require.NoError(t, tx.Commit())
-	assert.Equal(t, 2, kit.Times(srv, "UPDATE a"))
-	assert.Equal(t, 1, kit.Times(srv, kit.Release))
-	assert.EqualValues(t, 1, kit.Count(t, m, "abandoned_sessions_total", ""))
+	assert.Equal(t, 2, srv.Times("UPDATE a"))
+	assert.Equal(t, 1, srv.Times(kit.Release))
+	assert.EqualValues(t, 1, kit.Counts(t, metrics)["abandoned_sessions_total"])
 	require.Eventually(t, func() bool { return srv.Cancels() == 1 }, time.Minute, time.Millisecond)
 }

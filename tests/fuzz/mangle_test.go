@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
-	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
 // A mangler stands between the driver and a server that answers rightly, and changes what the server says: edits are
@@ -314,15 +313,15 @@ var nonsense = func() (all [][]byte) {
 		&pgproto3.ParameterStatus{Name: "client_encoding", Value: "LATIN1"},
 		&pgproto3.ParameterDescription{}, &pgproto3.ParameterDescription{ParameterOIDs: []uint32{25}},
 		&pgproto3.ParameterDescription{ParameterOIDs: []uint32{20, 0, 4294967295}},
-		&pgproto3.RowDescription{}, kit.RowDescription("k"), kit.RowDescription("k", "v"),
-		kit.RowDescription("k", "v", "w"), kit.RowDescription("v", "k"),
+		&pgproto3.RowDescription{}, fakepg.TextColumns("k"), fakepg.TextColumns("k", "v"),
+		fakepg.TextColumns("k", "v", "w"), fakepg.TextColumns("v", "k"),
 		&pgproto3.RowDescription{
 			Fields: []pgproto3.FieldDescription{
 				{Name: []byte("k"), DataTypeOID: 20, Format: 1}, {Name: []byte("v"), DataTypeOID: 16, Format: 9},
 			},
 		},
-		&pgproto3.DataRow{}, kit.DataRow("x"), kit.DataRow("x", "y"), kit.DataRow("x", "y", "z"),
-		&pgproto3.DataRow{Values: [][]byte{nil, nil}}, kit.DataRow("", ""),
+		&pgproto3.DataRow{}, fakepg.TextRow("x"), fakepg.TextRow("x", "y"), fakepg.TextRow("x", "y", "z"),
+		&pgproto3.DataRow{Values: [][]byte{nil, nil}}, fakepg.TextRow("", ""),
 	} {
 		all = append(all, encoded(m))
 	}

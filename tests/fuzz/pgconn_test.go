@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
-	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
 // pgconn takes no notice of a ReadyForQuery in the middle of a result: it reads on into the next answer, and panics
@@ -21,7 +20,7 @@ func TestPgconn_ReadsPastReadyForQuery(t *testing.T) {
 	ready := &pgproto3.ReadyForQuery{TxStatus: 'I'}
 	srv := fakepg.Start(t, func(c *fakepg.Conn) {
 		c.ReceiveUntilSync()
-		c.Send(kit.RowDescription("k"), ready, ready)
+		c.Send(fakepg.TextColumns("k"), ready, ready)
 		c.Flush()
 		c.Receive()
 	}, fakepg.InMemory())

@@ -61,7 +61,7 @@ func TestLane_NestedTransactions_End(t *testing.T) {
 func TestLane_PoolClosed_WaitersGetTheLane(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, kit.Script{"UPDATE a": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
-		_, other := r.OpenPool(t) // which keeps the series when this one's pool is closed
+		other := r.Another(t) // which keeps the series when this one's pool is closed
 		require.NoError(t, other.PingContext(t.Context()))
 		holder, waiter := r.HoldLane(t), r.Begin(t)
 		done := make(chan error)
@@ -94,7 +94,7 @@ func TestLane_ReaderWithItsFirstRow_LeavesIt(t *testing.T) {
 		time.Sleep(time.Second) // it writes a file
 		r.WantFreeLane(t)
 		assert.Equal(t, []string{"2", "3"}, rows.MustRest())
-		assert.Equal(t, 2, r.Times(export))
+		assert.Equal(t, 2, r.Ran(export))
 		r.WantUsable(t)
 	})
 }
@@ -111,7 +111,7 @@ func TestLane_ReaderThatLostAmidItsRows_LeavesIt(t *testing.T) {
 		time.Sleep(time.Second) // it writes a file
 		r.WantFreeLane(t)
 		assert.Equal(t, []string{"3"}, rows.MustRest())
-		assert.Equal(t, 2, r.Times(export))
+		assert.Equal(t, 2, r.Ran(export))
 		r.WantUsable(t)
 	})
 }
@@ -192,14 +192,7 @@ func (attemptCounter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEn
 func TestLane_Nobody_Starves(t *testing.T) {
 	t.Parallel()
 	const workers, each = 32, 8
-	cfg, err := cockroachdb.ParseConfig(enginetest.NewDB(t))
-	require.NoError(t, err)
-	cfg.Metrics = nil
-	cfg.ConnConfig.Tracer = attemptCounter{}
-	connector, err := cockroachdb.NewConnector(cfg)
-	require.NoError(t, err)
-	db := sql.OpenDB(connector)
-	defer db.Close()
+	db := kit.Open(t, enginetest.NewDB(t), func(cfg *cockroachdb.Config) { cfg.ConnConfig.Tracer = attemptCounter{} })
 	kit.Exec(t, db, "CREATE TABLE counters (id INT PRIMARY KEY, v INT NOT NULL)")
 	kit.Exec(t, db, "INSERT INTO counters VALUES (1, 0)")
 	var most, total atomic.Int64

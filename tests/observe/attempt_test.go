@@ -181,9 +181,11 @@ func TestAttemptFrom_ContextOfAnotherTransaction_IsItsOwn(t *testing.T) {
 		c.ConnConfig.Tracer = m
 		c.OnRetry = func(ctx context.Context, e cockroachdb.RetryEvent) {
 			if e.Attempt == 3 {
-				db := sql.OpenDB(kit.NewConnector(t, c))
+				connector, err := cockroachdb.NewConnector(c)
+				assert.NoError(t, err)
+				db := sql.OpenDB(connector)
 				defer db.Close()
-				_, err := db.ExecContext(ctx, "INSERT INTO log")
+				_, err = db.ExecContext(ctx, "INSERT INTO log")
 				assert.NoError(t, err)
 			}
 		}
@@ -233,13 +235,8 @@ func TestTracelog_Replay_IsToldApart(t *testing.T) {
 func TestAttemptFrom_ContextKept_DoesNotChange(t *testing.T) {
 	t.Parallel()
 	k := &keeper{}
-	st := fakepg.Start(t, kit.Script{"UPDATE b": {kit.Conflict, kit.OK}}.Handler())
-	cfg, err := cockroachdb.ParseConfig(st.DSN())
-	require.NoError(t, err)
-	cfg.ConnConfig.Tracer = k
-	db := sql.OpenDB(kit.NewConnector(t, cfg))
-	defer db.Close()
-	tx := kit.Begin(t, db)
+	tracing := func(cfg *cockroachdb.Config) { cfg.ConnConfig.Tracer = k }
+	tx := kit.New(t, kit.Script{"UPDATE b": {kit.Conflict, kit.OK}}, tracing).Begin(t)
 	kit.Exec(t, tx, "UPDATE a")
 	kit.Exec(t, tx, "UPDATE b")
 	require.NoError(t, tx.Commit())

@@ -19,10 +19,8 @@ func TestMetrics_OfClosedPools_GoAway(t *testing.T) {
 	t.Parallel()
 	m := cockroachdb.NewMetrics()
 	for i := range 20 {
-		cfg, err := cockroachdb.ParseConfig(fmt.Sprintf("postgresql://u@127.0.0.1:1/tenant_%d?sslmode=disable", i))
-		require.NoError(t, err)
-		cfg.Metrics = m
-		db := sql.OpenDB(kit.NewConnector(t, cfg))
+		db := kit.Open(t, fmt.Sprintf("postgresql://u@127.0.0.1:1/tenant_%d?sslmode=disable", i),
+			func(cfg *cockroachdb.Config) { cfg.Metrics = m })
 		if i == 0 {
 			require.NotZero(t, testutil.CollectAndCount(m))
 		}
@@ -51,7 +49,8 @@ func TestMetrics_OfClosedPoolsOfADSN_GoAway(t *testing.T) {
 		return n
 	}
 	for i := range 20 {
-		db := kit.Open(t, fmt.Sprintf("postgresql://u@127.0.0.1:1/tenant_of_a_dsn_%d?sslmode=disable", i))
+		db, err := sql.Open("cockroachdb", fmt.Sprintf("postgresql://u@127.0.0.1:1/tenant_of_a_dsn_%d?sslmode=disable", i))
+		require.NoError(t, err)
 		if i == 0 {
 			require.NotZero(t, ofTenants())
 		}

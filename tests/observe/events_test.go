@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,27 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
+
+// A listener keeps the events of a pool.
+type listener struct {
+	mu      sync.Mutex
+	Retries []cockroachdb.RetryEvent
+	Ended   []cockroachdb.OutcomeEvent
+}
+
+// hooks sets a Config's.
+func (l *listener) hooks(c *cockroachdb.Config) {
+	c.OnRetry = func(_ context.Context, e cockroachdb.RetryEvent) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.Retries = append(l.Retries, e)
+	}
+	c.OnSettled = func(_ context.Context, e cockroachdb.OutcomeEvent) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.Ended = append(l.Ended, e)
+	}
+}
 
 // said is what retries say, in a line for each.
 func said(events ...cockroachdb.RetryEvent) []string {
@@ -65,7 +87,7 @@ func TestEvents_EachOutcome_FitsTheMetrics(t *testing.T) {
 	for name, s := range metricsCases() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := &kit.Listener{}
+			l := &listener{}
 			kit.InBubble(t, s.script, func(t *testing.T, r *kit.Rig) {
 				s.run(t, r)
 				counts := r.Counts(t)
@@ -90,7 +112,7 @@ func TestEvents_EachOutcome_FitsTheMetrics(t *testing.T) {
 				if retried := counts["transaction_duration_seconds true count"]; retried > 0 {
 					assert.GreaterOrEqual(t, len(l.Ended), int(retried))
 				}
-			}, s.option, l.Hooks)
+			}, s.option, l.hooks)
 		})
 	}
 }
@@ -407,13 +429,13 @@ func TestEvents_EachCase_SayWhatHappened(t *testing.T) {
 	for name, a := range accounts() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := &kit.Listener{}
+			l := &listener{}
 			kit.InBubble(t, a.script, func(t *testing.T, r *kit.Rig) {
 				a.do(t, r)
 				assert.Equal(t, a.retries, said(l.Retries...))
 				assert.Equal(t, a.ended, settled(l.Ended...))
 				assert.Equal(t, float64(len(a.retries)), sumOf(r.Counts(t), "transaction_retries_total "))
-			}, a.option, l.Hooks)
+			}, a.option, l.hooks)
 		})
 	}
 }
@@ -443,7 +465,7 @@ func TestEvents_Logged_HoldNoSecrets(t *testing.T) {
 		Err: fakepg.Error("40001", "restart transaction: RETRY_SERIALIZABLE: key=/Table/52/"+kit.Secret),
 	}
 	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeCacheStatement, pgx.QueryExecModeSimpleProtocol} {
-		l := &kit.Listener{}
+		l := &listener{}
 		script := kit.Script{text: {kit.OK, kit.OK}, "UPDATE b": {conflict, conflict, kit.OK}}
 		kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 			tx := r.Begin(t)
@@ -476,14 +498,14 @@ func TestEvents_Logged_HoldNoSecrets(t *testing.T) {
 				e.Err = nil
 				assert.NotContains(t, fmt.Sprintf("%+v", e), kit.Secret)
 			}
-		}, kit.Attempts(5), l.Hooks)
+		}, kit.Attempts(5), l.hooks)
 	}
 }
 
 // A log of what diverged says what, and where to read on.
 func TestEvents_Divergence_SaysWhatDiffered(t *testing.T) {
 	t.Parallel()
-	l := &kit.Listener{}
+	l := &listener{}
 	script := kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2)}, "UPDATE a": {kit.Conflict}}
 	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 		tx := r.Begin(t)
@@ -492,5 +514,5 @@ func TestEvents_Divergence_SaysWhatDiffered(t *testing.T) {
 		require.Len(t, l.Ended, 1)
 		assert.Contains(t, logged(l.Ended[0]), "statement 1: row 1, already read, changed")
 		assert.Contains(t, logged(l.Ended[0]), "/docs/tuning.md#a-row-changed")
-	}, l.Hooks)
+	}, l.hooks)
 }

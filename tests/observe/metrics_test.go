@@ -380,10 +380,10 @@ func TestMetrics_BytesOfTheRecord_ReturnToZero(t *testing.T) {
 func TestMetrics_PoolsOnOneRegistry_AreToldApart(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
-		_, same := r.OpenPool(t)
+		same := r.Another(t)
 		r.Config.DBName = "other"
-		_, other := r.OpenPool(t)
-		for _, db := range []*sql.DB{r.DB, same, other} {
+		other := r.Another(t)
+		for _, db := range []*sql.DB{r.DB, same.DB, other.DB} {
 			tx, err := db.Begin()
 			require.NoError(t, err)
 			commits(t, tx)
@@ -393,7 +393,7 @@ func TestMetrics_PoolsOnOneRegistry_AreToldApart(t *testing.T) {
 		committed := map[string]float64{}
 		for _, family := range families {
 			for _, m := range family.GetMetric() {
-				if family.GetName() == "cockroachdb_transactions_total" && kit.LabelValues(m) == " committed" {
+				if family.GetName() == "cockroachdb_transactions_total" && m.GetLabel()[1].GetValue() == "committed" {
 					committed[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
 				}
 			}

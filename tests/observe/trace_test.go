@@ -110,7 +110,7 @@ func (r *recorder) TraceBatchEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBa
 // tracedDB is a pool of one connection with a recorder.
 func tracedDB(t *testing.T, driver, mode string, p kit.Script) (*sql.DB, *recorder) {
 	t.Helper()
-	srv := fakepg.Start(t, p.Handler())
+	srv := fakepg.Start(t, fakepg.Answer(p.Reply))
 	cfg, err := cockroachdb.ParseConfig(srv.DSN() + "&" + kit.NoWaits + "&default_query_exec_mode=" + mode)
 	require.NoError(t, err)
 	r := &recorder{t: t}
@@ -164,11 +164,11 @@ func TestTracers_Outside_SeeTheSameAsThroughPgx(t *testing.T) {
 		note("an error")
 		_, _ = kit.ReadAll(ctx, db, "SELECT late")
 		note("an error after rows")
-		_, _ = kit.ReadAll(ctx, db, "SELECT v", kit.BadRewriter{})
+		_, _ = kit.ReadAll(ctx, db, "SELECT v", pgx.StrictNamedArgs{"unused": 1})
 		note("a bad rewriter")
-		_, _ = db.ExecContext(ctx, "UPDATE a", kit.BadRewriter{})
+		_, _ = db.ExecContext(ctx, "UPDATE a", pgx.StrictNamedArgs{"unused": 1})
 		note("a bad rewriter in exec")
-		_, _ = db.ExecContext(ctx, "UPDATE a SET v = $1", kit.Unencodable{})
+		_, _ = db.ExecContext(ctx, "UPDATE a SET v = $1", struct{ c chan int }{})
 		note("an argument that can't be encoded")
 		rows, err := db.QueryContext(ctx, "SELECT v")
 		require.NoError(t, err)

@@ -12,8 +12,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/reprise-go/cockroachdb"
-	"github.com/reprise-go/cockroachdb/internal/fakepg"
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
@@ -60,13 +58,9 @@ func partsOf(t *testing.T, d driver.Driver, connector driver.Connector) map[stri
 // TestParity_EveryInterfaceThatPgxHas looks at what is really handed to database/sql, under whichever Go runs the test.
 func TestParity_EveryInterfaceThatPgxHas(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{"SELECT v": {kit.Texts("a")}}.Handler())
-	cfg, err := cockroachdb.ParseConfig(srv.DSN())
-	require.NoError(t, err)
-	connector, err := cockroachdb.NewConnector(cfg)
-	require.NoError(t, err)
-	ours := partsOf(t, connector.Driver(), connector)
-	pgxConfig, err := pgx.ParseConfig(srv.DSN())
+	r := kit.New(t, kit.Script{"SELECT v": {kit.Texts("a")}})
+	ours := partsOf(t, r.Connector.Driver(), r.Connector)
+	pgxConfig, err := pgx.ParseConfig(r.DSN())
 	require.NoError(t, err)
 	theirs := partsOf(t, stdlib.GetDefaultDriver(), stdlib.GetConnector(*pgxConfig))
 	found := map[reflect.Type]bool{}

@@ -150,9 +150,7 @@ func TestParity_OfOperations_WithPgx(t *testing.T) {
 		t.Run(mode, func(t *testing.T) { // one after the other: they share a table
 			drivers := map[string]*sql.DB{}
 			for _, name := range []string{"pgx", "cockroachdb"} {
-				db, err := sql.Open(name, kit.WithParams(dsn, "default_query_exec_mode="+mode))
-				require.NoError(t, err)
-				defer db.Close()
+				db := kit.OpenBy(t, name, kit.WithParams(dsn, "default_query_exec_mode="+mode))
 				db.SetMaxOpenConns(1)
 				drivers[name] = db
 			}

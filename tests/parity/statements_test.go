@@ -65,15 +65,15 @@ var parityCases = []parityCase{
 	queryCase("no arguments", "SELECT $1::int"),
 	queryCase("arguments for nothing", "SELECT 1", 2),
 	queryCase("a word for a number", "SELECT $1::int", "word"),
-	queryCase("a struct for a number", "SELECT $1::int", kit.Unencodable{}),
-	execCase("a struct for a number in exec", "UPDATE parity SET id = $1", kit.Unencodable{}),
+	queryCase("a struct for a number", "SELECT $1::int", unencodable{}),
+	execCase("a struct for a number in exec", "UPDATE parity SET id = $1", unencodable{}),
 	queryCase("a type that can't be told", "SELECT $1", 1),
 
 	queryCase("named arguments", "SELECT @a::int, @b::text, @a::int", pgx.NamedArgs{"a": 1, "b": "x"}),
 	execCase("named arguments in exec", "UPDATE parity SET name = @n", pgx.NamedArgs{"n": "x"}),
 	queryCase("strict named arguments", "SELECT @a::int", pgx.StrictNamedArgs{"b": 1}),
-	queryCase("bad rewriter", "SELECT 1", kit.BadRewriter{}),
-	execCase("bad rewriter in exec", "SELECT 1", kit.BadRewriter{}),
+	queryCase("bad rewriter", "SELECT 1", pgx.StrictNamedArgs{"unused": 1}),
+	execCase("bad rewriter in exec", "SELECT 1", pgx.StrictNamedArgs{"unused": 1}),
 	queryCase("simple protocol by argument", "SELECT $1::int, 'it''s'", pgx.QueryExecModeSimpleProtocol, 1),
 	queryCase("exec mode by argument", "SELECT $1::int", pgx.QueryExecModeExec, 1),
 	queryCase("describe mode by argument", "SELECT $1::int", pgx.QueryExecModeDescribeExec, 1),
@@ -234,6 +234,9 @@ func endsMeanwhile(ctx context.Context, do func(context.Context) error) error {
 		}
 	}
 }
+
+// unencodable is an argument that pgx can't send.
+type unencodable struct{ C chan int }
 
 // refusing is a sql.Scanner that wants nothing.
 type refusing struct{}

@@ -93,7 +93,7 @@ var parityDestinations = []func() any{
 	func() any { return new([16]byte) }, func() any { return new(netip.Addr) },
 	func() any { return new([]int64) }, func() any { return new([]*int32) },
 	func() any { return new([]string) }, func() any { return new([][]int64) },
-	func() any { return new(map[string]any) }, func() any { return new(kit.Unencodable) },
+	func() any { return new(map[string]any) }, func() any { return new(unencodable) },
 }
 
 // throughMap are scanned with pgtype's Map.SQLScanner, which works in every Go.

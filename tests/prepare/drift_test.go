@@ -170,7 +170,8 @@ func TestDrift_OnAConnectionThatDoesNotKnowTheText_IsUnseen(t *testing.T) {
 				t.Parallel()
 				schema := fmt.Sprintf("drift_%d_%d", i, j)
 				own := kit.WithParams(dsn, "search_path="+schema+"&default_query_exec_mode=")
-				mine, theirs := newDriver(t, "cockroachdb", own+mode), newDriver(t, "pgx", own+"describe_exec") // it keeps nothing
+				mine := kit.OpenBy(t, "cockroachdb", own+mode)
+				theirs := kit.OpenBy(t, "pgx", own+"describe_exec") // it keeps nothing
 				theirs.SetMaxOpenConns(1)
 				require.NoError(t, kit.ExecAll(theirs, append([]string{"CREATE SCHEMA " + schema}, d.made...)...))
 				one, other := kit.Conn(t, mine), kit.Conn(t, mine)
@@ -187,14 +188,6 @@ func TestDrift_OnAConnectionThatDoesNotKnowTheText_IsUnseen(t *testing.T) {
 }
 
 var preparingModes = []string{"cache_statement", "cache_describe"}
-
-func newDriver(t *testing.T, driver, dsn string) *sql.DB {
-	t.Helper()
-	db, err := sql.Open(driver, dsn)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = db.Close() })
-	return db
-}
 
 // Sessions on which a text means something else share nothing, if the driver can know that, and are right in any case.
 func TestShared_SessionsThatReadATextOtherwise_AreRight(t *testing.T) {
@@ -226,21 +219,19 @@ func TestShared_SessionsThatReadATextOtherwise_AreRight(t *testing.T) {
 					_ = kit.ExecAll(admin, "DROP OWNED BY "+role, "DROP ROLE "+role)
 				}
 			})
-			cfg, err := cockroachdb.ParseConfig(dsn)
-			require.NoError(t, err)
 			var retries, made atomic.Int64
-			cfg.OnRetry = func(_ context.Context, e cockroachdb.RetryEvent) {
-				assert.Equal(t, cockroachdb.ReasonStalePlan, e.Reason)
-				retries.Add(1)
-			}
-			if tc.hidden {
-				cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-					_, err := conn.Exec(ctx, own.Replace(tc.visit(int(made.Add(1))-1)))
-					return err
+			db := kit.Open(t, dsn, func(cfg *cockroachdb.Config) {
+				cfg.OnRetry = func(_ context.Context, e cockroachdb.RetryEvent) {
+					assert.Equal(t, cockroachdb.ReasonStalePlan, e.Reason)
+					retries.Add(1)
 				}
-			}
-			db := sql.OpenDB(kit.NewConnector(t, cfg))
-			t.Cleanup(func() { _ = db.Close() })
+				if tc.hidden {
+					cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+						_, err := conn.Exec(ctx, own.Replace(tc.visit(int(made.Add(1))-1)))
+						return err
+					}
+				}
+			})
 			for i, v := range []any{int64(5), noon} {
 				conn := kit.Conn(t, db)
 				if !tc.hidden {

@@ -94,17 +94,15 @@ func TestDescriptionCacheIsBounded(t *testing.T) {
 
 func TestPrepare_NoCapacity_WorksWithoutACache(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{}.Handler())
+	srv := fakepg.Start(t, fakepg.Answer(kit.Script{}.Reply))
 	for _, params := range []string{
 		"default_query_exec_mode=cache_statement&statement_cache_capacity=0",
 		"default_query_exec_mode=cache_describe&description_cache_capacity=0",
 	} {
 		says := map[string][]string{}
 		for _, name := range []string{"pgx", "cockroachdb"} {
-			db, err := sql.Open(name, srv.DSN()+"&"+params)
-			require.NoError(t, err)
-			defer db.Close()
-			_, err = db.QueryContext(t.Context(), "SELECT 1") // there are no rows
+			db := kit.OpenBy(t, name, srv.DSN()+"&"+params)
+			_, err := db.QueryContext(t.Context(), "SELECT 1") // there are no rows
 			require.Error(t, err)
 			_, execErr := db.ExecContext(t.Context(), "UPDATE kv SET v = $1", 1)
 			require.Error(t, execErr)
@@ -263,7 +261,7 @@ func TestStalePlan_StaleAgain_IsReturned(t *testing.T) {
 		}
 		var v string
 		kit.WantCode(t, q.QueryRowContext(t.Context(), "SELECT a").Scan(&v), "0A000")
-		assert.Equal(t, 1+2, kit.Times(st.Server, "SELECT a"), "once more is enough")
+		assert.Equal(t, 1+2, st.Times("SELECT a"), "once more is enough")
 	}
 }
 
@@ -398,7 +396,7 @@ func TestPrepare_SchemaChangeBetweenUses_CostsOneErrorAtMost(t *testing.T) {
 					t.Parallel()
 					_, ofCase, _ := strings.Cut(t.Name(), "/") // a name has 63 letters at most
 					table := "uses_" + strings.NewReplacer("/", "_", ",", "", "#", "_").Replace(strings.ToLower(ofCase))
-					db := kit.Open(t, kit.WithParams(dsn, "default_query_exec_mode="+mode))
+					db := kit.Open(t, dsn, "default_query_exec_mode="+mode)
 					db.SetMaxOpenConns(1)
 					ctx := t.Context()
 					kit.Exec(t, db, "CREATE TABLE "+table+" (a INT, b INT)")
@@ -461,7 +459,7 @@ func countColumns(t *testing.T, query func(context.Context, ...any) (*sql.Rows, 
 func TestPrepare_ColumnOfAnotherType_IsDecodedAnew(t *testing.T) {
 	t.Parallel()
 	for _, mode := range kit.QueryModes {
-		db := kit.Open(t, kit.WithParams(enginetest.NewDirectDB(t), "default_query_exec_mode="+mode))
+		db := kit.Open(t, enginetest.NewDirectDB(t), "default_query_exec_mode="+mode)
 		db.SetMaxOpenConns(1)
 		kit.Exec(t, db, "CREATE TABLE other (a INT)")
 		kit.Exec(t, db, "INSERT INTO other VALUES (1234)")

@@ -119,7 +119,7 @@ func TestShared_ChangedInATransaction_IsUndoneAndRunAnew(t *testing.T) {
 			assert.Equal(t, "5", v)
 			want := []string{opens, describes + "; " + prepares, replays + "; " + sharedText, commits}
 			assert.Equal(t, want, s.Trips(s.number))
-			assert.Equal(t, []string{"[x'0000000000000005']", "[x'4014000000000000']"}, kit.Binds(s.Server), "encoded anew")
+			assert.Equal(t, []string{"[x'0000000000000005']", "[x'4014000000000000']"}, s.Binds(), "encoded anew")
 			moved := s.Moved(t, before)
 			assert.EqualValues(t, 1, moved["transaction_retries_total statement stale_plan"], moved)
 			assert.Zero(t, s.Counts(t)["history_bytes"])
@@ -153,12 +153,12 @@ func TestShared_ConflictInTheFirstRun_IsReplayedInOneRoundTrip(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := share(t)
-			var once kit.Once
+			var lost atomic.Bool
 			if tc.changed {
 				s.oid.Store(pgtype.Float8OID)
 			}
 			s.answer = func(st fakepg.Statement) fakepg.Reply {
-				if st.Describing == (tc.at == fakepg.AtParse) && once.First() {
+				if st.Describing == (tc.at == fakepg.AtParse) && !lost.Swap(true) {
 					return fakepg.Reply{Err: fakepg.Conflict(), ErrAt: tc.at}
 				}
 				return kit.OK
@@ -179,9 +179,9 @@ func TestShared_ConnectionLostInTheFirstRun_GoesOnElsewhere(t *testing.T) {
 	t.Parallel()
 	for _, changed := range []bool{false, true} {
 		s := share(t)
-		var once kit.Once
+		var lost atomic.Bool
 		s.answer = func(st fakepg.Statement) fakepg.Reply {
-			if !st.Describing && once.First() {
+			if !st.Describing && !lost.Swap(true) {
 				return kit.CutOff
 			}
 			return kit.OK

@@ -97,7 +97,7 @@ func TestColumnRetyped_FailsOnceAtMost(t *testing.T) {
 			makeSchema := fmt.Sprint("CREATE SCHEMA own_", schemas)
 			t.Run(mode+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				admin, db := kit.Open(t, own), kit.Open(t, kit.WithParams(own, "default_query_exec_mode="+mode))
+				admin, db := kit.Open(t, own), kit.Open(t, own, "default_query_exec_mode="+mode)
 				db.SetMaxOpenConns(1)
 				kit.Exec(t, admin, makeSchema)
 				for _, r := range retypings {

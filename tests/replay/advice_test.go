@@ -22,32 +22,31 @@ import (
 
 // A scenario is what a transaction and its rival do.
 type scenario struct {
-	do    func(t *testing.T, tx *sql.Tx)              // what it runs before the conflict
-	then  func(t *testing.T, a adviceRig, tx *sql.Tx) // and after it
-	rival []string                                    // what the rival does meanwhile
+	do    func(t *testing.T, tx *sql.Tx)               // what it runs before the conflict
+	then  func(t *testing.T, a *adviceRig, tx *sql.Tx) // and after it
+	rival []string                                     // what the rival does meanwhile
 }
 
 // An adviceRig is a database with an empty table of orders, whose pool's events are kept.
 type adviceRig struct {
 	kit.KV
-	*kit.Listener
+	ended []cockroachdb.OutcomeEvent
 }
 
-func newAdviceRig(t *testing.T) adviceRig {
+func newAdviceRig(t *testing.T, options ...any) *adviceRig {
 	t.Helper()
-	a, l := kit.NewKV(t), &kit.Listener{}
-	kit.Exec(t, a.Rival, "CREATE TABLE orders (id UUID PRIMARY KEY DEFAULT gen_random_uuid(), what TEXT NOT NULL, at TIMESTAMPTZ)")
-	cfg, err := cockroachdb.ParseConfig(kit.WithParams(a.DSN, kit.NoWaits))
-	require.NoError(t, err)
-	l.Hooks(cfg)
-	a.DB = sql.OpenDB(kit.NewConnector(t, cfg))
-	t.Cleanup(func() { _ = a.DB.Close() })
-	return adviceRig{a, l}
+	w := &adviceRig{}
+	w.KV = kit.NewKV(t, append(options, func(cfg *cockroachdb.Config) {
+		cfg.OnSettled = func(_ context.Context, e cockroachdb.OutcomeEvent) { w.ended = append(w.ended, e) }
+	})...)
+	kit.Exec(t, w.Rival, "CREATE TABLE orders (id UUID PRIMARY KEY DEFAULT gen_random_uuid(), what TEXT NOT NULL, at TIMESTAMPTZ)")
+	w.SetMaxOpenConns(0)
+	return w
 }
 
 // run runs the transaction, which loses its conflict after what p does: it has read the key of a row, and writes that
 // row, which the rival has written meanwhile.
-func (w adviceRig) run(t *testing.T, p scenario) error {
+func (w *adviceRig) run(t *testing.T, p scenario) error {
 	t.Helper()
 	tx := w.Begin(t)
 	require.NoError(t, tx.QueryRow("SELECT k FROM kv WHERE k = 100").Scan(new(int)))
@@ -106,13 +105,13 @@ func divergences() map[string]divergence {
 					do: func(t *testing.T, tx *sql.Tx) {
 						require.NoError(t, kit.ExecAll(tx, "UPDATE kv SET v = v + 1 WHERE k = 2 AND v >= 20"))
 					},
-					then: func(t *testing.T, w adviceRig, _ *sql.Tx) { assert.Equal(t, 20, w.Value(t, 2)) },
+					then: func(t *testing.T, w *adviceRig, _ *sql.Tx) { assert.Equal(t, 20, w.Value(t, 2)) },
 				},
 				// That the rival can't change the row, see TestAdvice_ForUpdate_PreventsTheDivergence.
 				"read FOR UPDATE": reading("SELECT v FROM kv WHERE k = 1 FOR UPDATE"),
 				"move the read after the conflict": {
 					rival: []string{changesRow1},
-					then: func(t *testing.T, _ adviceRig, tx *sql.Tx) {
+					then: func(t *testing.T, _ *adviceRig, tx *sql.Tx) {
 						assert.Equal(t, []string{"11"}, kit.Query(t, tx, "SELECT v FROM kv WHERE k = 1").MustRest())
 					},
 				},
@@ -183,7 +182,7 @@ func divergences() map[string]divergence {
 						require.NoError(t, err)
 					},
 					rival: []string{"UPDATE kv SET v = 25 WHERE k = 3"},
-					then: func(t *testing.T, _ adviceRig, tx *sql.Tx) {
+					then: func(t *testing.T, _ *adviceRig, tx *sql.Tx) {
 						n, err := counted.RowsAffected()
 						require.NoError(t, err)
 						assert.EqualValues(t, 3, n)
@@ -214,8 +213,8 @@ func TestAdvice_OnData_NamesTheLikelyCause(t *testing.T) {
 			w := newAdviceRig(t)
 			requireLedTo(t, w.run(t, d.scenario), d.kind, d.says, d.section)
 			assert.Equal(t, 1, w.Value(t, 100), "nothing of it was committed")
-			require.Len(t, w.Ended, 1)
-			assert.Equal(t, cockroachdb.OutcomeDiverged, w.Ended[0].Outcome)
+			require.Len(t, w.ended, 1)
+			assert.Equal(t, cockroachdb.OutcomeDiverged, w.ended[0].Outcome)
 		})
 		for remedy, p := range d.remedies {
 			t.Run(name+", "+remedy, func(t *testing.T) {
@@ -223,8 +222,8 @@ func TestAdvice_OnData_NamesTheLikelyCause(t *testing.T) {
 				w := newAdviceRig(t)
 				require.NoError(t, w.run(t, p))
 				assert.Equal(t, 101, w.Value(t, 100))
-				require.Len(t, w.Ended, 1, "it must have lost")
-				assert.Equal(t, cockroachdb.OutcomeCommitted, w.Ended[0].Outcome)
+				require.Len(t, w.ended, 1, "it must have lost")
+				assert.Equal(t, cockroachdb.OutcomeCommitted, w.ended[0].Outcome)
 			})
 		}
 		t.Run(name+", RunTx", func(t *testing.T) {
@@ -272,7 +271,7 @@ func TestAdvice_RowsWithoutOrder(t *testing.T) {
 
 	w = newAdviceRig(t)
 	require.NoError(t, w.run(t, reading("SELECT k FROM kv ORDER BY k", moves)))
-	require.Len(t, w.Ended, 1)
+	require.Len(t, w.ended, 1)
 }
 
 // What FOR UPDATE is for: the rival can't change the row that was read, so that there is no conflict about it. That
@@ -280,7 +279,7 @@ func TestAdvice_RowsWithoutOrder(t *testing.T) {
 // kept out again.
 func TestAdvice_ForUpdate_PreventsTheDivergence(t *testing.T) {
 	t.Parallel()
-	keptOut := func(t *testing.T, w adviceRig) {
+	keptOut := func(t *testing.T, w *adviceRig) {
 		t.Helper()
 		_, err := w.Rival.Exec("SELECT v FROM kv WHERE k = 1 FOR UPDATE NOWAIT")
 		assert.Equal(t, "55P03", kit.StateOf(err), "%v", err)
@@ -293,13 +292,13 @@ func TestAdvice_ForUpdate_PreventsTheDivergence(t *testing.T) {
 	kit.Exec(t, tx, "UPDATE kv SET v = $1 WHERE k = 1", v*2)
 	require.NoError(t, tx.Commit())
 	assert.Equal(t, 20, w.Value(t, 1))
-	assert.Empty(t, w.Ended, "there was no conflict")
+	assert.Empty(t, w.ended, "there was no conflict")
 
 	w = newAdviceRig(t)
 	p := reading("SELECT v FROM kv WHERE k = 1 FOR UPDATE")
-	p.then = func(t *testing.T, w adviceRig, _ *sql.Tx) { keptOut(t, w) }
+	p.then = func(t *testing.T, w *adviceRig, _ *sql.Tx) { keptOut(t, w) }
 	require.NoError(t, w.run(t, p))
-	require.Len(t, w.Ended, 1)
+	require.Len(t, w.ended, 1)
 }
 
 // A table is altered while the transaction waits, without locks, for its turn: the lane is another's, and is not
@@ -307,17 +306,14 @@ func TestAdvice_ForUpdate_PreventsTheDivergence(t *testing.T) {
 func TestAdvice_Columns(t *testing.T) {
 	t.Parallel()
 	run := func(t *testing.T, text string) error {
-		w := newAdviceRig(t)
-		cfg, err := cockroachdb.ParseConfig(kit.WithParams(w.DSN, kit.NoWaits+"&retry_lane_wait=0s"))
-		require.NoError(t, err)
-		cfg.OnRetry = func(_ context.Context, e cockroachdb.RetryEvent) {
-			if e.Statement == 3 {
-				kit.Exec(t, w.Rival, "ALTER TABLE orders ADD COLUMN more INT")
+		var w *adviceRig
+		w = newAdviceRig(t, "retry_lane_wait=0s", func(cfg *cockroachdb.Config) {
+			cfg.OnRetry = func(_ context.Context, e cockroachdb.RetryEvent) {
+				if e.Statement == 3 {
+					kit.Exec(t, w.Rival, "ALTER TABLE orders ADD COLUMN more INT")
+				}
 			}
-		}
-		w.DB = sql.OpenDB(kit.NewConnector(t, cfg))
-		defer w.DB.Close()
-
+		})
 		kit.Exec(t, w.Rival, "INSERT INTO kv VALUES (200, 0)")
 		holder := w.Begin(t)
 		require.NoError(t, holder.QueryRow("SELECT k FROM kv WHERE k = 200").Scan(new(int)))
@@ -329,7 +325,7 @@ func TestAdvice_Columns(t *testing.T) {
 		return w.run(t, scenario{do: func(t *testing.T, tx *sql.Tx) {
 			rows := kit.Query(t, tx, text)
 			require.True(t, rows.Next())
-			rows.MustClose()
+			require.NoError(t, rows.Close())
 		}})
 	}
 	requireLedTo(t, run(t, "SELECT * FROM orders"), cockroachdb.DivergedColumns, "name the columns", "the-columns-changed")

@@ -27,11 +27,10 @@ func TestReplay_CancelledDuringIt_RollsBack(t *testing.T) {
 				if atCommit {
 					p[kit.Update(2)], p[kit.Release] = nil, kit.ConflictOn(1)
 				}
-				srv := fakepg.Start(t, p.Handler(), fakepg.InMemory())
-				db := kit.Pool(t, srv)
+				r := kit.New(t, p, fakepg.InMemory())
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				tx, err := db.BeginTx(ctx, nil)
+				tx, err := r.BeginTx(ctx, nil)
 				require.NoError(t, err)
 				kit.Affected(t, tx, kit.Update(1))  // so that the commit waits for the end of the replay
 				time.AfterFunc(time.Minute, cancel) // in the middle of the replay's first statement
@@ -46,11 +45,11 @@ func TestReplay_CancelledDuringIt_RollsBack(t *testing.T) {
 				require.NotErrorAs(t, err, &ambiguous, "the commit had lost")
 				assert.Equal(t, time.Minute, time.Since(began))
 				synctest.Wait()
-				assert.Zero(t, db.Stats().InUse, "database/sql has rolled back")
+				assert.Zero(t, r.Stats().InUse, "database/sql has rolled back")
 				require.ErrorIs(t, tx.Rollback(), sql.ErrTxDone)
-				assert.Equal(t, map[bool]int{true: 1}[atCommit], kit.Times(srv, kit.Release))
-				kit.WantUsable(t, db)
-				_ = db.Close()
+				assert.Equal(t, map[bool]int{true: 1}[atCommit], r.Times(kit.Release))
+				kit.WantUsable(t, r.DB)
+				_ = r.DB.Close()
 			})
 		})
 	}
@@ -60,38 +59,36 @@ func TestReplay_CancelledDuringIt_RollsBack(t *testing.T) {
 		// short, but no other begins.
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		srv := fakepg.Start(t, fakepg.Answer(kit.Script{
+		r := kit.Answering(t, kit.Script{
 			kit.Update(2): kit.Always(kit.Conflict),
 		}.Calling(kit.Update(1), func(n int) fakepg.Reply {
 			if n == 2 {
 				cancel()
 			}
 			return kit.OK
-		})))
-		db := kit.Pool(t, srv)
-		tx, err := db.BeginTx(ctx, nil)
+		}))
+		tx, err := r.BeginTx(ctx, nil)
 		require.NoError(t, err)
 		kit.Exec(t, tx, kit.Update(1))
 		_, err = tx.ExecContext(t.Context(), kit.Update(2))
 		require.ErrorIs(t, err, context.Canceled)
-		kit.WantUsable(t, db)
+		kit.WantUsable(t, r.DB)
 		require.ErrorIs(t, tx.Rollback(), sql.ErrTxDone)
-		assert.Equal(t, 2, kit.Times(srv, kit.Update(1)))
+		assert.Equal(t, 2, r.Times(kit.Update(1)))
 	})
 	// Without a bubble, many times, for the race detector: cancellation at any moment.
 	t.Run("at any moment", func(t *testing.T) {
 		t.Parallel()
 		var runs atomic.Int64
-		srv := fakepg.Start(t, fakepg.Answer(kit.Script{}.Calling(kit.Update(2), func(int) fakepg.Reply {
+		r := kit.Answering(t, kit.Script{}.Calling(kit.Update(2), func(int) fakepg.Reply {
 			if runs.Add(1)%3 != 0 {
 				return kit.Conflict
 			}
 			return kit.OK
-		})), fakepg.Quiet())
-		db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) { cfg.RetryPolicy.InitialBackoff = 0 })
+		}), fakepg.Quiet())
 		for i := range 100 {
 			ctx, cancel := context.WithCancel(t.Context())
-			tx, err := db.BeginTx(ctx, nil)
+			tx, err := r.BeginTx(ctx, nil)
 			require.NoError(t, err)
 			time.AfterFunc(time.Duration(i)*20*time.Microsecond, cancel)
 			for range 3 {
@@ -100,7 +97,7 @@ func TestReplay_CancelledDuringIt_RollsBack(t *testing.T) {
 			}
 			_ = tx.Commit()
 			cancel()
-			kit.WantUsable(t, db)
+			kit.WantUsable(t, r.DB)
 		}
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -33,11 +32,10 @@ func (f endTracer) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQu
 func TestReplay_CancelledBetweenItsRoundTrips_Ends(t *testing.T) {
 	t.Parallel()
 	for _, commit := range []bool{false, true} {
-		srv := fakepg.Start(t, kit.Script{"UPDATE c": {kit.Conflict, kit.OK}}.Handler())
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		runs := 0
-		db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
+		r := kit.New(t, kit.Script{"UPDATE c": {kit.Conflict, kit.OK}}, func(cfg *cockroachdb.Config) {
 			cfg.ConnConfig.Tracer = endTracer(func(sql string) {
 				if sql == "UPDATE a" {
 					if runs++; runs == 2 {
@@ -46,7 +44,7 @@ func TestReplay_CancelledBetweenItsRoundTrips_Ends(t *testing.T) {
 				}
 			})
 		})
-		tx := kit.Begin(t, db)
+		tx := r.Begin(t)
 		kit.Exec(t, tx, "UPDATE a")
 		kit.Exec(t, tx, "UPDATE b; UPDATE b")
 		_, err := tx.ExecContext(ctx, "UPDATE c")
@@ -56,8 +54,8 @@ func TestReplay_CancelledBetweenItsRoundTrips_Ends(t *testing.T) {
 			kit.WantCode(t, err, "25P02")
 		}
 		require.Error(t, tx.Commit(), "the half of it is lost")
-		assert.NotContains(t, kit.Sent(srv), kit.Release)
-		kit.WantUsable(t, db)
+		assert.NotContains(t, r.Sent(), kit.Release)
+		kit.WantUsable(t, r.DB)
 	}
 }
 
@@ -65,32 +63,19 @@ func TestReplay_CancelledBetweenItsRoundTrips_Ends(t *testing.T) {
 func TestReplay_HasCommitted_IsNotRepeated(t *testing.T) {
 	t.Parallel()
 	const ddl = "CREATE TABLE x ()"
-	for name, end := range map[string]func(*fakepg.Conn){
-		"and lost": func(c *fakepg.Conn) {
-			kit.Answer(c, kit.Raw{Err: "40001", Status: 'E'})
-			kit.Answer(c, kit.Raw{Tag: "ROLLBACK"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
-			kit.Answer(c, kit.Raw{Err: "40001", Status: 'I'})
-		},
-		"and lost, with the connection": func(c *fakepg.Conn) {
-			c.ReceiveUntilSync()
-			c.Send(&pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, &pgproto3.NoData{}, fakepg.Conflict())
-			c.Close()
-		},
+	for name, replies := range map[string][]fakepg.Reply{
+		"and lost":                      {kit.Conflict, {Err: fakepg.Conflict(), EndsTx: true}},
+		"and lost, with the connection": {{Err: fakepg.Conflict(), Cut: fakepg.CutAfter}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			srv := fakepg.Start(t, func(c *fakepg.Conn) {
-				kit.AnswerBegin(c)
-				end(c)
-				kit.Script{}.Serve(c)
-			})
-			db := kit.Pool(t, srv)
-			tx, err := db.BeginTx(t.Context(), nil)
+			r := kit.New(t, kit.Script{ddl: replies})
+			tx, err := r.BeginTx(t.Context(), nil)
 			require.NoError(t, err)
 			err = kit.ExecAll(tx, "UPDATE a", ddl)
 			assert.IsType(t, (*cockroachdb.AmbiguousCommitError)(nil), err)
 			assert.NotEqual(t, "40001", kit.StateOf(err), "who looks for conflicts would run it again")
-			assert.LessOrEqual(t, kit.Times(srv, "UPDATE a"), 2)
+			assert.LessOrEqual(t, r.Times("UPDATE a"), 2)
 			require.Error(t, tx.Rollback(), "it may be committed")
 		})
 	}
@@ -100,21 +85,16 @@ func TestReplay_HasCommitted_IsNotRepeated(t *testing.T) {
 // refused it has committed.
 func TestReplay_DDLRefusedAfterItCommitted_KeepsThePriority(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, func(c *fakepg.Conn) {
-		kit.Answer(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Err: "40001", Status: 'E'})
-		kit.Answer(c, kit.Raw{Tag: "ROLLBACK"}, kit.Raw{Err: "40001", Status: 'E'})
-		kit.Answer(c, kit.Raw{Tag: "ROLLBACK", Status: 'I'})
-		kit.AnswerBegin(c)
-		kit.Answer(c, kit.Raw{Err: "0A000", Status: 'I'})
-		kit.Script{}.Serve(c)
+	const ddl = "CREATE TABLE x ()"
+	r := kit.New(t, kit.Script{
+		"UPDATE a": kit.ConflictOn(1, 2), ddl: {{Err: fakepg.Error("0A000", "refused"), EndsTx: true}},
 	})
-	db := kit.Open(t, srv.DSN()+"&"+kit.NoWaits) // a Ping would be answered
-	tx, err := db.BeginTx(t.Context(), nil)
+	tx, err := r.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
-	kit.WantCode(t, kit.ExecAll(tx, "CREATE TABLE x ()"), "0A000")
+	kit.WantCode(t, kit.ExecAll(tx, ddl), "0A000")
 	require.Error(t, tx.Rollback(), "it may be committed")
-	assert.Equal(t, 3, kit.Times(srv, "UPDATE a"))
+	assert.Equal(t, 3, r.Times("UPDATE a"))
 }
 
 // A text with a COMMIT in it failed before it came to that, and a rollback to a savepoint undid the error. In the
@@ -137,7 +117,7 @@ func TestReplay_CommitsWhereItHadFailed_IsAmbiguous(t *testing.T) {
 			assert.IsType(t, (*cockroachdb.AmbiguousCommitError)(nil), err)
 			assert.NotEqual(t, "40001", kit.StateOf(err))
 			require.Error(t, tx.Rollback(), "it may be committed")
-			assert.Equal(t, 2, kit.Times(st.Server, "UPDATE a"))
+			assert.Equal(t, 2, st.Times("UPDATE a"))
 			st.WantKept(t)
 		})
 	}
@@ -159,9 +139,8 @@ func TestReplay_ConnectionLostAfterTheApplicationsCommit_IsNoConnectionLostError
 // There was a transaction before BeginTx: PostgreSQL only warns. A replay would not have what ran in it.
 func TestReplay_TransactionBegunAsText_IsNotReplayed(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{"UPDATE b": {kit.Conflict, kit.OK}}.Handler(), fakepg.PlainPostgreSQL())
-	db := kit.Pool(t, srv)
-	conn, err := db.Conn(t.Context())
+	r := kit.New(t, kit.Script{"UPDATE b": {kit.Conflict, kit.OK}}, fakepg.PlainPostgreSQL())
+	conn, err := r.Conn(t.Context())
 	require.NoError(t, err)
 	defer conn.Close()
 	kit.Exec(t, conn, "BEGIN")
@@ -170,5 +149,5 @@ func TestReplay_TransactionBegunAsText_IsNotReplayed(t *testing.T) {
 	require.NoError(t, err)
 	kit.WantConflict(t, kit.ExecAll(tx, "UPDATE b"))
 	require.NoError(t, tx.Rollback())
-	assert.Equal(t, 1, kit.Times(srv, "UPDATE b"))
+	assert.Equal(t, 1, r.Times("UPDATE b"))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,7 +44,7 @@ func TestReplay_LargerThanAllBuffers(t *testing.T) {
 	_, err = tx.ExecContext(ctx, "UPDATE c")
 	require.NoError(t, err)
 	require.NoError(t, tx.Commit())
-	assert.Equal(t, 2*statements, kit.Times(st.Server, "SELECT v WHERE k = $1"))
+	assert.Equal(t, 2*statements, st.Times("SELECT v WHERE k = $1"))
 }
 
 // Of a replay not more is under way at a time than may be held in memory. Each portion is compared like the whole, and
@@ -71,12 +72,12 @@ func TestReplay_ManyBytes_IsSentInPortions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			updates, losses := kit.Script{"UPDATE c": {kit.Conflict, kit.OK}}, &kit.Once{}
+			updates, lost := kit.Script{"UPDATE c": {kit.Conflict, kit.OK}}, &atomic.Bool{}
 			st := kit.Answering(t, func(s fakepg.Statement) fakepg.Reply {
 				switch {
 				case s.SQL != "SELECT v WHERE k = $1":
 					return updates.Reply(s)
-				case tc.trips == 0 && s.Nth == tc.from && losses.First():
+				case tc.trips == 0 && s.Nth == tc.from && !lost.Swap(true):
 					return kit.Conflict
 				case tc.trips == 0 || s.Describing:
 					return same

@@ -201,35 +201,45 @@ func TestReplay_InsertBecomesADuplicateOnData_Diverges(t *testing.T) {
 	assert.Equal(t, 51, a.Value(t, 5))
 }
 
-// An error becomes success with 0 rows → divergence.
-func TestReplay_ErrorBecomesSuccessOnData_Diverges(t *testing.T) {
+// An error that the application was given becomes success, another SQLSTATE, or the violation of another constraint.
+func TestReplay_ErrorIsAnotherOnData_Diverges(t *testing.T) {
 	t.Parallel()
-	a := kit.NewKV(t)
-	kit.Exec(t, a.Rival, "UPDATE kv SET v = 0 WHERE k = 1")
-	tx := a.Begin(t)
-	kit.Exec(t, tx, "SAVEPOINT app")
-	_, err := tx.ExecContext(t.Context(), "SELECT 1000 / v FROM kv WHERE k = 1")
-	kit.WantCode(t, err, "22012")
-	kit.Exec(t, tx, "ROLLBACK TO SAVEPOINT app")
-	err = a.Provoke(t, tx, "DELETE FROM kv WHERE k = 1")
-	kit.WantDivergence(t, err, cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedSQLState, Attempts: 2})
-	a.WantEnded(t, tx)
-}
-
-// An error becomes another SQLSTATE → divergence.
-func TestReplay_ErrorBecomesAnotherOnData_Diverges(t *testing.T) {
-	t.Parallel()
-	a := kit.NewKV(t)
-	kit.Exec(t, a.Rival, "UPDATE kv SET v = 0 WHERE k = 1")
-	tx := a.Begin(t)
-	kit.Exec(t, tx, "SAVEPOINT app")
-	_, err := tx.ExecContext(t.Context(), "SELECT (1 / v + v)::INT2 FROM kv WHERE k = 1")
-	kit.WantCode(t, err, "22012")
-	kit.Exec(t, tx, "ROLLBACK TO SAVEPOINT app")
-	err = a.Provoke(t, tx, "UPDATE kv SET v = 100000 WHERE k = 1")
-	kit.WantDivergence(t, err, cockroachdb.DivergenceError{Statement: 2, Kind: cockroachdb.DivergedSQLState, Attempts: 2})
-	assert.ErrorContains(t, err, "SQLSTATE 22003 where it had answered SQLSTATE 22012")
-	a.WantEnded(t, tx)
+	for name, tc := range map[string]struct {
+		fails, code string
+		rival       []string
+		kind        cockroachdb.DivergenceKind
+		says        string
+	}{
+		"success, without a row": {
+			fails: "SELECT 1000 / v FROM kv WHERE k = 1", code: "22012",
+			rival: []string{"DELETE FROM kv WHERE k = 1"}, kind: cockroachdb.DivergedSQLState,
+		},
+		"another SQLSTATE": {
+			fails: "SELECT (1 / v + v)::INT2 FROM kv WHERE k = 1", code: "22012",
+			rival: []string{"UPDATE kv SET v = 100000 WHERE k = 1"}, kind: cockroachdb.DivergedSQLState,
+			says: "SQLSTATE 22003 where it had answered SQLSTATE 22012",
+		},
+		"the name that was taken is free, and the address is not": {
+			fails: "INSERT INTO users VALUES ('ann', 'y')", code: "23505",
+			rival: []string{"DELETE FROM users", "INSERT INTO users VALUES ('bob', 'y')"}, kind: cockroachdb.DivergedError,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := kit.NewKV(t)
+			require.NoError(t, kit.ExecAll(a.Rival, "UPDATE kv SET v = 0 WHERE k = 1",
+				"CREATE TABLE users (name TEXT UNIQUE, address TEXT UNIQUE)", "INSERT INTO users VALUES ('ann', 'x')"))
+			tx := a.Begin(t)
+			kit.Exec(t, tx, "SAVEPOINT app")
+			_, err := tx.ExecContext(t.Context(), tc.fails)
+			kit.WantCode(t, err, tc.code)
+			kit.Exec(t, tx, "ROLLBACK TO SAVEPOINT app")
+			err = a.Provoke(t, tx, tc.rival...)
+			kit.WantDivergence(t, err, cockroachdb.DivergenceError{Statement: 2, Kind: tc.kind, Attempts: 2})
+			require.ErrorContains(t, err, tc.says)
+			a.WantEnded(t, tx)
+		})
+	}
 }
 
 // An error of Parse, too, is held against the replay.
@@ -441,7 +451,7 @@ func TestReplay_ColumnsChangeOnData_Diverges(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			a, sim := kit.NewKVSim(t)
-			tx, err := kit.Open(t, kit.WithParams(a.DSN, kit.NoWaits+"&default_query_exec_mode="+mode)).BeginTx(t.Context(), nil)
+			tx, err := kit.Open(t, a.DSN, kit.NoWaits+"&default_query_exec_mode="+mode).BeginTx(t.Context(), nil)
 			require.NoError(t, err)
 			assert.Empty(t, kit.Query(t, tx, "SELECT * FROM kv WHERE k > 1000").MustRest())
 			sim.Inject(
@@ -476,11 +486,11 @@ func TestReplay_PrepareEndsOtherwise_Diverges(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			times := 0
-			srv := fakepg.Start(t, fakepg.Answer(kit.Script{kit.Update(3): {kit.Conflict}}.Calling(sql, func(int) fakepg.Reply {
+			r := kit.Answering(t, kit.Script{kit.Update(3): {kit.Conflict}}.Calling(sql, func(int) fakepg.Reply {
 				times++
 				return parsed[min(times, 2)-1]
-			})))
-			tx := kit.Begin(t, kit.Pool(t, srv))
+			}))
+			tx := r.Begin(t)
 			kit.Exec(t, tx, kit.Update(1))
 			kit.Exec(t, tx, "SAVEPOINT s")
 			stmt, err := tx.PrepareContext(t.Context(), sql)

@@ -187,54 +187,30 @@ var pinCases = map[string]pinCase{
 	},
 }
 
-// servers are a CockroachDB, or what stands in for one, and a plain PostgreSQL.
-func servers(t *testing.T) map[string]func(*testing.T) kit.KV {
-	t.Helper()
-	return map[string]func(*testing.T) kit.KV{
-		"CockroachDB": func(t *testing.T) kit.KV { t.Helper(); return kit.NewKV(t) },
-		"PostgreSQL": func(t *testing.T) kit.KV {
-			t.Helper()
-			kv := kit.NewKV(t)
-			kv.DSN = kit.WithParams(enginetest.Get(t).Direct(kv.DSN), "default_transaction_isolation=serializable")
-			return kv
-		},
-	}
+// servers are a CockroachDB, or what stands in for one, and a plain PostgreSQL. The tables are made for PostgreSQL.
+var servers = map[string]func(testing.TB, ...any) kit.KV{
+	"CockroachDB": func(t testing.TB, options ...any) kit.KV {
+		t.Helper()
+		if enginetest.Get(t).IsCockroach() {
+			t.Skip("the tables are made for PostgreSQL")
+		}
+		return kit.NewKV(t, options...)
+	},
+	"PostgreSQL": kit.NewDirectKV,
 }
 
-func skipOnCockroach(t *testing.T) {
+func countPinned(t *testing.T, kv kit.KV) float64 {
 	t.Helper()
-	if enginetest.Get(t).IsCockroach() {
-		t.Skip("the tables are made for PostgreSQL")
-	}
-}
-
-// openCounted opens the pool that is tested, of one connection and with metrics of its own.
-func openCounted(t *testing.T, dsn string, changes ...func(*cockroachdb.Config)) (*sql.DB, *cockroachdb.Metrics) {
-	t.Helper()
-	cfg, err := cockroachdb.ParseConfig(kit.WithParams(dsn, kit.NoWaits))
-	require.NoError(t, err)
-	cfg.Metrics = cockroachdb.NewMetrics()
-	for _, change := range changes {
-		change(cfg)
-	}
-	db := sql.OpenDB(kit.NewConnector(t, cfg))
-	db.SetMaxOpenConns(1)
-	t.Cleanup(func() { _ = db.Close() })
-	return db, cfg.Metrics
-}
-
-func countPinned(t *testing.T, m *cockroachdb.Metrics) float64 {
-	t.Helper()
-	return kit.Count(t, m, "pinned_statements_total", "")
+	return kv.Count(t, "pinned_statements_total", "")
 }
 
 func TestPin_GeneratedValuesShown_AreStoredOrLeftAlone(t *testing.T) {
 	t.Parallel()
-	for server, open := range servers(t) {
+	for server, open := range servers {
 		for name, c := range pinCases {
 			t.Run(server+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				c.run(t, open(t), kit.QueryModes[0])
+				c.run(t, open, kit.QueryModes[0])
 			})
 		}
 	}
@@ -242,14 +218,14 @@ func TestPin_GeneratedValuesShown_AreStoredOrLeftAlone(t *testing.T) {
 
 func TestPin_EachQueryMode_StoresWhatWasShown(t *testing.T) {
 	t.Parallel()
-	for server, open := range servers(t) {
+	for server, open := range servers {
 		for _, name := range []string{
 			"columns that the list leaves out", "every type that is pinned", "DEFAULT in the list",
 		} {
 			for _, mode := range kit.QueryModes[1:4] {
 				t.Run(server+"/"+name+"/"+mode, func(t *testing.T) {
 					t.Parallel()
-					pinCases[name].run(t, open(t), mode)
+					pinCases[name].run(t, open, mode)
 				})
 			}
 		}
@@ -259,18 +235,15 @@ func TestPin_EachQueryMode_StoresWhatWasShown(t *testing.T) {
 // The simple protocol has no parameters.
 func TestPin_SimpleProtocol_IsLeftAlone(t *testing.T) {
 	t.Parallel()
-	kv := kit.NewKV(t)
 	c := pinCases["columns that the list leaves out"]
 	c.want = divergent
-	c.run(t, kv, kit.QueryModes[4])
+	c.run(t, servers["CockroachDB"], kit.QueryModes[4])
 }
 
-func (c pinCase) run(t *testing.T, kv kit.KV, mode string) {
+func (c pinCase) run(t *testing.T, open func(testing.TB, ...any) kit.KV, mode string) {
 	t.Helper()
-	skipOnCockroach(t)
+	kv := open(t, "default_query_exec_mode="+mode)
 	kit.Exec(t, kv.Rival, c.schema)
-	db, m := openCounted(t, kit.WithParams(kv.DSN, "default_query_exec_mode="+mode))
-	kv.DB = db
 	tx := kv.Begin(t)
 	shown := tableOf(t, tx, c.insert, c.args...)
 	if c.after != "" {
@@ -288,7 +261,7 @@ func (c pinCase) run(t *testing.T, kv kit.KV, mode string) {
 	if c.then != "" {
 		assert.True(t, kit.Scan[bool](t, kv.Rival, c.then))
 	}
-	assert.Equal(t, c.want == pinned, countPinned(t, m) > 0)
+	assert.Equal(t, c.want == pinned, countPinned(t, kv) > 0)
 }
 
 // tableOf returns the rows of a query as texts.
@@ -313,14 +286,12 @@ func tableOf(t *testing.T, db kit.Querier, query string, args ...any) (all [][]s
 
 func TestPin_SwitchedOff_Diverges(t *testing.T) {
 	t.Parallel()
-	kv := kit.NewKV(t)
+	kv := kit.NewKV(t, "retry_pin_generated=off")
 	kit.Exec(t, kv.Rival, "CREATE TABLE things (id UUID DEFAULT gen_random_uuid(), name TEXT)")
-	db, m := openCounted(t, kit.WithParams(kv.DSN, "retry_pin_generated=off"))
-	kv.DB = db
 	tx := kv.Begin(t)
 	kit.Scan[string](t, tx, insertThing)
 	kit.As[*cockroachdb.DivergenceError](t, kv.Provoke(t, tx))
-	assert.Zero(t, countPinned(t, m))
+	assert.Zero(t, countPinned(t, kv))
 	kv.WantEnded(t, tx)
 }
 
@@ -331,16 +302,14 @@ func TestPin_TextThatCantBe_IsTriedOnce(t *testing.T) {
 	t.Parallel()
 	kv := kit.NewKV(t)
 	kit.Exec(t, kv.Rival, "CREATE TABLE things (id UUID DEFAULT gen_random_uuid(), name TEXT, twice TEXT GENERATED ALWAYS AS (name || name) STORED)")
-	db, m := openCounted(t, kv.DSN)
-	kv.DB = db
 	for n := range 3 {
 		tx := kv.Begin(t)
 		row := tx.QueryRow("INSERT INTO things (name) VALUES ('x') RETURNING id, twice")
 		require.NoError(t, row.Scan(new(string), new(string)))
 		require.NoError(t, kv.Provoke(t, tx))
 		require.NoError(t, tx.Commit())
-		assert.EqualValues(t, n+1, countPinned(t, m))
-		assert.EqualValues(t, 2*(n+1)+2, kit.Count(t, m, "replayed_statements_total", ""),
+		assert.EqualValues(t, n+1, countPinned(t, kv))
+		assert.EqualValues(t, 2*(n+1)+2, kv.Count(t, "replayed_statements_total", ""),
 			"two statements each time, and once more in the replay that found out")
 	}
 }
@@ -353,7 +322,7 @@ func TestPin_SomeRowsRead_OthersAreGenerated(t *testing.T) {
 	tx := kv.Begin(t)
 	rows := kit.Query(t, tx, "INSERT INTO things (name) VALUES ('x'), ('y'), ('z') RETURNING id")
 	shown := rows.Read(2)
-	rows.MustClose()
+	require.NoError(t, rows.Close())
 	require.NoError(t, kv.Provoke(t, tx))
 	kv.MustCommit(t, tx)
 	assert.Equal(t, shown, kit.Query(t, kv.Rival, "SELECT id FROM things WHERE name < 'z' ORDER BY name").MustRest())
@@ -363,14 +332,11 @@ func TestPin_SomeRowsRead_OthersAreGenerated(t *testing.T) {
 // The same text several times, with several transactions' conflicts.
 func TestPin_SeveralConflicts_KeepTheFirstValues(t *testing.T) {
 	t.Parallel()
-	for server, open := range servers(t) {
+	for server, open := range servers {
 		t.Run(server, func(t *testing.T) {
 			t.Parallel()
 			kv := open(t)
-			skipOnCockroach(t)
 			kit.Exec(t, kv.Rival, things)
-			db, m := openCounted(t, kv.DSN)
-			kv.DB = db
 			tx := kv.Begin(t)
 			var shown []string
 			for i := range 4 {
@@ -381,7 +347,7 @@ func TestPin_SeveralConflicts_KeepTheFirstValues(t *testing.T) {
 			shown = append(shown, kit.Query(t, tx, "INSERT INTO things (name) VALUES ($1) RETURNING id", "4").MustRest()...)
 			require.NoError(t, tx.Commit())
 			assert.Equal(t, shown, kit.Query(t, kv.Rival, "SELECT id FROM things ORDER BY name").MustRest())
-			assert.GreaterOrEqual(t, countPinned(t, m), 4.0)
+			assert.GreaterOrEqual(t, countPinned(t, kv), 4.0)
 		})
 	}
 }
@@ -389,14 +355,11 @@ func TestPin_SeveralConflicts_KeepTheFirstValues(t *testing.T) {
 // After a replay that has pinned, the latest value of a sequence is not that of the row inserted last.
 func TestPin_CurrvalAfterTheReplay_IsRightOrDiverges(t *testing.T) {
 	t.Parallel()
-	for server, open := range servers(t) {
+	for server, open := range servers {
 		t.Run(server, func(t *testing.T) {
 			t.Parallel()
 			kv := open(t)
-			skipOnCockroach(t)
 			kit.Exec(t, kv.Rival, things)
-			db, _ := openCounted(t, kv.DSN)
-			kv.DB = db
 			tx := kv.Begin(t)
 			kit.Exec(t, tx, "INSERT INTO things (name) VALUES ('first')")
 			kit.Scan[int64](t, tx, "INSERT INTO things (name) VALUES ('last') RETURNING id")
@@ -411,51 +374,44 @@ func TestPin_CurrvalAfterTheReplay_IsRightOrDiverges(t *testing.T) {
 // A sequence that is made in the transaction is made anew in the replay.
 func TestPin_SchemaChangedInTheTransaction_IsLeftAlone(t *testing.T) {
 	t.Parallel()
-	kv := kit.NewKV(t)
-	skipOnCockroach(t)
-	kv.DSN = kit.WithParams(enginetest.Get(t).Direct(kv.DSN), "default_transaction_isolation=serializable")
-	db, m := openCounted(t, kv.DSN)
-	kv.DB = db
+	kv := kit.NewDirectKV(t)
 	tx := kv.Begin(t)
 	kit.Exec(t, tx, things)
 	id := kit.Scan[int64](t, tx, insertThing)
 	require.NoError(t, kv.Provoke(t, tx))
 	assert.Equal(t, id+1, kit.Scan[int64](t, tx, insertThing), "the sequence goes on")
 	require.NoError(t, tx.Commit())
-	assert.Zero(t, countPinned(t, m))
+	assert.Zero(t, countPinned(t, kv))
 }
 
 // What a role may not write it may have generated.
 func TestPin_ColumnThatMayNotBeWritten_IsLeftAlone(t *testing.T) {
 	t.Parallel()
-	kv := servers(t)["PostgreSQL"](t)
-	skipOnCockroach(t)
+	kv := kit.NewDirectKV(t)
 	kit.Exec(t, kv.Rival, "CREATE TABLE things (id UUID DEFAULT gen_random_uuid(), name TEXT, note TEXT DEFAULT 'n'); "+
 		"CREATE ROLE clerk; GRANT ALL ON kv TO clerk; GRANT SELECT, INSERT (name) ON things TO clerk")
 	t.Cleanup(func() { _, _ = kv.Rival.Exec("DROP OWNED BY clerk; DROP ROLE clerk") })
-	db, m := openCounted(t, kit.WithParams(kv.DSN, "role=clerk"))
-	kv.DB = db
+	kv.DB = kit.Open(t, kv.DSN, kit.NoWaits, "role=clerk",
+		func(cfg *cockroachdb.Config) { cfg.Metrics = kv.Config.Metrics })
 	for range 2 {
 		tx := kv.Begin(t)
 		assert.Equal(t, "n", kit.Scan[string](t, tx, "INSERT INTO things (name) VALUES ('x') RETURNING note"))
 		require.NoError(t, kv.Provoke(t, tx))
 		require.NoError(t, tx.Commit())
 	}
-	assert.Zero(t, countPinned(t, m))
+	assert.Zero(t, countPinned(t, kv))
 }
 
 // Past the record's bound a value is not kept, and the transaction is not worse off for it.
 func TestPin_NoRoomInTheRecord_IsLeftAlone(t *testing.T) {
 	t.Parallel()
-	kv := kit.NewKV(t)
+	kv := kit.NewKV(t, "retry_max_bytes=9000")
 	kit.Exec(t, kv.Rival, "CREATE TABLE things (id UUID DEFAULT gen_random_uuid(), name TEXT, long TEXT DEFAULT repeat('x', 10000))")
-	db, m := openCounted(t, kv.DSN, kit.Policy(func(p *cockroachdb.RetryPolicy) { p.MaxBytes = 9000 }))
-	kv.DB = db
 	tx := kv.Begin(t)
 	kit.Scan[string](t, tx, "INSERT INTO things (name) VALUES ('x') RETURNING long")
 	require.NoError(t, kv.Provoke(t, tx))
-	assert.Less(t, kit.Count(t, m, "history_bytes", ""), 9000.0)
+	assert.Less(t, kv.Count(t, "history_bytes", ""), 9000.0)
 	kv.MustCommit(t, tx)
-	assert.Zero(t, countPinned(t, m))
-	assert.Zero(t, kit.Count(t, m, "history_bytes", ""))
+	assert.Zero(t, countPinned(t, kv))
+	assert.Zero(t, kv.Count(t, "history_bytes", ""))
 }

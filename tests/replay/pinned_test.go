@@ -244,44 +244,36 @@ func TestPinned_ConflictInTheReplay_PinsAgain(t *testing.T) {
 	assert.EqualValues(t, 1, r.Counts(t)["pinned_statements_total"])
 }
 
-// Where the server has triggers and does not show them, nothing is pinned.
-func TestPinned_ServerThatHidesTriggers_IsLeftAlone(t *testing.T) {
+// Where the server has triggers and does not show them, nothing is pinned; nor on another connection to a server of
+// PostgreSQL's, which went down and may have forgotten what its sequences have given out.
+func TestPinned_ServerThatCannotBeTrusted_IsLeftAlone(t *testing.T) {
 	t.Parallel()
-	for version, pins := range map[string]bool{
-		"CockroachDB CCL v24.2.9": true, "CockroachDB CCL v24.3.0": false, "CockroachDB CCL v25.2.4": false,
-		"CockroachDB CCL v25.3.0": true, "CockroachDB CCL v26.2.1": true, "CockroachDB of the future": false,
+	for name, tc := range map[string]struct {
+		version string
+		loses   fakepg.Reply
+		pins    bool
+	}{
+		"no triggers":             {"CockroachDB CCL v24.2.9", kit.Conflict, true},
+		"triggers":                {"CockroachDB CCL v24.3.0", kit.Conflict, false},
+		"triggers, the last":      {"CockroachDB CCL v25.2.4", kit.Conflict, false},
+		"triggers that are shown": {"CockroachDB CCL v25.3.0", kit.Conflict, true},
+		"a newer one":             {"CockroachDB CCL v26.2.1", kit.Conflict, true},
+		"a version without name":  {"CockroachDB of the future", kit.Conflict, false},
+		"another connection":      {"CockroachDB CCL v26.2.1", kit.CutOff, true},
+		"another of PostgreSQL's": {"", kit.CutOff, false},
 	} {
-		t.Run(version, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newOrderServer()
-			r := kit.Answering(t, s.reply, fakepg.Version(version))
+			s.plain[kit.Update(1)] = []fakepg.Reply{tc.loses}
+			r := kit.Answering(t, s.reply, fakepg.Version(tc.version))
 			tx := buy(t, r)
-			if err := lose(t, tx); pins {
+			if err := lose(t, tx); tc.pins {
 				require.NoError(t, err)
 			} else {
 				kit.As[*cockroachdb.DivergenceError](t, err)
 			}
-			assert.Equal(t, pins, len(s.sent) > 0)
-		})
-	}
-}
-
-// A server of PostgreSQL's that went down may have forgotten what its sequences have given out.
-func TestPinned_OnAnotherConnection_OnlyOnCockroachDB(t *testing.T) {
-	t.Parallel()
-	for version, pins := range map[string]bool{"CockroachDB CCL v26.2.1": true, "": false} {
-		t.Run("version "+version, func(t *testing.T) {
-			t.Parallel()
-			s := newOrderServer()
-			s.plain[kit.Update(1)] = []fakepg.Reply{kit.CutOff}
-			r := kit.Answering(t, s.reply, fakepg.Version(version))
-			tx := buy(t, r)
-			if err := lose(t, tx); pins {
-				require.NoError(t, err)
-			} else {
-				kit.As[*cockroachdb.DivergenceError](t, err)
-			}
-			assert.Equal(t, pins, len(s.sent) > 0)
+			assert.Equal(t, tc.pins, len(s.sent) > 0)
 		})
 	}
 }

@@ -44,7 +44,7 @@ func TestReplay_ResultsAsTheyWereLeft_AreVerified(t *testing.T) {
 					require.NoError(t, err)
 					afterwards(t)
 					require.NoError(t, tx.Commit())
-					assert.Equal(t, 2, kit.Times(st.Server, "UPDATE other"))
+					assert.Equal(t, 2, st.Times("UPDATE other"))
 					return
 				}
 				kit.As[*cockroachdb.DivergenceError](t, err)
@@ -205,7 +205,7 @@ func both(one, other looked) looked {
 
 func closedRows(t *testing.T, tx *sql.Tx) func(*testing.T) {
 	t.Helper()
-	kit.Query(t, tx, selectV).MustClose()
+	require.NoError(t, kit.Query(t, tx, selectV).Close())
 	return nothingMore
 }
 
@@ -215,7 +215,7 @@ func columnsOnly(t *testing.T, tx *sql.Tx) func(*testing.T) {
 	names, err := rows.Columns()
 	require.NoError(t, err)
 	require.Equal(t, []string{"v"}, names)
-	rows.MustClose()
+	require.NoError(t, rows.Close())
 	return nothingMore
 }
 
@@ -225,7 +225,7 @@ func typesOnly(t *testing.T, tx *sql.Tx) func(*testing.T) {
 	types, err := rows.ColumnTypes()
 	require.NoError(t, err)
 	require.Equal(t, "TEXT", types[0].DatabaseTypeName())
-	rows.MustClose()
+	require.NoError(t, rows.Close())
 	return nothingMore
 }
 
@@ -234,7 +234,7 @@ func someRows(n int) looked {
 		t.Helper()
 		rows := kit.Query(t, tx, selectV)
 		rows.Read(n)
-		rows.MustClose()
+		require.NoError(t, rows.Close())
 		return nothingMore
 	}
 }

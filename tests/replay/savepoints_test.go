@@ -37,41 +37,39 @@ func TestSavepoint_WritesBeforeIt_AreReplayed(t *testing.T) {
 			kit.Exec(t, tx, kit.Update(2))
 			require.NoError(t, tx.Commit())
 			assert.Equal(t, 1, fault.Hits())
-			assert.Equal(t, map[int]int{1: 1, 2: 1}, kit.Table(t, db))
+			assert.Equal(t, "1=1 2=1", kit.Table(t, db))
 			kit.WantUsable(t, db)
 		})
 	}
 	t.Run("what was rolled back is run again too", func(t *testing.T) {
 		t.Parallel()
 		// It succeeded, and the application has seen that.
-		srv := fakepg.Start(t, kit.Script{kit.Update(3): kit.ConflictOn(1)}.Handler())
-		db := kit.Pool(t, srv)
-		tx := kit.Begin(t, db)
+		r := kit.New(t, kit.Script{kit.Update(3): kit.ConflictOn(1)})
+		tx := r.Begin(t)
 		for _, q := range []string{kit.Update(1), "SAVEPOINT a", kit.Update(2), "ROLLBACK TO SAVEPOINT a", kit.Update(3)} {
 			kit.Exec(t, tx, q)
 		}
 		require.NoError(t, tx.Commit())
 		assert.Equal(t, []string{
 			kit.RollbackTo, kit.Update(1), "SAVEPOINT a", kit.Update(2), "ROLLBACK TO SAVEPOINT a", kit.Update(3),
-		}, srv.Statements()[5],
+		}, r.Statements()[5],
 			"all of it in one round trip")
-		kit.WantUsable(t, db)
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("what was rolled back fails in the replay", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{
+		r := kit.New(t, kit.Script{
 			kit.Update(2): kit.Always(fakepg.Reply{}, fakepg.Reply{Err: fakepg.Error("23505", "duplicate key")}),
 			kit.Release:   kit.ConflictOn(1),
-		}.Handler())
-		db := kit.Pool(t, srv)
-		tx := kit.Begin(t, db)
+		})
+		tx := r.Begin(t)
 		for _, q := range []string{kit.Update(1), "SAVEPOINT a", kit.Update(2), "ROLLBACK TO SAVEPOINT a"} {
 			kit.Exec(t, tx, q)
 		}
 		d := kit.As[*cockroachdb.DivergenceError](t, tx.Commit())
 		assert.Equal(t, cockroachdb.DivergedSQLState, d.Kind)
 		assert.Equal(t, 3, d.Statement)
-		kit.WantUsable(t, db)
+		kit.WantUsable(t, r.DB)
 	})
 }
 
@@ -81,25 +79,23 @@ func TestSavepoint_RollbackToLoses_IsAbsorbed(t *testing.T) {
 	const back = "ROLLBACK TO SAVEPOINT a"
 	t.Run("injected", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{back: kit.ConflictOn(1)}.Handler())
-		db := kit.Pool(t, srv)
-		tx := kit.Begin(t, db)
+		r := kit.New(t, kit.Script{back: kit.ConflictOn(1)})
+		tx := r.Begin(t)
 		for _, q := range []string{kit.Update(1), "SAVEPOINT a", kit.Update(2), back, kit.Update(3)} {
 			kit.Exec(t, tx, q)
 		}
 		require.NoError(t, tx.Commit())
-		assert.Equal(t, []string{kit.RollbackTo, kit.Update(1), "SAVEPOINT a", kit.Update(2), back}, srv.Statements()[4])
-		assert.Equal(t, 1, kit.Times(srv, "BEGIN"))
-		assert.Equal(t, 1, kit.Times(srv, kit.Update(3)))
-		kit.WantUsable(t, db)
+		assert.Equal(t, []string{kit.RollbackTo, kit.Update(1), "SAVEPOINT a", kit.Update(2), back}, r.Statements()[4])
+		assert.Equal(t, 1, r.Times("BEGIN"))
+		assert.Equal(t, 1, r.Times(kit.Update(3)))
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("after an error inside of it", func(t *testing.T) {
 		t.Parallel()
 		// The error the application was given comes again in the replay, which thus takes two round trips.
 		taken := kit.Always(kit.Fails("23505", "duplicate key"))
-		srv := fakepg.Start(t, kit.Script{kit.Update(2): taken, back: kit.ConflictOn(1)}.Handler())
-		db := kit.Pool(t, srv)
-		tx := kit.Begin(t, db)
+		r := kit.New(t, kit.Script{kit.Update(2): taken, back: kit.ConflictOn(1)})
+		tx := r.Begin(t)
 		kit.Exec(t, tx, kit.Update(1))
 		kit.Exec(t, tx, "SAVEPOINT a")
 		_, err := tx.ExecContext(t.Context(), kit.Update(2))
@@ -108,8 +104,8 @@ func TestSavepoint_RollbackToLoses_IsAbsorbed(t *testing.T) {
 		kit.Exec(t, tx, kit.Update(3))
 		require.NoError(t, tx.Commit())
 		assert.Equal(t, [][]string{{kit.RollbackTo, kit.Update(1), "SAVEPOINT a", kit.Update(2)}, {back}},
-			srv.Statements()[4:6])
-		kit.WantUsable(t, db)
+			r.Statements()[4:6])
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("on the engine", func(t *testing.T) {
 		t.Parallel()
@@ -124,7 +120,7 @@ func TestSavepoint_RollbackToLoses_IsAbsorbed(t *testing.T) {
 		kit.Exec(t, tx, "INSERT INTO kv VALUES (3, 3)")
 		require.NoError(t, tx.Commit())
 		assert.Equal(t, 1, fault.Hits())
-		assert.Equal(t, map[int]int{1: 1, 2: 0, 3: 3}, kit.Table(t, db))
+		assert.Equal(t, "1=1 2=0 3=3", kit.Table(t, db))
 		kit.WantUsable(t, db)
 	})
 }
@@ -154,9 +150,9 @@ func TestSavepoint_OfTheSameNameTwice_IsReplayed(t *testing.T) {
 		require.NoError(t, tx.Commit())
 		assert.Equal(t, 1, fault.Hits(), at)
 		if at == "^insert into kv values .5" {
-			assert.Equal(t, map[int]int{1: 0, 2: 0, 3: 3, 4: 4, 5: 5}, kit.Table(t, db))
+			assert.Equal(t, "1=0 2=0 3=3 4=4 5=5", kit.Table(t, db))
 		} else {
-			assert.Equal(t, map[int]int{1: 0, 2: 0, 3: 3}, kit.Table(t, db))
+			assert.Equal(t, "1=0 2=0 3=3", kit.Table(t, db))
 		}
 		kit.WantUsable(t, db)
 	}
@@ -213,10 +209,9 @@ func TestSavepoint_OfCockroachGosExecuteTx_StandsAside(t *testing.T) {
 			if tc.param != "" {
 				t.Skip("the fake knows nothing of the variable")
 			}
-			srv := fakepg.Start(t, kit.Script{kit.Update(2): kit.ConflictOn(1), free: kit.ConflictOn(1)}.Handler())
-			db := kit.Pool(t, srv)
+			r := kit.New(t, kit.Script{kit.Update(2): kit.ConflictOn(1), free: kit.ConflictOn(1)})
 			calls := 0
-			require.NoError(t, executeTx(t.Context(), db, tc.savepoint, func(tx *sql.Tx) error {
+			require.NoError(t, executeTx(t.Context(), r.DB, tc.savepoint, func(tx *sql.Tx) error {
 				calls++
 				if _, err := tx.ExecContext(t.Context(), kit.Update(1)); err != nil {
 					return err
@@ -238,8 +233,8 @@ func TestSavepoint_OfCockroachGosExecuteTx_StandsAside(t *testing.T) {
 				{kit.Update(2)},
 				{free},
 				{"COMMIT"}, // and no RELEASE
-			}, srv.Statements())
-			kit.WantUsable(t, db)
+			}, r.Statements())
+			kit.WantUsable(t, r.DB)
 		})
 		t.Run("on the engine, "+name, func(t *testing.T) {
 			t.Parallel()
@@ -270,7 +265,7 @@ func TestSavepoint_OfCockroachGosExecuteTx_StandsAside(t *testing.T) {
 			assert.Equal(t, 3, calls)
 			assert.Equal(t, 1, atStatement.Hits())
 			assert.Equal(t, 1, atRelease.Hits())
-			assert.Equal(t, map[int]int{1: 1, 2: 1}, kit.Table(t, db))
+			assert.Equal(t, "1=1 2=1", kit.Table(t, db))
 			kit.WantUsable(t, db)
 		})
 	}
@@ -278,14 +273,13 @@ func TestSavepoint_OfCockroachGosExecuteTx_StandsAside(t *testing.T) {
 	for _, name := range []string{"cockroach_rest", `"Cockroach_restart"`, "a_cockroach_restart"} {
 		t.Run("ordinary "+name, func(t *testing.T) {
 			t.Parallel()
-			srv := fakepg.Start(t, kit.Script{kit.Update(2): kit.ConflictOn(1)}.Handler())
-			db := kit.Pool(t, srv)
-			tx := kit.Begin(t, db)
+			r := kit.New(t, kit.Script{kit.Update(2): kit.ConflictOn(1)})
+			tx := r.Begin(t)
 			kit.Exec(t, tx, "SAVEPOINT "+name)
 			kit.Exec(t, tx, kit.Update(2))
 			require.NoError(t, tx.Commit())
-			assert.Equal(t, []string{"BEGIN", kit.Savepoint, "SAVEPOINT " + name}, srv.Statements()[0])
-			assert.Equal(t, 1, kit.Times(srv, kit.RollbackTo))
+			assert.Equal(t, []string{"BEGIN", kit.Savepoint, "SAVEPOINT " + name}, r.Statements()[0])
+			assert.Equal(t, 1, r.Times(kit.RollbackTo))
 		})
 	}
 	t.Run("force_savepoint_restart set later, on a transaction without savepoints", func(t *testing.T) {
@@ -299,7 +293,7 @@ func TestSavepoint_OfCockroachGosExecuteTx_StandsAside(t *testing.T) {
 		kit.Exec(t, tx, kit.Update(2))
 		require.NoError(t, tx.Commit())
 		assert.Equal(t, 1, fault.Hits())
-		assert.Equal(t, map[int]int{1: 1, 2: 1}, kit.Table(t, db))
+		assert.Equal(t, "1=1 2=1", kit.Table(t, db))
 	})
 	t.Run("force_savepoint_restart set later, with a savepoint", func(t *testing.T) {
 		t.Parallel()
@@ -313,15 +307,13 @@ func TestSavepoint_OfCockroachGosExecuteTx_StandsAside(t *testing.T) {
 			return err
 		}))
 		assert.Equal(t, 2, calls)
-		assert.Equal(t, 1, kit.Table(t, db)[1])
+		assert.Equal(t, 1, kit.Scan[int](t, db, "SELECT v FROM kv WHERE k = 1"))
 	})
 	t.Run("counted", func(t *testing.T) {
 		t.Parallel()
-		var m *cockroachdb.Metrics
-		srv := fakepg.Start(t, kit.Script{}.Handler())
-		db := kit.Pool(t, srv, kit.Counted(&m))
-		require.NoError(t, executeTx(t.Context(), db, "cockroach_restart", func(*sql.Tx) error { return nil }))
-		assert.EqualValues(t, 1, kit.Count(t, m, "not_replayable_total", "application_savepoint"))
-		assert.EqualValues(t, 1, kit.Count(t, m, "transactions_total", "committed"))
+		r := kit.New(t, kit.Script{})
+		require.NoError(t, executeTx(t.Context(), r.DB, "cockroach_restart", func(*sql.Tx) error { return nil }))
+		assert.EqualValues(t, 1, r.Count(t, "not_replayable_total", "application_savepoint"))
+		assert.EqualValues(t, 1, r.Count(t, "transactions_total", "committed"))
 	})
 }

@@ -30,40 +30,39 @@ func TestReplay_RowsAffected_AreTheLastAttempts(t *testing.T) {
 		require.NoError(t, err)
 		return n
 	}
-	start := func(t *testing.T, p kit.Script) (*fakepg.Server, *sql.DB, *sql.Tx, sql.Result) {
+	start := func(t *testing.T, p kit.Script) (*kit.Rig, *sql.Tx, sql.Result) {
 		t.Helper()
 		p[changing] = counts
-		srv := fakepg.Start(t, p.Handler())
-		db := kit.Pool(t, srv)
-		tx := kit.Begin(t, db)
+		r := kit.New(t, p)
+		tx := r.Begin(t)
 		res, err := tx.ExecContext(t.Context(), changing)
 		require.NoError(t, err)
-		return srv, db, tx, res
+		return r, tx, res
 	}
 
 	t.Run("after a replay", func(t *testing.T) {
-		_, db, tx, res := start(t, kit.Script{other: kit.ConflictOn(1)})
+		r, tx, res := start(t, kit.Script{other: kit.ConflictOn(1)})
 		kit.Exec(t, tx, other)
 		assert.EqualValues(t, 2, affected(t, res))
 		require.NoError(t, tx.Commit())
 		assert.EqualValues(t, 2, affected(t, res))
-		kit.WantUsable(t, db)
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("after Commit, which replayed", func(t *testing.T) {
-		_, db, tx, res := start(t, kit.Script{kit.Release: kit.ConflictOn(1, 2)})
+		r, tx, res := start(t, kit.Script{kit.Release: kit.ConflictOn(1, 2)})
 		require.NoError(t, tx.Commit())
 		assert.EqualValues(t, 3, affected(t, res))
-		kit.WantUsable(t, db)
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("never", func(t *testing.T) {
-		srv, db, tx, _ := start(t, kit.Script{kit.Release: kit.ConflictOn(1)})
+		r, tx, _ := start(t, kit.Script{kit.Release: kit.ConflictOn(1)})
 		require.NoError(t, tx.Commit())
-		assert.Equal(t, 2, kit.Times(srv, changing))
-		kit.WantUsable(t, db)
+		assert.Equal(t, 2, r.Times(changing))
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("before the second replay only", func(t *testing.T) {
 		// What was seen is the second attempt's count; the third attempt's is another one.
-		_, db, tx, res := start(t, kit.Script{other: kit.ConflictOn(1), kit.Release: kit.ConflictOn(1)})
+		r, tx, res := start(t, kit.Script{other: kit.ConflictOn(1), kit.Release: kit.ConflictOn(1)})
 		kit.Exec(t, tx, other)
 		assert.EqualValues(t, 2, affected(t, res))
 		err := tx.Commit()
@@ -72,32 +71,29 @@ func TestReplay_RowsAffected_AreTheLastAttempts(t *testing.T) {
 		assert.Equal(t, 1, d.Statement)
 		assert.Equal(t, 3, d.Attempts)
 		kit.WantCodeWithin(t, err, "40001")
-		kit.WantUsable(t, db)
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("of a prepared statement", func(t *testing.T) {
-		srv := fakepg.Start(t, kit.Script{changing: counts, kit.Release: kit.ConflictOn(1)}.Handler())
-		db := kit.Pool(t, srv)
-		stmt, err := db.PrepareContext(t.Context(), changing)
+		r := kit.New(t, kit.Script{changing: counts, kit.Release: kit.ConflictOn(1)})
+		stmt, err := r.PrepareContext(t.Context(), changing)
 		require.NoError(t, err)
 		defer stmt.Close()
-		tx := kit.Begin(t, db)
+		tx := r.Begin(t)
 		res, err := tx.StmtContext(t.Context(), stmt).ExecContext(t.Context())
 		require.NoError(t, err)
 		require.NoError(t, tx.Commit())
 		assert.EqualValues(t, 2, affected(t, res))
 	})
 	t.Run("on the engine", func(t *testing.T) {
-		sim, dsn := enginetest.NewSim(t, crdbsim.Config{})
-		db := kit.Open(t, dsn)
-		kit.NewBank(t, db)
-		tx := kit.Begin(t, db)
-		res, err := tx.ExecContext(t.Context(), "UPDATE accounts SET balance = balance + 1 WHERE id >= 2")
+		kv, sim := kit.NewKVSim(t)
+		tx := kv.Begin(t)
+		res, err := tx.ExecContext(t.Context(), "UPDATE kv SET v = v + 1 WHERE k >= 2")
 		require.NoError(t, err)
-		kit.Exec(t, db, "INSERT INTO accounts VALUES (100, 0)")
+		kit.Exec(t, kv.Rival, "INSERT INTO kv VALUES (200, 0)")
 		sim.Inject(crdbsim.On("^release", crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")}))
 		require.NoError(t, tx.Commit())
 		assert.EqualValues(t, 4, affected(t, res))
-		assert.Equal(t, kit.BankTotal+4, kit.BankBalance(t, db))
+		assert.Equal(t, "1=10 2=21 3=31 100=1 200=1", kit.Table(t, kv.Rival))
 	})
 }
 
@@ -193,11 +189,10 @@ func TestReplay_AnyByteChanged_Diverges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			srv := fakepg.Start(t, kit.Script{
+			r := kit.New(t, kit.Script{
 				read: {{Columns: tc.columns, Rows: tc.was}, {Columns: tc.columns, Rows: tc.is}}, kit.Release: kit.ConflictOn(1),
-			}.Handler())
-			db := kit.Pool(t, srv)
-			tx := kit.Begin(t, db)
+			})
+			tx := r.Begin(t)
 			rows, err := tx.QueryContext(t.Context(), read)
 			require.NoError(t, err)
 			n := 0
@@ -207,7 +202,7 @@ func TestReplay_AnyByteChanged_Diverges(t *testing.T) {
 			require.NoError(t, rows.Err())
 			require.Len(t, tc.was, n)
 			err = tx.Commit()
-			require.Equal(t, 2, kit.Times(srv, read))
+			require.Equal(t, 2, r.Times(read))
 			if tc.sameAsIs {
 				require.NoError(t, err)
 				return
@@ -217,8 +212,8 @@ func TestReplay_AnyByteChanged_Diverges(t *testing.T) {
 			assert.Equal(t, tc.row, d.Row)
 			assert.Equal(t, 1, d.Statement)
 			kit.WantCodeWithin(t, err, "40001")
-			assert.Equal(t, 1, kit.Times(srv, kit.Release), "nothing may be committed")
-			kit.WantUsable(t, db)
+			assert.Equal(t, 1, r.Times(kit.Release), "nothing may be committed")
+			kit.WantUsable(t, r.DB)
 		})
 	}
 }
@@ -252,7 +247,8 @@ func TestReplay_GeneratedID_DivergesOnlyIfRead(t *testing.T) {
 		assert.Equal(t, cockroachdb.DivergedRow, d.Kind)
 		assert.EqualValues(t, 1, d.Row)
 		kit.WantCodeWithin(t, err, "40001")
-		kit.WantNoneOf(t, err, id, "things")
+		assert.NotContains(t, err.Error(), id)
+		assert.NotContains(t, err.Error(), "things")
 		assert.Zero(t, things(t, db))
 		kit.WantUsable(t, db)
 	})
@@ -299,7 +295,7 @@ func TestReplay_ManyRows_TakeConstantMemory(t *testing.T) {
 	for name, change := range map[string]int{"unchanged": -1, "the last row changed": count - 1} {
 		t.Run(name, func(t *testing.T) {
 			during = nil
-			srv := fakepg.Start(t, fakepg.Answer(kit.Script{write: kit.ConflictOn(1)}.Calling(read, func(n int) fakepg.Reply {
+			r := kit.Answering(t, kit.Script{write: kit.ConflictOn(1)}.Calling(read, func(n int) fakepg.Reply {
 				return fakepg.Reply{Columns: kit.Column("v", pgtype.TextOID), RowsFunc: func(yield func([][]byte) bool) {
 					for i := range count {
 						if i == count/2 || i == count-2 {
@@ -314,11 +310,9 @@ func TestReplay_ManyRows_TakeConstantMemory(t *testing.T) {
 						}
 					}
 				}}
-			})), fakepg.Quiet())
-			var m *cockroachdb.Metrics
-			db := kit.Pool(t, srv, kit.Counted(&m))
+			}), fakepg.Quiet())
 			before := heap()
-			tx := kit.Begin(t, db)
+			tx := r.Begin(t)
 			rows, err := tx.QueryContext(t.Context(), read)
 			require.NoError(t, err)
 			n := 0
@@ -329,7 +323,7 @@ func TestReplay_ManyRows_TakeConstantMemory(t *testing.T) {
 			}
 			require.NoError(t, rows.Err())
 			require.Equal(t, count, n)
-			assert.Less(t, kit.Count(t, m, "history_bytes", ""), 4096.0)
+			assert.Less(t, r.Count(t, "history_bytes", ""), 4096.0)
 
 			_, err = tx.ExecContext(t.Context(), write)
 			if change < 0 {

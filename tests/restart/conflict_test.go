@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -184,9 +185,9 @@ func TestRestart_PrepareLoses_IsAbsorbed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var conflict kit.Once
+			var lost atomic.Bool
 			st := kit.Answering(t, func(s fakepg.Statement) fakepg.Reply {
-				if s.Describing && s.SQL == prepared && conflict.First() {
+				if s.Describing && s.SQL == prepared && !lost.Swap(true) {
 					return fakepg.Reply{Err: fakepg.Conflict(), ErrAt: fakepg.AtParse}
 				}
 				return fakepg.Reply{}

@@ -139,8 +139,8 @@ func TestRestart_ConflictAfterACommit_IsAmbiguous(t *testing.T) {
 					before := r.Counts(t)
 					require.NoError(t, kit.ExecAll(tx, "UPDATE a", "COMMIT"))
 					_ = tx.Rollback()
-					assert.Equal(t, 2, r.Times("UPDATE a"))
-					assert.Equal(t, 2, r.Times("BEGIN"))
+					assert.Equal(t, 2, r.Ran("UPDATE a"))
+					assert.Equal(t, 2, r.Ran("BEGIN"))
 					assert.Equal(t, 1.0, r.Moved(t, before)["transactions_total ended_by_application"])
 					r.WantUsable(t)
 				}, options...)
@@ -153,7 +153,7 @@ func TestRestart_ConflictAfterACommit_IsAmbiguous(t *testing.T) {
 					committedPart(t, err)
 					assert.Equal(t, err, kit.ExecAll(tx, "UPDATE c"))
 					require.Error(t, tx.Rollback(), "a part is committed")
-					assert.Equal(t, 1, r.Times("UPDATE a"))
+					assert.Equal(t, 1, r.Ran("UPDATE a"))
 					assert.Equal(t, []string{"Query COMMIT; BEGIN", "UPDATE b", "ROLLBACK"}, r.Trips(first)[1:])
 					r.WantUsable(t)
 				}, options...)
@@ -172,8 +172,8 @@ func TestRestart_ConflictAfterACommit_IsAmbiguous(t *testing.T) {
 					tx := r.Begin(t)
 					committedPart(t, kit.ExecAll(tx, "UPDATE a", "COMMIT; BEGIN; UPDATE b"))
 					require.Error(t, tx.Rollback(), "a part is committed")
-					assert.Equal(t, 1, r.Times("UPDATE a"))
-					assert.Equal(t, 1, r.Times("UPDATE b"))
+					assert.Equal(t, 1, r.Ran("UPDATE a"))
+					assert.Equal(t, 1, r.Ran("UPDATE b"))
 					r.WantUsable(t)
 				}, options...)
 			})
@@ -181,7 +181,7 @@ func TestRestart_ConflictAfterACommit_IsAmbiguous(t *testing.T) {
 				kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 					_, err := r.DB.Exec("BEGIN; UPDATE a; COMMIT; UPDATE b")
 					committedPart(t, err)
-					assert.Equal(t, 1, r.Times("UPDATE a"))
+					assert.Equal(t, 1, r.Ran("UPDATE a"))
 					r.WantUsable(t)
 				}, options...)
 			})
@@ -191,8 +191,8 @@ func TestRestart_ConflictAfterACommit_IsAmbiguous(t *testing.T) {
 					require.NoError(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b; COMMIT; BEGIN"),
 						"nothing was committed, so all can be run again")
 					require.Error(t, tx.Rollback(), "a part is committed")
-					assert.Equal(t, 2, r.Times("UPDATE a"))
-					assert.Equal(t, 2, r.Times("UPDATE b"))
+					assert.Equal(t, 2, r.Ran("UPDATE a"))
+					assert.Equal(t, 2, r.Ran("UPDATE b"))
 					r.WantUsable(t)
 				}, options...)
 			})
@@ -203,25 +203,21 @@ func TestRestart_ConflictAfterACommit_IsAmbiguous(t *testing.T) {
 // With autocommit_before_ddl, DDL commits what is open before it runs, and may then lose.
 func TestRestart_ConflictAfterDDLThatCommits_IsAmbiguous(t *testing.T) {
 	t.Parallel()
-	for name, answer := range map[string]kit.Raw{
-		"and succeeds": {Tag: "CREATE TABLE", Status: 'I'},
-		"and fails":    {Err: "42P07", Status: 'I'},
+	const ddl = "CREATE TABLE x ()"
+	for name, reply := range map[string]fakepg.Reply{
+		"and succeeds": {EndsTx: true},
+		"and fails":    {Err: fakepg.Error("42P07", "it exists"), EndsTx: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv := fakepg.Start(t, func(c *fakepg.Conn) {
-				kit.Answer(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
-				kit.Answer(c, answer)
-				c.Serve(func(fakepg.Statement) fakepg.Reply { return kit.OK })
-			})
-			db := kit.Pool(t, srv)
-			tx, err := db.BeginTx(t.Context(), nil)
+			r := kit.New(t, kit.Script{ddl: {reply}})
+			tx, err := r.BeginTx(t.Context(), nil)
 			require.NoError(t, err)
-			err = kit.ExecAll(tx, "UPDATE a", "CREATE TABLE x ()")
-			assert.Equal(t, answer.Err, kit.StateOf(err))
+			err = kit.ExecAll(tx, "UPDATE a", ddl)
+			assert.Equal(t, reply.Err == nil, err == nil, "%v", err)
 			require.NoError(t, kit.ExecAll(tx, "UPDATE b"), "it runs outside, as through pgx")
 			require.Error(t, tx.Rollback(), "it is committed")
-			assert.Len(t, srv.Statements(), 3)
-			assert.Equal(t, []string{"UPDATE b"}, srv.Statements()[2])
+			assert.Len(t, r.Statements(), 3)
+			assert.Equal(t, []string{"UPDATE b"}, r.Statements()[2])
 		})
 	}
 }
@@ -234,26 +230,17 @@ func TestRestart_DDLThatCommitsAndThenLoses_IsAmbiguous(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			srv := fakepg.Start(t, func(c *fakepg.Conn) {
-				if name == "" {
-					kit.Answer(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
-				} else {
-					kit.Answer(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "UPDATE 1", Status: 'T'})
-				}
-				kit.Answer(c, kit.Raw{Err: "40001", Status: 'I'})
-				c.Serve(func(fakepg.Statement) fakepg.Reply { return kit.OK })
-			})
-			db := kit.Pool(t, srv)
-			tx, err := db.BeginTx(ctx, nil)
+			r := kit.New(t, kit.Script{"CREATE TABLE x ()": {{Err: fakepg.Conflict(), EndsTx: true}}})
+			tx, err := r.BeginTx(ctx, nil)
 			require.NoError(t, err)
 			require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
-			connections := srv.Connections()
+			connections := r.Connections()
 			kit.As[*cockroachdb.AmbiguousCommitError](t, kit.ExecAll(tx, "CREATE TABLE x ()"))
 			kit.As[*cockroachdb.AmbiguousCommitError](t, kit.ExecAll(tx, "UPDATE b"))
 			kit.As[*cockroachdb.AmbiguousCommitError](t, tx.Commit())
-			assert.Len(t, srv.Statements(), 2, "nothing else was sent")
-			kit.Exec(t, db, "UPDATE c") // the connection is good
-			assert.Equal(t, connections, srv.Connections())
+			assert.Len(t, r.Statements(), 2, "nothing else was sent")
+			kit.Exec(t, r, "UPDATE c") // the connection is good
+			assert.Equal(t, connections, r.Connections())
 		})
 	}
 }
@@ -351,7 +338,7 @@ func TestRestart_AnswerToTheApplicationsCommitLost_IsAmbiguous(t *testing.T) {
 				var ambiguous *cockroachdb.AmbiguousCommitError
 				assert.Equal(t, tt.ambiguous, errors.As(err, &ambiguous))
 				assert.Equal(t, tt.ambiguous, tx.Rollback() != nil, "it is rolled back for certain, or it may be committed")
-				assert.Equal(t, 1, r.Times("COMMIT"))
+				assert.Equal(t, 1, r.Ran("COMMIT"))
 				r.WantUsable(t)
 			}, tt.option)
 		})

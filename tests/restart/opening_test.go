@@ -50,6 +50,6 @@ func TestRestart_BeginLoses_IsAbsorbed(t *testing.T) {
 		require.Equal(t, "40001", kit.StateOf(kit.ExecAll(tx, "UPDATE a")))
 		require.Error(t, kit.ExecAll(tx, "UPDATE b"), "it would run outside")
 		require.Error(t, tx.Commit())
-		assert.Zero(t, kit.Times(st.Server, "UPDATE b"))
+		assert.Zero(t, st.Times("UPDATE b"))
 	})
 }

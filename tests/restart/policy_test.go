@@ -25,7 +25,7 @@ func TestPolicy_OneAttempt_IsAsThroughPgx(t *testing.T) {
 		option any
 		ctx    func(context.Context) context.Context
 	}{
-		"by DSN":          {"&retry_max_attempts=1", func(ctx context.Context) context.Context { return ctx }},
+		"by DSN":          {"retry_max_attempts=1", func(ctx context.Context) context.Context { return ctx }},
 		"WithRetryPolicy": {nil, func(ctx context.Context) context.Context { return cockroachdb.WithRetryPolicy(ctx, one) }},
 		"WithoutRetries":  {nil, cockroachdb.WithoutRetries},
 	} {
@@ -94,13 +94,13 @@ func TestPolicy_MaxAttempts_AreRun(t *testing.T) {
 					assert.Equal(t, cockroachdb.BoundAttempts, e.Bound)
 					assert.Equal(t, n, e.Attempts)
 					assert.Equal(t, time.Since(r.Started), e.Elapsed)
-					assert.Equal(t, n, r.Times("UPDATE b"))
+					assert.Equal(t, n, r.Ran("UPDATE b"))
 					assert.Equal(t, "25P02", kit.StateOf(kit.ExecAll(tx, "UPDATE c")), "nothing more until it is rolled back")
 					err := tx.Commit()
 					require.ErrorIs(t, err, pgx.ErrTxCommitRollback)
 					require.ErrorAs(t, err, &e)
-					assert.Equal(t, n, r.Times("UPDATE b"))
-					assert.Zero(t, r.Times("UPDATE c")+r.Times("COMMIT"))
+					assert.Equal(t, n, r.Ran("UPDATE b"))
+					assert.Zero(t, r.Ran("UPDATE c")+r.Ran("COMMIT"))
 					r.WantUsable(t)
 				}, attempts)
 			})
@@ -111,8 +111,8 @@ func TestPolicy_MaxAttempts_AreRun(t *testing.T) {
 				tx := r.Begin(t)
 				require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
 				assert.Equal(t, n, kit.As[*cockroachdb.RetriesExhaustedError](t, tx.Commit()).Attempts)
-				assert.Equal(t, n, r.Times("UPDATE a"))
-				assert.Equal(t, n, r.Times("RELEASE"))
+				assert.Equal(t, n, r.Ran("UPDATE a"))
+				assert.Equal(t, n, r.Ran(kit.Release))
 				r.WantUsable(t)
 			}, attempts)
 		})
@@ -120,7 +120,7 @@ func TestPolicy_MaxAttempts_AreRun(t *testing.T) {
 			kit.InBubble(t, kit.Script{"UPDATE b": kit.Always(kit.Conflict)}, func(t *testing.T, r *kit.Rig) {
 				_, err := r.DB.Exec("UPDATE b")
 				assert.Equal(t, n, kit.As[*cockroachdb.RetriesExhaustedError](t, err).Attempts)
-				assert.Equal(t, n, r.Times("UPDATE b"))
+				assert.Equal(t, n, r.Ran("UPDATE b"))
 				r.WantUsable(t)
 			}, attempts)
 		})
@@ -133,7 +133,7 @@ func TestPolicy_MaxAttempts_AreRun(t *testing.T) {
 				})
 				assert.Equal(t, n, kit.As[*cockroachdb.RetriesExhaustedError](t, err).Attempts)
 				assert.Equal(t, 1, calls)
-				assert.Equal(t, n, r.Times("UPDATE b"))
+				assert.Equal(t, n, r.Ran("UPDATE b"))
 				r.WantUsable(t)
 			}, attempts)
 		})
@@ -155,7 +155,7 @@ func TestPolicy_MaxElapsed_BoundsAllAttempts(t *testing.T) {
 				Bound: cockroachdb.BoundElapsed, Attempts: 4, Elapsed: 12 * time.Second,
 			},
 				cockroachdb.RetriesExhaustedError{Bound: e.Bound, Attempts: e.Attempts, Elapsed: e.Elapsed})
-			assert.Equal(t, 4, r.Times("UPDATE a"), "the last began after 9 s, and was not cut short")
+			assert.Equal(t, 4, r.Ran("UPDATE a"), "the last began after 9 s, and was not cut short")
 			require.NoError(t, tx.Rollback())
 			r.WantUsable(t)
 		}, aWhile)
@@ -177,7 +177,7 @@ func TestPolicy_MaxElapsed_BoundsAllAttempts(t *testing.T) {
 			assert.Equal(t, cockroachdb.BoundElapsed, e.Bound)
 			assert.Equal(t, 10*time.Second, e.Elapsed)
 			assert.Equal(t, 1, e.Attempts, "the second never began")
-			assert.Equal(t, 1, r.Times("UPDATE a"))
+			assert.Equal(t, 1, r.Ran("UPDATE a"))
 			require.NoError(t, tx.Rollback())
 			moved := r.Moved(t, before)
 			assert.Zero(t, moved["transaction_retries_total statement serializable"], "nor is it counted")
@@ -191,7 +191,7 @@ func TestPolicy_MaxElapsed_BoundsAllAttempts(t *testing.T) {
 			tx := r.Begin(t)
 			e := kit.As[*cockroachdb.RetriesExhaustedError](t, kit.ExecAll(tx, "UPDATE a"))
 			assert.Equal(t, cockroachdb.BoundElapsed, e.Bound)
-			assert.Equal(t, r.Times("UPDATE a"), e.Attempts)
+			assert.Equal(t, r.Ran("UPDATE a"), e.Attempts)
 			assert.Zero(t, r.Counts(t)["retries_throttled_total"], "another bound")
 			require.NoError(t, tx.Rollback())
 			r.WantUsable(t)
@@ -226,8 +226,8 @@ func TestPolicy_ThrottleEmpty_StopsRetriesOfTheConnector(t *testing.T) {
 
 		assert.EqualValues(t, 3, r.Counts(t)["retries_throttled_total"], "each retry that there was not")
 
-		_, other := r.OpenPool(t)
-		assert.Equal(t, 3, lose(other).Attempts, "another connector has its own")
+		other := r.Another(t)
+		assert.Equal(t, 3, lose(other.DB).Attempts, "another connector has its own")
 
 		commit(r.DB)
 		assert.Equal(t, 1, lose(r.DB).Attempts, "half a token is none")
@@ -263,7 +263,7 @@ func TestPolicy_InvalidInTheContext_IsRefused(t *testing.T) {
 		_, err = r.DB.PrepareContext(ctx, "SELECT v")
 		assert.ErrorContains(t, err, want)
 		assert.ErrorContains(t, cockroachdb.RunTx(ctx, r.DB, nil, func(*sql.Tx) error { return nil }), want)
-		assert.Zero(t, r.Times("UPDATE a")+r.Times("BEGIN"))
+		assert.Zero(t, r.Ran("UPDATE a")+r.Ran("BEGIN"))
 
 		tx := r.Begin(t)
 		_, err = tx.ExecContext(ctx, "UPDATE a")

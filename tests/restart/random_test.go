@@ -27,15 +27,7 @@ const (
 func newRandomPool(t *testing.T) (*crdbsim.Sim, *sql.DB) {
 	t.Helper()
 	sim, dsn := enginetest.NewSim(t, crdbsim.Config{})
-	cfg, err := cockroachdb.ParseConfig(dsn)
-	require.NoError(t, err)
-	cfg.RetryPolicy.MaxAttempts, cfg.RetryPolicy.InitialBackoff = 1000, 0
-	cfg.RetryThrottle.Off = true
-	connector, err := cockroachdb.NewConnector(cfg)
-	require.NoError(t, err)
-	db := sql.OpenDB(connector)
-	t.Cleanup(func() { _ = db.Close() })
-	return sim, db
+	return sim, kit.Open(t, dsn, kit.Attempts(1000), func(cfg *cockroachdb.Config) { cfg.RetryThrottle.Off = true })
 }
 
 // injectConflicts has statements and commits lose conflicts at random.
@@ -99,10 +91,10 @@ func TestRestart_RandomConflicts_LoseNoWrite(t *testing.T) {
 	t.Run("bank", func(t *testing.T) {
 		t.Parallel()
 		sim, db := newRandomPool(t)
-		kit.NewBank(t, db)
+		newBank(t, db)
 		faults := injectConflicts(sim, 1)
 		runRandomly(t, func(rnd *rand.Rand, _, i int) error {
-			from, to := rnd.IntN(kit.BankAccounts), rnd.IntN(kit.BankAccounts)
+			from, to := rnd.IntN(accounts), rnd.IntN(accounts)
 			switch i % 3 {
 			case 0:
 				return blindTransfer(ctx, db, from, to)
@@ -113,7 +105,7 @@ func TestRestart_RandomConflicts_LoseNoWrite(t *testing.T) {
 			}
 		})
 		requireInjected(t, sim, faults)
-		assert.Equal(t, kit.BankTotal, kit.BankBalance(t, db))
+		assert.Equal(t, 1000*accounts, kit.Scan[int](t, db, "SELECT sum(balance) FROM accounts"))
 	})
 	t.Run("counters", func(t *testing.T) {
 		t.Parallel()

@@ -172,15 +172,29 @@ func TestRestart_AgainInTheLane_KeepsIt(t *testing.T) {
 
 func TestRestart_OnPostgreSQL_RollsBackAndBegins(t *testing.T) {
 	t.Parallel()
-	t.Run("lane free", func(t *testing.T) {
-		kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
-			tx := r.Begin(t)
-			require.NoError(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b"))
-			require.NoError(t, tx.Commit())
-			assert.Equal(t, []string{"BEGIN; UPDATE a", "UPDATE b", "ROLLBACK; BEGIN; UPDATE a; UPDATE b", "COMMIT"},
-				r.Trips(first))
-		}, fakepg.PlainPostgreSQL())
-	})
+	const again = "BEGIN; UPDATE a; UPDATE b"
+	deadlock := kit.Fails("40P01", "deadlock detected")
+	for name, tc := range map[string]struct {
+		script kit.Script
+		trips  []string
+	}{
+		"lane free": {kit.Script{"UPDATE b": {kit.Conflict}}, []string{"UPDATE b", "ROLLBACK; " + again, "COMMIT"}},
+		"deadlock":  {kit.Script{"UPDATE b": {deadlock}}, []string{"UPDATE b", "ROLLBACK; " + again, "COMMIT"}},
+		"again in the lane": {
+			kit.Script{"UPDATE b": {kit.Conflict, kit.Conflict}},
+			[]string{"UPDATE b", "ROLLBACK; " + again, "ROLLBACK", again, "COMMIT"},
+		},
+		"at the commit": {kit.Script{"COMMIT": {kit.Conflict, kit.OK}}, []string{"UPDATE b", "COMMIT", again, "COMMIT"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kit.InBubble(t, tc.script, func(t *testing.T, r *kit.Rig) {
+				tx := r.Begin(t)
+				require.NoError(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b"))
+				require.NoError(t, tx.Commit())
+				assert.Equal(t, append([]string{"BEGIN; UPDATE a"}, tc.trips...), r.Trips(first))
+			}, fakepg.PlainPostgreSQL())
+		})
+	}
 	t.Run("lane taken", func(t *testing.T) {
 		kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
 			holder := r.HoldLane(t)
@@ -188,36 +202,7 @@ func TestRestart_OnPostgreSQL_RollsBackAndBegins(t *testing.T) {
 			time.AfterFunc(time.Second, func() { assert.NoError(t, holder.Commit()) })
 			require.NoError(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b"))
 			require.NoError(t, tx.Commit())
-			assert.Equal(t, []string{"BEGIN; UPDATE a", "UPDATE b", "ROLLBACK", "BEGIN; UPDATE a; UPDATE b", "COMMIT"},
-				r.Trips(second))
-		}, fakepg.PlainPostgreSQL())
-	})
-	t.Run("again in the lane", func(t *testing.T) {
-		kit.InBubble(t, kit.Script{"UPDATE b": {kit.Conflict, kit.Conflict}}, func(t *testing.T, r *kit.Rig) {
-			tx := r.Begin(t)
-			require.NoError(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b"))
-			require.NoError(t, tx.Commit())
-			assert.Equal(t, []string{
-				"BEGIN; UPDATE a", "UPDATE b", "ROLLBACK; BEGIN; UPDATE a; UPDATE b",
-				"ROLLBACK", "BEGIN; UPDATE a; UPDATE b", "COMMIT",
-			}, r.Trips(first))
-		}, fakepg.PlainPostgreSQL())
-	})
-	t.Run("at the commit", func(t *testing.T) {
-		kit.InBubble(t, kit.Script{"COMMIT": {kit.Conflict, kit.OK}}, func(t *testing.T, r *kit.Rig) {
-			tx := r.Begin(t)
-			require.NoError(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b"))
-			require.NoError(t, tx.Commit())
-			assert.Equal(t, []string{"BEGIN; UPDATE a", "UPDATE b", "COMMIT", "BEGIN; UPDATE a; UPDATE b", "COMMIT"},
-				r.Trips(first))
-		}, fakepg.PlainPostgreSQL())
-	})
-	t.Run("deadlock", func(t *testing.T) {
-		kit.InBubble(t, kit.Script{"UPDATE b": {kit.Fails("40P01", "deadlock detected")}}, func(t *testing.T, r *kit.Rig) {
-			tx := r.Begin(t)
-			require.NoError(t, kit.ExecAll(tx, "UPDATE a", "UPDATE b"))
-			require.NoError(t, tx.Commit())
-			assert.Contains(t, r.Trips(first), "ROLLBACK; BEGIN; UPDATE a; UPDATE b")
+			assert.Equal(t, []string{"BEGIN; UPDATE a", "UPDATE b", "ROLLBACK", again, "COMMIT"}, r.Trips(second))
 		}, fakepg.PlainPostgreSQL())
 	})
 }
@@ -301,7 +286,7 @@ func TestRestart_BeginFails_IsOver(t *testing.T) {
 				assert.Error(t, kit.ExecAll(tx, "UPDATE outside"), "there is no transaction for it to be in")
 				require.ErrorIs(t, tx.Commit(), pgx.ErrTxCommitRollback)
 				assert.Equal(t, tc.want, r.Trips(first))
-				assert.Zero(t, r.Times("UPDATE outside"))
+				assert.Zero(t, r.Ran("UPDATE outside"))
 				r.WantUsable(t)
 			}, tc.options...)
 		})
@@ -371,7 +356,7 @@ func TestRestartBeginsAnew_InTheMiddleOfRows(t *testing.T) {
 			tx := r.Begin(t)
 			require.Equal(t, []string{"a", "b"}, kit.Query(t, tx, "SELECT v").MustRest())
 			require.NoError(t, tx.Commit())
-			assert.Equal(t, 3, r.Times("SELECT v"))
+			assert.Equal(t, 3, r.Ran("SELECT v"))
 		})
 	}
 }

@@ -93,17 +93,16 @@ func TestRestart_ErrorIsNotTheSavepoints_IsTold(t *testing.T) {
 // A hot standby's conflict is with recovery, not with another transaction: the same attempt would only meet it again.
 func TestRestart_OnAHotStandby_GivesUpSoon(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, func(c *fakepg.Conn) {
-		c.Send(&pgproto3.ParameterStatus{Name: "in_hot_standby", Value: "on"})
-		kit.Script{"SELECT v": kit.Always(kit.Conflict)}.Serve(c)
-	}, fakepg.PlainPostgreSQL())
 	policy := cockroachdb.DefaultRetryPolicy()
 	policy.InitialBackoff, policy.MaxBackoff = 0, 0
-	db := kit.Pool(t, srv)
+	r := kit.Serving(t, func(c *fakepg.Conn) {
+		c.Send(&pgproto3.ParameterStatus{Name: "in_hot_standby", Value: "on"})
+		c.Serve(kit.Script{"SELECT v": kit.Always(kit.Conflict)}.Reply)
+	}, fakepg.PlainPostgreSQL())
 	for name, read := range map[string]func(ctx context.Context) error{
-		"outside": func(ctx context.Context) error { _, err := kit.ReadAll(ctx, db, "SELECT v"); return err },
+		"outside": func(ctx context.Context) error { _, err := kit.ReadAll(ctx, r, "SELECT v"); return err },
 		"inside": func(ctx context.Context) error {
-			tx, err := db.BeginTx(ctx, nil)
+			tx, err := r.BeginTx(ctx, nil)
 			if err != nil {
 				return err
 			}

@@ -77,7 +77,7 @@ func TestConnectionClosedByTheServer_OutsideATransaction_TheReasonIsFound(t *tes
 					st := kit.New(t, kit.Script{text: {reply, kit.OK}})
 					_, err := kit.ReadAll(t.Context(), st, text)
 					kit.WantCode(t, err, code)
-					assert.Equal(t, 1, st.Times(text))
+					assert.Equal(t, 1, st.Ran(text))
 					kit.Exec(t, st, "UPDATE a")
 					assert.Equal(t, 2, st.Server.Connections())
 				})
@@ -105,7 +105,7 @@ func TestConflict_OnADrainingNode_IsRunAgainElsewhere(t *testing.T) {
 			st = kit.New(t, kit.Script{"UPDATE a": {kit.Conflict, kit.Conflict, kit.OK}, "ROLLBACK": {rollback, kit.OK}})
 			write := func(tx *sql.Tx) error { return kit.ExecAll(tx, "UPDATE a") }
 			require.NoError(t, cockroachdb.RunTx(t.Context(), st.DB, nil, write))
-			assert.Equal(t, 1, kit.Times(st.Server, kit.Release))
+			assert.Equal(t, 1, st.Times(kit.Release))
 		})
 	}
 }
@@ -127,15 +127,12 @@ func TestSetForceSavepoint_Refused_KeepsOurs(t *testing.T) {
 // Before the first statement there was nothing to be committed.
 func TestFirstDDL_Loses_IsRunAgain(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, func(c *fakepg.Conn) {
-		kit.Answer(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Err: "40001", Status: 'I'})
-		kit.Script{}.Serve(c)
-	})
-	db := kit.Open(t, srv.DSN()+"&"+kit.NoWaits)
-	tx := kit.Begin(t, db)
-	err := kit.ExecAll(tx, "CREATE INDEX ON kv (v)")
+	const ddl = "CREATE INDEX ON kv (v)"
+	r := kit.New(t, kit.Script{ddl: {{Err: fakepg.Conflict(), EndsTx: true}}})
+	tx := r.Begin(t)
+	err := kit.ExecAll(tx, ddl)
 	var ambiguous *cockroachdb.AmbiguousCommitError
 	require.False(t, errors.As(err, &ambiguous), "%v", err)
 	require.NoError(t, err)
-	assert.Equal(t, 2, kit.Times(srv, "CREATE INDEX ON kv (v)"))
+	assert.Equal(t, 2, r.Times(ddl))
 }

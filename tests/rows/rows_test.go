@@ -1,7 +1,6 @@
 package rows_test
 
 import (
-	"database/sql"
 	"strings"
 	"testing"
 
@@ -52,9 +51,7 @@ func TestRows_ValueThatCannotBeDecoded_IsAnError(t *testing.T) {
 	}))
 	says := map[string][]string{}
 	for _, name := range []string{"pgx", "cockroachdb"} {
-		db, err := sql.Open(name, srv.DSN())
-		require.NoError(t, err)
-		defer db.Close()
+		db := kit.OpenBy(t, name, srv.DSN())
 		db.SetMaxOpenConns(1)
 		rows, err := db.QueryContext(t.Context(), "SELECT v")
 		require.NoError(t, err)

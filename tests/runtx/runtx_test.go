@@ -24,9 +24,8 @@ import (
 // transaction. Taken for that, the transaction would stay open, and its connection be lost to the pool.
 func TestRunTx_ErrTxDoneOfAnotherTransaction_RollsBack(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{}.Handler())
-	db := kit.Pool(t, srv)
-	for name, db := range map[string]*sql.DB{"this driver": db, "another driver": openAs(t, "pgx", srv.DSN())} {
+	r := kit.New(t, kit.Script{})
+	for name, db := range map[string]*sql.DB{"this driver": r.DB, "another driver": kit.OpenBy(t, "pgx", r.DSN())} {
 		t.Run(name, func(t *testing.T) {
 			own := fmt.Errorf("another transaction: %w", sql.ErrTxDone)
 			err := cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
@@ -38,14 +37,6 @@ func TestRunTx_ErrTxDoneOfAnotherTransaction_RollsBack(t *testing.T) {
 			kit.Exec(t, db, kit.Update(2))
 		})
 	}
-}
-
-func openAs(t testing.TB, driver, dsn string) *sql.DB {
-	t.Helper()
-	db, err := sql.Open(driver, dsn)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = db.Close() })
-	return db
 }
 
 const readKV = "SELECT v FROM kv"
@@ -67,7 +58,7 @@ func TestRunTx_EachConflict_CallsAsOftenAsNeeded(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		script kit.Script
-		opts   []fakepg.Option
+		opts   []any
 		calls  int
 		trips  [][]string
 	}{
@@ -112,7 +103,7 @@ func TestRunTx_EachConflict_CallsAsOftenAsNeeded(t *testing.T) {
 		},
 		"the same on PostgreSQL": {
 			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), "COMMIT": kit.ConflictOn(1)},
-			opts:   []fakepg.Option{fakepg.PlainPostgreSQL()},
+			opts:   []any{fakepg.PlainPostgreSQL()},
 			calls:  2,
 			trips: [][]string{
 				{"BEGIN"},
@@ -128,13 +119,12 @@ func TestRunTx_EachConflict_CallsAsOftenAsNeeded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			srv := fakepg.Start(t, tc.script.Handler(), tc.opts...)
-			db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) { cfg.RetryPolicy.InitialBackoff = 0 })
+			r := kit.New(t, tc.script, tc.opts...)
 			calls := 0
-			require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, readThenWrite(&calls)))
+			require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, readThenWrite(&calls)))
 			assert.Equal(t, tc.calls, calls)
-			assert.Equal(t, tc.trips, srv.Statements())
-			kit.WantUsable(t, db)
+			assert.Equal(t, tc.trips, r.Statements())
+			kit.WantUsable(t, r.DB)
 		})
 	}
 }
@@ -146,14 +136,13 @@ func TestRunTx_Divergence_KeepsTheServerTransaction(t *testing.T) {
 	for name, at := range map[string]string{"at a statement": kit.Update(1), "at the commit": kit.Release} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), at: kit.ConflictOn(1)}.Handler())
-			db := kit.Pool(t, srv)
+			r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), at: kit.ConflictOn(1)})
 			calls := 0
-			require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, readThenWrite(&calls)))
+			require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, readThenWrite(&calls)))
 			assert.Equal(t, 2, calls)
-			assert.Equal(t, 1, kit.Times(srv, "BEGIN"), srv.Statements())
-			assert.Zero(t, kit.Times(srv, "ROLLBACK"), "which would give up the locks")
-			kit.WantUsable(t, db)
+			assert.Equal(t, 1, r.Times("BEGIN"), r.Statements())
+			assert.Zero(t, r.Times("ROLLBACK"), "which would give up the locks")
+			kit.WantUsable(t, r.DB)
 		})
 	}
 }
@@ -164,36 +153,34 @@ func TestRunTx_AlwaysFails_IsBounded(t *testing.T) {
 	losing := kit.Script{kit.Release: kit.Always(kit.Conflict)}.Calling(readKV, diverging)
 	t.Run("attempts", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, fakepg.Answer(losing))
-		db := kit.Pool(t, srv)
+		r := kit.Answering(t, losing)
 		policy := cockroachdb.DefaultRetryPolicy()
 		policy.MaxAttempts, policy.InitialBackoff = 5, 0
 		calls := 0
-		err := cockroachdb.RunTx(cockroachdb.WithRetryPolicy(t.Context(), policy), db, nil, readThenWrite(&calls))
+		err := cockroachdb.RunTx(cockroachdb.WithRetryPolicy(t.Context(), policy), r.DB, nil, readThenWrite(&calls))
 		exhausted := kit.As[*cockroachdb.RetriesExhaustedError](t, err)
 		assert.Equal(t, cockroachdb.BoundAttempts, exhausted.Bound)
 		assert.Equal(t, 5, exhausted.Attempts)
 		kit.WantCodeWithin(t, err, "40001")
-		assert.LessOrEqual(t, kit.Times(srv, readKV), 5, "replays and calls of fn count alike")
+		assert.LessOrEqual(t, r.Times(readKV), 5, "replays and calls of fn count alike")
 		assert.Greater(t, calls, 1)
-		assert.Zero(t, db.Stats().InUse)
+		assert.Zero(t, r.Stats().InUse)
 	})
 	t.Run("time", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			srv := fakepg.Start(t, fakepg.Answer(losing), fakepg.InMemory())
-			db := kit.Pool(t, srv)
+			r := kit.Answering(t, losing, fakepg.InMemory())
 			policy := cockroachdb.DefaultRetryPolicy()
 			policy.MaxAttempts, policy.MaxElapsed = 1_000_000, 10*time.Second
 			calls, began := 0, time.Now()
-			err := cockroachdb.RunTx(cockroachdb.WithRetryPolicy(t.Context(), policy), db, nil, func(tx *sql.Tx) error {
+			err := cockroachdb.RunTx(cockroachdb.WithRetryPolicy(t.Context(), policy), r.DB, nil, func(tx *sql.Tx) error {
 				time.Sleep(time.Second) // in the bubble: fn takes its time
 				return readThenWrite(&calls)(tx)
 			})
 			exhausted := kit.As[*cockroachdb.RetriesExhaustedError](t, err)
 			assert.Equal(t, cockroachdb.BoundElapsed, exhausted.Bound)
 			assert.InDelta(t, 11, time.Since(began).Seconds(), 3)
-			_ = db.Close()
+			_ = r.DB.Close()
 		})
 	})
 }
@@ -223,20 +210,19 @@ func TestRunTx_FunctionFails_ReturnsItsError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			srv := fakepg.Start(t, kit.Script{}.Handler())
-			db := kit.Pool(t, srv)
+			r := kit.New(t, kit.Script{})
 			calls := 0
-			err := cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error { calls++; return tc.fn(tx) })
+			err := cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error { calls++; return tc.fn(tx) })
 			if tc.message == "" {
 				require.True(t, err == own, "%v", err) //nolint:errorlint // unchanged
 			} else {
 				require.ErrorContains(t, err, tc.message)
 			}
 			assert.Equal(t, 1, calls)
-			kit.WantUsable(t, db)
+			kit.WantUsable(t, r.DB)
 			if name == "its own" {
-				assert.Equal(t, 1, kit.Times(srv, "ROLLBACK"))
-				assert.Equal(t, 1, kit.Times(srv, kit.Release), "only that of usable")
+				assert.Equal(t, 1, r.Times("ROLLBACK"))
+				assert.Equal(t, 1, r.Times(kit.Release), "only that of usable")
 			}
 		})
 	}
@@ -244,65 +230,61 @@ func TestRunTx_FunctionFails_ReturnsItsError(t *testing.T) {
 
 func TestRunTx_FunctionPanics_RollsBack(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{}.Handler())
-	db := kit.Pool(t, srv)
+	r := kit.New(t, kit.Script{})
 	assert.PanicsWithValue(t, "oh", func() {
-		_ = cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
+		_ = cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 			kit.Exec(t, tx, kit.Update(1))
 			panic("oh")
 		})
 	})
-	assert.Equal(t, 1, kit.Times(srv, "ROLLBACK"))
-	kit.WantUsable(t, db)
+	assert.Equal(t, 1, r.Times("ROLLBACK"))
+	kit.WantUsable(t, r.DB)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
+		_ = cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 			_, _ = tx.Exec(kit.Update(1))
 			runtime.Goexit()
 			return nil
 		})
 	}()
 	<-done
-	assert.Equal(t, 2, kit.Times(srv, "ROLLBACK"), "Goexit too, as t.FailNow does it")
-	kit.WantUsable(t, db)
+	assert.Equal(t, 2, r.Times("ROLLBACK"), "Goexit too, as t.FailNow does it")
+	kit.WantUsable(t, r.DB)
 }
 
 func TestRunTx_ConflictSwallowedOrReturned_IsRetried(t *testing.T) {
 	t.Parallel()
 	t.Run("swallowed", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)}.Handler())
-		db := kit.Pool(t, srv)
+		r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)})
 		calls := 0
-		require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
+		require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 			_ = readThenWrite(&calls)(tx)
 			return nil
 		}))
 		assert.Equal(t, 2, calls)
-		assert.Equal(t, 1, kit.Times(srv, kit.Update(2)))
-		kit.WantUsable(t, db)
+		assert.Equal(t, 1, r.Times(kit.Update(2)))
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("wrapped", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)}.Handler())
-		db := kit.Pool(t, srv)
+		r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)})
 		calls := 0
-		require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
+		require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 			if err := readThenWrite(&calls)(tx); err != nil {
 				return fmt.Errorf("transfer: %w", err)
 			}
 			return nil
 		}))
 		assert.Equal(t, 2, calls)
-		kit.WantUsable(t, db)
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("rows left open", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Release: kit.ConflictOn(1)}.Handler())
-		db := kit.Pool(t, srv)
+		r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Release: kit.ConflictOn(1)})
 		calls := 0
-		require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
+		require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 			calls++
 			rows, err := tx.Query(readKV) // that is the test
 			if err == nil {
@@ -311,40 +293,38 @@ func TestRunTx_ConflictSwallowedOrReturned_IsRetried(t *testing.T) {
 			return err
 		}))
 		assert.Equal(t, 2, calls)
-		kit.WantUsable(t, db)
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("WithoutRetries", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)}.Handler())
-		db := kit.Pool(t, srv)
+		r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)})
 		calls := 0
-		err := cockroachdb.RunTx(cockroachdb.WithoutRetries(t.Context()), db, nil, readThenWrite(&calls))
-		require.True(t, kit.IsCode("40001")(err), "%v", err)
+		err := cockroachdb.RunTx(cockroachdb.WithoutRetries(t.Context()), r.DB, nil, readThenWrite(&calls))
+		kit.WantCodeWithin(t, err, "40001")
 		assert.Equal(t, 1, calls)
-		assert.Equal(t, 1, kit.Times(srv, kit.Update(1)))
-		kit.WantUsable(t, db)
+		assert.Equal(t, 1, r.Times(kit.Update(1)))
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("not replayable inside", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1), kit.Release: kit.ConflictOn(1)}.Handler())
-		db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) { cfg.RetryPolicy.MaxStatements = 1 })
+		r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1), kit.Release: kit.ConflictOn(1)},
+			"retry_max_statements=1")
 		calls := 0
-		require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, readThenWrite(&calls)))
+		require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, readThenWrite(&calls)))
 		assert.Equal(t, 2, calls)
-		assert.Equal(t, 1, kit.Times(srv, "BEGIN"))
-		kit.WantUsable(t, db)
+		assert.Equal(t, 1, r.Times("BEGIN"))
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("a prepared statement is outgrown, and the rerun diverges", func(t *testing.T) {
 		t.Parallel()
 		// No conflict, but a divergence all the same: fn has to be called again.
 		outgrown := []fakepg.Reply{kit.Fails("0A000", "cached plan must not change result type")}
-		srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), "UPDATE kv SET v = $1": outgrown}.Handler())
-		db := kit.Pool(t, srv)
-		stmt, err := db.PrepareContext(t.Context(), "UPDATE kv SET v = $1")
+		r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), "UPDATE kv SET v = $1": outgrown})
+		stmt, err := r.PrepareContext(t.Context(), "UPDATE kv SET v = $1")
 		require.NoError(t, err)
 		defer stmt.Close()
 		calls := 0
-		require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
+		require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 			calls++
 			var v int64
 			if err := tx.QueryRow(readKV).Scan(&v); err != nil {
@@ -354,7 +334,7 @@ func TestRunTx_ConflictSwallowedOrReturned_IsRetried(t *testing.T) {
 			return err
 		}))
 		assert.Equal(t, 2, calls)
-		kit.WantUsable(t, db)
+		kit.WantUsable(t, r.DB)
 	})
 }
 
@@ -378,13 +358,12 @@ func TestRunTx_AmbiguousOrLost_IsNotRunAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tc.script[readKV] = kit.IntOfEachRun(1)
-			srv := fakepg.Start(t, tc.script.Handler())
-			db := kit.Pool(t, srv, kit.NoFailover)
+			r := kit.New(t, tc.script, kit.NoFailover)
 			calls := 0
-			err := cockroachdb.RunTx(t.Context(), db, nil, readThenWrite(&calls))
+			err := cockroachdb.RunTx(t.Context(), r.DB, nil, readThenWrite(&calls))
 			require.True(t, tc.is(err), "%v", err)
 			assert.Equal(t, 1, calls, "never again")
-			kit.WantUsable(t, db)
+			kit.WantUsable(t, r.DB)
 		})
 	}
 }
@@ -393,22 +372,20 @@ func TestRunTx_AmbiguousOrLost_IsNotRunAgain(t *testing.T) {
 func TestRunTx_Nested_End(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		srv := fakepg.Start(t, kit.Script{kit.Update(1): kit.ConflictOn(1), kit.Update(2): kit.ConflictOn(1)}.Handler(),
-			fakepg.InMemory())
-		db := kit.Pool(t, srv)
-		db.SetMaxOpenConns(2)
+		r := kit.New(t, kit.Script{kit.Update(1): kit.ConflictOn(1), kit.Update(2): kit.ConflictOn(1)}, fakepg.InMemory())
+		r.SetMaxOpenConns(2)
 		began := time.Now()
-		require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
+		require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 			if _, err := tx.Exec(kit.Update(1)); err != nil {
 				return err
 			}
-			return cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
+			return cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 				_, err := tx.Exec(kit.Update(2))
 				return err
 			})
 		}))
 		assert.Equal(t, cockroachdb.DefaultRetryPolicy().LaneWait, time.Since(began))
-		_ = db.Close()
+		_ = r.DB.Close()
 	})
 }
 
@@ -416,47 +393,44 @@ func TestRunTx_ContextCancelled_ReturnsItsError(t *testing.T) {
 	t.Parallel()
 	t.Run("before", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{}.Handler())
-		db := kit.Pool(t, srv)
+		r := kit.New(t, kit.Script{})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		err := cockroachdb.RunTx(ctx, db, nil, func(*sql.Tx) error { t.Error("called"); return nil })
+		err := cockroachdb.RunTx(ctx, r.DB, nil, func(*sql.Tx) error { t.Error("called"); return nil })
 		require.ErrorIs(t, err, context.Canceled)
-		kit.WantUsable(t, db)
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("in fn, which doesn't notice", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{}.Handler())
-		db := kit.Pool(t, srv)
+		r := kit.New(t, kit.Script{})
 		ctx, cancel := context.WithCancel(t.Context())
-		err := cockroachdb.RunTx(ctx, db, nil, func(tx *sql.Tx) error {
+		err := cockroachdb.RunTx(ctx, r.DB, nil, func(tx *sql.Tx) error {
 			kit.Exec(t, tx, kit.Update(1))
 			cancel()
 			return nil
 		})
 		require.ErrorIs(t, err, context.Canceled)
-		kit.WantUsable(t, db)
-		assert.Equal(t, 1, kit.Times(srv, kit.Release), "only that of usable")
+		kit.WantUsable(t, r.DB)
+		assert.Equal(t, 1, r.Times(kit.Release), "only that of usable")
 	})
 	t.Run("while it waits for another attempt", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			srv := fakepg.Start(t, kit.Script{kit.Update(1): kit.Always(fakepg.Reply{Err: fakepg.Conflict()})}.Handler(),
-				fakepg.InMemory())
-			db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) {
+			s := kit.Script{kit.Update(1): kit.Always(kit.Conflict)}
+			r := kit.New(t, s, fakepg.InMemory(), func(cfg *cockroachdb.Config) {
 				cfg.RetryPolicy.InitialBackoff, cfg.RetryPolicy.MaxBackoff = 240*time.Hour, 240*time.Hour
 				cfg.RetryPolicy.MaxElapsed = 480 * time.Hour
 			})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			began := time.Now()
-			err := cockroachdb.RunTx(ctx, db, nil, func(tx *sql.Tx) error {
+			err := cockroachdb.RunTx(ctx, r.DB, nil, func(tx *sql.Tx) error {
 				_, err := tx.ExecContext(ctx, kit.Update(1))
 				return err
 			})
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			assert.Equal(t, time.Second, time.Since(began))
-			_ = db.Close()
+			_ = r.DB.Close()
 		})
 	})
 }
@@ -466,10 +440,8 @@ func TestRunTx_ForeignDriver_RestartsTheTransaction(t *testing.T) {
 	t.Parallel()
 	foreign := func(t *testing.T, p kit.Script) (*fakepg.Server, *sql.DB) {
 		t.Helper()
-		srv := fakepg.Start(t, p.Handler())
-		db, err := sql.Open("pgx", srv.DSN())
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = db.Close() })
+		srv := fakepg.Start(t, fakepg.Answer(p.Reply))
+		db := kit.OpenBy(t, "pgx", srv.DSN())
 		db.SetMaxOpenConns(1)
 		return srv, db
 	}
@@ -484,7 +456,7 @@ func TestRunTx_ForeignDriver_RestartsTheTransaction(t *testing.T) {
 			calls := 0
 			require.NoError(t, cockroachdb.RunTx(ctx, db, nil, readThenWrite(&calls)))
 			assert.Equal(t, 3, calls)
-			assert.Equal(t, 3, kit.Times(srv, "begin"))
+			assert.Equal(t, 3, srv.Times("begin"))
 			assert.Zero(t, db.Stats().InUse)
 		})
 	}
@@ -507,7 +479,7 @@ func TestRunTx_ForeignDriver_RestartsTheTransaction(t *testing.T) {
 		err := cockroachdb.RunTx(ctx, db, nil, func(*sql.Tx) error { return own })
 		require.True(t, err == own) //nolint:errorlint // unchanged
 		assert.Panics(t, func() { _ = cockroachdb.RunTx(ctx, db, nil, func(*sql.Tx) error { panic("oh") }) })
-		assert.Equal(t, 2, kit.Times(srv, "rollback"))
+		assert.Equal(t, 2, srv.Times("rollback"))
 		err = cockroachdb.RunTx(ctx, db, nil, func(tx *sql.Tx) error { return tx.Commit() })
 		require.ErrorContains(t, err, "ended the transaction itself")
 		assert.Zero(t, db.Stats().InUse)
@@ -549,18 +521,14 @@ func (c wrappedConn) IsValid() bool { return c.Conn.(driver.Validator).IsValid()
 
 func TestRunTx_BehindAWrapper_CallsAgain(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)}.Handler())
-	cfg, err := cockroachdb.ParseConfig(srv.DSN())
-	require.NoError(t, err)
-	connector, err := cockroachdb.NewConnector(cfg)
-	require.NoError(t, err)
-	db := sql.OpenDB(wrapped{connector})
+	r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)})
+	db := sql.OpenDB(wrapped{r.Connector})
 	defer db.Close()
 	db.SetMaxOpenConns(1)
 	calls := 0
 	require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, readThenWrite(&calls)))
 	assert.Equal(t, 2, calls)
-	assert.Equal(t, 1, kit.Times(srv, "BEGIN"), "by the savepoint")
-	assert.Equal(t, 1, kit.Times(srv, kit.Update(2)))
+	assert.Equal(t, 1, r.Times("BEGIN"), "by the savepoint")
+	assert.Equal(t, 1, r.Times(kit.Update(2)))
 	kit.WantUsable(t, db)
 }

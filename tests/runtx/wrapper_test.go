@@ -29,22 +29,20 @@ func TestRunTx_ThroughAWrapperThatDetachesContexts_BelievesTheServer(t *testing.
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			srv := fakepg.Start(t, kit.Script{
+			r := kit.New(t, kit.Script{
 				readKV: {kit.Texts("a"), kit.Texts("b")}, kit.Release: kit.Always(tc.release...),
-			}.Handler())
-			cfg, err := cockroachdb.ParseConfig(srv.DSN() + "&retry_max_attempts=3&" + kit.NoWaits)
-			require.NoError(t, err)
-			db := sql.OpenDB(detaching{kit.NewConnector(t, cfg)})
+			}, "retry_max_attempts=3")
+			db := sql.OpenDB(detaching{r.Connector})
 			defer db.Close()
-			ctx := cockroachdb.WithRetryPolicy(t.Context(), cfg.RetryPolicy)
-			err = cockroachdb.RunTx(ctx, db, nil, func(tx *sql.Tx) error {
+			ctx := cockroachdb.WithRetryPolicy(t.Context(), r.Config.RetryPolicy)
+			err := cockroachdb.RunTx(ctx, db, nil, func(tx *sql.Tx) error {
 				var v string
 				if err := tx.QueryRowContext(ctx, readKV).Scan(&v); err != nil {
 					return err
 				}
 				return kit.ExecAll(tx, "UPDATE kv SET v = '"+v+"'")
 			})
-			assert.Equal(t, tc.ok, err == nil, "%v; %q", err, kit.Sent(srv))
+			assert.Equal(t, tc.ok, err == nil, "%v; %q", err, r.Sent())
 		})
 	}
 }
@@ -56,14 +54,10 @@ func TestRunTx_WithDDLThatCommits_Succeeds(t *testing.T) {
 		"CREATE TABLE x ()", "ALTER TABLE x ADD y INT", "DROP TABLE x", "CREATE TABLE x AS SELECT 1", "TRUNCATE x",
 		"GRANT SELECT ON x TO y",
 	} {
-		srv := fakepg.Start(t, func(c *fakepg.Conn) {
-			kit.Answer(c, kit.Raw{Tag: "BEGIN"}, kit.Raw{Tag: "SAVEPOINT"}, kit.Raw{Tag: "DDL", Status: 'I'})
-			kit.Script{}.Serve(c)
-		})
-		db := kit.Open(t, srv.DSN()+"&"+kit.NoWaits)
-		require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error { return kit.ExecAll(tx, ddl) }),
+		r := kit.New(t, kit.Script{ddl: {{EndsTx: true}}})
+		require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error { return kit.ExecAll(tx, ddl) }),
 			ddl)
-		assert.Equal(t, 1, kit.Times(srv, ddl))
+		assert.Equal(t, 1, r.Times(ddl))
 	}
 }
 
@@ -75,25 +69,17 @@ func (d detaching) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return detachedConn{c.(fullConn)}, nil
+	return detachedConn{c.(kit.DriverConn)}, nil
 }
 
-type fullConn interface {
-	driver.Conn
-	driver.ConnBeginTx
-	driver.ExecerContext
-	driver.QueryerContext
-	driver.ConnPrepareContext
-}
-
-type detachedConn struct{ fullConn }
+type detachedConn struct{ kit.DriverConn }
 
 func (c detachedConn) ExecContext(_ context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	return c.fullConn.ExecContext(context.Background(), query, args)
+	return c.DriverConn.ExecContext(context.Background(), query, args)
 }
 
 func (c detachedConn) QueryContext(_ context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	return c.fullConn.QueryContext(context.Background(), query, args)
+	return c.DriverConn.QueryContext(context.Background(), query, args)
 }
 
 // openOnly is a driver around this one that knows Open alone.
@@ -104,8 +90,8 @@ func init() { sql.Register("open only", openOnly{&cockroachdb.Driver{}}) }
 // Two transactions of a pool lose, and the first stays open: the second waits for its turn.
 func TestWrapper_ThatKnowsOpenAlone_SharesTheLane(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, kit.Script{"UPDATE a": {kit.Conflict, kit.OK}, "UPDATE b": {kit.Conflict, kit.OK}}.Handler())
-	db := openAs(t, "open only", srv.DSN()+"&retry_lane_wait=1h&retry_max_elapsed=2h")
+	r := kit.New(t, kit.Script{"UPDATE a": {kit.Conflict, kit.OK}, "UPDATE b": {kit.Conflict, kit.OK}})
+	db := kit.OpenBy(t, "open only", r.DSN()+"&retry_lane_wait=1h&retry_max_elapsed=2h")
 	first := kit.Begin(t, db)
 	require.NoError(t, kit.ExecAll(first, "UPDATE a"))
 	second := kit.Begin(t, db)

@@ -22,7 +22,7 @@ func TestStatementAfterACommit_Loses_IsNoConflict(t *testing.T) {
 			require.Error(t, err)
 			assert.NotEqual(t, "40001", kit.StateOf(err), "%T: %v", err, err)
 			assert.Error(t, tx.Rollback(), "a part is committed")
-			assert.Equal(t, 1, kit.Times(st.Server, "UPDATE one"))
+			assert.Equal(t, 1, st.Times("UPDATE one"))
 		})
 	}
 }
@@ -47,7 +47,7 @@ func TestStatementAfterARollback_Loses_IsAConflict(t *testing.T) {
 		tx := st.Begin(t)
 		require.NoError(t, kit.ExecAll(tx, "UPDATE one", rollback))
 		require.NoError(t, kit.ExecAll(tx, "UPDATE two"), "it stands alone, and is run again")
-		assert.Equal(t, 2, kit.Times(st.Server, "UPDATE two"))
+		assert.Equal(t, 2, st.Times("UPDATE two"))
 		require.NoError(t, tx.Rollback())
 	}
 }

@@ -1,10 +1,8 @@
 package statement_test
 
 import (
-	"database/sql"
 	"database/sql/driver"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -40,48 +38,43 @@ func TestArguments_ChangedAfterExec_OldBytesAreReplayed(t *testing.T) {
 		{"a slice", pgtype.TextArrayOID, list, func() { list[0] = "c" }},
 		{"a pointer to a time", pgtype.TimestamptzOID, &when, func() { when = when.Add(time.Hour) }},
 	} {
-		for _, mode := range []string{"", "?default_query_exec_mode=exec", "?default_query_exec_mode=cache_describe"} {
-			if mode == "?default_query_exec_mode=exec" && tc.oid == pgtype.JSONBOID {
+		for _, mode := range []string{"", "default_query_exec_mode=exec", "default_query_exec_mode=cache_describe"} {
+			if mode == "default_query_exec_mode=exec" && tc.oid == pgtype.JSONBOID {
 				continue // which needs the type
 			}
 			t.Run(tc.name+mode, func(t *testing.T) {
-				srv := fakepg.Start(t, kit.Script{
+				r := kit.New(t, kit.Script{
 					insert:        kit.Always(fakepg.Reply{ParamOIDs: []uint32{tc.oid}}),
 					kit.Update(1): kit.ConflictOn(1),
-				}.Handler())
-				db, err := sql.Open("cockroachdb", srv.DSN()+strings.Replace(mode, "?", "&", 1))
-				require.NoError(t, err)
-				defer db.Close()
-				db.SetMaxOpenConns(1)
-				tx := kit.Begin(t, db)
+				}, mode)
+				tx := r.Begin(t)
 				kit.Exec(t, tx, insert, tc.arg)
 				tc.change()
 				kit.Exec(t, tx, kit.Update(1))
 				require.NoError(t, tx.Commit())
-				got := kit.Binds(srv)
+				got := r.Binds()
 				require.Len(t, got, 2)
 				assert.Equal(t, got[0], got[1])
 				assert.NotEqual(t, "[NULL]", got[0])
-				kit.WantUsable(t, db)
+				kit.WantUsable(t, r.DB)
 			})
 		}
 	}
 	// What was changed is what comes next.
 	t.Run("the next Exec sends what it is now", func(t *testing.T) {
 		arg := []byte("one")
-		srv := fakepg.Start(t, kit.Script{
+		r := kit.New(t, kit.Script{
 			insert:        kit.Always(fakepg.Reply{ParamOIDs: []uint32{pgtype.ByteaOID}}),
 			kit.Update(1): kit.ConflictOn(1),
-		}.Handler())
-		db := kit.Pool(t, srv)
-		tx := kit.Begin(t, db)
+		})
+		tx := r.Begin(t)
 		kit.Exec(t, tx, insert, arg)
 		copy(arg, "two")
 		kit.Exec(t, tx, insert, arg)
 		copy(arg, "xxx")
 		kit.Exec(t, tx, kit.Update(1))
 		require.NoError(t, tx.Commit())
-		assert.Equal(t, []string{"[x'6f6e65']", "[x'74776f']", "[x'6f6e65']", "[x'74776f']"}, kit.Binds(srv))
+		assert.Equal(t, []string{"[x'6f6e65']", "[x'74776f']", "[x'6f6e65']", "[x'74776f']"}, r.Binds())
 	})
 }
 
@@ -97,29 +90,25 @@ func (c *counter) Value() (driver.Value, error) {
 func TestArguments_Valuer_IsAskedOnce(t *testing.T) {
 	t.Parallel()
 	const insert = "INSERT INTO docs VALUES ($1)"
-	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
+	for _, mode := range kit.QueryModes {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			srv := fakepg.Start(t, kit.Script{
+			r := kit.New(t, kit.Script{
 				insert:        kit.Always(fakepg.Reply{ParamOIDs: []uint32{pgtype.TextOID}}),
 				kit.Update(1): kit.ConflictOn(1),
 				kit.Release:   kit.ConflictOn(1),
-			}.Handler())
-			db, err := sql.Open("cockroachdb", srv.DSN()+"&default_query_exec_mode="+mode)
-			require.NoError(t, err)
-			defer db.Close()
-			db.SetMaxOpenConns(1)
+			}, "default_query_exec_mode="+mode)
 			v := &counter{}
-			tx := kit.Begin(t, db)
+			tx := r.Begin(t)
 			kit.Exec(t, tx, insert, v)
 			kit.Exec(t, tx, kit.Update(1))
 			require.NoError(t, tx.Commit())
 			assert.Equal(t, 1, v.calls)
 			if mode == "simple_protocol" {
-				assert.Equal(t, 3, kit.Times(srv, "INSERT INTO docs VALUES ( 'call 1' )"), kit.Sent(srv))
+				assert.Equal(t, 3, r.Times("INSERT INTO docs VALUES ( 'call 1' )"), r.Sent())
 				return
 			}
-			assert.Equal(t, []string{`["call 1"]`, `["call 1"]`, `["call 1"]`}, kit.Binds(srv))
+			assert.Equal(t, []string{`["call 1"]`, `["call 1"]`, `["call 1"]`}, r.Binds())
 		})
 	}
 }

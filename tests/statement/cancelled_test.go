@@ -30,7 +30,7 @@ const (
 // called committed is there, what was called ambiguous may be, and of all else there is nothing.
 func TestStatement_CancelledAnywhere_LeavesAUsableConnection(t *testing.T) {
 	t.Parallel()
-	db := kit.Open(t, kit.WithParams(enginetest.NewDB(t), kit.NoWaits+"&statement_timeout=30s"))
+	db := kit.Open(t, enginetest.NewDB(t), kit.NoWaits+"&statement_timeout=30s")
 	const workers, turns = 6, 40
 	db.SetMaxOpenConns(workers)
 	db.SetMaxIdleConns(workers)

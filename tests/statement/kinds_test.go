@@ -3,12 +3,10 @@ package statement_test
 import (
 	"context"
 	"database/sql"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -55,14 +53,13 @@ func TestStatement_Set_IsReplayed(t *testing.T) {
 	})
 	t.Run("on the wire", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{kit.Release: kit.ConflictOn(1)}.Handler())
-		db := kit.Pool(t, srv)
-		tx := kit.Begin(t, db)
+		r := kit.New(t, kit.Script{kit.Release: kit.ConflictOn(1)})
+		tx := r.Begin(t)
 		for _, q := range []string{"SET a = 1", kit.Update(1), "SET LOCAL b = 2", kit.Update(2)} {
 			kit.Exec(t, tx, q)
 		}
 		require.NoError(t, tx.Commit())
-		assert.Contains(t, srv.Statements(), []string{
+		assert.Contains(t, r.Statements(), []string{
 			kit.RollbackTo, "SET a = 1", kit.Update(1), "SET LOCAL b = 2", kit.Update(2), kit.Release, "COMMIT",
 		})
 	})
@@ -74,10 +71,8 @@ func TestStatement_AsOfSystemTime_IsNotRestarted(t *testing.T) {
 	const past, read = "SET TRANSACTION AS OF SYSTEM TIME '-1s'", "SELECT v FROM kv"
 	t.Run("SET TRANSACTION", func(t *testing.T) {
 		t.Parallel()
-		var m *cockroachdb.Metrics
-		srv := fakepg.Start(t, kit.Script{read: {kit.Ints(1), kit.BreakOff(kit.Ints(1), 0)}}.Handler())
-		db := kit.Pool(t, srv, kit.Counted(&m))
-		tx := kit.Begin(t, db)
+		r := kit.New(t, kit.Script{read: {kit.Ints(1), kit.BreakOff(kit.Ints(1), 0)}})
+		tx := r.Begin(t)
 		kit.Exec(t, tx, past)
 		assert.EqualValues(t, 1, kit.Scan[int64](t, tx, read))
 		var v int64
@@ -85,27 +80,26 @@ func TestStatement_AsOfSystemTime_IsNotRestarted(t *testing.T) {
 		n := kit.As[*cockroachdb.NotReplayableError](t, err)
 		assert.Equal(t, cockroachdb.CauseAsOfSystemTime, n.Cause)
 		kit.WantCodeWithin(t, err, "40001")
-		assert.Equal(t, 2, kit.Times(srv, read))
-		assert.Zero(t, kit.Times(srv, kit.RollbackTo))
+		assert.Equal(t, 2, r.Times(read))
+		assert.Zero(t, r.Times(kit.RollbackTo))
 		require.ErrorContains(t, tx.Commit(), "rollback")
-		assert.EqualValues(t, 1, kit.Count(t, m, "not_replayable_total", "as_of_system_time"))
-		assert.EqualValues(t, 1, kit.Count(t, m, "transactions_total", "not_replayable"))
-		kit.WantUsable(t, db)
+		assert.EqualValues(t, 1, r.Count(t, "not_replayable_total", "as_of_system_time"))
+		assert.EqualValues(t, 1, r.Count(t, "transactions_total", "not_replayable"))
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("BEGIN as text, outside", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{kit.Update(1): kit.ConflictOn(1)}.Handler())
-		db := kit.Pool(t, srv)
-		conn, err := db.Conn(t.Context())
+		r := kit.New(t, kit.Script{kit.Update(1): kit.ConflictOn(1)})
+		conn, err := r.Conn(t.Context())
 		require.NoError(t, err)
 		kit.Exec(t, conn, "BEGIN AS OF SYSTEM TIME '-1s'")
 		_, err = conn.ExecContext(t.Context(), kit.Update(1))
 		_, bare := err.(*pgconn.PgError) //nolint:errorlint // that is the question
 		assert.True(t, bare, "%T", err)
-		assert.Equal(t, 1, kit.Times(srv, kit.Update(1)))
+		assert.Equal(t, 1, r.Times(kit.Update(1)))
 		kit.Exec(t, conn, "ROLLBACK")
 		require.NoError(t, conn.Close())
-		kit.WantUsable(t, db)
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("on the engine", func(t *testing.T) {
 		t.Parallel()
@@ -131,26 +125,25 @@ func TestStatement_DDLInPriorityHigh_IsTheApplicationsError(t *testing.T) {
 	refused := fakepg.Reply{Err: fakepg.Error("0A000", "unimplemented: cannot run DDL in a HIGH PRIORITY transaction")}
 	t.Run("the application's own", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{ddl: kit.Always(refused)}.Handler())
-		db := kit.Pool(t, srv)
-		tx := kit.Begin(t, db)
+		r := kit.New(t, kit.Script{ddl: kit.Always(refused)})
+		tx := r.Begin(t)
 		kit.Exec(t, tx, "SET TRANSACTION PRIORITY HIGH")
 		kit.Exec(t, tx, kit.Update(1))
 		_, err := tx.ExecContext(t.Context(), ddl)
 		pgErr, bare := err.(*pgconn.PgError) //nolint:errorlint // that is the question
 		require.True(t, bare, "%T", err)
 		assert.Equal(t, "0A000", pgErr.Code)
-		assert.Equal(t, 1, kit.Times(srv, ddl))
-		assert.Equal(t, 1, kit.Times(srv, kit.Update(1)))
-		kit.WantUsableAfter(t, db, tx)
+		assert.Equal(t, 1, r.Times(ddl))
+		assert.Equal(t, 1, r.Times(kit.Update(1)))
+		_ = tx.Rollback() // an error, if something is committed
+		kit.WantUsable(t, r.DB)
 	})
 	// A transaction that is aborted twice in the lane waits, and comes back with PRIORITY HIGH.
-	lost := func(t *testing.T, p kit.Script) (*fakepg.Server, *sql.DB, *sql.Tx, error) {
+	lost := func(t *testing.T, p kit.Script) (*kit.Rig, *sql.Tx, error) {
 		t.Helper()
 		p[kit.Update(2)] = []fakepg.Reply{kit.Aborted, kit.Aborted}
-		srv := fakepg.Start(t, p.Handler())
-		db := kit.Pool(t, srv, func(cfg *cockroachdb.Config) { cfg.RetryPolicy.InitialBackoff = 0 })
-		tx := kit.Begin(t, db)
+		r := kit.New(t, p)
+		tx := r.Begin(t)
 		var v int64
 		if p["SELECT v FROM kv"] != nil {
 			v = kit.Scan[int64](t, tx, "SELECT v FROM kv")
@@ -158,47 +151,48 @@ func TestStatement_DDLInPriorityHigh_IsTheApplicationsError(t *testing.T) {
 		}
 		kit.Exec(t, tx, kit.Update(1))
 		kit.Exec(t, tx, kit.Update(2))
-		require.Equal(t, 1, kit.Times(srv, high), "the driver's own priority")
+		require.Equal(t, 1, r.Times(high), "the driver's own priority")
 		_, err := tx.ExecContext(t.Context(), ddl)
-		return srv, db, tx, err
+		return r, tx, err
 	}
 	t.Run("the driver's own", func(t *testing.T) {
 		t.Parallel()
-		srv, db, tx, err := lost(t, kit.Script{ddl: {refused, kit.OK}})
+		r, tx, err := lost(t, kit.Script{ddl: {refused, kit.OK}})
 		require.NoError(t, err)
 		require.NoError(t, tx.Commit())
-		assert.Contains(t, srv.Statements(), []string{"ROLLBACK", "BEGIN", kit.Savepoint, kit.Update(1), kit.Update(2)})
-		assert.Equal(t, 2, kit.Times(srv, ddl), "in a round trip of its own, since on some servers it commits")
-		assert.Equal(t, 1, kit.Times(srv, high))
-		kit.WantUsable(t, db)
+		assert.Contains(t, r.Statements(), []string{"ROLLBACK", "BEGIN", kit.Savepoint, kit.Update(1), kit.Update(2)})
+		assert.Equal(t, 2, r.Times(ddl), "in a round trip of its own, since on some servers it commits")
+		assert.Equal(t, 1, r.Times(high))
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("the driver's own, and it would not have worked anyway", func(t *testing.T) {
 		t.Parallel()
-		srv, db, tx, err := lost(t, kit.Script{ddl: kit.Always(refused)})
+		r, tx, err := lost(t, kit.Script{ddl: kit.Always(refused)})
 		_, bare := err.(*pgconn.PgError) //nolint:errorlint // that is the question
 		require.True(t, bare, "%T", err)
-		assert.Equal(t, 2, kit.Times(srv, ddl))
-		kit.WantUsableAfter(t, db, tx)
+		assert.Equal(t, 2, r.Times(ddl))
+		_ = tx.Rollback() // an error, if something is committed
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("the driver's own, and the restart for it diverges", func(t *testing.T) {
 		t.Parallel()
-		srv, db, tx, err := lost(t, kit.Script{ddl: {refused, kit.OK}, "SELECT v FROM kv": kit.IntOfEachRun(1, 1, 1, 2)})
+		r, tx, err := lost(t, kit.Script{ddl: {refused, kit.OK}, "SELECT v FROM kv": kit.IntOfEachRun(1, 1, 1, 2)})
 		d := kit.As[*cockroachdb.DivergenceError](t, err)
 		assert.Equal(t, cockroachdb.DivergedRow, d.Kind)
 		assert.NotZero(t, d.Attempts)
 		require.Error(t, d.Unwrap())
 		assert.NotContains(t, err.Error(), "%!")
 		require.Error(t, tx.Commit(), "it must not commit half of the transaction")
-		assert.Zero(t, kit.Times(srv, kit.Release))
-		kit.WantUsable(t, db)
+		assert.Zero(t, r.Times(kit.Release))
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("the driver's own, and the restart for it loses", func(t *testing.T) {
 		t.Parallel()
-		srv, db, tx, err := lost(t, kit.Script{ddl: {refused, kit.OK}, kit.Update(1): kit.ConflictOn(4)})
+		r, tx, err := lost(t, kit.Script{ddl: {refused, kit.OK}, kit.Update(1): kit.ConflictOn(4)})
 		require.NoError(t, err)
 		require.NoError(t, tx.Commit())
-		assert.Equal(t, 1, kit.Times(srv, kit.Release))
-		kit.WantUsable(t, db)
+		assert.Equal(t, 1, r.Times(kit.Release))
+		kit.WantUsable(t, r.DB)
 	})
 }
 
@@ -212,24 +206,24 @@ func TestStatement_CommitOrRollbackAsText_EndsTheTransaction(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		steps []step
-		want  map[int]int
+		want  string
 	}{
-		"COMMIT":   {[]step{exec(kit.Update(1)), exec("COMMIT")}, map[int]int{1: 1, 2: 0}},
-		"END":      {[]step{exec(kit.Update(1)), exec("  end transaction ;")}, map[int]int{1: 1, 2: 0}},
-		"ROLLBACK": {[]step{exec(kit.Update(1)), exec("ROLLBACK")}, map[int]int{1: 0, 2: 0}},
+		"COMMIT":   {[]step{exec(kit.Update(1)), exec("COMMIT")}, "1=1 2=0"},
+		"END":      {[]step{exec(kit.Update(1)), exec("  end transaction ;")}, "1=1 2=0"},
+		"ROLLBACK": {[]step{exec(kit.Update(1)), exec("ROLLBACK")}, "1=0 2=0"},
 		"COMMIT in a string": {
-			[]step{exec(kit.Update(1)), exec(kit.Update(2) + "; COMMIT")}, map[int]int{1: 1, 2: 1},
+			[]step{exec(kit.Update(1)), exec(kit.Update(2) + "; COMMIT")}, "1=1 2=1",
 		},
 		"ROLLBACK in a string": {
-			[]step{exec(kit.Update(1)), exec(kit.Update(2) + "; ROLLBACK")}, map[int]int{1: 0, 2: 0},
+			[]step{exec(kit.Update(1)), exec(kit.Update(2) + "; ROLLBACK")}, "1=0 2=0",
 		},
-		"the string is the first": {[]step{exec(kit.Update(1) + "; COMMIT")}, map[int]int{1: 1, 2: 0}},
-		"COMMIT is the first":     {[]step{exec("COMMIT")}, map[int]int{1: 0, 2: 0}},
+		"the string is the first": {[]step{exec(kit.Update(1) + "; COMMIT")}, "1=1 2=0"},
+		"COMMIT is the first":     {[]step{exec("COMMIT")}, "1=0 2=0"},
 		"a statement after it": {
-			[]step{exec(kit.Update(1)), exec("COMMIT"), exec(kit.Update(2))}, map[int]int{1: 1, 2: 1},
+			[]step{exec(kit.Update(1)), exec("COMMIT"), exec(kit.Update(2))}, "1=1 2=1",
 		},
 		"COMMIT and BEGIN in a string": {
-			[]step{exec(kit.Update(1)), exec("COMMIT; BEGIN"), exec(kit.Update(2))}, map[int]int{1: 1, 2: 1},
+			[]step{exec(kit.Update(1)), exec("COMMIT; BEGIN"), exec(kit.Update(2))}, "1=1 2=1",
 		},
 	} {
 		t.Run("inside, "+name, func(t *testing.T) {
@@ -252,14 +246,14 @@ func TestStatement_CommitOrRollbackAsText_EndsTheTransaction(t *testing.T) {
 	// What is committed must not be run again.
 	for name, tc := range map[string]struct {
 		text, at string // the conflict is at
-		want     map[int]int
+		want     string
 	}{
-		"after COMMIT; BEGIN, in the next statement": {"COMMIT; BEGIN", "^UPDATE kv SET v = 7", map[int]int{1: 1, 2: 0}},
-		"after COMMIT; BEGIN, at the commit":         {"COMMIT; BEGIN", "^commit$", map[int]int{1: 1, 2: 0}},
-		"after ROLLBACK; BEGIN":                      {"ROLLBACK; BEGIN", "^UPDATE kv SET v = 7", map[int]int{1: 0, 2: 0}},
-		"in the string, after COMMIT":                {"COMMIT; " + kit.Update(2), "WHERE k = 2$", map[int]int{1: 1, 2: 0}},
+		"after COMMIT; BEGIN, in the next statement": {"COMMIT; BEGIN", "^UPDATE kv SET v = 7", "1=1 2=0"},
+		"after COMMIT; BEGIN, at the commit":         {"COMMIT; BEGIN", "^commit$", "1=1 2=0"},
+		"after ROLLBACK; BEGIN":                      {"ROLLBACK; BEGIN", "^UPDATE kv SET v = 7", "1=0 2=0"},
+		"in the string, after COMMIT":                {"COMMIT; " + kit.Update(2), "WHERE k = 2$", "1=1 2=0"},
 		"in the string, after COMMIT; BEGIN": {
-			"COMMIT; BEGIN; " + kit.Update(2), "WHERE k = 2$", map[int]int{1: 1, 2: 0},
+			"COMMIT; BEGIN; " + kit.Update(2), "WHERE k = 2$", "1=1 2=0",
 		},
 	} {
 		t.Run("inside, a conflict "+name, func(t *testing.T) {
@@ -291,71 +285,39 @@ func TestStatement_CommitOrRollbackAsText_EndsTheTransaction(t *testing.T) {
 			kit.WantUsable(t, db)
 		})
 	}
-	t.Run("inside, DDL that commits and then loses", func(t *testing.T) {
-		t.Parallel()
-		// As with autocommit_before_ddl: status 'I' where a conflict leaves 'E'.
-		const ddl = "CREATE TABLE t (v INT)"
-		idle := func(c *fakepg.Conn) {
-			c.ReceiveUntilSync()
-			done := func(tag string) []pgproto3.BackendMessage {
-				return []pgproto3.BackendMessage{
-					&pgproto3.ParseComplete{}, &pgproto3.BindComplete{},
-					&pgproto3.NoData{}, &pgproto3.CommandComplete{CommandTag: []byte(tag)},
-				}
-			}
-			c.Send(slices.Concat(done("BEGIN"), done("SAVEPOINT"), done("UPDATE 1"))...)
-			c.Ready('T')
-			c.ReceiveUntilSync()
-			c.Send(&pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, &pgproto3.NoData{}, fakepg.Conflict())
-			c.Ready('I')
-			c.Serve(func(fakepg.Statement) fakepg.Reply { return fakepg.Reply{} })
-		}
-		srv := fakepg.Start(t, idle)
-		db, err := sql.Open("cockroachdb", srv.DSN())
-		require.NoError(t, err)
-		defer db.Close()
-		db.SetMaxOpenConns(1)
-		tx := kit.Begin(t, db)
-		kit.Exec(t, tx, kit.Update(1))
-		_, err = tx.ExecContext(t.Context(), ddl)
-		kit.As[*cockroachdb.AmbiguousCommitError](t, err)
-		assert.Equal(t, 1, kit.Times(srv, kit.Update(1)), "it may be committed")
-		kit.WantUsableAfter(t, db, tx)
-	})
 	t.Run("inside, a conflict after COMMIT", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{kit.Update(2): kit.ConflictOn(1)}.Handler())
-		db := kit.Pool(t, srv)
-		tx := kit.Begin(t, db)
+		r := kit.New(t, kit.Script{kit.Update(2): kit.ConflictOn(1)})
+		tx := r.Begin(t)
 		kit.Exec(t, tx, kit.Update(1))
 		kit.Exec(t, tx, "COMMIT")
 		kit.Exec(t, tx, kit.Update(2))
-		assert.Equal(t, 2, kit.Times(srv, kit.Update(2)), "it stands alone, and is retried alone")
-		assert.Equal(t, 1, kit.Times(srv, kit.Update(1)), "it is committed")
-		kit.WantUsableAfter(t, db, tx)
+		assert.Equal(t, 2, r.Times(kit.Update(2)), "it stands alone, and is retried alone")
+		assert.Equal(t, 1, r.Times(kit.Update(1)), "it is committed")
+		_ = tx.Rollback() // an error, if something is committed
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("inside, the COMMIT loses", func(t *testing.T) {
 		t.Parallel()
 		// The server has rolled back: what the driver has on record can be run again, COMMIT included.
-		srv := fakepg.Start(t, kit.Script{"COMMIT": kit.ConflictOn(1)}.Handler())
-		db := kit.Pool(t, srv)
-		tx := kit.Begin(t, db)
+		r := kit.New(t, kit.Script{"COMMIT": kit.ConflictOn(1)})
+		tx := r.Begin(t)
 		kit.Exec(t, tx, kit.Update(1))
 		kit.Exec(t, tx, "COMMIT")
-		assert.Equal(t, 2, kit.Times(srv, kit.Update(1)))
-		assert.Equal(t, 2, kit.Times(srv, "COMMIT"))
-		kit.WantUsableAfter(t, db, tx)
+		assert.Equal(t, 2, r.Times(kit.Update(1)))
+		assert.Equal(t, 2, r.Times("COMMIT"))
+		_ = tx.Rollback() // an error, if something is committed
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("inside, the COMMIT is lost", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{"COMMIT": {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}}.Handler())
-		db := kit.Pool(t, srv)
-		tx := kit.Begin(t, db)
+		r := kit.New(t, kit.Script{"COMMIT": {fakepg.Reply{Cut: fakepg.CutBefore}, kit.OK}})
+		tx := r.Begin(t)
 		kit.Exec(t, tx, kit.Update(1))
 		_, err := tx.ExecContext(t.Context(), "COMMIT")
 		kit.As[*cockroachdb.AmbiguousCommitError](t, err)
 		kit.As[*cockroachdb.AmbiguousCommitError](t, tx.Commit())
-		kit.WantUsable(t, db)
+		kit.WantUsable(t, r.DB)
 	})
 	t.Run("inside, a conflict before COMMIT in a string", func(t *testing.T) {
 		t.Parallel()
@@ -367,7 +329,7 @@ func TestStatement_CommitOrRollbackAsText_EndsTheTransaction(t *testing.T) {
 		kit.Exec(t, tx, kit.Update(2)+"; COMMIT")
 		assert.Equal(t, 1, fault.Hits())
 		_ = tx.Rollback()
-		assert.Equal(t, map[int]int{1: 1, 2: 1}, kit.Table(t, db))
+		assert.Equal(t, "1=1 2=1", kit.Table(t, db))
 	})
 	for name, text := range map[string]string{
 		"BEGIN and COMMIT": "BEGIN; " + kit.Update(1) + "; " + kit.Update(2) + "; COMMIT",
@@ -376,9 +338,8 @@ func TestStatement_CommitOrRollbackAsText_EndsTheTransaction(t *testing.T) {
 		t.Run("outside, "+name, func(t *testing.T) {
 			t.Parallel()
 			// What is committed must not be run again: the conflict surfaces only where nothing is.
-			srv := fakepg.Start(t, kit.Script{kit.Update(2): kit.ConflictOn(1)}.Handler())
-			db := kit.Pool(t, srv)
-			conn, err := db.Conn(t.Context())
+			r := kit.New(t, kit.Script{kit.Update(2): kit.ConflictOn(1)})
+			conn, err := r.Conn(t.Context())
 			require.NoError(t, err)
 			_, err = conn.ExecContext(t.Context(), text)
 			if strings.HasPrefix(name, "COMMIT") {
@@ -388,18 +349,17 @@ func TestStatement_CommitOrRollbackAsText_EndsTheTransaction(t *testing.T) {
 				_, bare := err.(*pgconn.PgError) //nolint:errorlint // that is the question
 				require.True(t, bare, "%T", err)
 			}
-			assert.Equal(t, 1, kit.Times(srv, text))
+			assert.Equal(t, 1, r.Times(text))
 			_, _ = conn.ExecContext(t.Context(), "ROLLBACK")
 			require.NoError(t, conn.Close())
-			kit.WantUsable(t, db)
+			kit.WantUsable(t, r.DB)
 		})
 	}
 	t.Run("outside, BEGIN is left open", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{kit.Update(1): kit.ConflictOn(1)}.Handler())
-		db := kit.Pool(t, srv)
-		kit.Exec(t, db, "BEGIN; "+kit.Update(2))
-		kit.WantUsable(t, db) // on another connection: this one is in the middle of something
-		assert.Equal(t, 2, srv.Connections())
+		r := kit.New(t, kit.Script{kit.Update(1): kit.ConflictOn(1)})
+		kit.Exec(t, r, "BEGIN; "+kit.Update(2))
+		kit.WantUsable(t, r.DB) // on another connection: this one is in the middle of something
+		assert.Equal(t, 2, r.Connections())
 	})
 }

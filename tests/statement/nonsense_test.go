@@ -30,13 +30,7 @@ func withNonsense(t *testing.T, test func(t *testing.T, db *sql.DB), answers ...
 				c.Flush()
 			}
 		}, fakepg.InMemory())
-		cfg, err := cockroachdb.ParseConfig(srv.DSN() + "&default_query_exec_mode=exec")
-		require.NoError(t, err)
-		cfg.ConnConfig.DialFunc, cfg.ConnConfig.LookupFunc = srv.Dial, srv.Lookup
-		connector, err := cockroachdb.NewConnector(cfg)
-		require.NoError(t, err)
-		db := sql.OpenDB(connector)
-		t.Cleanup(func() { _ = db.Close() })
+		db := kit.Open(t, srv.DSN(), "default_query_exec_mode=exec", kit.Reaching(srv))
 		db.SetMaxOpenConns(1)
 		test(t, db)
 		assert.Zero(t, db.Stats().OpenConnections, "a connection that speaks nonsense is not used again")
@@ -51,7 +45,7 @@ func answered(tag string, status byte) []pgproto3.BackendMessage {
 }
 
 func rowsOf(end []pgproto3.BackendMessage, rows ...*pgproto3.DataRow) []pgproto3.BackendMessage {
-	all := []pgproto3.BackendMessage{&pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, kit.RowDescription("k", "v")}
+	all := []pgproto3.BackendMessage{&pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, fakepg.TextColumns("k", "v")}
 	for _, row := range rows {
 		all = append(all, row)
 	}
@@ -89,7 +83,7 @@ func readAll(rows *sql.Rows) (n int, err error) {
 
 func TestNonsense_RowsThatDoNotFitTheirColumns_Fail(t *testing.T) {
 	for name, row := range map[string]*pgproto3.DataRow{
-		"more": kit.DataRow("a", "b", "c"), "fewer": kit.DataRow("a"), "none": kit.DataRow(),
+		"more": fakepg.TextRow("a", "b", "c"), "fewer": fakepg.TextRow("a"), "none": fakepg.TextRow(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			withNonsense(t, func(t *testing.T, db *sql.DB) {
@@ -98,7 +92,7 @@ func TestNonsense_RowsThatDoNotFitTheirColumns_Fail(t *testing.T) {
 				n, err := readAll(rows)
 				assert.ErrorContains(t, err, "does not fit")
 				assert.Equal(t, 1, n)
-			}, rowsOf(twoRows, kit.DataRow("a", "b"), row))
+			}, rowsOf(twoRows, fakepg.TextRow("a", "b"), row))
 		})
 	}
 }
@@ -114,7 +108,7 @@ func TestNonsense_RowsThatDoNotFitInATransaction_Fail(t *testing.T) {
 		var lost *cockroachdb.ConnectionLostError
 		require.ErrorAs(t, err, &lost)
 		require.ErrorAs(t, tx.Commit(), &lost)
-	}, append(opening, rowsOf(twoRows, kit.DataRow("a"))...))
+	}, append(opening, rowsOf(twoRows, fakepg.TextRow("a"))...))
 }
 
 // database/sql takes io.EOF for the end of the rows.
@@ -125,7 +119,7 @@ func TestNonsense_BrokenError_IsNotTheEndOfTheRows(t *testing.T) {
 		n, err := readAll(rows)
 		assert.Equal(t, 1, n)
 		assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
-	}, rowsOf(brokenError, kit.DataRow("a", "b")))
+	}, rowsOf(brokenError, fakepg.TextRow("a", "b")))
 }
 
 func TestNonsense_NoAnswer_IsNoSuccess(t *testing.T) {

@@ -50,7 +50,7 @@ func TestOutside_LosesAfterRows_ReadsAreRunAgain(t *testing.T) {
 				return
 			}
 			require.Equal(t, "40001", kit.StateOf(err))
-			assert.Equal(t, 1, kit.Times(st.Server, text))
+			assert.Equal(t, 1, st.Times(text))
 		})
 	}
 }

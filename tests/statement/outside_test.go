@@ -4,13 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"io"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -57,7 +55,7 @@ func TestOutside_Conflict_IsAbsorbed(t *testing.T) {
 				got, err := kit.ReadAll(t.Context(), st, "SELECT v")
 				require.NoError(t, err, mode)
 				assert.Equal(t, []string{"a", "b", "c"}, got, mode)
-				assert.Equal(t, len(replies), kit.Times(st.Server, "SELECT v"))
+				assert.Equal(t, len(replies), st.Times("SELECT v"))
 				wantLaneLeft(t, st)
 			}
 		})
@@ -103,33 +101,16 @@ func TestOutside_ConflictAtSync_IsAbsorbed(t *testing.T) {
 	for _, mode := range []string{"cache_statement", "exec", "simple_protocol"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			tries := 0
-			srv := fakepg.Start(t, func(c *fakepg.Conn) {
-				for {
-					for _, m := range c.ReceiveUntilSync() {
-						switch m.(type) {
-						case *pgproto3.Execute, *pgproto3.Query:
-							tries++
-							c.Send(&pgproto3.CommandComplete{CommandTag: []byte("UPDATE " + strconv.Itoa(tries))})
-							if tries < 3 {
-								c.Send(fakepg.Conflict())
-							}
-						default:
-							kit.Acknowledge(c, m)
-						}
-					}
-					c.Ready('I')
-				}
-			})
-			db := kit.Open(t, srv.DSN()+"&"+kit.NoWaits+"&default_query_exec_mode="+mode)
-			db.SetMaxOpenConns(1)
-			rows, err := db.QueryContext(t.Context(), "UPDATE kv")
+			late := fakepg.Reply{Err: fakepg.Conflict(), ErrAt: fakepg.AtSync}
+			st := kit.New(t, kit.Script{"UPDATE kv": {late, late, kit.Tag("UPDATE 3")}}, "default_query_exec_mode="+mode)
+			rows, err := st.QueryContext(t.Context(), "UPDATE kv")
 			require.NoError(t, err)
 			require.False(t, rows.Next())
 			require.NoError(t, rows.Err())
-			assert.Equal(t, 3, tries)
-			tries = 0
-			assert.Equal(t, 3, kit.Affected(t, db, "UPDATE kv"), "the count is the last attempt's")
+			assert.Equal(t, 3, st.Times("UPDATE kv"))
+
+			st = kit.New(t, kit.Script{"UPDATE kv": {late, late, kit.Tag("UPDATE 3")}}, "default_query_exec_mode="+mode)
+			assert.Equal(t, 3, kit.Affected(t, st, "UPDATE kv"), "the count is the last attempt's")
 		})
 	}
 }
@@ -189,7 +170,7 @@ func TestOutside_MayHaveCommittedAPart_IsNotRunAgain(t *testing.T) {
 				_, err := st.ExecContext(ctx, tc.query)
 				kit.WantConflict(t, err)
 				assert.IsType(t, &pgconn.PgError{}, err, "the server's own")
-				assert.Equal(t, 1, kit.Times(st.Server, tc.query))
+				assert.Equal(t, 1, st.Times(tc.query))
 				wantLaneLeft(t, st)
 			}
 		})
@@ -205,7 +186,7 @@ func TestOutside_TransactionAsText_IsNotRetried(t *testing.T) {
 	kit.Exec(t, conn, "BEGIN")
 	_, err = conn.ExecContext(t.Context(), "UPDATE a")
 	kit.WantConflict(t, err)
-	assert.Equal(t, 1, kit.Times(st.Server, "UPDATE a"))
+	assert.Equal(t, 1, st.Times("UPDATE a"))
 	kit.Exec(t, conn, "ROLLBACK")
 	require.NoError(t, conn.Close())
 	st.WantKept(t)
@@ -281,7 +262,7 @@ func TestOutside_AnswerLost_IsNotRunAgain(t *testing.T) {
 				t.Run(name+" "+what, func(t *testing.T) {
 					kit.InBubble(t, kit.Script{text: replies, withArgument: replies}, func(t *testing.T, r *kit.Rig) {
 						assert.Error(t, exec(r.DB))
-						runs := r.Times(text) + r.Times(withArgument)
+						runs := r.Ran(text) + r.Ran(withArgument)
 						if losesFirst && what == "several" {
 							assert.Equal(t, 1, runs, "a part of it may be committed")
 						} else {
@@ -313,7 +294,7 @@ func TestOutside_WriteThatHasShownRows_IsNotRunAgain(t *testing.T) {
 			kit.WantCode(t, err, "40001")
 			var diverged *cockroachdb.DivergenceError
 			require.NotErrorAs(t, err, &diverged, "it says that nothing was committed")
-			assert.Equal(t, 1, kit.Times(st.Server, insert), "the second one was committed")
+			assert.Equal(t, 1, st.Times(insert), "the second one was committed")
 		})
 	}
 	t.Run("nothing shown", func(t *testing.T) {

@@ -41,7 +41,7 @@ func newCopying(t *testing.T, params string) copying {
 	t.Helper()
 	kv, sim := kit.NewKVSim(t)
 	kit.Exec(t, kv.Rival, "CREATE TABLE copied (k INT)")
-	conn, err := kit.Open(t, kit.WithParams(kv.DSN, params)).Conn(t.Context())
+	conn, err := kit.Open(t, kv.DSN, params).Conn(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	tx, err := conn.BeginTx(t.Context(), nil)

@@ -1,8 +1,6 @@
 package statement_test
 
 import (
-	"database/sql"
-	"database/sql/driver"
 	"slices"
 	"testing"
 
@@ -16,14 +14,6 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
-// A countedValuer counts how often it is asked.
-type countedValuer struct{ calls int }
-
-func (v *countedValuer) Value() (driver.Value, error) {
-	v.calls++
-	return "value", nil
-}
-
 // A statement that is run again, in the middle of its rows too, sends the bytes that it sent at first.
 func TestStatement_Arguments_AreTakenByValue(t *testing.T) {
 	t.Parallel()
@@ -35,7 +25,7 @@ func TestStatement_Arguments_AreTakenByValue(t *testing.T) {
 			st := kit.New(t, kit.Script{
 				query: kit.Always(first, second), "SELECT other": {kit.Texts("z")},
 			}, "default_query_exec_mode="+mode)
-			valuer := &countedValuer{}
+			valuer := &counter{}
 			b, word := []byte("before"), "before"
 			var q kit.Querier = st.DB
 			if inside {
@@ -52,7 +42,7 @@ func TestStatement_Arguments_AreTakenByValue(t *testing.T) {
 			require.False(t, rows.Next())
 			require.NoError(t, rows.Err())
 			require.NoError(t, rows.Close())
-			params := kit.Binds(st.Server)
+			params := st.Binds()
 			require.Len(t, params, 2, mode)
 			assert.Equal(t, params[0], params[1], mode)
 			assert.Equal(t, 1, valuer.calls, mode)
@@ -70,7 +60,7 @@ func TestStatement_ArgumentsOfEarlierStatements_Stay(t *testing.T) {
 	}
 	kit.Exec(t, tx, "UPDATE c")
 	require.NoError(t, tx.Commit())
-	params := kit.Binds(st.Server)
+	params := st.Binds()
 	require.Len(t, params, 6)
 	assert.Equal(t, []string{`["first"]`, `["2nd"]`, `["the third"]`}, params[:3])
 	assert.Equal(t, params[:3], params[3:])
@@ -84,7 +74,7 @@ func TestArguments_Bad_RunNothing(t *testing.T) {
 		st := kit.New(t, kit.Script{}, "default_query_exec_mode="+mode)
 		kit.Exec(t, st, "UPDATE a SET v = $1", "warm")
 		st.Server.Forget()
-		for _, args := range [][]any{{"a", "b"}, {kit.Unencodable{}}} {
+		for _, args := range [][]any{{"a", "b"}, {struct{ c chan int }{}}} {
 			if mode == "exec" && len(args) == 2 {
 				continue // only the server can know
 			}
@@ -93,9 +83,9 @@ func TestArguments_Bad_RunNothing(t *testing.T) {
 		}
 		asked := map[string]int{"describe_exec": 2}[mode]
 		assert.Equal(t, asked, st.Server.RoundTrips(), mode)
-		assert.Empty(t, kit.Binds(st.Server), mode)
+		assert.Empty(t, st.Binds(), mode)
 		tx := st.Begin(t)
-		_, err := tx.ExecContext(t.Context(), "UPDATE a SET v = $1", kit.Unencodable{})
+		_, err := tx.ExecContext(t.Context(), "UPDATE a SET v = $1", struct{ c chan int }{})
 		require.Error(t, err)
 		kit.Exec(t, tx, "UPDATE a SET v = $1", "x")
 		require.NoError(t, tx.Commit(), "the transaction goes on")
@@ -106,7 +96,7 @@ func TestStatement_SimpleProtocolWithOtherSettings_IsRefused(t *testing.T) {
 	t.Parallel()
 	for _, change := range []string{"SET standard_conforming_strings = off", "SET client_encoding = 'LATIN1'"} {
 		for _, name := range []string{"pgx", "cockroachdb"} {
-			db := openDirect(t, name)
+			db := kit.OpenBy(t, name, enginetest.NewDirectDB(t))
 			db.SetMaxOpenConns(1)
 			kit.Exec(t, db, change)
 			_, err := db.ExecContext(t.Context(), "SELECT $1::text", pgx.QueryExecModeSimpleProtocol, `\`)
@@ -139,13 +129,4 @@ func TestStatement_ResultFormats_AreTakenByValue(t *testing.T) {
 	require.NoError(t, kit.ExecAll(tx, "UPDATE c"))
 	require.NoError(t, tx.Commit())
 	assert.Equal(t, [][]int16{{1}, {1}}, asked)
-}
-
-// openDirect opens a pool of any driver on an empty PostgreSQL, with nothing between.
-func openDirect(t testing.TB, driver string) *sql.DB {
-	t.Helper()
-	db, err := sql.Open(driver, enginetest.NewDirectDB(t))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = db.Close() })
-	return db
 }

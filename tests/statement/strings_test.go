@@ -27,7 +27,7 @@ func TestStringsWithEscapes_TextThatCommitsAndLoses_IsRunOnce(t *testing.T) {
 	}
 	want := 0
 	for name, params := range inside {
-		db := kit.Open(t, kit.WithParams(dsn, params))
+		db := kit.Open(t, dsn, params)
 		db.SetMaxOpenConns(1)
 		if name == "by SET on the session" {
 			kit.Exec(t, db, "SET standard_conforming_strings = off")

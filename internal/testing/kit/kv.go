@@ -14,38 +14,40 @@ import (
 // A KV is a database with a table kv of rows 1 to 3 (v = 10, 20, 30) and a row 100 to clash on, the pool of one
 // connection that is tested, and a rival's.
 type KV struct {
-	*sql.DB
+	Pool
 	Rival *sql.DB
 	DSN   string
 }
 
-// NewKV makes a database. With -short the test is skipped.
-func NewKV(t testing.TB) KV {
+// NewKV makes a database. With -short the test is skipped. Options are as for [Config].
+func NewKV(t testing.TB, options ...any) KV {
 	t.Helper()
 	dsn := enginetest.NewDB(t)
-	return newKV(t, dsn, dsn)
+	return newKV(t, dsn, dsn, options)
+}
+
+// NewDirectKV makes a database on PostgreSQL itself, whose transactions are serializable.
+func NewDirectKV(t testing.TB, options ...any) KV {
+	t.Helper()
+	dsn := WithParams(enginetest.NewDirectDB(t), "default_transaction_isolation=serializable")
+	return newKV(t, dsn, dsn, options)
 }
 
 // NewKVSim makes a database into which faults can be injected. The rival is not subject to them.
 func NewKVSim(t testing.TB) (KV, *crdbsim.Sim) {
 	t.Helper()
 	sim, dsn := enginetest.NewSim(t, crdbsim.Config{})
-	return newKV(t, dsn, enginetest.Get(t).Direct(dsn)), sim
+	return newKV(t, dsn, enginetest.Get(t).Direct(dsn), nil), sim
 }
 
-func newKV(t testing.TB, dsn, rivalDSN string) KV {
+func newKV(t testing.TB, dsn, rivalDSN string, options []any) KV {
 	t.Helper()
-	kv := KV{Open(t, WithParams(dsn, NoWaits)), Open(t, WithParams(rivalDSN, "statement_timeout=10s")), dsn}
+	pool := newPool(t, Config(t, dsn, append([]any{NoWaits, Counted}, options...)...))
+	kv := KV{pool, Open(t, rivalDSN, "statement_timeout=10s"), dsn}
 	kv.SetMaxOpenConns(1)
 	Exec(t, kv.Rival, "CREATE TABLE kv (k INT PRIMARY KEY, v INT NOT NULL)")
 	Exec(t, kv.Rival, "INSERT INTO kv VALUES (1, 10), (2, 20), (3, 30), (100, 0)")
 	return kv
-}
-
-// Begin begins a transaction, which is rolled back at the end of the test.
-func (kv KV) Begin(t testing.TB) *sql.Tx {
-	t.Helper()
-	return Begin(t, kv.DB)
 }
 
 // Provoke has the rival do something, and the transaction lose to it: it writes what the rival has written since.
@@ -92,50 +94,20 @@ func ConflictAt(pattern string) *crdbsim.Fault {
 	return crdbsim.On(pattern, crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")})
 }
 
-// NewSimTable opens a pool of one connection to a table kv of two rows, 1 and 2, both 0.
-func NewSimTable(t testing.TB) (*crdbsim.Sim, *sql.DB) {
+// NewSimTable opens a pool of one connection to a table kv of two rows, 1 and 2, both 0, behind a Sim of its own.
+// Options are as for [Config].
+func NewSimTable(t testing.TB, options ...any) (*crdbsim.Sim, *sql.DB) {
 	t.Helper()
 	sim, dsn := enginetest.NewSim(t, crdbsim.Config{})
-	db := Open(t, dsn)
+	db := Open(t, dsn, append(options, NoWaits)...)
 	db.SetMaxOpenConns(1)
 	Exec(t, db, "CREATE TABLE kv (k INT PRIMARY KEY, v INT NOT NULL)")
 	Exec(t, db, "INSERT INTO kv VALUES (1, 0), (2, 0)")
 	return sim, db
 }
 
-// Table is what is in the table kv.
-func Table(t testing.TB, db *sql.DB) map[int]int {
+// Table is what is in the table kv: "1=0 2=0".
+func Table(t testing.TB, db *sql.DB) string {
 	t.Helper()
-	rows, err := db.QueryContext(t.Context(), "SELECT k, v FROM kv")
-	require.NoError(t, err)
-	defer rows.Close()
-	all := map[int]int{}
-	for rows.Next() {
-		var k, v int
-		require.NoError(t, rows.Scan(&k, &v))
-		all[k] = v
-	}
-	require.NoError(t, rows.Err())
-	return all
-}
-
-// A bank has BankAccounts with 1000 each.
-const (
-	BankAccounts = 5
-	BankTotal    = BankAccounts * 1000
-)
-
-// NewBank makes a table of accounts.
-func NewBank(t testing.TB, db *sql.DB) {
-	t.Helper()
-	Exec(t, db, "CREATE TABLE accounts (id INT PRIMARY KEY, balance INT NOT NULL)")
-	for i := range BankAccounts {
-		Exec(t, db, "INSERT INTO accounts VALUES ($1, 1000)", i)
-	}
-}
-
-// BankBalance is what all accounts hold.
-func BankBalance(t testing.TB, db *sql.DB) int {
-	t.Helper()
-	return Scan[int](t, db, "SELECT sum(balance) FROM accounts")
+	return Scan[string](t, db, "SELECT string_agg(k || '=' || v, ' ' ORDER BY k) FROM kv")
 }

@@ -56,12 +56,6 @@ func described(replies []fakepg.Reply) fakepg.Reply {
 	return fakepg.Reply{Columns: replies[i].Columns, ParamOIDs: replies[i].ParamOIDs}
 }
 
-// Handler is for [fakepg.Start].
-func (s Script) Handler() func(*fakepg.Conn) { return fakepg.Answer(s.Reply) }
-
-// Serve answers a connection to its end.
-func (s Script) Serve(c *fakepg.Conn) { c.Serve(s.Reply) }
-
 // Calling is s, but for one text, of which reply is called for the answer to each run; n is 0 where it is described.
 func (s Script) Calling(text string, reply func(n int) fakepg.Reply) func(fakepg.Statement) fakepg.Reply {
 	return func(st fakepg.Statement) fakepg.Reply {
@@ -98,19 +92,14 @@ func Tag(tag string) fakepg.Reply { return fakepg.Reply{Tag: tag} }
 // Column is a result's one column.
 func Column(name string, oid uint32) []fakepg.Column { return []fakepg.Column{{Name: name, OID: oid}} }
 
-// Texts is a result of one column v of texts, and Ints one of integers.
-func Texts(values ...any) fakepg.Reply {
-	r := fakepg.Reply{Columns: Column("v", pgtype.TextOID), Values: [][]any{}}
-	for _, v := range values {
-		r.Values = append(r.Values, []any{v})
-	}
-	return r
-}
+// Texts is a result of one column v of texts.
+func Texts(values ...any) fakepg.Reply { return columnOf(pgtype.TextOID, values) }
 
 // Ints is a result of one column v of integers.
-func Ints(values ...int64) fakepg.Reply {
-	r := Texts()
-	r.Columns = Column("v", pgtype.Int8OID)
+func Ints(values ...int64) fakepg.Reply { return columnOf(pgtype.Int8OID, values) }
+
+func columnOf[T any](oid uint32, values []T) fakepg.Reply {
+	r := fakepg.Reply{Columns: Column("v", oid), Values: [][]any{}}
 	for _, v := range values {
 		r.Values = append(r.Values, []any{v})
 	}
