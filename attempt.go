@@ -44,6 +44,11 @@ func (a *attempt) start() {
 	}
 }
 
+// lost notes the conflict that an attempt has lost.
+func (a *attempt) lost(conflict error, at site) {
+	a.conflict, a.reason, a.site = conflict, reasonOf(conflict), at
+}
+
 // unsolved returns the conflict that the transaction is restarting for, or nil.
 func (t *tx) unsolved() error {
 	if t.state == stateRestarting {
@@ -73,7 +78,7 @@ func (t *tx) newAttempt(ctx context.Context, reason Reason, at site, wait time.D
 // takeTurn decides whether there is to be another attempt, waits if it must, and sets the opening.
 func (t *tx) takeTurn(ctx context.Context, conflict error, at site) error {
 	defer t.attempt.pass.Lost() // after the wait: it belongs to what the conflict has cost
-	t.attempt.conflict, t.attempt.reason, t.attempt.site = conflict, reasonOf(conflict), at
+	t.attempt.lost(conflict, at)
 	if cause := t.history.cause; cause != "" {
 		return &NotReplayableError{Cause: cause, err: conflict}
 	}

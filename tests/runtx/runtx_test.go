@@ -50,6 +50,12 @@ func openAs(t testing.TB, driver, dsn string) *sql.DB {
 
 const readKV = "SELECT v FROM kv"
 
+// Conflicts that do not say that what was read was written since: RunTx tries a replay. See at_once_test.go.
+var (
+	aborted          = []fakepg.Reply{kit.Aborted}
+	lostOnPostgreSQL = []fakepg.Reply{kit.Fails("40001", "could not serialize access due to concurrent update")}
+)
+
 // readThenWrite reads a number and writes it, and counts the calls.
 func readThenWrite(calls *int) func(*sql.Tx) error {
 	return func(tx *sql.Tx) error {
@@ -76,7 +82,7 @@ func TestRunTx_EachConflict_CallsAsOftenAsNeeded(t *testing.T) {
 			trips: [][]string{{"BEGIN", kit.Savepoint}, {readKV}, {kit.Update(1)}, {kit.Release, "COMMIT"}},
 		},
 		"a replay that nobody sees": {
-			script: kit.Script{readKV: kit.IntOfEachRun(1), kit.Update(1): kit.ConflictOn(1)}, calls: 1,
+			script: kit.Script{readKV: kit.IntOfEachRun(1), kit.Update(1): aborted}, calls: 1,
 			trips: [][]string{
 				{"BEGIN", kit.Savepoint},
 				{readKV},
@@ -86,7 +92,7 @@ func TestRunTx_EachConflict_CallsAsOftenAsNeeded(t *testing.T) {
 			},
 		},
 		"a replay that diverges": {
-			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)}, calls: 2,
+			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): aborted}, calls: 2,
 			trips: [][]string{
 				{"BEGIN", kit.Savepoint},
 				{readKV},
@@ -98,7 +104,7 @@ func TestRunTx_EachConflict_CallsAsOftenAsNeeded(t *testing.T) {
 			},
 		},
 		"a replay that diverges at the commit": {
-			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Release: kit.ConflictOn(1)}, calls: 2,
+			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Release: aborted}, calls: 2,
 			trips: [][]string{
 				{"BEGIN", kit.Savepoint},
 				{readKV},
@@ -111,7 +117,7 @@ func TestRunTx_EachConflict_CallsAsOftenAsNeeded(t *testing.T) {
 			},
 		},
 		"the same on PostgreSQL": {
-			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), "COMMIT": kit.ConflictOn(1)},
+			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), "COMMIT": lostOnPostgreSQL},
 			opts:   []fakepg.Option{fakepg.PlainPostgreSQL()},
 			calls:  2,
 			trips: [][]string{
@@ -146,7 +152,7 @@ func TestRunTx_Divergence_KeepsTheServerTransaction(t *testing.T) {
 	for name, at := range map[string]string{"at a statement": kit.Update(1), "at the commit": kit.Release} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), at: kit.ConflictOn(1)}.Handler())
+			srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), at: aborted}.Handler())
 			db := kit.Pool(t, srv)
 			calls := 0
 			require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, readThenWrite(&calls)))
@@ -161,7 +167,7 @@ func TestRunTx_Divergence_KeepsTheServerTransaction(t *testing.T) {
 func TestRunTx_AlwaysFails_IsBounded(t *testing.T) {
 	t.Parallel()
 	diverging := func(n int) fakepg.Reply { return kit.Ints(int64(n)) }
-	losing := kit.Script{kit.Release: kit.Always(kit.Conflict)}.Calling(readKV, diverging)
+	losing := kit.Script{kit.Release: kit.Always(kit.Aborted)}.Calling(readKV, diverging)
 	t.Run("attempts", func(t *testing.T) {
 		t.Parallel()
 		srv := fakepg.Start(t, fakepg.Answer(losing))
@@ -272,7 +278,7 @@ func TestRunTx_ConflictSwallowedOrReturned_IsRetried(t *testing.T) {
 	t.Parallel()
 	t.Run("swallowed", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)}.Handler())
+		srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): aborted}.Handler())
 		db := kit.Pool(t, srv)
 		calls := 0
 		require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
@@ -285,7 +291,7 @@ func TestRunTx_ConflictSwallowedOrReturned_IsRetried(t *testing.T) {
 	})
 	t.Run("wrapped", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)}.Handler())
+		srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): aborted}.Handler())
 		db := kit.Pool(t, srv)
 		calls := 0
 		require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
@@ -299,7 +305,7 @@ func TestRunTx_ConflictSwallowedOrReturned_IsRetried(t *testing.T) {
 	})
 	t.Run("rows left open", func(t *testing.T) {
 		t.Parallel()
-		srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Release: kit.ConflictOn(1)}.Handler())
+		srv := fakepg.Start(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Release: aborted}.Handler())
 		db := kit.Pool(t, srv)
 		calls := 0
 		require.NoError(t, cockroachdb.RunTx(t.Context(), db, nil, func(tx *sql.Tx) error {
