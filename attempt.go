@@ -20,6 +20,7 @@ type attempt struct {
 	replaying  bool      // a replay is under way
 	pinned     bool      // the latest replay has pinned something
 	losses     int       // how many connections were lost
+	turnedAway int       // how often a pooler had no server
 
 	why      error  // what made the latest attempt necessary: a conflict, or a statement that was out of date
 	conflict error  // the latest conflict
@@ -42,6 +43,11 @@ func (a *attempt) start() {
 	if a.started.IsZero() {
 		a.started = time.Now()
 	}
+}
+
+// lost notes the conflict that an attempt has lost.
+func (a *attempt) lost(conflict error, at site) {
+	a.conflict, a.reason, a.site = conflict, reasonOf(conflict), at
 }
 
 // unsolved returns the conflict that the transaction is restarting for, or nil.
@@ -73,7 +79,7 @@ func (t *tx) newAttempt(ctx context.Context, reason Reason, at site, wait time.D
 // takeTurn decides whether there is to be another attempt, waits if it must, and sets the opening.
 func (t *tx) takeTurn(ctx context.Context, conflict error, at site) error {
 	defer t.attempt.pass.Lost() // after the wait: it belongs to what the conflict has cost
-	t.attempt.conflict, t.attempt.reason, t.attempt.site = conflict, reasonOf(conflict), at
+	t.attempt.lost(conflict, at)
 	if cause := t.history.cause; cause != "" {
 		return &NotReplayableError{Cause: cause, err: conflict}
 	}

@@ -91,9 +91,8 @@ func (t *tx) failOver(ctx context.Context, f fault, at site) error {
 		return t.refuseToMove(f, cause)
 	}
 	t.restarts()
-	t.attempt.losses++
 	began := time.Now()
-	err := t.reconnect(ctx)
+	err := t.reconnect(ctx, t.noteLoss(f))
 	took := time.Since(began)
 	if err != nil {
 		if err := cmp.Or(ctx.Err(), t.ctx.Err()); err != nil {
@@ -109,8 +108,19 @@ func (t *tx) failOver(ctx context.Context, f fault, at site) error {
 	return nil
 }
 
-// reconnect replaces the session, within the bounds of the policy.
-func (t *tx) reconnect(ctx context.Context) error {
+// noteLoss counts the connection that was lost with f, and returns for how long to wait before another is dialled. A
+// pooler that says at once that it has no server has lost nothing; it is given more time with each try.
+func (t *tx) noteLoss(f fault) (pause time.Duration) {
+	if !pgerr.RefusesAtOnce(f.err) {
+		t.attempt.losses++
+		return 0
+	}
+	t.attempt.turnedAway++
+	return max(redialPause, t.policy.backoff(t.attempt.turnedAway, rand.Float64))
+}
+
+// reconnect replaces the session after a pause, within the bounds of the policy.
+func (t *tx) reconnect(ctx context.Context, pause time.Duration) error {
 	if n, most := t.attempt.losses, t.policy.MaxFailovers; n > most {
 		return fmt.Errorf("it has lost %d connections, and RetryPolicy.MaxFailovers is %d", n, most)
 	}
@@ -120,6 +130,9 @@ func (t *tx) reconnect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, t.timeLeft())
 	defer cancel()
 	defer context.AfterFunc(t.ctx, cancel)()
+	if err := sleep(ctx, ctx, pause); err != nil {
+		return err
+	}
 	return t.c.replace(ctx, t.policy)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
+	"github.com/reprise-go/cockroachdb/internal/sqltext"
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
@@ -156,8 +157,10 @@ func (t *tx) savepointRefused(f fault) bool {
 // savepointFailed reports whether f comes from a restart by savepoint after which the server could not go on, as some
 // versions can't. Then the transaction begins anew, and the connector avoids the savepoint for a while.
 func (t *tx) savepointFailed(f fault) bool {
+	// Where RunTx calls its function again, there is no replay: the statement after the savepoint is the function's first.
+	isNext := t.state == stateRestarting || t.attempt.statements == 1 && f.class.Commit == sqltext.NoCommit
 	if !t.opening.atSavepoint || f.reach != wire.InStatement || t.session().Closed() ||
-		t.state != stateRestarting || !pgerr.IsOfSavepoint(f.err) {
+		!isNext || !pgerr.IsOfSavepoint(f.err) {
 		return false
 	}
 	t.pool.savepoints.avoid()

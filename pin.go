@@ -124,7 +124,7 @@ func (t *tx) pinValues(live *record) {
 // was created or reset in it begins anew with it, and one that a server has forgotten when it went down gives out the
 // same value once more.
 func (t *tx) mayPin() bool {
-	if t.pool.pins == nil || t.attempt.losses > 0 && !t.c.crdb || t.c.hidesTriggers() {
+	if t.pool.pins == nil || t.attempt.losses+t.attempt.turnedAway > 0 && !t.c.crdb || t.c.hidesTriggers() {
 		return false
 	}
 	return !slices.ContainsFunc(t.history.records, func(r *record) bool { return r.Class.DDL || readsLastValue(r) })

@@ -66,6 +66,9 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 	case wire.IsChanged(f.err):
 		return t.giveUp(t.c.unable(f.err)), true
 	case t.savepointRefused(f), t.savepointFailed(f), t.highRefused(f), t.markRefused(f): // the opening is set
+	case t.canRetry(s, f) && t.callsAtOnce(f):
+		t.attempt.lost(f.err, t.siteOf(s, f))
+		return t.fail(f.err), true
 	case t.canRetry(s, f):
 		t.restarts()
 		if err := t.nextAttempt(ctx, f.err, t.siteOf(s, f)); err != nil {

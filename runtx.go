@@ -5,21 +5,25 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/reprise-go/cockroachdb/internal/chance"
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
+	"github.com/reprise-go/cockroachdb/internal/sqltext"
 )
 
 // RunTx runs fn in a transaction and commits it. It is for transactions that can't be replayed unseen: those that read
 // what others write and then act on it.
 //
-// A conflict is absorbed by a transparent replay, as in any transaction of this driver. Where a replay would show fn
+// A conflict is absorbed by a transparent replay, as in any transaction of this driver. Where a replay shows fn
 // something else than it has seen, or is not possible, RunTx goes back to the start of the transaction and calls fn
-// again: with [RestartSavepoint] inside the same server transaction, so that its locks stay. fn may thus run several
-// times, and must not have effects outside the transaction that must not happen twice.
+// again: with [RestartSavepoint] inside the same server transaction if it need not wait for its turn, so that its locks
+// stay. It does so without a replay at the first conflict by which CockroachDB says that others have written what the
+// transaction had read ([ReasonWriteTooOld], [ReasonSerializable]), if fn was shown the answer to a query that locks
+// nothing. fn may thus run several times, and must not have effects outside the transaction that must not happen twice.
 //
 // How often and for how long is the policy's ([RetryPolicy], or [WithRetryPolicy] in ctx): transparent replays and
 // calls of fn count alike. With [WithoutRetries] fn is called once.
@@ -281,6 +285,28 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	}
 	t.restarted()
 	return nil
+}
+
+// callsAtOnce reports whether RunTx calls its function again without a replay, which could hardly show it the same: by
+// these reasons CockroachDB says that something was written since the transaction has read it, and the function was
+// shown what it has read without locking it. Where the two were not the same, the call does no harm.
+//
+// In the lane there is a replay all the same: if it differs, it has taken the locks, and the call after it goes through.
+func (t *tx) callsAtOnce(f fault) bool {
+	if t.runner == nil || t.attempt.pass.Holds() {
+		return false
+	}
+	switch reasonOf(f.err) {
+	case ReasonWriteTooOld, ReasonSerializable:
+		return slices.ContainsFunc(t.history.records, (*record).hasShownUnlocked)
+	}
+	return false
+}
+
+// hasShownUnlocked reports whether the application was shown what a query has read, or that there is nothing to read,
+// and others may write it all the same.
+func (r *record) hasShownUnlocked() bool {
+	return r.Class.Reads && (r.rows > 0 || r.end) && !sqltext.HintsIn(r.Text()).Locks
 }
 
 // callAgain sets the opening of an attempt without a replay. After a divergence the conflict has been dealt with: it is

@@ -37,6 +37,13 @@ func NeverSent(err error) bool {
 	return isOfPooler(answer) && hasNoServer(answer.Message)
 }
 
+// RefusesAtOnce reports whether err is a pooler's word that the server lets nobody in: it says so without a wait to all
+// who ask within the time in which it does not try again itself.
+func RefusesAtOnce(err error) bool {
+	answer := Answer(err)
+	return isOfPooler(answer) && strings.HasPrefix(answer.Message, loginFails)
+}
+
 func hasNoServer(message string) bool {
 	return slices.Contains(noServer, message) || strings.HasPrefix(message, loginFails)
 }

@@ -1,21 +1,25 @@
 package sqltext
 
-// Hints are what in a text may be the reason why two runs of it answer differently.
+// Hints are what in a text may be the reason why two runs of it answer differently, or that they do not.
 type Hints struct {
 	Insert    bool // it inserts, and may return what the database has generated
 	Generator bool // it calls a function that makes keys
 	Clock     bool // it reads a clock, or calls a random function
 	Order     bool // it says in which order the rows come
+	Locks     bool // it is a query that locks the rows that it returns, as FOR UPDATE does
 }
 
 // HintsIn looks for hints in the words of sql.
 func HintsIn(sql string) (has Hints) {
 	s := scanner{sql: sql}
+	before := ""
 	for token := s.next(); token != tokenEnd; token = s.next() {
 		if token != tokenWord {
 			continue
 		}
 		word := s.text()
+		has.Locks = has.Locks || isOneOf(word, "update", "share") && isOneOf(before, "for", "key")
+		before = word
 		switch {
 		case isOneOf(word, "insert", "upsert"):
 			has.Insert = true

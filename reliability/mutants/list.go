@@ -513,6 +513,36 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(restart, "TestRestart_FailsAfterTheSavepoint_BeginsAnew")},
 	},
 	{
+		Name: "a savepoint that failed is the failure of the function that RunTx has called again", File: "opening.go",
+		Old:   "t.state == stateRestarting || t.attempt.statements == 1 && f.class.Commit == sqltext.NoCommit\n",
+		New:   "t.state == stateRestarting && f.class.Commit != sqltext.CommitStays\n",
+		Found: []Instrument{Test(runtx, "TestRunTx_CalledAtOnce_FailsAfterTheSavepoint_BeginsAnew")},
+	},
+	{
+		Name: "RunTx never calls at once", File: "runtx.go",
+		Old:   "	case ReasonWriteTooOld, ReasonSerializable:\n		return slices",
+		New:   "	case ReasonForced:\n		return slices",
+		Found: []Instrument{Test(runtx, "TestRunTx_ShownReadWasWrittenSince_CallsAtOnce")},
+	},
+	{
+		Name: "RunTx calls at once although nothing was shown that others may have written", File: "runtx.go",
+		Old:   "	return r.Class.Reads && (r.rows > 0 || r.end) && !sqltext.HintsIn(r.Text()).Locks\n",
+		New:   "	return r.Class.Reads || !sqltext.HintsIn(r.Text()).Locks\n",
+		Found: []Instrument{Test(runtx, "TestRunTx_NothingUnlockedWasShown_Replays")},
+	},
+	{
+		Name: "RunTx calls at once in the lane, without the locks that a replay takes", File: "runtx.go",
+		Old:   "	if t.runner == nil || t.attempt.pass.Holds() {\n",
+		New:   "	if t.runner == nil {\n",
+		Found: []Instrument{Test(runtx, "TestRunTx_LosesAgainInTheLane_Replays")},
+	},
+	{
+		Name: "a transaction that is nobody's to call again is not replayed", File: "runtx.go",
+		Old:   "	if t.runner == nil || t.attempt.pass.Holds() {\n",
+		New:   "	if t.attempt.pass.Holds() {\n",
+		Found: []Instrument{Test(runtx, "TestBeginTx_ShownReadWasWrittenSince_Replays")},
+	},
+	{
 		Name: "begin makes a savepoint", File: "opening.go",
 		Old:   "	return t.opening.mayHave && !t.history.passive",
 		New:   "	return t.c.crdb && !t.history.passive",

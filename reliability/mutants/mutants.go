@@ -66,6 +66,7 @@ const (
 	once      = driver + "/tests/exactlyonce"
 	errs      = driver + "/tests/errors"
 	restart   = driver + "/tests/restart"
+	runtx     = driver + "/tests/runtx"
 	replay    = driver + "/tests/replay"
 	conns     = driver + "/tests/conn"
 	statement = driver + "/tests/statement"

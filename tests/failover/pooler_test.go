@@ -3,6 +3,7 @@ package failover_test
 import (
 	"context"
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -99,6 +100,15 @@ func TestPooler_HasNoServerForLong_SaysSo(t *testing.T) {
 		kit.WantCodeWithin(t, err, "08P01")
 		assert.LessOrEqual(t, st.Server.Connections(), before+3)
 	}
+}
+
+// Where the server lets nobody in, PgBouncer turns all away at once, for as long as it does not try again itself.
+func TestPooler_TurnsEverybodyAway_IsAskedUntilItHasAServer(t *testing.T) {
+	t.Parallel()
+	turned := slices.Repeat([]fakepg.Reply{kit.Fatal("08P01", noServer[2])}, 20)
+	st := kit.New(t, kit.Script{"UPDATE a": append(turned, kit.OK)})
+	kit.Exec(t, st.DB, "UPDATE a")
+	assert.Equal(t, 21, st.Times("UPDATE a"))
 }
 
 // A login that the pooler refuses for want of a server is tried again, as long as connections have been well lately.

@@ -135,7 +135,7 @@ func TestAttemptFrom_EachStatement_HasItsAttempt(t *testing.T) {
 			}
 		}, []string{"1 UPDATE a", "1 UPDATE a"}},
 		"RunTx calls again": {
-			kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2)}, "UPDATE a": {kit.Conflict, kit.OK}},
+			kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2)}, "UPDATE a": {kit.Aborted, kit.OK}},
 			nil,
 			func(t *testing.T, r *kit.Rig) {
 				require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {

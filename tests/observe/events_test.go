@@ -373,7 +373,7 @@ func accounts() map[string]account {
 		},
 
 		"RunTx calls again after a divergence": {
-			script: kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2), kit.Ints(2)}, release: {kit.Conflict, kit.OK}},
+			script: kit.Script{bump: {kit.Ints(1), kit.Ints(2), kit.Ints(2)}, release: {kit.Conflict, kit.OK}},
 			retries: []string{
 				"2 serializable at commit 0 *pgconn.PgError", "3 diverged at statement 2 *cockroachdb.DivergenceError",
 			},
@@ -383,8 +383,35 @@ func accounts() map[string]account {
 					if err := kit.ExecAll(tx, "UPDATE a"); err != nil {
 						return err
 					}
-					return tx.QueryRow("SELECT v").Scan(new(int))
+					return tx.QueryRow(bump).Scan(new(int))
 				}))
+			},
+		},
+		"RunTx calls again at once": {
+			script:  kit.Script{"SELECT v": {kit.Ints(1), kit.Ints(2)}, "UPDATE a": {kit.Conflict, kit.OK}},
+			retries: once("statement 2"), ended: committed(2, "statement 2"),
+			do: func(t *testing.T, r *kit.Rig) {
+				require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
+					if err := tx.QueryRow("SELECT v").Scan(new(int)); err != nil {
+						return err
+					}
+					return kit.ExecAll(tx, "UPDATE a")
+				}))
+			},
+		},
+		"RunTx would call again at once, and its function gives up": {
+			script:  kit.Script{"SELECT v": {kit.Ints(1)}, "UPDATE a": {kit.Conflict}},
+			retries: []string{}, ended: []string{"1 serializable at statement 2: failed *pgconn.PgError"},
+			do: func(t *testing.T, r *kit.Rig) {
+				own := errors.New("gives up")
+				err := cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
+					if err := tx.QueryRow("SELECT v").Scan(new(int)); err != nil {
+						return err
+					}
+					kit.WantConflict(t, kit.ExecAll(tx, "UPDATE a"))
+					return own
+				})
+				require.ErrorIs(t, err, own)
 			},
 		},
 		"RunTx calls again what is not replayable": {

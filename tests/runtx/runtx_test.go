@@ -41,6 +41,12 @@ func TestRunTx_ErrTxDoneOfAnotherTransaction_RollsBack(t *testing.T) {
 
 const readKV = "SELECT v FROM kv"
 
+// Conflicts that do not say that what was read was written since: RunTx tries a replay. See at_once_test.go.
+var (
+	aborted          = []fakepg.Reply{kit.Aborted}
+	lostOnPostgreSQL = []fakepg.Reply{kit.Fails("40001", "could not serialize access due to concurrent update")}
+)
+
 // readThenWrite reads a number and writes it, and counts the calls.
 func readThenWrite(calls *int) func(*sql.Tx) error {
 	return func(tx *sql.Tx) error {
@@ -67,7 +73,7 @@ func TestRunTx_EachConflict_CallsAsOftenAsNeeded(t *testing.T) {
 			trips: [][]string{{"BEGIN", kit.Savepoint}, {readKV}, {kit.Update(1)}, {kit.Release, "COMMIT"}},
 		},
 		"a replay that nobody sees": {
-			script: kit.Script{readKV: kit.IntOfEachRun(1), kit.Update(1): kit.ConflictOn(1)}, calls: 1,
+			script: kit.Script{readKV: kit.IntOfEachRun(1), kit.Update(1): aborted}, calls: 1,
 			trips: [][]string{
 				{"BEGIN", kit.Savepoint},
 				{readKV},
@@ -77,7 +83,7 @@ func TestRunTx_EachConflict_CallsAsOftenAsNeeded(t *testing.T) {
 			},
 		},
 		"a replay that diverges": {
-			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)}, calls: 2,
+			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): aborted}, calls: 2,
 			trips: [][]string{
 				{"BEGIN", kit.Savepoint},
 				{readKV},
@@ -89,7 +95,7 @@ func TestRunTx_EachConflict_CallsAsOftenAsNeeded(t *testing.T) {
 			},
 		},
 		"a replay that diverges at the commit": {
-			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Release: kit.ConflictOn(1)}, calls: 2,
+			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Release: aborted}, calls: 2,
 			trips: [][]string{
 				{"BEGIN", kit.Savepoint},
 				{readKV},
@@ -102,7 +108,7 @@ func TestRunTx_EachConflict_CallsAsOftenAsNeeded(t *testing.T) {
 			},
 		},
 		"the same on PostgreSQL": {
-			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), "COMMIT": kit.ConflictOn(1)},
+			script: kit.Script{readKV: kit.IntOfEachRun(1, 2), "COMMIT": lostOnPostgreSQL},
 			opts:   []any{fakepg.PlainPostgreSQL()},
 			calls:  2,
 			trips: [][]string{
@@ -136,7 +142,7 @@ func TestRunTx_Divergence_KeepsTheServerTransaction(t *testing.T) {
 	for name, at := range map[string]string{"at a statement": kit.Update(1), "at the commit": kit.Release} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), at: kit.ConflictOn(1)})
+			r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), at: aborted})
 			calls := 0
 			require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, readThenWrite(&calls)))
 			assert.Equal(t, 2, calls)
@@ -150,7 +156,7 @@ func TestRunTx_Divergence_KeepsTheServerTransaction(t *testing.T) {
 func TestRunTx_AlwaysFails_IsBounded(t *testing.T) {
 	t.Parallel()
 	diverging := func(n int) fakepg.Reply { return kit.Ints(int64(n)) }
-	losing := kit.Script{kit.Release: kit.Always(kit.Conflict)}.Calling(readKV, diverging)
+	losing := kit.Script{kit.Release: kit.Always(kit.Aborted)}.Calling(readKV, diverging)
 	t.Run("attempts", func(t *testing.T) {
 		t.Parallel()
 		r := kit.Answering(t, losing)
@@ -257,7 +263,7 @@ func TestRunTx_ConflictSwallowedOrReturned_IsRetried(t *testing.T) {
 	t.Parallel()
 	t.Run("swallowed", func(t *testing.T) {
 		t.Parallel()
-		r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)})
+		r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): aborted})
 		calls := 0
 		require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 			_ = readThenWrite(&calls)(tx)
@@ -269,7 +275,7 @@ func TestRunTx_ConflictSwallowedOrReturned_IsRetried(t *testing.T) {
 	})
 	t.Run("wrapped", func(t *testing.T) {
 		t.Parallel()
-		r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): kit.ConflictOn(1)})
+		r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): aborted})
 		calls := 0
 		require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 			if err := readThenWrite(&calls)(tx); err != nil {
@@ -282,7 +288,7 @@ func TestRunTx_ConflictSwallowedOrReturned_IsRetried(t *testing.T) {
 	})
 	t.Run("rows left open", func(t *testing.T) {
 		t.Parallel()
-		r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Release: kit.ConflictOn(1)})
+		r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Release: aborted})
 		calls := 0
 		require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 			calls++
