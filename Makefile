@@ -41,7 +41,7 @@ haproxy:
 	@{ command -v haproxy || command -v /usr/sbin/haproxy; } >/dev/null || test -x .cache/haproxy/haproxy || ./tools/install-haproxy || true
 
 .PHONY: demo
-demo: engine ## the bank, through pgx and through this driver (DEMO_FLAGS='-duration 10s -workers 32 -metrics :2112')
+demo: ## the bank, through pgx and through this driver (DEMO_FLAGS='-contention cockroachdb|postgresql -duration 10s -workers 32 -metrics :2112')
 	cd examples && go run ./bank $(DEMO_FLAGS)
 
 .PHONY: todo

@@ -66,18 +66,28 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 	case wire.IsChanged(f.err):
 		return t.giveUp(t.c.unable(f.err)), true
 	case t.savepointRefused(f), t.savepointFailed(f), t.highRefused(f), t.markRefused(f): // the opening is set
-	case t.canRetry(s, f) && t.callsAtOnce(f):
-		t.attempt.lost(f.err, t.siteOf(s, f))
-		return t.fail(f.err), true
 	case t.canRetry(s, f):
-		t.restarts()
-		if err := t.nextAttempt(ctx, f.err, t.siteOf(s, f)); err != nil {
-			return t.giveUp(err), true
+		if told, over := t.retry(ctx, s, f); over {
+			return told, true
 		}
 	default:
 		return t.report(f), true
 	}
 	t.restarts()
+	return nil, false
+}
+
+// retry sets the opening of another attempt after a conflict, or leaves that to RunTx.
+func (t *tx) retry(ctx context.Context, s step, conflict fault) (told error, over bool) {
+	at := t.siteOf(s, conflict)
+	if t.callsAtOnce(conflict) {
+		t.attempt.lost(conflict.err, at)
+		return t.fail(conflict.err), true
+	}
+	t.restarts()
+	if err := t.nextAttempt(ctx, conflict.err, at); err != nil {
+		return t.giveUp(err), true
+	}
 	return nil, false
 }
 

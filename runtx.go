@@ -291,7 +291,8 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 // these reasons CockroachDB says that something was written since the transaction has read it, and the function was
 // shown what it has read without locking it. Where the two were not the same, the call does no harm.
 //
-// In the lane there is a replay all the same: if it differs, it has taken the locks, and the call after it goes through.
+// In the lane there is a replay all the same: if it differs, it has taken the locks, and the call after it goes
+// through.
 func (t *tx) callsAtOnce(f fault) bool {
 	if t.runner == nil || t.attempt.pass.Holds() {
 		return false

@@ -83,8 +83,8 @@ func TestLab_SharesOfFailingAttempts_AreTheRealServers(t *testing.T) {
 // least is what the better of this driver's two ways commits in a cell, at least, of what the best of its peers does:
 // where a peer is above it, docs/contention.md has the reason. A number that can be raised should be.
 var least = map[string]float64{
-	"counter": 0.87, "transfer": 4, "rmw": 0.85, "rmw-for-update": 0.9, "wide-read": 0.7, "write-skew": 0.8,
-	"ycsb-a": 0.85, "ycsb-f": 0.8, "new-order": 0.95,
+	"counter": 0.87, "transfer": 4, "rmw": 0.85, "rmw-for-update": 0.9, "wide-read": 0.78, "write-skew": 0.8,
+	"ycsb-a": 0.85, "ycsb-f": 0.94, "new-order": 0.95,
 }
 
 func (w workload) checkPeers(t *testing.T, c cell, byPeer map[string]figures) {

@@ -23,7 +23,7 @@ var errBalances = errors.New("THE BALANCES DO NOT ADD UP")
 // demo is one run of the program.
 type demo struct {
 	options
-	engine   *engine.Engine
+	server   server
 	registry *prometheus.Registry
 	progress progress
 }
@@ -39,12 +39,13 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
 		}
 		defer stop()
 	}
-	if d.engine, err = engine.Start(ctx, engine.Options{URL: o.url}); err != nil {
+	var contends manner
+	if d.server, contends, err = startServer(ctx, o); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.engine.Close()) }()
+	defer func() { err = errors.Join(err, d.server.Close()) }()
 
-	r := report{options: o, engine: d.engine.Name(), standIn: !d.engine.IsCockroach()}
+	r := report{options: o, engine: d.server.Name(), contends: contends}
 	if !o.json {
 		r.writeHead(stdout)
 	}
@@ -86,13 +87,13 @@ type row struct {
 }
 
 func (d *demo) phase(ctx context.Context, c contender) (p phase, err error) {
-	dsn, drop, err := d.engine.NewDatabase(ctx)
+	dsn, drop, err := d.server.NewDatabase(ctx)
 	if err != nil {
 		return p, err
 	}
 	defer drop()
-	if d.postgres {
-		dsn = d.engine.Direct(dsn)
+	if e, ok := d.server.(*engine.Engine); ok && d.postgres {
+		dsn = e.Direct(dsn)
 	}
 	dsn, database, err := withQuery(dsn, c.params)
 	if err != nil {

@@ -3,6 +3,7 @@
 // conflicts, and checks that no money is made or lost.
 //
 //	go run ./bank
+//	go run ./bank -contention postgresql
 //	go run ./bank -url 'postgresql://root@localhost:26257/defaultdb?sslmode=disable' -workers 64 -accounts 4
 //
 // The exit status is 0 if the balances add up, 1 if they do not or something else went wrong, 2 for a mistake on the

@@ -25,19 +25,23 @@ func short(args ...string) []string {
 }
 
 func TestRun(t *testing.T) {
-	var stdout, stderr bytes.Buffer
-	status := mainStatus(short(), &stdout, &stderr)
-	require.Equal(t, exitOK, status, "%s", &stderr)
+	for contention, name := range map[string]string{likeCockroach: "CockroachDB's", likePostgreSQL: "PostgreSQL's"} {
+		t.Run(contention, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			status := mainStatus(short("-contention", contention), &stdout, &stderr)
+			require.Equal(t, exitOK, status, "%s", &stderr)
 
-	out := stdout.String()
-	assert.Regexp(t, `^engine: \S`, out)
-	assert.Regexp(t, `\n pgx +blind updates`, out)
-	assert.Regexp(t, `\n cockroachdb +blind updates +[0-9,]+ +0 +0\.0%`, out, "blind updates can always be replayed")
-	assert.Regexp(t, `\n +read-modify-write, RunTx +[0-9,]+ +0 +0\.0%`, out, "RunTx goes on until it commits")
-	assert.Equal(t, 2, strings.Count(out, "add up to 4,000,000, as they must."))
-	assert.Equal(t, 2*len(allKinds), strings.Count(stderr.String(), " committed, "),
-		"a line for each load: it is no terminal")
-	t.Log("\n" + out)
+			out := stdout.String()
+			assert.Regexp(t, `^engine: +\S.*\ncontention: `+name, out)
+			assert.Regexp(t, `\n pgx +blind updates`, out)
+			assert.Regexp(t, `\n cockroachdb +blind updates +[0-9,]+ +0 +0\.0%`, out, "blind updates can always be replayed")
+			assert.Regexp(t, `\n +read-modify-write, RunTx +[0-9,]+ +0 +0\.0%`, out, "RunTx goes on until it commits")
+			assert.Equal(t, 2, strings.Count(out, "add up to 4,000,000, as they must."))
+			assert.Equal(t, 2*len(allKinds), strings.Count(stderr.String(), " committed, "),
+				"a line for each load: it is no terminal")
+			t.Log("\n" + out)
+		})
+	}
 }
 
 func TestJSON(t *testing.T) {
@@ -147,6 +151,13 @@ func TestUsage(t *testing.T) {
 		"one account":  {[]string{"-accounts", "1"}, exitUsage, "-accounts 1: at least 2"},
 		"unknown kind": {
 			[]string{"-kinds", "blind,keen"}, exitUsage, `there is no kind "keen"; there are blind,forupdate,readwrite,modify`,
+		},
+		"unknown contention": {[]string{"-contention", "oracle"}, exitUsage, `-contention "oracle"`},
+		"two contentions": {
+			[]string{"-contention", "cockroachdb", "-postgres"}, exitUsage, "-postgres with -contention cockroachdb",
+		},
+		"a URL of PostgreSQL": {
+			[]string{"-contention", "postgresql", "-url", "postgresql://h/d"}, exitUsage, "-url with -contention postgresql",
 		},
 		"unknown driver":   {[]string{"-drivers", "pq"}, exitUsage, `there is no driver "pq"`},
 		"mistyped setting": {[]string{"-params", "retry_lane_weight=1s"}, exitUsage, "retry_lane_wait"},

@@ -16,6 +16,7 @@ import (
 // options are what the command line says.
 type options struct {
 	url        string
+	contention string
 	postgres   bool
 	metrics    string
 	duration   time.Duration
@@ -36,7 +37,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	)
 	f := flag.NewFlagSet("bank", flag.ContinueOnError)
 	f.SetOutput(stderr)
-	f.StringVar(&o.url, "url", "", "the CockroachDB to run on (default: COCKROACH_URL, or else one is started)")
+	f.StringVar(&o.url, "url", "", "the CockroachDB to run on (default: COCKROACH_URL, or else what -contention says)")
 	f.DurationVar(&o.duration, "duration", 20*time.Second, "how long it runs, in all")
 	f.IntVar(&o.workers, "workers", 16, "how many transfers at a time")
 	f.IntVar(&o.accounts, "accounts", 10, "how many accounts: the fewer, the hotter")
@@ -45,7 +46,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.metrics, "metrics", "", "serve Prometheus metrics while it runs, on an address such as :2112")
 	f.Uint64Var(&o.seed, "seed", 1, "makes the same sequence of transfers")
 	f.BoolVar(&o.json, "json", false, "write a line of JSON per kind of transfer instead of the table")
-	f.BoolVar(&o.postgres, "postgres", false, "where PostgreSQL stands in for CockroachDB: run on it as it is")
+	f.StringVar(&o.contention, "contention", "", "as whom the server contends, cockroachdb or postgresql: on CockroachDB or, without one, on a model of its concurrency control in memory; or on PostgreSQL in its place (default cockroachdb)")
+	f.BoolVar(&o.postgres, "postgres", false, "with -contention postgresql, which it implies: run on PostgreSQL as it is, and not as CockroachDB's stand-in")
 	f.Func("params", "settings for the DSN of cockroachdb, such as 'retry_lane_wait=1s'; once more for each further set to compare", func(s string) error {
 		v, err := url.ParseQuery(s)
 		params = append(params, v)
@@ -53,6 +55,12 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	})
 	if err := f.Parse(args); err != nil {
 		return o, err
+	}
+	if o.contention == "" {
+		o.contention = likeCockroach
+		if o.postgres {
+			o.contention = likePostgreSQL
+		}
 	}
 	err := o.check(f.Args())
 	if err == nil {
@@ -75,6 +83,12 @@ func (o options) check(rest []string) error {
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("%q is too much: there are flags only", rest[0])
+	case o.contention != likeCockroach && o.contention != likePostgreSQL:
+		return fmt.Errorf("-contention %q: there are %s and %s", o.contention, likeCockroach, likePostgreSQL)
+	case o.postgres && o.contention != likePostgreSQL:
+		return fmt.Errorf("-postgres with -contention %s: the two exclude each other", o.contention)
+	case o.url != "" && o.contention != likeCockroach:
+		return fmt.Errorf("-url with -contention %s: the URL is that of a CockroachDB", o.contention)
 	case o.duration <= 0:
 		return fmt.Errorf("-duration %v: it must be above zero", o.duration)
 	case o.workers < 1:

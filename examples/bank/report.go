@@ -15,14 +15,14 @@ import (
 // report is what the program has to say.
 type report struct {
 	options
-	engine  string
-	standIn bool // the engine is not CockroachDB
-	phases  []phase
+	engine   string
+	contends manner
+	phases   []phase
 }
 
 func (r report) writeHead(w io.Writer) {
-	fmt.Fprintf(w, "engine: %s\n", r.engine)
-	fmt.Fprintf(w, "bank:   %d accounts, %d workers, %d kinds of transfer, %v each\n\n",
+	fmt.Fprintf(w, "engine:     %s\ncontention: %s\n", r.engine, r.contends.name)
+	fmt.Fprintf(w, "bank:       %d accounts, %d workers, %d kinds of transfer, %v each\n\n",
 		r.accounts, r.workers, len(r.kinds), r.window().Round(time.Millisecond))
 }
 
@@ -76,19 +76,13 @@ func (r report) writeWords(w io.Writer) {
 	}
 	fmt.Fprint(w, `
 failed    a conflict reached the application (SQLSTATE 40001), and the money did not move
-absorbed  retries by the driver that the application did not notice
+absorbed  retries by the driver that the application did not notice; with RunTx, those of its function too
 diverged  retries that would have shown the application another balance than it had already read. The driver does
           not hide that: the transfer fails, or, in RunTx, the function is called again
 tx/s      transfers committed per second; p50, p99, slowest: what each of those took, from BeginTx to the answer
           to Commit, with all retries and waits. Failed transfers are in none of them
 `)
-	if r.standIn {
-		fmt.Fprint(w, `
-This was PostgreSQL, standing in for CockroachDB. It can't keep a transaction's locks over a retry as CockroachDB
-does, so that more retries may diverge. For your cluster's figures: COCKROACH_URL='postgresql://…' make demo
-(in a database of its own, which is dropped at the end).
-`)
-	}
+	fmt.Fprint(w, r.contends.note)
 }
 
 // measured says whether the driver has metrics.
@@ -118,7 +112,7 @@ func (r report) writeJSON(w io.Writer) error {
 	for _, p := range r.phases {
 		for _, row := range p.rows {
 			err := encoder.Encode(map[string]any{
-				"engine": r.engine, "driver": p.contender.name, "kind": row.kind.name,
+				"engine": r.engine, "contention": r.contends.name, "driver": p.contender.name, "kind": row.kind.name,
 				"workers": r.workers, "accounts": r.accounts, "seconds": row.elapsed.Seconds(),
 				"committed": row.committed, "failed": row.failed, "gave_up": row.gaveUp,
 				"commits_per_second": row.perSecond(), "p50_ms": row.milliseconds(50),

@@ -34,7 +34,8 @@ func countsOf(retries, divergences float64) counts {
 func TestTable(t *testing.T) {
 	opts, err := parseOptions([]string{"-kinds", "blind,modify"}, os.Stderr)
 	require.NoError(t, err)
-	r := report{options: opts, engine: "CockroachDB v26.2 (COCKROACH_URL)", phases: []phase{
+	own := manner{"CockroachDB's own", ""}
+	r := report{options: opts, engine: "CockroachDB v26.2 (COCKROACH_URL)", contends: own, phases: []phase{
 		{
 			contender: opts.contenders[0], total: 10_000_000, expected: 10_000_000,
 			rows: []row{
@@ -53,7 +54,7 @@ func TestTable(t *testing.T) {
 		},
 	}}
 	golden(t, "testdata/table.golden", r)
-	r.standIn = true
+	r.contends = manner{"PostgreSQL's", noteOfPostgreSQL}
 	golden(t, "testdata/stand-in.golden", r)
 	assert.False(t, r.balanced())
 }

@@ -26,6 +26,9 @@ type finding interface {
 	start(context.Context, Options) (*Engine, error)
 }
 
+// HasCockroach reports whether Start would use a CockroachDB, and not start PostgreSQL.
+func HasCockroach(opts Options) bool { return !opts.PostgreSQL && findCockroach(opts.URL) != nil }
+
 func find(opts Options) (finding, error) {
 	if !opts.PostgreSQL {
 		if found := findCockroach(opts.URL); found != nil {

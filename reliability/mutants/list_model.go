@@ -38,7 +38,7 @@ var ofModel = []Mutant{
 		Old: "		return r.intent.at <= t.readAt\n",
 		New: "		return false\n",
 		Found: []Instrument{
-			contention(history.LostUpdate), Test(modelSelf, "TestRead_OfAnIntentBelow_WaitsAndSeesTheCommit"),
+			contention(history.Internal), Test(modelSelf, "TestRead_OfAnIntentBelow_WaitsAndSeesTheCommit"),
 		},
 	},
 	{

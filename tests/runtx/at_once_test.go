@@ -39,7 +39,8 @@ func TestRunTx_ShownReadWasWrittenSince_CallsAtOnce(t *testing.T) {
 			[][]string{{kit.Update(1)}, {kit.Release, "COMMIT"}, {kit.RollbackTo, readKV}, {kit.Update(2)}},
 		},
 		"it was shown that there is no row": {
-			kit.Update(0), kit.Conflict, []fakepg.Reply{kit.Ints(), kit.Ints(2)},
+			kit.Update(0), kit.Conflict,
+			[]fakepg.Reply{kit.Ints(), kit.Ints(2)},
 			[][]string{{kit.Update(0)}, {kit.RollbackTo, readKV}, {kit.Update(2)}},
 		},
 	} {
@@ -69,17 +70,18 @@ func TestRunTx_NothingUnlockedWasShown_Replays(t *testing.T) {
 	t.Parallel()
 	const returning = "UPDATE n SET v = v + 1 RETURNING v"
 	read := func(tx *sql.Tx, query string) error { return tx.QueryRow(query).Scan(new(int)) }
+	exec := func(tx *sql.Tx, text string) error { return kit.ExecAll(tx, text) }
 	for name, tc := range map[string]struct {
 		conflict fakepg.Reply
 		first    string // the first statement
 		do       func(tx *sql.Tx, first string) error
 	}{
-		"nothing was read":               {kit.Conflict, kit.Update(2), func(tx *sql.Tx, first string) error { return kit.ExecAll(tx, first) }},
+		"nothing was read":               {kit.Conflict, kit.Update(2), exec},
 		"it is locked":                   {tooOld, readKV + " FOR UPDATE", read},
 		"it is locked against writes":    {tooOld, readKV + " FOR NO KEY UPDATE", read},
 		"it is locked with others":       {tooOld, readKV + " FOR SHARE", read},
 		"it comes from a write":          {tooOld, returning, read},
-		"the function has not looked":    {tooOld, readKV, func(tx *sql.Tx, first string) error { return closeUnread(tx, first) }},
+		"the function has not looked":    {tooOld, readKV, closeUnread},
 		"another transaction aborted it": {kit.Aborted, readKV, read},
 		"PostgreSQL does not say":        {lostOnPostgreSQL[0], readKV, read},
 	} {
@@ -102,7 +104,7 @@ func TestRunTx_NothingUnlockedWasShown_Replays(t *testing.T) {
 }
 
 func closeUnread(tx *sql.Tx, query string) error {
-	rows, err := tx.Query(query) //nolint:rowserrcheck // nothing is read
+	rows, err := tx.Query(query)
 	if err != nil {
 		return err
 	}
@@ -123,7 +125,8 @@ func TestBeginTx_ShownReadWasWrittenSince_Replays(t *testing.T) {
 // Calls and replays share the policy's bounds: one call at once, and then, in the lane, replays and calls.
 func TestRunTx_CalledAtOnceAndThenReplayed_IsBounded(t *testing.T) {
 	t.Parallel()
-	losing := kit.Script{kit.Release: kit.Always(kit.Conflict)}.Calling(readKV, func(n int) fakepg.Reply { return kit.Ints(int64(n)) })
+	changing := func(n int) fakepg.Reply { return kit.Ints(int64(n)) }
+	losing := kit.Script{kit.Release: kit.Always(kit.Conflict)}.Calling(readKV, changing)
 	r := kit.Answering(t, losing)
 	policy := cockroachdb.DefaultRetryPolicy()
 	policy.MaxAttempts, policy.InitialBackoff = 5, 0
@@ -156,7 +159,8 @@ func TestRunTx_CalledAtOnce_SwallowsTheConflict_IsRetried(t *testing.T) {
 	kit.WantUsable(t, r.DB)
 }
 
-// Some versions of CockroachDB answer a statement after the savepoint with an internal error, here the function's first.
+// Some versions of CockroachDB answer a statement after the savepoint with an internal error. Here it is the function's
+// first.
 func TestRunTx_CalledAtOnce_FailsAfterTheSavepoint_BeginsAnew(t *testing.T) {
 	t.Parallel()
 	no := kit.Fails("XX000", "no such thing")
@@ -178,7 +182,9 @@ func TestRunTx_CalledAtOnce_FailsAfterTheSavepoint_BeginsAnew(t *testing.T) {
 // A transaction that loses again in the lane is replayed: what differs then has taken the locks for the call after it.
 func TestRunTx_LosesAgainInTheLane_Replays(t *testing.T) {
 	t.Parallel()
-	r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2, 3), kit.Update(1): {tooOld}, kit.Update(2): {tooOld}}, func(cfg *cockroachdb.Config) { cfg.RetryPolicy.InitialBackoff = 0 })
+	r := kit.New(t, kit.Script{
+		readKV: kit.IntOfEachRun(1, 2, 3), kit.Update(1): {tooOld}, kit.Update(2): {tooOld},
+	}, func(cfg *cockroachdb.Config) { cfg.RetryPolicy.InitialBackoff = 0 })
 	calls := 0
 	require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, readThenWrite(&calls)))
 	assert.Equal(t, 3, calls)
