@@ -20,7 +20,7 @@ type lockText struct {
 	sql  string // as the application has it
 	read *sqltext.KeyRead
 
-	state    lockState
+	stage    lockStage
 	barred   time.Time // until then it is not to be locked
 	since    time.Time // when the counting of plain began
 	diverged int       // how often the text has, since then, in a transaction that wrote the row that it had read
@@ -29,11 +29,11 @@ type lockText struct {
 	locked lockTally // of those in which it locked, since the latest verdict
 }
 
-// lockState is what is done with a text.
-type lockState uint8
+// lockStage is what is done with a text.
+type lockStage uint8
 
 const (
-	lockWatched lockState = iota // it runs as it is
+	lockWatched lockStage = iota // it runs as it is
 	lockAsked                    // likewise, and the server is being asked whether it reads by key
 	lockLearned                  // it locks
 )
@@ -98,7 +98,7 @@ func (l *lockTexts) find(key wire.DescriptionKey) (text *lockText, locks bool) {
 	if text = l.byKey[key]; text == nil {
 		return nil, false
 	}
-	return text, text.state == lockLearned
+	return text, text.stage == lockLearned
 }
 
 // noteDiverged notes that a text has diverged whose row the transaction then wrote.
@@ -126,7 +126,7 @@ func (l *lockTexts) noteEnd(u *lockUse, committed, diverged bool, took time.Dura
 	defer l.mu.Unlock()
 	text := u.text
 	switch {
-	case u.locked != (text.state == lockLearned):
+	case u.locked != (text.stage == lockLearned):
 		return false, "" // it has changed in between
 	case !u.locked:
 		text.plain.count(u, committed, diverged, took)
@@ -147,7 +147,7 @@ func (l *lockTexts) noteEnd(u *lockUse, committed, diverged bool, took time.Dura
 func (t *lockText) isToLock(now time.Time) bool {
 	n := &t.plain
 	switch {
-	case t.state != lockWatched:
+	case t.stage != lockWatched:
 		return false
 	case now.Before(t.barred):
 		t.watch(t.barred)
@@ -158,7 +158,7 @@ func (t *lockText) isToLock(now time.Time) bool {
 	case t.diverged < learnDivergences, n.runs < learnRuns, learnShare*t.diverged < n.runs, 2*n.unwritten > n.runs:
 		return false
 	}
-	t.state = lockAsked
+	t.stage = lockAsked
 	return true
 }
 
@@ -170,7 +170,7 @@ func (l *lockTexts) answered(text *lockText, byKey bool) LockChange {
 		text.bar(time.Now())
 		return LockNoKey
 	}
-	text.state, text.locked = lockLearned, lockTally{}
+	text.stage, text.locked = lockLearned, lockTally{}
 	return LockLearned
 }
 
@@ -178,14 +178,14 @@ func (l *lockTexts) answered(text *lockText, byKey bool) LockChange {
 func (l *lockTexts) unasked(text *lockText) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	text.state = lockWatched
+	text.stage = lockWatched
 }
 
 // failed has a text not lock for a while. It reports whether it did so far.
 func (l *lockTexts) failed(text *lockText) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	locked := text.state == lockLearned
+	locked := text.stage == lockLearned
 	text.bar(time.Now())
 	return locked
 }
@@ -198,7 +198,7 @@ func (t *lockText) bar(now time.Time) {
 
 // watch begins to count anew. The caller holds mu.
 func (t *lockText) watch(from time.Time) {
-	t.state, t.since, t.diverged, t.plain = lockWatched, from, 0, lockTally{}
+	t.stage, t.since, t.diverged, t.plain = lockWatched, from, 0, lockTally{}
 }
 
 func (t *lockTally) count(u *lockUse, committed, diverged bool, took time.Duration) {
