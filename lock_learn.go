@@ -119,6 +119,9 @@ func sameValue(w *record, o sqltext.Equality, r *record, e sqltext.Equality) boo
 
 // accountLocks counts the transaction for the texts that it has run, and asks the server for those that are to lock.
 func (t *tx) accountLocks() {
+	if len(t.locking.uses) == 0 {
+		return
+	}
 	took := time.Since(t.attempt.started)
 	for i := range t.locking.uses {
 		u := &t.locking.uses[i]

@@ -117,6 +117,7 @@ func TestMetrics_AtFirst_AllLabelValuesAreZero(t *testing.T) {
 		"cockroachdb_failovers_total":              len(allFailoverOutcomes),
 		"cockroachdb_dials_total":                  len(allDialOutcomes),
 		"cockroachdb_commit_questions_total":       len(allCommitAnswers),
+		"cockroachdb_lock_changes_total":           len(allLockChanges),
 		"cockroachdb_protection_total":             int(protecteds) * int(extents),
 		"cockroachdb_protection_ended_total":       len(endingCauses),
 	}
