@@ -73,8 +73,8 @@ func (t *tx) announceAnswer(ctx context.Context, e CommitEvent) {
 	}
 }
 
-// LockEvent is what [Config.OnLockChanged] is told of a statement's text that begins to lock, or does not any more. What
-// is said of [RetryEvent] about Err holds here too.
+// LockEvent is what [Config.OnLockChanged] is told of a statement's text that begins to lock, or does not any more.
+// What is said of [RetryEvent] about Err holds here too.
 type LockEvent struct {
 	Change LockChange // what has become of it
 	Text   string     // as in a Report: without values, and cut off after 500 bytes

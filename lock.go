@@ -154,7 +154,8 @@ func (t *tx) isOfLock(err error) bool {
 	if !t.restartable() || !t.isStatementError(err) || !pgerr.MayBeOfLock(err) {
 		return false
 	}
-	return !(t.opening.atSavepoint && t.state == stateRestarting && pgerr.IsOfSavepoint(err))
+	ofSavepoint := t.opening.atSavepoint && t.state == stateRestarting && pgerr.IsOfSavepoint(err)
+	return !ofSavepoint
 }
 
 // unlockAfter is unlock after err.

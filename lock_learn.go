@@ -62,15 +62,13 @@ func (t *tx) learnLock(d *DivergenceError) {
 	}
 	t.locking.diverged = true
 	n := d.Statement - 1
-	if n < 0 || n >= len(t.history.records) || d.Kind != DivergedRow && d.Kind != DivergedEndOfRows {
+	if n < 0 || n >= len(t.history.records) || !t.mightLock() {
 		return
 	}
 	r := t.history.records[n]
-	if r.rows != 1 || r.locked != nil || r.Form == wire.Simple || !r.Class.Reads || !t.mightLock() {
-		return
-	}
-	read := sqltext.ParseKeyRead(r.SQL)
-	if read == nil || !slices.ContainsFunc(t.history.records[n+1:], func(w *record) bool { return writesRow(w, r, read) }) {
+	read := r.lockable(d.Kind)
+	writes := func(w *record) bool { return writesRow(w, r, read) }
+	if read == nil || !slices.ContainsFunc(t.history.records[n+1:], writes) {
 		return
 	}
 	if key, ok := t.c.sharedKey(t, r.SQL); ok {
@@ -78,6 +76,15 @@ func (t *tx) learnLock(d *DivergenceError) {
 		t.noteUse(text, false)
 		t.markWritten(text)
 	}
+}
+
+// lockable returns what a record that has diverged reads, if a lock could have spared it that; else nil.
+func (r *record) lockable(kind DivergenceKind) *sqltext.KeyRead {
+	isOfRow := kind == DivergedRow || kind == DivergedEndOfRows
+	if !isOfRow || r.rows != 1 || r.locked != nil || r.Form == wire.Simple || !r.Class.Reads {
+		return nil
+	}
+	return sqltext.ParseKeyRead(r.SQL)
 }
 
 func (t *tx) markWritten(text *lockText) {

@@ -199,12 +199,17 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a wire.Answer, e
 	if differs = r.judge(differs, err); differs != nil {
 		return diverged(n, r, differs, &a)
 	}
+	t.noteRunAgain(r, tag)
+	return nil
+}
+
+// noteRunAgain takes note of a statement that has answered in a replay as it did before.
+func (t *tx) noteRunAgain(r *record, tag pgconn.CommandTag) {
 	if r.pinned() != nil {
 		t.pool.metrics().statementPinned()
 	}
 	r.affected = tag.RowsAffected()
 	t.history.noteWrite(&r.Class, tag)
-	return nil
 }
 
 // readAgain reads the answer as far as the application had read it, and then to its end, unless it differs before.

@@ -97,7 +97,8 @@ func checkKeyRead(t *testing.T, pg *pgconn.PgConn, sql string) {
 	}
 	require.Equal(t, was.FieldDescriptions, is.FieldDescriptions, "%q became %q", sql, r.Locking())
 	require.Equal(t, was.Rows, is.Rows, "%q became %q", sql, r.Locking())
-	locked := pg.ExecParams(ctx, "SELECT count(*) FROM kv WHERE xmax <> 0 AND xmax = pg_current_xact_id()::xid", nil, nil, nil, nil).Read()
+	const count = "SELECT count(*) FROM kv WHERE xmax <> 0 AND xmax = pg_current_xact_id()::xid"
+	locked := pg.ExecParams(ctx, count, nil, nil, nil, nil).Read()
 	require.NoError(t, locked.Err)
 	if len(is.Rows) > 0 {
 		require.Equal(t, strconv.Itoa(len(is.Rows)), string(locked.Rows[0][0]), "rows that %q locks", r.Locking())

@@ -9,14 +9,21 @@ import (
 
 // lockedTexts are reads by key, and what becomes of them.
 var lockedTexts = map[string]string{
-	"SELECT v FROM kv WHERE k = $1":                            "SELECT v FROM kv WHERE k = $1 FOR UPDATE",
-	"select * from s.kv where k=1;":                            "select * from s.kv where k=1 FOR UPDATE;",
-	"SELECT v FROM kv WHERE k = $1 -- why":                     "SELECT v FROM kv WHERE k = $1 FOR UPDATE -- why",
-	"SELECT v FROM kv WHERE k = $1/* FOR SHARE */ ; ":          "SELECT v FROM kv WHERE k = $1 FOR UPDATE/* FOR SHARE */ ; ",
-	"/* one */ SELECT a.k, a.v AS w FROM kv a WHERE a.k = 1":   "/* one */ SELECT a.k, a.v AS w FROM kv a WHERE a.k = 1 FOR UPDATE",
-	`SELECT "u"."id" FROM "users" AS "u" WHERE ("u"."id" = 7)`: `SELECT "u"."id" FROM "users" AS "u" WHERE ("u"."id" = 7) FOR UPDATE`,
-	"SELECT kv.* FROM kv WHERE a = 'x''y' AND (b = $2)":        "SELECT kv.* FROM kv WHERE a = 'x''y' AND (b = $2) FOR UPDATE",
-	`SELECT "user" FROM "only" "of" WHERE "of"."not" = $$a$$`:  `SELECT "user" FROM "only" "of" WHERE "of"."not" = $$a$$ FOR UPDATE`,
+	"SELECT v FROM kv WHERE k = $1": "SELECT v FROM kv WHERE k = $1 FOR UPDATE",
+
+	"select * from s.kv where k=1;": "select * from s.kv where k=1 FOR UPDATE;",
+
+	"SELECT v FROM kv WHERE k = $1 -- why": "SELECT v FROM kv WHERE k = $1 FOR UPDATE -- why",
+
+	"SELECT v FROM kv WHERE k = $1/* FOR SHARE */ ; ": "SELECT v FROM kv WHERE k = $1 FOR UPDATE/* FOR SHARE */ ; ",
+
+	"/* one */ SELECT a.k, a.v AS w FROM kv a WHERE a.k = 1": "/* one */ SELECT a.k, a.v AS w FROM kv a WHERE a.k = 1 FOR UPDATE", //nolint:lll // it is one text
+
+	`SELECT "u"."id" FROM "users" AS "u" WHERE ("u"."id" = 7)`: `SELECT "u"."id" FROM "users" AS "u" WHERE ("u"."id" = 7) FOR UPDATE`, //nolint:lll // it is one text
+
+	"SELECT kv.* FROM kv WHERE a = 'x''y' AND (b = $2)": "SELECT kv.* FROM kv WHERE a = 'x''y' AND (b = $2) FOR UPDATE", //nolint:lll // it is one text
+
+	`SELECT "user" FROM "only" "of" WHERE "of"."not" = $$a$$`: `SELECT "user" FROM "only" "of" WHERE "of"."not" = $$a$$ FOR UPDATE`, //nolint:lll // it is one text
 }
 
 func TestKeyRead_Locking_AddsTheLockAlone(t *testing.T) {
@@ -52,7 +59,8 @@ var notKeyReads = []string{
 	"SELECT v FROM kv WHERE k = (SELECT 1)", "SELECT v FROM kv WHERE k IN (1)", "SELECT v FROM kv WHERE k == 1",
 	"SELECT v FROM kv WHERE k = $1::INT", "SELECT v FROM kv WHERE k = -1", "SELECT v FROM kv WHERE k = 1.5",
 	"SELECT v FROM kv WHERE k = 1e3", "SELECT v FROM kv WHERE k = E'a'", `SELECT v FROM kv WHERE k = 'a\'`,
-	"SELECT v FROM kv WHERE k = date '2020-01-01'", "SELECT v FROM kv WHERE k = 'a'\n'b'", "SELECT v FROM kv WHERE k = x$1",
+	"SELECT v FROM kv WHERE k = date '2020-01-01'",
+	"SELECT v FROM kv WHERE k = 'a'\n'b'", "SELECT v FROM kv WHERE k = x$1",
 	"SELECT v FROM kv WHERE current_user = 'x'", "SELECT v FROM kv WHERE true", "SELECT v FROM kv WHERE k = true",
 	"SELECT v FROM kv WHERE kw.k = 1", "SELECT v FROM kv WHERE (k, v) = (1, 2)", "SELECT v FROM kv WHERE k = 1 AND",
 	"SELECT v FROM kv WHERE (k = 1", "SELECT v FROM kv WHERE k = 'a", "SELECT v FROM kv WHERE k COLLATE x = 'a'",

@@ -737,8 +737,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "locks: a text is learned without a write", File: "lock_learn.go",
-		Old:   "func(w *record) bool { return writesRow(w, r, read) }",
-		New:   "func(w *record) bool { return writesRow(w, r, read) || true }",
+		Old:   "func(w *record) bool { return writesRow(w, r, read) }\n",
+		New:   "func(w *record) bool { return writesRow(w, r, read) || true }\n",
 		Found: []Instrument{Test(replay, "TestLocks_AnythingElse_IsNotLearned")},
 	},
 	{

@@ -190,7 +190,8 @@ func TestLocks_RowReadDivergesAndIsWritten_IsLearned(t *testing.T) {
 			assert.Equal(t, []string{"BEGIN", kit.Savepoint, lockRow, writeRow, kit.Release, "COMMIT"}, r.Sent())
 			assert.EqualValues(t, 1, r.Moved(t, before)["locked_reads_total"])
 			assert.EqualValues(t, 1, r.Counts(t)["lock_changes_total learned"])
-			assert.Equal(t, []cockroachdb.LockEvent{{Change: cockroachdb.LockLearned, Text: "SELECT v FROM kv WHERE k = ?"}}, l.events)
+			event := cockroachdb.LockEvent{Change: cockroachdb.LockLearned, Text: "SELECT v FROM kv WHERE k = ?"}
+			assert.Equal(t, []cockroachdb.LockEvent{event}, l.events)
 			assert.Contains(t, tracer.texts, lockRow)
 		})
 	}
@@ -342,7 +343,7 @@ func TestLocks_NoUniqueKey_IsNotLearned(t *testing.T) {
 			r := kit.Answering(t, s.reply, learning, l.hook)
 			s.learn(t, r)
 			s.learn(t, r)
-			assert.Equal(t, []cockroachdb.LockChange{cockroachdb.LockNoKey}, l.changes(), "and for a while it is not asked again")
+			assert.Equal(t, []cockroachdb.LockChange{cockroachdb.LockNoKey}, l.changes(), "it is not asked again so soon")
 			assert.Zero(t, r.Times(lockRow))
 		})
 	}
