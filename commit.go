@@ -352,5 +352,6 @@ func (t *tx) end() {
 	if t.opening.sent {
 		t.pool.metrics().transactionEnded(t.outcome, t.attempt.number, time.Since(t.attempt.started))
 	}
+	t.accountLocks()
 	t.announceEnd(t.ctx, t.outcome, t.failure)
 }

@@ -21,7 +21,7 @@ func (r *record) isUnseen() bool {
 }
 
 // mayCommitUnread reports whether the record may be run again under one Sync with the commit: the locks are held,
-// nothing was seen that could be different, no statement has to go alone, and no marker is needed, for which it must be
+// nothing was seen that could be different, no statement has to go alone or without a lock, and no marker is needed, for which it must be
 // known first what the statements have written.
 func (t *tx) mayCommitUnread() bool {
 	records := t.history.records
@@ -30,7 +30,7 @@ func (t *tx) mayCommitUnread() bool {
 		return false
 	}
 	for _, r := range records {
-		if r.alone() || !r.isUnseen() {
+		if r.alone() || r.locked != nil || !r.isUnseen() {
 			return false
 		}
 	}

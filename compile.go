@@ -24,6 +24,10 @@ type request struct {
 	prepares bool  // it is only to be prepared
 	unfit    error // what was wrong with the arguments when they were encoded anew
 
+	text   *lockText   // what is known of the text, if it has diverged lately
+	locks  bool        // it is to lock
+	locked *lockedRead // it does
+
 	formats      pgx.QueryResultFormats
 	formatsByOID pgx.QueryResultFormatsByOID
 	ownFormats   bool // the application chose the result formats
@@ -131,7 +135,7 @@ func (c *conn) describedStatement(
 		}
 		err = c.bind(t, r, &s)
 		switch known := p.Confirmed(); {
-		case !known && (err != nil || !t.hasRoomFor(&s)):
+		case !known && (err != nil || !t.hasRoomFor(&s, 0)):
 			r.asks = true
 			continue
 		case err != nil && !isNew:

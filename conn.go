@@ -148,7 +148,7 @@ func (c *conn) exec(ctx context.Context, query string, st *stmt, args []driver.N
 func (t *tx) exec(ctx context.Context, s *wire.Statement, tr traced) (driver.Result, error) {
 	cu := &t.c.executing
 	*cu = cursor{t: t, ctx: ctx, trace: tr}
-	cu.open(s)
+	cu.open(s, nil)
 	cu.drain()
 	rec, tag, err, lost := cu.rec, cu.tag, cu.err, cu.lost
 	*cu = cursor{}
@@ -173,11 +173,12 @@ func (c *conn) query(ctx context.Context, query string, st *stmt, args []driver.
 	if err != nil {
 		return nil, err
 	}
-	s, ctx, tr, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st, query: true})
+	r := &request{sql: query, args: c.values(args), mode: c.mode, stmt: st, query: true}
+	s, ctx, tr, err := c.start(ctx, t, r)
 	if err != nil {
 		return nil, err
 	}
-	return t.query(ctx, &s, tr)
+	return t.query(ctx, &s, r.locked, tr)
 }
 
 // ready returns the transaction that a statement belongs to. In an sql.Tx whose transaction has ended on the server,
@@ -206,11 +207,15 @@ func (c *conn) ready(ctx context.Context) (*tx, error) {
 // start compiles a request, under the application's tracer.
 func (c *conn) start(ctx context.Context, t *tx, r *request) (wire.Statement, context.Context, traced, error) {
 	args := r.args
-	ctx, tr := c.trace.start(ctx, c.session.Pgx, t, r.sql, args)
+	t.findLock(r)
+	ctx, tr := c.trace.start(ctx, c.session.Pgx, t, r.tracedText(), args)
 	err := r.readOptions(ctx, c.session.Pgx)
 	var s wire.Statement
 	if err == nil {
 		s, err = c.compile(ctx, t, r)
+	}
+	if err == nil {
+		t.lock(r, &s)
 	}
 	if err != nil || !c.keepRequest(r, &s) {
 		c.valuesDone(args)

@@ -98,6 +98,11 @@ type Config struct {
 	// and what is left alone, is in docs/tuning.md. ParseConfig sets it.
 	PinGenerated bool
 
+	// LearnLocks sends reads by key with FOR UPDATE that have often been the reason why a transaction could not be
+	// replayed unseen, and whose row the same transaction then wrote. Which texts that are is learned, and unlearned
+	// where it does not pay. What is left alone is in docs/tuning.md. ParseConfig leaves it off.
+	LearnLocks bool
+
 	// CommitMarker makes the outcome of a commit known whose answer was lost: a transaction that has written inserts a row
 	// into CommitTable with its commit, in the same round trip. See [CreateCommitTable]. ParseConfig leaves it off.
 	CommitMarker bool
@@ -127,6 +132,10 @@ type Config struct {
 	// which it does with CommitMarker only. The context is the commit's. Otherwise what is said of OnRetry holds.
 	OnCommitAsked func(context.Context, CommitEvent)
 
+	// OnLockChanged, if set, is called when a statement's text begins to lock, or does not any more, which happens with
+	// LearnLocks only. The context is that of the statement, or BeginTx's. Otherwise what is said of OnRetry holds.
+	OnLockChanged func(context.Context, LockEvent)
+
 	// deadPeer is the DSN's dead_peer_timeout; zero for none.
 	deadPeer time.Duration
 
@@ -154,6 +163,7 @@ type Config struct {
 //     load_balance_hosts, which may be random or disable, sets BalanceHosts; load_balance_groups, sizes such as 2,1 or
 //     0 for one group of all, sets HostGroups;
 //   - retry_pin_generated, which may be on or off, sets PinGenerated;
+//   - retry_learn_locks, which may be on or off, sets LearnLocks;
 //   - retry_commit_marker, which may be on or off, sets CommitMarker, and retry_commit_table sets CommitTable;
 //   - dead_peer_timeout, a duration, is after how much silence of the network a connection that waits for an answer,
 //     or to be used, is given up: the ConnConfig gets a DialFunc for it. It bounds pings too, and logins where there is

@@ -36,9 +36,10 @@ type cursor struct {
 	trace traced
 }
 
-// open sends the statement and reads as far as its first row.
-func (cu *cursor) open(s *wire.Statement) {
+// open sends the statement and reads as far as its first row. locked is what it was made a locking one of, if it was.
+func (cu *cursor) open(s *wire.Statement, locked *lockedRead) {
 	cu.rec = cu.t.record(s)
+	cu.t.keepLock(cu.rec, locked)
 	if cu.t.mustUnpin(cu.rec) {
 		cu.carryOn(fault{err: errUnpinned})
 		return
@@ -127,7 +128,11 @@ func (cu *cursor) read() bool {
 		if cu.t.explicit && (cu.ans.Commits || cu.ans.Begins) {
 			cu.t.detach(endedByText, cu.ans.Commits || cu.rec.Class.DDL)
 		}
-		if err == nil {
+		switch {
+		case err == nil && cu.isDoubtful(tag.RowsAffected()):
+			cu.runUnlocked()
+			continue
+		case err == nil:
 			cu.succeed(tag)
 			return false
 		}
@@ -150,6 +155,9 @@ func (cu *cursor) drain() {
 
 // carryOn deals with a fault in place of the answer, or in its middle.
 func (cu *cursor) carryOn(f fault) {
+	if cu.t.unlocks(cu.ctx, cu.rec, f) {
+		f = fault{err: errUnlocked}
+	}
 	if err := cu.t.carryOn(cu.ctx, cu, f); err != nil {
 		cu.fail(err, f)
 		return

@@ -52,8 +52,8 @@ func (l link) hangUp(ctx context.Context) {
 }
 
 // dialPatience is for how long servers are dialled again that are going away or coming up, since a balancer may not
-// have noticed; and those that can't be reached, also by a pooler, but were well within that time, since another may take
-// their place.
+// have noticed; and those that can't be reached, also by a pooler, but were well within that time, since another may
+// take their place.
 const dialPatience = 30 * time.Second
 
 // dial makes the bare connection.

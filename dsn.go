@@ -55,6 +55,7 @@ var settings = []setting{
 	{"load_balance_hosts", "random or disable", (*Config).setBalanceHosts},
 	{"load_balance_groups", `a list of numbers such as "2,1"`, (*Config).setHostGroups},
 	{"retry_pin_generated", "on or off", (*Config).setPinGenerated},
+	{"retry_learn_locks", "on or off", (*Config).setLearnLocks},
 	{"retry_commit_marker", "on or off", (*Config).setCommitMarker},
 	{"retry_commit_table", "the name of a table", (*Config).setCommitTable},
 	{"dead_peer_timeout", durationKind, (*Config).parseDeadPeerTimeout},
@@ -99,6 +100,14 @@ func (c *Config) setBalanceHosts(text string) error {
 func (c *Config) setPinGenerated(text string) error {
 	c.PinGenerated = text == "on"
 	if !c.PinGenerated && text != "off" {
+		return errors.New("the value is neither")
+	}
+	return nil
+}
+
+func (c *Config) setLearnLocks(text string) error {
+	c.LearnLocks = text == "on"
+	if !c.LearnLocks && text != "off" {
 		return errors.New("the value is neither")
 	}
 	return nil

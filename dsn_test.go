@@ -178,8 +178,8 @@ func TestDSN_EachSetting_IsRead(t *testing.T) {
 		"retry_max_failovers": "5", "connection_lifetime": "9m", "dials_per_second": "12",
 		"load_balance_hosts": "disable", "dead_peer_timeout": "4s",
 		"load_balance_groups": "0", "retry_commit_marker": "on", "retry_commit_table": "bank.markers",
-		"retry_pin_generated": "off",
-		"retry_restart":       "auto",
+		"retry_pin_generated": "off", "retry_learn_locks": "on",
+		"retry_restart": "auto",
 	}
 	require.Len(t, settings, len(values))
 	var pairs []string
@@ -201,6 +201,7 @@ func TestDSN_EachSetting_IsRead(t *testing.T) {
 		assert.Equal(t, 12, cfg.DialRate)
 		assert.False(t, cfg.BalanceHosts)
 		assert.False(t, cfg.PinGenerated)
+		assert.True(t, cfg.LearnLocks)
 		assert.True(t, cfg.CommitMarker)
 		assert.Equal(t, RestartAuto, cfg.Restart)
 		assert.Equal(t, "bank.markers", cfg.CommitTable)

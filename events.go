@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"time"
+
+	"github.com/reprise-go/cockroachdb/internal/sqltext"
 )
 
 // RetryEvent is what [Config.OnRetry] is told of an attempt that is about to begin. It holds no argument, no value and
@@ -68,6 +70,28 @@ func (e CommitEvent) LogValue() slog.Value {
 func (t *tx) announceAnswer(ctx context.Context, e CommitEvent) {
 	if hook := t.pool.onAsked; hook != nil {
 		t.tell(ctx, "OnCommitAsked", func() { hook(ctx, e) })
+	}
+}
+
+// LockEvent is what [Config.OnLockChanged] is told of a statement's text that begins to lock, or does not any more.
+// What is said of [RetryEvent] about Err holds here too.
+type LockEvent struct {
+	Change LockChange // what has become of it
+	Text   string     // as in a Report: without values, and cut off after 500 bytes
+	Err    error      // the server's error, if one is the reason
+}
+
+// LogValue shows the event to [slog], and of Err no more than this package's own words.
+func (e LockEvent) LogValue() slog.Value {
+	return slog.GroupValue(logged(e.Err, slog.String("change", string(e.Change)), slog.String("text", e.Text))...)
+}
+
+// lockChanged counts what has become of a text, and tells Config.OnLockChanged.
+func (t *tx) lockChanged(ctx context.Context, text *lockText, change LockChange, err error) {
+	t.pool.metrics().lockChanged(change)
+	if hook := t.pool.onLock; hook != nil {
+		e := LockEvent{Change: change, Text: sqltext.Shape(text.sql), Err: err}
+		t.tell(ctx, "OnLockChanged", func() { hook(ctx, e) })
 	}
 }
 

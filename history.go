@@ -26,8 +26,9 @@ type history struct {
 type record struct {
 	wire.Statement
 	observation
-	answer int   // how many bytes of rows its answer had, as far as it was read
-	pins   *pins // the generated values that were shown, if they can be pinned: pin.go
+	answer int         // how many bytes of rows its answer had, as far as it was read
+	pins   *pins       // the generated values that were shown, if they can be pinned: pin.go
+	locked *lockedRead // what it was before a lock was added; nil if none was: lock.go
 }
 
 // recordSize is that of a record and of its entry in the history.
@@ -37,6 +38,9 @@ func (r *record) size() int {
 	size := recordSize + r.Statement.Size()
 	if r.pins != nil {
 		size += r.pins.size
+	}
+	if r.locked != nil {
+		size += lockedSize
 	}
 	return size
 }
@@ -134,6 +138,7 @@ func (t *tx) record(s *wire.Statement) *record {
 		t.watch(&r.Class)
 	}
 	t.history.touched = t.history.touched || !r.Class.SetsOnly
+	t.noteForLocks(&r.Statement)
 	t.put(r)
 	return r
 }

@@ -68,8 +68,8 @@ func (t *tx) keepSets() {
 	t.sets = nil
 }
 
-// goesBack takes note that the transaction goes back to its start without a replay, and so without what it has set, which
-// PostgreSQL undoes; CockroachDB does not.
+// goesBack takes note that the transaction goes back to its start without a replay, and so without what it has set,
+// which PostgreSQL undoes; CockroachDB does not.
 func (t *tx) goesBack() {
 	if t.c.crdb {
 		for _, sql := range t.sets {

@@ -29,6 +29,8 @@ type Metrics struct {
 	replayDuration     *prometheus.HistogramVec
 	replayedStatements *prometheus.CounterVec
 	pinnedStatements   *prometheus.CounterVec
+	lockedReads        *prometheus.CounterVec
+	lockChanges        *prometheus.CounterVec
 	divergences        *prometheus.CounterVec
 	notReplayable      *prometheus.CounterVec
 	ambiguousCommits   *prometheus.CounterVec
@@ -79,6 +81,10 @@ func NewMetrics() *Metrics {
 			"Number of recorded statements that were run again."),
 		pinnedStatements: counterVec("pinned_statements_total",
 			"Number of recorded statements that were run again with the generated values that the application had been shown."),
+		lockedReads: counterVec("locked_reads_total",
+			"Number of statements that were sent with a lock that the driver had learned to add."),
+		lockChanges: counterVec("lock_changes_total",
+			"Number of texts that began to lock, or ceased to, by what became of them.", "change"),
 		divergences: counterVec("replay_divergences_total",
 			"Number of replays that would have shown the application something else, by what was different first.", "kind"),
 		notReplayable: counterVec("not_replayable_total",
@@ -150,7 +156,7 @@ type vec interface {
 func (m *Metrics) vecs() []vec {
 	return []vec{
 		m.transactions, m.retries, m.attempts, m.duration, m.replayDuration, m.replayedStatements,
-		m.pinnedStatements, m.divergences,
+		m.pinnedStatements, m.lockedReads, m.lockChanges, m.divergences,
 		m.notReplayable, m.ambiguousCommits, m.commitQuestions, m.failovers, m.failoverDuration, m.abandoned, m.dials,
 		m.retirements, m.throttled, m.savepointsRefused, m.backoff, m.laneWaiting, m.historyBytes,
 		m.protections, m.protectionEnds,
@@ -219,6 +225,8 @@ type poolMetrics struct {
 	replayDuration     prometheus.Observer
 	replayedStatements prometheus.Counter
 	pinnedStatements   prometheus.Counter
+	lockedReads        prometheus.Counter
+	lockChanges        map[LockChange]prometheus.Counter
 	divergences        map[DivergenceKind]prometheus.Counter
 	notReplayables     map[Cause]prometheus.Counter
 	ambiguousCommits   prometheus.Counter
@@ -254,6 +262,8 @@ func newPoolMetrics(m *Metrics, db string) *poolMetrics {
 		replayDuration:     m.replayDuration.WithLabelValues(db),
 		replayedStatements: m.replayedStatements.WithLabelValues(db),
 		pinnedStatements:   m.pinnedStatements.WithLabelValues(db),
+		lockedReads:        m.lockedReads.WithLabelValues(db),
+		lockChanges:        children(m.lockChanges, db, allLockChanges),
 		divergences:        children(m.divergences, db, allDivergenceKinds),
 		notReplayables:     children(m.notReplayable, db, allCauses),
 		ambiguousCommits:   m.ambiguousCommits.WithLabelValues(db),
@@ -332,6 +342,20 @@ func (p *poolMetrics) replayed(statements int, d time.Duration) {
 func (p *poolMetrics) statementPinned() {
 	if p != nil {
 		p.pinnedStatements.Inc()
+	}
+}
+
+// readLocked counts a statement that was sent with a learned lock.
+func (p *poolMetrics) readLocked() {
+	if p != nil {
+		p.lockedReads.Inc()
+	}
+}
+
+// lockChanged counts what has become of a text that locks, or would have.
+func (p *poolMetrics) lockChanged(change LockChange) {
+	if p != nil {
+		increment(p.lockChanges[change])
 	}
 }
 

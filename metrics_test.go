@@ -91,6 +91,7 @@ func TestMetrics_Names_AreThese(t *testing.T) {
 		"cockroachdb_transactions_total", "cockroachdb_transaction_retries_total", "cockroachdb_transaction_attempts",
 		"cockroachdb_transaction_duration_seconds",
 		"cockroachdb_replay_duration_seconds", "cockroachdb_replayed_statements_total", "cockroachdb_pinned_statements_total",
+		"cockroachdb_locked_reads_total", "cockroachdb_lock_changes_total",
 		"cockroachdb_replay_divergences_total", "cockroachdb_not_replayable_total",
 		"cockroachdb_ambiguous_commits_total", "cockroachdb_retries_throttled_total",
 		"cockroachdb_backoff_seconds_total", "cockroachdb_retry_lane_waiting",
@@ -116,6 +117,7 @@ func TestMetrics_AtFirst_AllLabelValuesAreZero(t *testing.T) {
 		"cockroachdb_failovers_total":              len(allFailoverOutcomes),
 		"cockroachdb_dials_total":                  len(allDialOutcomes),
 		"cockroachdb_commit_questions_total":       len(allCommitAnswers),
+		"cockroachdb_lock_changes_total":           len(allLockChanges),
 		"cockroachdb_protection_total":             int(protecteds) * int(extents),
 		"cockroachdb_protection_ended_total":       len(endingCauses),
 	}

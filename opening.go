@@ -33,6 +33,7 @@ type opening struct {
 	begun     bool     // the server has a transaction block of this transaction's, or had one
 	sent      bool     // something was sent, and so the transaction counts
 	readOnly  bool     // the application has asked for a transaction that only reads
+	snapshot  bool     // a lock changes nothing of what is read, by the isolation level that it began with
 
 	high        bool // the latest BEGIN says PRIORITY HIGH
 	noHigh      bool // the server has refused that

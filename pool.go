@@ -24,7 +24,9 @@ type pool struct {
 	onSettled    func(context.Context, OutcomeEvent)
 	onAsked      func(context.Context, CommitEvent)
 	marks        *markTable // nil where commits are not marked
+	onLock       func(context.Context, LockEvent)
 	pins         *pinTexts  // nil where nothing is pinned
+	locks        *lockTexts // nil where no locks are learned
 
 	lane       *lane.Lane
 	throttle   *throttle
@@ -53,7 +55,8 @@ func newPool(cfg *Config) *pool {
 		policy: cfg.RetryPolicy, restart: cfg.Restart, pingAfter: cfg.PingAfter, deadPeer: cfg.deadPeer,
 		resetSession: cfg.ResetSession,
 		onRetry:      cfg.OnRetry, onSettled: cfg.OnSettled, onAsked: cfg.OnCommitAsked,
-		marks: newMarkTable(cfg), pins: newPinTexts(cfg),
+		onLock: cfg.OnLockChanged,
+		marks:  newMarkTable(cfg), pins: newPinTexts(cfg), locks: newLockTexts(cfg),
 		lane: lane.New(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
 		ledger:       newLedger(),
 		descriptions: wire.NewDescriptions(sharedBytes),

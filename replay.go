@@ -108,8 +108,11 @@ func (t *tx) replayPipeline(ctx context.Context, n int, segment []*record, live 
 	last := len(segment) - 1
 	if i, err := t.compareEach(ctx, &rt, n, segment[:last]); err != nil {
 		rest := last - i + questionsBefore(segment[i+1:])
-		if differs, ok := err.(*DivergenceError); ok && rt.RestCommits(rest) { //nolint:errorlint // made by compare
+		switch differs, ok := err.(*DivergenceError); { //nolint:errorlint // made by compare
+		case ok && rt.RestCommits(rest):
 			differs.committed = true
+		case err == errUnlocked && rt.RestCommits(rest): //nolint:errorlint // likewise
+			err = errEndedInReplay
 		}
 		return wire.Answer{}, faultIn(segment[i], live, rt.Fail(err), wire.InStatement)
 	}
@@ -149,18 +152,23 @@ func faultIn(r, live *record, err error, reach wire.Reach) fault {
 func (t *tx) compare(ctx context.Context, n int, r, live *record, a wire.Answer, err error) (wire.Answer, error) {
 	t.attempt.replayed = n + 1
 	if r == live {
-		return t.compareLive(n, r, a, err)
+		return t.compareLive(ctx, n, r, a, err)
 	}
 	return wire.Answer{}, t.compareDone(ctx, n, r, a, err)
 }
 
 // compareLive compares the rows handed over so far. What comes after them has not been seen, and may be anything.
-func (t *tx) compareLive(n int, r *record, a wire.Answer, err error) (wire.Answer, error) {
+func (t *tx) compareLive(
+	ctx context.Context, n int, r *record, a wire.Answer, err error,
+) (wire.Answer, error) {
 	var differs *DivergenceError
 	if err == nil {
 		differs, err = r.compareRows(&a)
 	}
 	switch {
+	case t.unlocksAgain(ctx, r, differs, err):
+		a.Discard()
+		return wire.Answer{}, errUnlocked
 	case err != nil && !t.isStatementError(err), t.isPassing(r, err):
 		return a, err
 	case r.shown && r.otherColumns(err):
@@ -183,6 +191,9 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a wire.Answer, e
 	switch {
 	case err != nil && (a.Commits || a.Begins), err == nil && t.explicit && tag.String() == sqlCommit:
 		return errEndedInReplay
+	case t.unlocksAgain(ctx, r, differs, err):
+		a.Discard()
+		return errUnlocked
 	case err != nil && !t.isStatementError(err), t.isPassing(r, err):
 		return err
 	case err != nil && r.pinned() != nil:
@@ -195,12 +206,17 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a wire.Answer, e
 	if differs = r.judge(differs, err); differs != nil {
 		return diverged(n, r, differs, &a)
 	}
+	t.noteRunAgain(r, tag)
+	return nil
+}
+
+// noteRunAgain takes note of a statement that has answered in a replay as it did before.
+func (t *tx) noteRunAgain(r *record, tag pgconn.CommandTag) {
 	if r.pinned() != nil {
 		t.pool.metrics().statementPinned()
 	}
 	r.affected = tag.RowsAffected()
 	t.history.noteWrite(&r.Class, tag)
-	return nil
 }
 
 // readAgain reads the answer as far as the application had read it, and then to its end, unless it differs before.

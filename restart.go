@@ -53,7 +53,7 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 		return t.diverged(diverged), true
 	case f.err == errEndedInReplay: //nolint:errorlint // made by the replay
 		return t.ambiguous(f.err), true
-	case f.err == errStaleInReplay, f.err == errUnpinned: //nolint:errorlint // made by the driver
+	case f.err == errStaleInReplay, f.err == errUnpinned, f.err == errUnlocked: //nolint:errorlint // made by the driver
 		t.openAtOnce()
 	case t.hasLost(ctx, f):
 		if told := t.failOver(ctx, f, t.siteOf(s, f)); told != nil {
@@ -118,6 +118,7 @@ func (t *tx) diverged(d *DivergenceError) error {
 	}
 	d.err, d.Attempts = t.attempt.why, t.attempt.number
 	t.pool.metrics().diverged(d.Kind)
+	t.learnLock(d)
 	t.exposeDiverged(d)
 	if !t.explicit {
 		t.leaveLane()

@@ -34,9 +34,9 @@ var (
 )
 
 // query runs a query as far as its first row: only then is it known what columns there are, and whether it fails.
-func (t *tx) query(ctx context.Context, s *wire.Statement, tr traced) (driver.Rows, error) {
+func (t *tx) query(ctx context.Context, s *wire.Statement, locked *lockedRead, tr traced) (driver.Rows, error) {
 	r := &rows{cursor: cursor{t: t, ctx: ctx, trace: tr}}
-	r.open(s)
+	r.open(s, locked)
 	if r.marked {
 		r.keepAll()
 	} else {

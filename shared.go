@@ -93,9 +93,10 @@ func (t *tx) canUndo(class *sqltext.Class) bool {
 	return t.phase() != phaseEnded
 }
 
-// hasRoomFor reports whether the transaction can still be restarted with s on record.
-func (t *tx) hasRoomFor(s *wire.Statement) bool {
-	return len(t.history.records) < t.policy.MaxStatements && t.history.bytes+recordSize+s.Size() <= t.policy.MaxBytes
+// hasRoomFor reports whether the transaction can still be restarted with s on record, and so many bytes more.
+func (t *tx) hasRoomFor(s *wire.Statement, more int) bool {
+	return len(t.history.records) < t.policy.MaxStatements &&
+		t.history.bytes+recordSize+s.Size()+more <= t.policy.MaxBytes
 }
 
 // keepRequest keeps the request of an unconfirmed statement until that is confirmed, and reports whether it does.

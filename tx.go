@@ -31,6 +31,7 @@ type tx struct {
 	inText bool // for a statement outside a transaction: the application has begun one as text
 	within *tx  // for a statement outside a transaction: the sql.Tx that it was run in, which has ended on the server
 
+	locking    locking    // the texts that lock, or may learn to: lock_learn.go
 	marking    marking    // the markers of its commits: marker.go
 	committing commitStep // the Commit that is under way
 }
@@ -57,6 +58,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	}
 	c.tx = c.newTx(ctx, policy, begin, c.savepoints.in(opts.Isolation))
 	c.tx.opening.readOnly = opts.ReadOnly
+	c.tx.opening.snapshot = c.pool.locks != nil && c.readsSnapshots(opts.Isolation)
 	claim(ctx, c.tx)
 	return c.tx, nil
 }

@@ -76,12 +76,17 @@ func pqConnector(g ground) (driver.Connector, error) {
 }
 
 // ours counts the attempts by the driver's own metrics, since the application does not notice most.
-func ours(once func(context.Context, *sql.DB, func(*sql.Tx) error) error) func(testing.TB, ground) *client {
+func ours(
+	once func(context.Context, *sql.DB, func(*sql.Tx) error) error, changes ...func(*cockroachdb.Config),
+) func(testing.TB, ground) *client {
 	return func(tb testing.TB, g ground) *client {
 		cfg, err := cockroachdb.ParseConfig(g.dsn)
 		require.NoError(tb, err)
 		cfg.ConnConfig.DialFunc = pgconn.DialFunc(g.dial)
 		cfg.Metrics = cockroachdb.NewMetrics()
+		for _, change := range changes {
+			change(cfg)
+		}
 		var most atomic.Int64
 		cfg.OnSettled = func(_ context.Context, e cockroachdb.OutcomeEvent) {
 			for n := int64(e.Attempts); ; {

@@ -27,15 +27,17 @@ type answers struct {
 type answer struct{ messages []pgproto3.BackendMessage }
 
 type prepared struct {
-	st      *statement // nil for an empty one
-	params  []uint32
-	columns []column
+	st       *statement // nil for an empty one
+	params   []uint32
+	columns  []column
+	asksKeys bool // catalog.go
 }
 
 type portal struct {
 	*prepared
 	values  []int64
 	formats []int16
+	table   string // whose keys are asked for
 }
 
 func (s *session) reserve(messages ...pgproto3.BackendMessage) *answer {
@@ -139,6 +141,9 @@ func (s *session) extended(m pgproto3.FrontendMessage) error {
 			return fail("34000", "unknown portal")
 		case m.MaxRows > 0:
 			return unsupported("a portal that is read in parts")
+		case p.asksKeys:
+			s.answerKeys(p.table)
+			return nil
 		case p.st == nil:
 			s.reserve(&pgproto3.EmptyQueryResponse{})
 			return nil
@@ -157,6 +162,11 @@ func (s *session) extended(m pgproto3.FrontendMessage) error {
 }
 
 func (s *session) prepare(m *pgproto3.Parse) error {
+	if isKeyQuestion(m.Query) {
+		s.statements[m.Name] = preparedKeyQuestion()
+		s.reserve(&pgproto3.ParseComplete{})
+		return nil
+	}
 	list, err := s.parse(m.Query)
 	if err != nil {
 		return err
@@ -234,6 +244,10 @@ func (s *session) bind(m *pgproto3.Bind) error {
 	}
 	port := &portal{prepared: p, formats: append([]int16(nil), m.ResultFormatCodes...)}
 	for i, raw := range m.Parameters {
+		if p.asksKeys {
+			port.table = string(raw)
+			break
+		}
 		n, ok := decode(raw, formatOf(m.ParameterFormatCodes, i))
 		if !ok {
 			return fail("22P03", "a parameter is no integer and no boolean")

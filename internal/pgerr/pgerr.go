@@ -133,6 +133,16 @@ func IsPassing(err error) bool {
 		hasAnyPrefix(code, "53", "58", "57P", "25P03", "25P04")
 }
 
+// MayBeOfLock reports whether a statement may have failed with err because it locks: for a privilege that it needs, for
+// what can't be locked, or for how long it has waited. It is false of conflicts, and where the server goes away.
+func MayBeOfLock(err error) bool {
+	switch code := Code(err); {
+	case code == "", isConflictCode(code), hasAnyPrefix(code, classConnection, "25P", "53", "57", "58"):
+		return code == queryCanceled && strings.Contains(Message(err), "statement timeout")
+	}
+	return true
+}
+
 // EndsNode reports whether an answer of the server's, or of a pooler's in its place, means that its node goes away, or
 // has, in the midst of other work; and not that somebody wanted this session to end. closed says that the connection is
 // closed.

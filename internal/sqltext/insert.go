@@ -38,7 +38,7 @@ const lengthOfDefault = len("DEFAULT")
 // ParseInsert returns what sql inserts, or nil if it is not certain to be of the form of an [Insert]. Of a text that a
 // server refuses it may return anything.
 func ParseInsert(sql string) *Insert {
-	p := insertParser{scanner: scanner{sql: sql}, in: &Insert{sql: sql}}
+	p := insertParser{parser: parser{scanner{sql: sql}}, in: &Insert{sql: sql}}
 	if !p.parse() || p.odd || p.open || checkText(sql) != nil {
 		return nil
 	}
@@ -151,7 +151,7 @@ func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""
 
 // insertParser reads an insert, token by token. Its methods return false where the text is not of the form.
 type insertParser struct {
-	scanner
+	parser
 	in    *Insert
 	alias string // what the table is called in the statement
 }
@@ -161,66 +161,9 @@ func (p *insertParser) parse() bool {
 		p.keyword("values") && p.values() && p.conflict() && p.keyword("returning") && p.returning() && p.end()
 }
 
-func (p *insertParser) keyword(keyword string) bool { return isKeyword(p.word(), keyword) }
-
-// isNext reports whether a byte comes next, and goes past it if so.
-func (p *insertParser) isNext(c byte) bool {
-	after := p.scanner
-	if after.next() != tokenOther || p.sql[after.start] != c {
-		return false
-	}
-	p.scanner = after
-	return true
-}
-
-// isNextWord reports whether a keyword comes next, and goes past it if so.
-func (p *insertParser) isNextWord(keyword string) bool {
-	after := p.scanner
-	if !isKeyword(after.word(), keyword) {
-		return false
-	}
-	p.scanner = after
-	return true
-}
-
-// longestName is how long a name may be; of a longer one the server takes a part.
-const longestName = 63
-
-// name reads a name, and returns it as the server has it; "" for something else. Which letters beyond ASCII a server
-// makes small is up to its version.
-func (p *insertParser) name() string {
-	var name string
-	switch p.next() {
-	case tokenWord:
-		name = strings.ToLower(p.text())
-		if isDigit(name[0]) || strings.ContainsFunc(name, func(r rune) bool { return r >= 0x80 }) {
-			return ""
-		}
-	case tokenName:
-		if p.open {
-			return ""
-		}
-		name = strings.ReplaceAll(p.sql[p.start+1:p.pos-1], `""`, `"`)
-	}
-	if len(name) > longestName {
-		return ""
-	}
-	return name
-}
-
 func (p *insertParser) table() bool {
-	for parts := 1; ; parts++ {
-		p.alias = p.name()
-		if p.alias == "" || parts > 3 {
-			return false
-		}
-		p.in.Table += quoted(p.alias)
-		if !p.isNext('.') {
-			break
-		}
-		p.in.Table += "."
-	}
-	if p.isNextWord("as") {
+	p.in.Table, p.alias = p.parser.table()
+	if p.in.Table != "" && p.isNextWord("as") {
 		p.alias = p.name()
 	}
 	return p.alias != ""
@@ -393,20 +336,4 @@ func (p *insertParser) returnedColumn() string {
 		return ""
 	}
 	return p.name()
-}
-
-// valueWords are the words that stand for a value, and not for a column, unless they are quoted.
-var valueWords = []string{
-	"current_catalog", "current_date", "current_role", "current_schema", "current_time", "current_timestamp",
-	"current_user", "default", "false", "localtime", "localtimestamp", "nothing", "null", "session_user", "system_user",
-	"true", "user",
-}
-
-// end reports whether nothing comes any more, but for a semicolon.
-func (p *insertParser) end() bool {
-	token := p.next()
-	for token == tokenSemicolon {
-		token = p.next()
-	}
-	return token == tokenEnd
 }

@@ -120,6 +120,14 @@ var rows = []row{
 			},
 		},
 		{
+			title: "Learned locks", unit: perSecond, axis: "1/s",
+			means: "Reads that were sent with a lock that the driver has learned to add, and texts that began to lock or ceased to. Without retry_learn_locks there are none.",
+			queries: []query{
+				{"reads that lock", sum("", rate("cockroachdb_locked_reads_total"))},
+				{"texts: {{change}}", sum("change", rate("cockroachdb_lock_changes_total"))},
+			},
+		},
+		{
 			title: "Waiting for the retry lane", unit: number, axis: "transactions",
 			means:   "Transactions in line for the lane now. A line that never gets shorter means that a transaction which retries does not end: look for one that waits for something outside the database.",
 			queries: []query{{"{{instance}} {{db_name}}", sum("instance, db_name", of("cockroachdb_retry_lane_waiting"))}},

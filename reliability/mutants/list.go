@@ -26,8 +26,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "the rows read before the one that lost are only skipped", File: "replay.go",
-		Old:   "		differs, err = r.compareRows(&a)\n	}\n	switch {\n	case err != nil && !t.isStatementError",
-		New:   "		for i := int64(0); i < r.rows && a.Next(); i++ {\n		}\n	}\n	switch {\n	case err != nil && !t.isStatementError",
+		Old:   "		differs, err = r.compareRows(&a)\n	}\n	switch {\n	case t.unlocksAgain",
+		New:   "		for i := int64(0); i < r.rows && a.Next(); i++ {\n		}\n	}\n	switch {\n	case t.unlocksAgain",
 		Found: []Instrument{Scenarios(history.LostUpdate)},
 	},
 	{
@@ -794,6 +794,88 @@ var ofDriver = []Mutant{
 		Old:   "return r.Class.DDL || readsLastValue(r) })",
 		New:   "return r.Class.DDL })",
 		Found: []Instrument{Test(replay, "TestPin_GeneratedValuesShown_AreStoredOrLeftAlone/PostgreSQL/currval_in_a_later_statement")},
+	},
+
+	// Learned locks.
+	{
+		Name: "locks: a text with DISTINCT locks", File: "internal/sqltext/lock.go",
+		Old:   `	if !p.keyword("select") || !p.columns()`,
+		New:   `	if !p.keyword("select") || p.isNextWord("distinct") && false || !p.columns()`,
+		Found: []Instrument{Test(sqltext, "TestKeyRead_AnythingElse_IsLeftAlone")},
+	},
+	{
+		Name: "locks: a lock is added after the comment at the end", File: "internal/sqltext/lock.go",
+		Old:   `r.sql[:r.end] + " FOR UPDATE" + r.sql[r.end:]`,
+		New:   `r.sql + " FOR UPDATE"`,
+		Found: []Instrument{Test(sqltext, "TestKeyRead_Locking_AddsTheLockAlone")},
+	},
+	{
+		Name: "locks: a text is learned without a write", File: "lock_learn.go",
+		Old:   "func(w *record) bool { return writesRow(w, r, read) }\n",
+		New:   "func(w *record) bool { return writesRow(w, r, read) || true }\n",
+		Found: []Instrument{Test(replay, "TestLocks_AnythingElse_IsNotLearned")},
+	},
+	{
+		Name: "locks: a write of another row will do", File: "lock_learn.go",
+		Old:   "		bytes.Equal(w.Values[a], r.Values[b])\n",
+		New:   "		(bytes.Equal(w.Values[a], r.Values[b]) || true)\n",
+		Found: []Instrument{Test(replay, "TestLocks_AnythingElse_IsNotLearned/another_row_is_written")},
+	},
+	{
+		Name: "locks: READ COMMITTED locks too", File: "lock.go",
+		Old: "	return t.opening.snapshot && !t.opening.readOnly",
+		New: "	return !t.opening.readOnly",
+		Found: []Instrument{
+			Test(replay, "TestLocks_AnythingElse_IsNotLearned"), Test(replay, "TestLocks_TransactionThatMustNotLock_RunsTheTextAsItIs"),
+		},
+	},
+	{
+		Name: "locks: a table with row-level security is locked", File: "lock_key.go",
+		Old:   "AND NOT c.relrowsecurity ` +",
+		New:   "` +",
+		Found: []Instrument{Test(replay, "TestLocks_OnADatabase_OnlyReadsByUniqueKeyLock")},
+	},
+	{
+		Name: "locks: one column of a key is enough", File: "lock_key.go",
+		Old:   "= has && (known || !met)\n",
+		New:   "= has || known || met && false\n",
+		Found: []Instrument{Test(replay, "TestLocks_NoUniqueKey_IsNotLearned")},
+	},
+	{
+		Name: "locks: that a locked read finds no row is believed", File: "lock.go",
+		Old:   "cu.rec.locked != nil && rows == 0 &&",
+		New:   "cu.rec.locked != nil && rows < 0 &&",
+		Found: []Instrument{Test(replay, "TestLocks_NoRow_IsReadAgainWithoutTheLock")},
+	},
+	{
+		Name: "locks: an error of a locked read is the application's", File: "cursor.go",
+		Old:   "	if cu.t.unlocks(cu.ctx, cu.rec, f) {\n",
+		New:   "	if cu.rec == nil && cu.t.unlocks(cu.ctx, cu.rec, f) {\n",
+		Found: []Instrument{Test(replay, "TestLocks_Error_IsNotTheApplications")},
+	},
+	{
+		Name: "locks: a text goes on locking after an error", File: "lock_text.go",
+		Old:   "	locked := text.stage == lockLearned\n	text.bar(time.Now())\n",
+		New:   "	locked := text.stage == lockLearned\n",
+		Found: []Instrument{Test(replay, "TestLocks_Error_IsNotTheApplications")},
+	},
+	{
+		Name: "locks: what does not pay goes on", File: "lock_text.go",
+		Old:   "	if change = text.locked.verdict(&text.plain); change != \"\" {\n",
+		New:   "	if change = text.locked.verdict(&text.plain); change == LockLearned {\n",
+		Found: []Instrument{Test(replay, "TestLocks_ThatDoNotPay_AreUnlearned")},
+	},
+	{
+		Name: "locks: what is known of texts grows without a bound", File: "lock_text.go",
+		Old:   "l.bytes += size; l.bytes > mostTextBytes {",
+		New:   "l.bytes += size; l.bytes < 0 {",
+		Found: []Instrument{Test(driver, "TestLockTexts_ManyTexts_TakeBoundedMemory")},
+	},
+	{
+		Name: "locks: a replay without the lock is not compared", File: "replay.go",
+		Old:   "	case t.unlocksAgain(ctx, r, differs, err):\n		a.Discard()\n		return errUnlocked\n",
+		New:   "	case t.unlocksAgain(ctx, r, differs, err):\n		a.Discard()\n		return nil\n",
+		Found: []Instrument{Test(replay, "TestLocks_LockedReadInAReplay")},
 	},
 
 	// The simulator: what it does not do as CockroachDB does, the tests of the driver can't find.

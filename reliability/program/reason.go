@@ -34,7 +34,7 @@ func (c *checker) reasons() {
 		switch {
 		case p.Form == Closure && p.Tail != nil && p.Tail.By == SchemaChange && endedInside(err):
 			c.add(Misleading, p, "the schema change is done, and RunTx says: %v", err)
-		case p.onlySchema() && strings.Contains(fmt.Sprint(err), conflictAfterCommit):
+		case p.onlySchema() && c.history.Results[id].err(1) != nil && strings.Contains(fmt.Sprint(err), conflictAfterCommit):
 			c.add(Misleading, p, "it has lost, and there was nothing that it could have committed: %v", err)
 		case c.round.Marked && p.hasMarker() && Named(err) == "ambiguous":
 			c.add(Misleading, p, "its commit has a marker, and nobody has asked what became of it: %v", err)

@@ -1,0 +1,144 @@
+package cockroachdb
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"github.com/reprise-go/cockroachdb/internal/sqltext"
+	"github.com/reprise-go/cockroachdb/internal/wire"
+)
+
+// locking is what a transaction has to do with texts that lock, or may learn to.
+type locking struct {
+	uses     []lockUse
+	modes    bool // a statement may have changed the transaction's isolation level, or made it one that only reads
+	diverged bool // something has
+}
+
+// lockUse is a text that has run in a transaction.
+type lockUse struct {
+	text    *lockText
+	locked  bool // with the lock
+	written bool // after it its table was written
+}
+
+// mostLockUses bounds the texts that are counted for one transaction.
+const mostLockUses = 16
+
+// noteUse notes that a text runs in the transaction.
+func (t *tx) noteUse(text *lockText, locked bool) {
+	for i := range t.locking.uses {
+		if u := &t.locking.uses[i]; u.text == text {
+			u.locked = u.locked || locked
+			return
+		}
+	}
+	if len(t.locking.uses) < mostLockUses {
+		t.locking.uses = append(t.locking.uses, lockUse{text: text, locked: locked})
+	}
+}
+
+// noteForLocks takes note of what a statement means for the texts that lock.
+func (t *tx) noteForLocks(s *wire.Statement) {
+	if t.pool.locks == nil {
+		return
+	}
+	l := &t.locking
+	l.modes = l.modes || s.Class.Several || s.Class.Session != sqltext.SessionKept || sqltext.SetsModes(s.SQL)
+	if len(l.uses) == 0 || s.Class.Reads || s.Form == wire.Parse {
+		return
+	}
+	table := sqltext.WrittenTable(s.SQL)
+	for i := range l.uses {
+		l.uses[i].written = l.uses[i].written || table == "" || table == l.uses[i].text.read.Table
+	}
+}
+
+// learnLock takes note of a divergence, if it is that of a read by key of one row, which the transaction then wrote.
+func (t *tx) learnLock(d *DivergenceError) {
+	if t.pool.locks == nil {
+		return
+	}
+	t.locking.diverged = true
+	n := d.Statement - 1
+	if n < 0 || n >= len(t.history.records) || !t.mightLock() {
+		return
+	}
+	r := t.history.records[n]
+	read := r.lockable(d.Kind)
+	writes := func(w *record) bool { return writesRow(w, r, read) }
+	if read == nil || !slices.ContainsFunc(t.history.records[n+1:], writes) {
+		return
+	}
+	if key, ok := t.c.sharedKey(t, r.SQL); ok {
+		text := t.pool.locks.noteDiverged(key, read)
+		t.noteUse(text, false)
+		t.markWritten(text)
+	}
+}
+
+// lockable returns what a record that has diverged reads, if a lock could have spared it that; else nil.
+func (r *record) lockable(kind DivergenceKind) *sqltext.KeyRead {
+	isOfRow := kind == DivergedRow || kind == DivergedEndOfRows
+	if !isOfRow || r.rows != 1 || r.locked != nil || r.Form == wire.Simple || !r.Class.Reads {
+		return nil
+	}
+	return sqltext.ParseKeyRead(r.SQL)
+}
+
+func (t *tx) markWritten(text *lockText) {
+	for i := range t.locking.uses {
+		if t.locking.uses[i].text == text {
+			t.locking.uses[i].written = true
+		}
+	}
+}
+
+// writesRow reports whether w writes no other rows than those that r has read.
+func writesRow(w, r *record, read *sqltext.KeyRead) bool {
+	write := sqltext.ParseKeyWrite(w.SQL)
+	if write == nil || write.Table != read.Table {
+		return false
+	}
+	for _, e := range read.Where {
+		if !slices.ContainsFunc(write.Where, func(o sqltext.Equality) bool { return sameValue(w, o, r, e) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameValue reports whether two conditions are the same, with the same value.
+func sameValue(w *record, o sqltext.Equality, r *record, e sqltext.Equality) bool {
+	switch {
+	case o.Column != e.Column || (o.Parameter == 0) != (e.Parameter == 0):
+		return false
+	case o.Parameter == 0:
+		return o.Value == e.Value
+	case o.Parameter > len(w.Values) || e.Parameter > len(r.Values):
+		return false
+	}
+	a, b := o.Parameter-1, e.Parameter-1
+	return w.Values[a] != nil && w.ParamOID(a) == r.ParamOID(b) && w.ParamFormat(a) == r.ParamFormat(b) &&
+		bytes.Equal(w.Values[a], r.Values[b])
+}
+
+// accountLocks counts the transaction for the texts that it has run, and asks the server for those that are to lock.
+func (t *tx) accountLocks() {
+	if len(t.locking.uses) == 0 {
+		return
+	}
+	took := time.Since(t.attempt.started)
+	for i := range t.locking.uses {
+		u := &t.locking.uses[i]
+		ask, change := t.pool.locks.noteEnd(u, t.outcome == OutcomeCommitted, t.locking.diverged, took)
+		if change != "" {
+			t.lockChanged(t.ctx, u.text, change, nil)
+		}
+		if ask {
+			t.askForKey(u.text)
+		}
+	}
+	t.locking.uses = nil
+}
