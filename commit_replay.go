@@ -21,8 +21,8 @@ func (r *record) isUnseen() bool {
 }
 
 // mayCommitUnread reports whether the record may be run again under one Sync with the commit: the locks are held,
-// nothing was seen that could be different, no statement has to go alone or without a lock, and no marker is needed, for which it must be
-// known first what the statements have written.
+// nothing was seen that could be different, no statement has to go alone or may have to go without a lock, and no
+// marker is needed, for which it must be known first what the statements have written.
 func (t *tx) mayCommitUnread() bool {
 	records := t.history.records
 	keptLocks := t.opening.pending != nil && t.opening.atSavepoint && t.attempt.reason != ReasonAborted

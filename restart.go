@@ -44,9 +44,7 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 			return told, true
 		}
 	}
-	if pgerr.NeverSent(f.err) {
-		f.reach, f.refused = wire.InOpening, true
-	}
+	f.heedPooler()
 	diverged, differs := f.err.(*DivergenceError) //nolint:errorlint // made by the replay
 	switch {
 	case differs:
@@ -89,6 +87,13 @@ func (t *tx) retry(ctx context.Context, s step, conflict fault) (told error, ove
 		return t.giveUp(err), true
 	}
 	return nil, false
+}
+
+// heedPooler takes a pooler's word that what met f was never sent to a server.
+func (f *fault) heedPooler() {
+	if pgerr.NeverSent(f.err) {
+		f.reach, f.refused = wire.InOpening, true
+	}
 }
 
 func (t *tx) siteOf(s step, f fault) site {

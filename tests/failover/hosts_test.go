@@ -111,8 +111,10 @@ func TestHosts_FirstGroupGoesAndComesBack_ConnectionsReturn(t *testing.T) {
 
 // patientDrain is a drain that cuts no transaction, however slow the machine is.
 var patientDrain = []crdbsim.Step{
-	{Enter: crdbsim.Unready}, {Enter: crdbsim.Refusing},
-	{Enter: crdbsim.Closing, AtMost: time.Hour}, {Enter: crdbsim.Dead},
+	{Enter: crdbsim.Unready},
+	{Enter: crdbsim.Refusing},
+	{Enter: crdbsim.Closing, AtMost: time.Hour},
+	{Enter: crdbsim.Dead},
 }
 
 // waysToGo are the ways in which a node goes away.

@@ -123,7 +123,7 @@ func inTx(ctx context.Context, db *sql.DB, opts *sql.TxOptions, do func(*sql.Tx)
 	return tx.Commit()
 }
 
-// learn has addOne diverge until its read locks, and then no more. It returns how often the server was asked for the keys.
+// learn has addOne diverge until its read locks, and then no more. It returns how often the server was asked for keys.
 func (s *rowServer) learn(t *testing.T, r *kit.Rig) (asked int) {
 	t.Helper()
 	s.stir()
