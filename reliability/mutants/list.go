@@ -826,7 +826,8 @@ var ofDriver = []Mutant{
 		Old: "	return t.opening.snapshot && !t.opening.readOnly",
 		New: "	return !t.opening.readOnly",
 		Found: []Instrument{
-			Test(replay, "TestLocks_AnythingElse_IsNotLearned"), Test(replay, "TestLocks_TransactionThatMustNotLock_RunsTheTextAsItIs"),
+			Test(replay, "TestLocks_AnythingElse_IsNotLearned"),
+			Test(replay, "TestLocks_TransactionThatMustNotLock_RunsTheTextAsItIs"),
 		},
 	},
 	{

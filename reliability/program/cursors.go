@@ -5,8 +5,8 @@ import (
 	"maps"
 )
 
-// Cursors as text, and functions that write: a text that looks like a read and is none. A rollback to a savepoint undoes
-// the making of a cursor, but neither its closing nor its moves.
+// Cursors as text, and functions that write: a text that looks like a read and is none. A rollback to a savepoint
+// undoes the making of a cursor, but neither its closing nor its moves.
 
 const (
 	codeNoCursor    = "34000"
@@ -15,8 +15,8 @@ const (
 
 var cursorNames = []string{"c1", "c2"}
 
-// createBump makes the functions that write: one for a statement in a transaction, one that counts the clock up and notes
-// the commit too, and those that do one of these.
+// createBump makes the functions that write: one for a statement in a transaction, one that counts the clock up and
+// notes the commit too, and those that do one of these.
 var createBump = []string{
 	"CREATE FUNCTION bump(INT8, INT8) RETURNS INT8 LANGUAGE SQL AS " +
 		"'UPDATE kv SET i = i + $2 WHERE k = $1 RETURNING i'",

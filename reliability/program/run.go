@@ -223,10 +223,8 @@ func (s *server) ready(st *Statement, v value) (r ready, err error) {
 		r.args = []any{s.metKey()}
 	case st.Kind == enter:
 		r.ctx, r.args = s.ctx, []any{s.entry.program, s.entry.call, 1}
-	case s.tx == nil && st.Kind == Bump:
-		r.text, r.args = bumpAlone(r.args, s.entry)
 	case (s.tx == nil || s.program.standsAlone(s.entry.part)) && !readsOnly(st.Kind):
-		r.text, r.args = alone(r.text, r.args, s.entry)
+		r.text, r.args = st.alone(r.text, r.args, s.entry)
 	}
 	if (st.How == Prepared || st.How == Shared) && s.tx != nil {
 		r.stmt, err = s.stmt(r.ctx, st, r.text)

@@ -226,7 +226,10 @@ func nothing(*model, *Statement, any) (int64, error) { return 0, nil }
 
 // alone makes a text, of a statement that is a transaction of its own, one that counts the clock up and notes the
 // commit too.
-func alone(text string, args []any, e entry) (string, []any) {
+func (s *Statement) alone(text string, args []any, e entry) (string, []any) {
+	if s.Kind == Bump {
+		return bumpAlone(args, e)
+	}
 	n := len(args)
 	text = fmt.Sprintf("WITH ticked AS (UPDATE clock SET n = n + 1 RETURNING n), "+
 		"entered AS (INSERT INTO commits SELECT n, $%d::INT8, $%d::INT8, $%d::INT8 FROM ticked) ", n+1, n+2, n+3) + text
