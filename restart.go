@@ -80,6 +80,7 @@ func (t *tx) retry(ctx context.Context, s step, conflict fault) (told error, ove
 	at := t.siteOf(s, conflict)
 	if t.callsAtOnce(conflict) {
 		t.attempt.lost(conflict.err, at)
+		t.attempt.owesCall = true
 		return t.fail(conflict.err), true
 	}
 	t.restarts()

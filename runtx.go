@@ -84,6 +84,7 @@ func (r *txRun) once(ctx context.Context) (again bool, err error) {
 		if err = r.fn(stx); err == nil {
 			err = link.commit(ctx, stx)
 		}
+		err = link.owed(err)
 		switch {
 		case err == nil:
 			committed = true
@@ -207,6 +208,14 @@ func (r *runner) commit(ctx context.Context, stx *sql.Tx) error {
 	return err
 }
 
+// owed returns the conflict for which the function is to be called again, whatever it has made of that; else err.
+func (r *runner) owed(err error) error {
+	if err != nil && r.tx != nil && r.tx.state == stateFailed && r.tx.attempt.owesCall {
+		return r.tx.failure
+	}
+	return err
+}
+
 func (r *runner) startOver(ctx context.Context, stx *sql.Tx, cause error) (obeyed bool, told error) {
 	obeyed, told = r.send(ctx, stx, func(ctx context.Context, t *tx) error { return t.startOver(ctx, cause) })
 	if !obeyed && errors.Is(told, sql.ErrTxDone) && ctx.Err() != nil {
@@ -277,6 +286,7 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	t.reopen()
 	t.forget()
 	t.goesBack()
+	t.attempt.owesCall = false
 	t.history.reset()
 	t.attempt.statements = 0
 	t.opening.savepoint = t.opening.savepoint || t.mayHaveSavepoint()

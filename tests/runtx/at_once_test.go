@@ -159,6 +159,22 @@ func TestRunTx_CalledAtOnce_SwallowsTheConflict_IsRetried(t *testing.T) {
 	kit.WantUsable(t, r.DB)
 }
 
+// Who hides the conflict in an error of another kind is called again too: without the call at once there would have been
+// a replay, of which the function hears nothing.
+func TestRunTx_CalledAtOnce_HidesTheConflict_IsRetried(t *testing.T) {
+	t.Parallel()
+	r := kit.New(t, kit.Script{readKV: kit.IntOfEachRun(1, 2), kit.Update(1): {tooOld}})
+	calls := 0
+	require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
+		if err := readThenWrite(&calls)(tx); err != nil {
+			return errors.New("interest: " + err.Error())
+		}
+		return nil
+	}))
+	assert.Equal(t, 2, calls)
+	kit.WantUsable(t, r.DB)
+}
+
 // Some versions of CockroachDB answer a statement after the savepoint with an internal error. Here it is the function's
 // first.
 func TestRunTx_CalledAtOnce_FailsAfterTheSavepoint_BeginsAnew(t *testing.T) {
