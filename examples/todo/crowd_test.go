@@ -38,7 +38,7 @@ func TestCrowd(t *testing.T) {
 			before := s.retries(t)
 			s.sim.Inject(together(browser, `^update`, people), conflictAt(`^release`))
 			updateAtOnce(t, crowd)
-			assert.GreaterOrEqual(t, s.retries(t)-before, float64(people))
+			assert.GreaterOrEqual(t, s.retries(t)-before, float64(people-1), "all but one lose")
 			lost += s.retries(t) - before
 		} else {
 			updateAtOnce(t, crowd)
