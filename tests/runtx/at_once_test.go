@@ -159,7 +159,7 @@ func TestRunTx_CalledAtOnce_SwallowsTheConflict_IsRetried(t *testing.T) {
 	kit.WantUsable(t, r.DB)
 }
 
-// Who hides the conflict in an error of another kind is called again too: without the call at once there would have been
+// Who hides the conflict in an error of another kind is called again too: without the call at once there would be
 // a replay, of which the function hears nothing.
 func TestRunTx_CalledAtOnce_HidesTheConflict_IsRetried(t *testing.T) {
 	t.Parallel()
