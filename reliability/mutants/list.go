@@ -179,7 +179,7 @@ var ofDriver = []Mutant{
 		New: "	records := t.history.records\n	if len(records) > 2 {\n		records = append(records[:1:1], records[2:]...)\n	}\n	if len(records) == 0 {\n",
 		Found: []Instrument{
 			Scenarios(history.LostWrite),
-			Programs(program.CockroachDB, "keys", 150, program.Shown, program.Order),
+			Programs(program.CockroachDB, "keys", 150, program.Shown, program.Order, program.Tables, program.Lost),
 		},
 	},
 	{
@@ -487,7 +487,7 @@ var ofDriver = []Mutant{
 		Name: "two statements have one name", File: "internal/wire/prepared.go",
 		Old:   "	return NamePrefix + hex.EncodeToString(h.Sum(nil)[:size])\n",
 		New:   "	return NamePrefix + hex.EncodeToString(h.Sum(nil)[:size])[:1]\n",
-		Found: []Instrument{Programs(program.CockroachDB, "keys", 150, program.Shown, program.Tables)},
+		Found: []Instrument{Programs(program.CockroachDB, "keys", 150, program.Shown, program.Tables, program.Order)},
 	},
 	{
 		Name: "closed statements stay in a mode that promises to leave none", File: "stmt.go",
@@ -582,7 +582,7 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "what may commit does not keep the commit from going with the replay", File: "commit_replay.go",
-		Old:   " || segmentLength(records) < len(records) {\n		return false\n	}\n	for _, r := range records {\n		if r.alone() || !r.isUnseen() {",
+		Old:   " || segmentLength(records) < len(records) {\n		return false\n	}\n	for _, r := range records {\n		if r.alone() || r.locked != nil || !r.isUnseen() {",
 		New:   " {\n		return false\n	}\n	for _, r := range records {\n		if !r.isUnseen() {",
 		Found: []Instrument{Test(commit, "TestCommit_LosesAConflict_RoundTripsDependOnWhatWasSeen")},
 	},
