@@ -89,36 +89,32 @@ func number(key string, field func(*Config) *float64) setting {
 	}}
 }
 
-func (c *Config) setBalanceHosts(text string) error {
-	c.BalanceHosts = text == "random"
-	if !c.BalanceHosts && text != "disable" {
-		return errors.New("the value is neither")
+// either reports whether a value that may be yes or no is yes.
+func either(text, yes, no string) (bool, error) {
+	if text != yes && text != no {
+		return false, errors.New("the value is neither")
 	}
-	return nil
+	return text == yes, nil
 }
 
-func (c *Config) setPinGenerated(text string) error {
-	c.PinGenerated = text == "on"
-	if !c.PinGenerated && text != "off" {
-		return errors.New("the value is neither")
-	}
-	return nil
+func (c *Config) setBalanceHosts(text string) (err error) {
+	c.BalanceHosts, err = either(text, "random", "disable")
+	return err
 }
 
-func (c *Config) setLearnLocks(text string) error {
-	c.LearnLocks = text == "on"
-	if !c.LearnLocks && text != "off" {
-		return errors.New("the value is neither")
-	}
-	return nil
+func (c *Config) setPinGenerated(text string) (err error) {
+	c.PinGenerated, err = either(text, "on", "off")
+	return err
 }
 
-func (c *Config) setCommitMarker(text string) error {
-	c.CommitMarker = text == "on"
-	if !c.CommitMarker && text != "off" {
-		return errors.New("the value is neither")
-	}
-	return nil
+func (c *Config) setLearnLocks(text string) (err error) {
+	c.LearnLocks, err = either(text, "on", "off")
+	return err
+}
+
+func (c *Config) setCommitMarker(text string) (err error) {
+	c.CommitMarker, err = either(text, "on", "off")
+	return err
 }
 
 func (c *Config) setCommitTable(text string) error {

@@ -116,7 +116,7 @@ func (t *tx) noteLoss(f fault) (pause time.Duration) {
 		return 0
 	}
 	t.attempt.turnedAway++
-	return max(redialPause, t.policy.backoff(t.attempt.turnedAway, rand.Float64))
+	return t.policy.redialAfter(t.attempt.turnedAway)
 }
 
 // reconnect replaces the session after a pause, within the bounds of the policy.
@@ -157,7 +157,7 @@ func (t *tx) stranded(f fault, cause Cause, err error) error {
 // unless that is hopeless.
 func (c *conn) replace(ctx context.Context, policy RetryPolicy) error {
 	err, before := keepTrying(ctx, func() error { return c.replaceOnce(ctx) }, func(n int, err error) bool {
-		return !isHopeless(err) && sleep(ctx, ctx, max(redialPause, policy.backoff(n, rand.Float64))) == nil
+		return !isHopeless(err) && sleep(ctx, ctx, policy.redialAfter(n)) == nil
 	})
 	return cmp.Or(before, err)
 }
@@ -178,6 +178,11 @@ func (c *conn) replaceOnce(ctx context.Context) error {
 
 // redialPause is the least time between two dials for one session.
 const redialPause = 10 * time.Millisecond
+
+// redialAfter is how long to wait after the n-th dial for one session that has failed.
+func (p RetryPolicy) redialAfter(n int) time.Duration {
+	return max(redialPause, p.backoff(n, rand.Float64))
+}
 
 // isHopeless reports whether it would be in vain to dial again after err: the server is there and does not want us, or
 // the session is not the same.
