@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
@@ -42,7 +43,7 @@ type difference struct {
 	why        string
 	readme     string // how docs/pgx.md has it
 	seenOnce   sync.Once
-	seen       bool
+	seen       atomic.Bool // the tests that share the list run in parallel
 	rWhere     *regexp.Regexp
 	rPgx, rOur *regexp.Regexp
 }
@@ -131,7 +132,7 @@ func (d *difference) match(where, pgxSays, weSay string) bool {
 	if theirs == nil || ours == nil || !slices.Equal(theirs[1:], ours[1:]) { // what is in groups is the same
 		return false
 	}
-	d.seen = true
+	d.seen.Store(true)
 	return true
 }
 
@@ -167,7 +168,7 @@ func TestParity_OfOperations_WithPgx(t *testing.T) {
 	readme, err := os.ReadFile("../../docs/pgx.md")
 	require.NoError(t, err)
 	for _, d := range parityDifferences {
-		assert.True(t, d.seen, "not a difference any more: %s: %s: %s", d.where, d.ours, d.why)
+		assert.True(t, d.seen.Load(), "not a difference any more: %s: %s: %s", d.where, d.ours, d.why)
 		assert.Contains(t, string(readme), d.readme)
 	}
 }
