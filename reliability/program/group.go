@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -232,6 +233,7 @@ func (g *Group) newRunner(ctx context.Context, r *Round) (*runner, error) {
 func (g *Group) storm(ctx context.Context, done <-chan struct{}, r *Round, run *runner, h *History) error {
 	ctx, cancel := context.WithTimeout(ctx, safetyNet)
 	defer cancel()
+	hung := stacksAtDeadline(ctx)
 	storm := r.Faults.start(g.front)
 	var workers sync.WaitGroup
 	var mu sync.Mutex
@@ -254,10 +256,27 @@ func (g *Group) storm(ctx context.Context, done <-chan struct{}, r *Round, run *
 	workers.Wait()
 	var err error
 	h.Faults, h.Farewells, err = storm.stop()
-	if ctx.Err() == context.DeadlineExceeded {
-		h.Left = append(h.Left, fmt.Sprintf("the programs did not end within %v", safetyNet))
+	if stacks := hung(); stacks != "" {
+		h.Left = append(h.Left, fmt.Sprintf("the programs did not end within %v, where they were:\n%s", safetyNet, stacks))
 	}
 	return err
+}
+
+// stacksAtDeadline returns a function that returns where all goroutines were when ctx's deadline was reached; "" if it
+// was not.
+func stacksAtDeadline(ctx context.Context) (hung func() string) {
+	taken := make(chan string, 1)
+	stop := context.AfterFunc(ctx, func() {
+		var b strings.Builder
+		_ = pprof.Lookup("goroutine").WriteTo(&b, 1) // a Builder takes everything
+		taken <- b.String()
+	})
+	return func() string {
+		if stop() {
+			return ""
+		}
+		return <-taken
+	}
 }
 
 // settle waits until nothing is under way any more: a statement of a client that has hung up may still be about to run.
