@@ -21,6 +21,7 @@ type attempt struct {
 	pinned     bool      // the latest replay has pinned something
 	losses     int       // how many connections were lost
 	turnedAway int       // how often a pooler had no server
+	haunted    bool      // a silent server was left, which may still hold locks
 	owesCall   bool      // RunTx is to call its function again at once
 
 	why      error  // what made the latest attempt necessary: a conflict, or a statement that was out of date

@@ -81,6 +81,7 @@ func (t *tx) failOver(ctx context.Context, f fault, at site) error {
 	t.session().Die()
 	t.c.member.Lost()
 	if pgerr.IsTimeout(f.err) { // pgconn has asked it to cancel what it may still be doing, with its locks held
+		t.attempt.haunted = t.explicit
 		t.pool.metrics().sessionAbandoned()
 	}
 	may, cause := t.mayMove(f)

@@ -158,9 +158,7 @@ func (t *tx) compare(ctx context.Context, n int, r, live *record, a wire.Answer,
 }
 
 // compareLive compares the rows handed over so far. What comes after them has not been seen, and may be anything.
-func (t *tx) compareLive(
-	ctx context.Context, n int, r *record, a wire.Answer, err error,
-) (wire.Answer, error) {
+func (t *tx) compareLive(ctx context.Context, n int, r *record, a wire.Answer, err error) (wire.Answer, error) {
 	var differs *DivergenceError
 	if err == nil {
 		differs, err = r.compareRows(&a)

@@ -3,6 +3,7 @@ package cockroachdb
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/wire"
@@ -30,10 +31,24 @@ func (t *tx) carryOn(ctx context.Context, s step, f fault) error {
 		if told, over := t.restart(ctx, s, f); over {
 			return told
 		}
-		f = s.resume(ctx)
+		f = t.resume(ctx, s)
 	}
 	t.restarted()
 	return nil
+}
+
+// resume has s go on in the attempt that begins. A silent server may still hold the locks of the attempt before: s waits
+// for those no longer than another attempt may begin.
+func (t *tx) resume(ctx context.Context, s step) fault {
+	if !t.attempt.haunted {
+		return s.resume(ctx)
+	}
+	session := t.session()
+	session.AnswerBy(ctx, time.Now().Add(t.timeLeft()))
+	f := s.resume(ctx)
+	session.AnswerBy(ctx, time.Time{})
+	t.attempt.haunted = f.err != nil
+	return f
 }
 
 // restart sets the opening of another attempt, if f can be retried: it decides, waits and gives up locks. If it can't

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
@@ -78,6 +79,15 @@ func (s *Session) Die() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = s.Pgx.Close(ctx)
+}
+
+// AnswerBy bounds the wait for the server's answers by a deadline; the zero time lifts that. It leaves to pgconn what
+// the end of ctx does, by the same deadline of the socket.
+func (s *Session) AnswerBy(ctx context.Context, deadline time.Time) {
+	_ = s.PG.Conn().SetReadDeadline(deadline) // without deadlines it waits as long as ctx does
+	if ctx.Err() != nil {
+		_ = s.PG.Conn().SetReadDeadline(time.Unix(1, 0))
+	}
 }
 
 // Ping asks the server for a sign of life.

@@ -402,6 +402,24 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(conns, "TestHang_WhileIdle_StatementRunsOnAnother")},
 	},
 	{
+		Name: "a silent server's locks are waited for without a bound", File: "failover.go",
+		Old:   "t.attempt.haunted = t.explicit",
+		New:   "t.attempt.haunted = false",
+		Found: []Instrument{Test(failover, "TestFailover_SilentServerKeepsLocks_WaitEndsWithinTheBounds")},
+	},
+	{
+		Name: "after a silence the commit is waited for no longer than locks are", File: "commit.go",
+		Old:   "	if t.attempt.haunted {\n",
+		New:   "	if t.attempt.haunted && false {\n",
+		Found: []Instrument{Test(failover, "TestFailover_SilentServerInCommit_SecondCommitIsWaitedFor")},
+	},
+	{
+		Name: "after a silence everything is waited for no longer than locks are", File: "restart.go",
+		Old:   "	session.AnswerBy(ctx, time.Time{})\n",
+		New:   "",
+		Found: []Instrument{Test(failover, "TestFailover_SilentServerGivesLocksUp_NothingElseIsBounded")},
+	},
+	{
 		Name: "nothing is compared after the connection was lost", File: "replay.go",
 		Old:   "	return wire.Answer{}, t.compareDone(ctx, n, r, a, err)\n",
 		New:   "	if t.attempt.losses > 0 && err == nil {\n		_, err := a.Close()\n		return wire.Answer{}, err\n	}\n	return wire.Answer{}, t.compareDone(ctx, n, r, a, err)\n",

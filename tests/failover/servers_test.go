@@ -197,3 +197,79 @@ func TestFailover_ServerFallsSilent_IsAskedToCancel(t *testing.T) {
 	assert.EqualValues(t, 1, kit.Counts(t, metrics)["abandoned_sessions_total"])
 	require.Eventually(t, func() bool { return srv.Cancels() == 1 }, time.Minute, time.Millisecond)
 }
+
+// silenceOfTheFirst has the first connection fall silent once the switch is on.
+func silenceOfTheFirst(silent *atomic.Bool) func(*cockroachdb.Config) {
+	return func(cfg *cockroachdb.Config) {
+		dial, dials := cfg.ConnConfig.DialFunc, 0
+		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			if dials++; dials == 1 {
+				return mute{conn, silent}, err
+			}
+			return conn, err
+		}
+	}
+}
+
+var failsOver = kit.Policy(func(p *cockroachdb.RetryPolicy) { p.MaxFailovers = 3 })
+
+// A server that has fallen silent may keep the transaction's locks.
+func TestFailover_SilentServerKeepsLocks_WaitEndsWithinTheBounds(t *testing.T) {
+	t.Parallel()
+	for name, script := range map[string]kit.Script{
+		"in the statement": {"UPDATE b": {kit.Slow, {Delay: time.Hour}}},
+		"in the replay":    {"UPDATE a": {kit.OK, {Delay: time.Hour}}, "UPDATE b": {kit.Slow}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var silent atomic.Bool
+			kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
+				began := time.Now()
+				tx := r.Begin(t)
+				kit.Exec(t, tx, "UPDATE a")
+				silent.Store(true)
+				err := kit.ExecAll(tx, "UPDATE b")
+				var lost *cockroachdb.ConnectionLostError
+				require.ErrorAs(t, err, &lost)
+				require.ErrorContains(t, err, `the bound "elapsed" of its policy is reached`)
+				assert.Equal(t, cockroachdb.DefaultRetryPolicy().MaxElapsed, time.Since(began).Truncate(time.Second))
+				require.Error(t, tx.Commit())
+				assert.Zero(t, r.Times(kit.Release))
+				assert.Equal(t, 2.0, r.Counts(t)["abandoned_sessions_total"])
+			}, silenceOfTheFirst(&silent), failsOver)
+		})
+	}
+}
+
+func TestFailover_SilentServerGivesLocksUp_NothingElseIsBounded(t *testing.T) {
+	t.Parallel()
+	var silent atomic.Bool
+	script := kit.Script{
+		"UPDATE a": {kit.OK, {Delay: 20 * time.Second}}, "UPDATE b": {kit.Slow, {Delay: 20 * time.Second}},
+		"UPDATE c": {{Delay: time.Hour}}, kit.Release: {{Delay: time.Hour}},
+	}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
+		tx := r.Begin(t)
+		kit.Exec(t, tx, "UPDATE a")
+		silent.Store(true)
+		require.NoError(t, kit.ExecAll(tx, "UPDATE b", "UPDATE c"))
+		require.NoError(t, tx.Commit())
+		assert.Equal(t, 1.0, r.Counts(t)["abandoned_sessions_total"])
+	}, silenceOfTheFirst(&silent), failsOver)
+}
+
+// Nor is the commit, where the server falls silent in it. What has only read is committed again.
+func TestFailover_SilentServerInCommit_SecondCommitIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	var silent atomic.Bool
+	script := kit.Script{"SELECT v": kit.Always(kit.Ints(1)), kit.Release: {kit.Slow, {Delay: time.Hour}}}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
+		tx := r.Begin(t)
+		require.NoError(t, tx.QueryRow("SELECT v").Scan(new(int)))
+		silent.Store(true)
+		require.NoError(t, tx.Commit())
+		assert.Equal(t, 2, r.Times("SELECT v"))
+		assert.Equal(t, 1.0, r.Counts(t)["abandoned_sessions_total"])
+	}, silenceOfTheFirst(&silent), failsOver)
+}
