@@ -66,8 +66,9 @@ const outcomeKept = 12 * time.Hour
 // of a pool with Config.CommitMarker. It reports whether the transaction is committed. If it is not, it never will be:
 // it can be run again. An error means that there is no answer (yet).
 //
-// It may be asked as often as wanted, and by several at once, up to 12 hours after the commit. db is a pool on the same
-// database, with this driver or another. The question waits for a transaction that is still under way; ctx bounds that.
+// It may be asked as often as wanted, by several at once and by other processes, which get err as text
+// ([AmbiguousCommitError.MarshalText]), up to 12 hours after the commit. db is a pool on the same database, with this
+// driver or another. The question waits for a transaction that is still under way; ctx bounds that.
 func CommitOutcome(ctx context.Context, db *sql.DB, err error) (committed bool, _ error) {
 	ambiguous, ok := errors.AsType[*AmbiguousCommitError](err)
 	if !ok || ambiguous.mark == nil {

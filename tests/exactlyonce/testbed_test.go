@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,7 +19,12 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
 )
 
-func TestMain(m *testing.M) { enginetest.Main(m) }
+func TestMain(m *testing.M) {
+	if text := os.Getenv(askAbout); text != "" {
+		os.Exit(asked(text))
+	}
+	enginetest.Main(m)
+}
 
 const (
 	table    = cockroachdb.DefaultCommitTable
