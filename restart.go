@@ -37,8 +37,8 @@ func (t *tx) carryOn(ctx context.Context, s step, f fault) error {
 	return nil
 }
 
-// resume has s go on in the attempt that begins. A silent server may still hold the locks of the attempt before: s waits
-// for those no longer than another attempt may begin.
+// resume has s go on in the attempt that begins. A silent server may still hold the locks of the attempt before: s
+// waits for those no longer than another attempt may begin.
 func (t *tx) resume(ctx context.Context, s step) fault {
 	if !t.attempt.haunted {
 		return s.resume(ctx)
