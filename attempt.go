@@ -3,6 +3,7 @@ package cockroachdb
 import (
 	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/reprise-go/cockroachdb/internal/chance"
@@ -175,7 +176,17 @@ func (t *tx) waitForLane(ctx context.Context) error {
 
 // isUrgent reports whether the next attempt should have PRIORITY HIGH: the transaction is in the lane, and another one
 // has aborted it, as in a deadlock. To a transaction that lost otherwise it brings nothing, and it aborts others.
-func (t *tx) isUrgent() bool { return t.attempt.reason == ReasonAborted && t.attempt.pass.Holds() }
+//
+// Nor is one urgent that has shown rows, and can't have its function called again: the transactions it would abort are
+// mostly like it, and hear of that as a divergence.
+func (t *tx) isUrgent() bool {
+	return t.attempt.reason == ReasonAborted && t.attempt.pass.Holds() &&
+		(t.runner != nil || !slices.ContainsFunc(t.history.records, (*record).mayDiverge))
+}
+
+// mayDiverge reports whether the application was shown rows, or that there are none, which nothing keeps from being
+// others in a replay.
+func (r *record) mayDiverge() bool { return (r.rows > 0 || r.end) && r.pinned() == nil }
 
 // giveUpLocks rolls back before a wait. An error is what the application is told.
 func (t *tx) giveUpLocks(ctx context.Context) error {

@@ -573,6 +573,12 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(restart, "TestRestartByBegin_Conversation_HasBeginCommitAndRollback")},
 	},
 	{
+		Name: "a transaction that has shown rows asks for PRIORITY HIGH", File: "attempt.go",
+		Old:   "(t.runner != nil || !",
+		New:   "(true || !",
+		Found: []Instrument{Test(restart, "TestRestart_AbortedAfterRows_PriorityOnlyInRunTx")},
+	},
+	{
 		Name: "auto takes every version for an old one", File: "restart_mode.go",
 		Old:   "	all.serializable = !v.since(26, 2)\n",
 		New:   "",

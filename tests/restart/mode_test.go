@@ -3,6 +3,7 @@ package restart_test
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"strings"
 	"testing"
 
@@ -212,4 +213,53 @@ func TestRestartAuto_Aborted_HasPriority(t *testing.T) {
 	assert.Equal(t, []string{
 		"BEGIN; UPDATE a", "ROLLBACK; BEGIN; UPDATE a", "ROLLBACK", "BEGIN PRIORITY HIGH; UPDATE a", "COMMIT",
 	}, st.Trips(1))
+}
+
+// What a transaction with PRIORITY HIGH aborts is mostly like it. If that has shown rows, and nobody can call its
+// function again, the application hears of it.
+func TestRestart_AbortedAfterRows_PriorityOnlyInRunTx(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		read string
+		run  func(context.Context, *sql.DB, func(*sql.Tx) error) error
+		high bool
+	}{
+		"unchanged code, rows":        {"SELECT v FOR UPDATE", inTx, false},
+		"unchanged code, no rows":     {"SELECT none FOR UPDATE", inTx, false},
+		"unchanged code, only writes": {"", inTx, true},
+		"RunTx, rows":                 {"SELECT v FOR UPDATE", runTx, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{
+				"SELECT v FOR UPDATE": kit.Always(kit.Ints(1)), "SELECT none FOR UPDATE": kit.Always(kit.Ints()),
+				"UPDATE a": {kit.Aborted, kit.Aborted},
+			})
+			require.NoError(t, tc.run(t.Context(), st.DB, func(tx *sql.Tx) error {
+				if tc.read != "" {
+					if _, err := kit.ReadAll(t.Context(), tx, tc.read); err != nil {
+						return err
+					}
+				}
+				return kit.ExecAll(tx, "UPDATE a")
+			}))
+			assert.Equal(t, tc.high, slices.Contains(st.Sent(), "BEGIN PRIORITY HIGH"))
+		})
+	}
+}
+
+func runTx(ctx context.Context, db *sql.DB, fn func(*sql.Tx) error) error {
+	return cockroachdb.RunTx(ctx, db, nil, fn)
+}
+
+func inTx(ctx context.Context, db *sql.DB, fn func(*sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if err := fn(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
 }
