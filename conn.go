@@ -98,8 +98,6 @@ func (c *conn) use(l link) {
 	c.textIsOneTx = runsTextAsOneTx(l.PG.ParameterStatus("crdb_version"))
 }
 
-func isCockroachDB(s *wire.Session) bool { return s.PG.ParameterStatus("crdb_version") != "" }
-
 // String says where the connection leads, and nothing of what goes over it.
 func (c *conn) String() string {
 	cc := c.session.Pgx.Config()

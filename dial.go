@@ -207,17 +207,6 @@ func nodeOf(s *wire.Session) uint32 {
 	return fleet.NodeOf(s.PG.PID())
 }
 
-// hostsOf lists where connections go to, each place once, in the order of the DSN.
-func hostsOf(cc *pgx.ConnConfig) []string {
-	hosts := []string{hostPort(cc.Host, cc.Port)}
-	for _, f := range cc.Fallbacks {
-		if h := hostPort(f.Host, f.Port); !slices.Contains(hosts, h) {
-			hosts = append(hosts, h)
-		}
-	}
-	return hosts
-}
-
 // onHost returns the configuration of connections to one host alone. It may have several ways to connect to it, which
 // differ in their TLS.
 func onHost(cc *pgx.ConnConfig, host string) *pgx.ConnConfig {

@@ -91,3 +91,6 @@ func newConnector(dsn string) (*Connector, error) {
 	cfg.dsn = dsn
 	return NewConnector(cfg)
 }
+
+// Driver returns a [*Driver].
+func (c *Connector) Driver() driver.Driver { return &Driver{} }

@@ -11,8 +11,85 @@ import (
 	"strings"
 	"time"
 
+	"github.com/reprise-go/cockroachdb/internal/dialer"
 	"github.com/reprise-go/cockroachdb/internal/dsnurl"
 )
+
+// ParseConfig parses a DSN. It may be whatever pgx.ParseConfig takes: a URL, with several hosts or one;
+// keyword/value pairs; nothing, for the PG* environment variables alone; or a name given by pgx's
+// stdlib.RegisterConnConfig, with the default retry settings. The schemes cockroachdb, cockroach and crdb-postgres
+// stand beside postgresql and postgres. With them a host without a port has that of PGPORT, or else 26257; but a URL
+// of one host that leaves its port to a service file has that service's port, or else 5432.
+//
+// These keys are the driver's own and never reach the server:
+//
+//   - retry_max_attempts, retry_max_elapsed, retry_initial_backoff, retry_max_backoff, retry_backoff_multiplier,
+//     retry_lane_wait, retry_max_statements, retry_max_bytes and retry_max_failovers set the field of that name of
+//     [RetryPolicy];
+//   - retry_restart, which may be savepoint, begin or auto, sets Restart;
+//   - retry_throttle_tokens and retry_throttle_tokens_per_commit set MaxTokens and TokensPerCommit of [RetryThrottle];
+//   - ping_after sets PingAfter; connection_lifetime and dials_per_second set ConnLifetime and DialRate;
+//     load_balance_hosts, which may be random or disable, sets BalanceHosts; load_balance_groups, sizes such as 2,1 or
+//     0 for one group of all, sets HostGroups;
+//   - retry_pin_generated, which may be on or off, sets PinGenerated;
+//   - retry_learn_locks, which may be on or off, sets LearnLocks;
+//   - retry_commit_marker, which may be on or off, sets CommitMarker, and retry_commit_table sets CommitTable;
+//   - dead_peer_timeout, a duration, is after how much silence of the network a connection that waits for an answer,
+//     or to be used, is given up: the ConnConfig gets a DialFunc for it. It bounds pings too, and logins where there is
+//     no connect_timeout. The default is 30 seconds; zero leaves all that to the system.
+//
+// Durations are written as Go's: "500ms". A key that looks like a slip for one of them is an error. The defaults, and
+// what else they mean, are in the [README].
+//
+// No error quotes the DSN, nor a value from it. A password in a URL has its special characters percent-encoded; where
+// an unescaped '@' has put a part of one into the hosts or the database's name, that is an error too.
+//
+// [README]: https://github.com/reprise-go/cockroachdb#tuning
+func ParseConfig(dsn string) (*Config, error) {
+	cfg := &Config{
+		RetryPolicy:   DefaultRetryPolicy(),
+		RetryThrottle: DefaultRetryThrottle(),
+		Metrics:       DefaultMetrics,
+		Restart:       RestartSavepoint,
+		PingAfter:     defaultPingAfter,
+		ConnLifetime:  defaultConnLifetime,
+		DialRate:      defaultDialRate,
+		CommitTable:   DefaultCommitTable,
+		PinGenerated:  true,
+	}
+	if registeredName.MatchString(dsn) {
+		cfg.registered = dsn
+		return cfg, nil
+	}
+	var err error
+	if cfg.ConnConfig, err = dsnurl.Parse(dsn); err != nil {
+		return nil, err
+	}
+	if err := checkRepeated(dsn); err != nil {
+		return nil, err
+	}
+	cfg.BalanceHosts = cfg.ConnConfig.ValidateConnect == nil // which target_session_attrs sets
+	cfg.setDeadPeerTimeout(defaultDeadPeerTimeout)
+	if err := takeSettings(cfg, cfg.ConnConfig.RuntimeParams); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+const (
+	defaultPingAfter       = time.Second // pgx's
+	defaultConnLifetime    = 30 * time.Minute
+	defaultDialRate        = 100
+	defaultDeadPeerTimeout = 30 * time.Second
+)
+
+// setDeadPeerTimeout makes sockets notice a peer that has fallen silent.
+func (c *Config) setDeadPeerTimeout(d time.Duration) {
+	c.deadPeer = d
+	if c.ConnConfig != nil {
+		c.ConnConfig.DialFunc = dialer.New(c.ConnConfig.ConnectTimeout, d)
+	}
+}
 
 // registeredName matches what pgx's stdlib.RegisterConnConfig returns.
 var registeredName = regexp.MustCompile(`^registeredConnConfig[0-9]+$`)
@@ -95,6 +172,14 @@ func either(text, yes, no string) (bool, error) {
 		return false, errors.New("the value is neither")
 	}
 	return text == yes, nil
+}
+
+func (c *Config) setRestart(text string) error {
+	c.Restart = RestartMode(text)
+	if text == "" || c.Restart.validate() != nil {
+		return errors.New("the value is none of them")
+	}
+	return nil
 }
 
 func (c *Config) setBalanceHosts(text string) (err error) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -175,14 +174,6 @@ func (c *conn) replaceOnce(ctx context.Context) error {
 	l.Inherit(c.session)
 	c.use(l)
 	return nil
-}
-
-// redialPause is the least time between two dials for one session.
-const redialPause = 10 * time.Millisecond
-
-// redialAfter is how long to wait after the n-th dial for one session that has failed.
-func (p RetryPolicy) redialAfter(n int) time.Duration {
-	return max(redialPause, p.backoff(n, rand.Float64))
 }
 
 // isHopeless reports whether it would be in vain to dial again after err: the server is there and does not want us, or

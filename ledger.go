@@ -1,6 +1,10 @@
 package cockroachdb
 
 import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -122,4 +126,35 @@ func (l *ledger) list(key textKey, remedy string) *endingText {
 	}}
 	l.texts[key] = t
 	return t
+}
+
+// report returns what was noted so far.
+func (l *ledger) report() Report {
+	r := Report{
+		Since: l.since, At: time.Now(),
+		Transactions: l.tallies[ofTransaction].protection(), Statements: l.tallies[ofStatement].protection(),
+		Causes: []ReportCause{}, Texts: []ReportText{}, // not null, in JSON
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r.Unlisted = l.unlisted
+	for cause, n := range l.causes {
+		r.Causes = append(r.Causes, ReportCause{Cause: cause, Count: n, Remedy: remedies[cause]})
+	}
+	for _, t := range l.texts {
+		r.Texts = append(r.Texts, t.ReportText)
+	}
+	slices.SortFunc(r.Causes, func(a, b ReportCause) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Cause, b.Cause))
+	})
+	slices.SortFunc(r.Texts, func(a, b ReportText) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Text, b.Text), cmp.Compare(a.Cause, b.Cause))
+	})
+	return r
+}
+
+func fingerprintOf(text string) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(text))
+	return fmt.Sprintf("%016x", h.Sum64())
 }

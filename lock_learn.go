@@ -16,13 +16,6 @@ type locking struct {
 	diverged bool // something has
 }
 
-// lockUse is a text that has run in a transaction.
-type lockUse struct {
-	text    *lockText
-	locked  bool // with the lock
-	written bool // after it its table was written
-}
-
 // mostLockUses bounds the texts that are counted for one transaction.
 const mostLockUses = 16
 

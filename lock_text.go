@@ -47,6 +47,13 @@ type lockTally struct {
 	spent     time.Duration // from their first statement to their end, all together
 }
 
+// lockUse is a text that has run in a transaction.
+type lockUse struct {
+	text    *lockText
+	locked  bool // with the lock
+	written bool // after it its table was written
+}
+
 // A text locks once it has diverged learnDivergences times within learnWithin, in transactions that wrote the row that
 // they had read, if those were one of learnShare or more. It is judged anew each time that it has locked in
 // lockVerdict transactions.
@@ -58,23 +65,6 @@ const (
 	lockVerdict      = 64
 	lockBarred       = 5 * time.Minute // for how long a text does not lock after it was unlearned
 )
-
-// LockChange is what has become of a text that locks, or would have. It is the metrics' label change.
-type LockChange string
-
-// What can become of a text.
-const (
-	LockLearned   LockChange = "learned"   // it locks from now on
-	LockNoKey     LockChange = "no_key"    // it does not: the server does not say that it reads by a unique key
-	LockFailed    LockChange = "error"     // no more: it came to an error, which may have been the lock's
-	LockUnwritten LockChange = "unwritten" // no more: most transactions did not write what they had locked
-	LockInVain    LockChange = "in_vain"   // no more: with it as many transactions diverge
-	LockCostly    LockChange = "costly"    // no more: with it a commit takes longer, retries and waits included
-)
-
-var allLockChanges = []LockChange{
-	LockLearned, LockNoKey, LockFailed, LockUnwritten, LockInVain, LockCostly,
-}
 
 // newLockTexts returns nil if nothing is to be learned.
 func newLockTexts(cfg *Config) *lockTexts {

@@ -7,7 +7,8 @@ import (
 )
 
 // The closed sets by which transactions are counted and told apart: how they end, why and where an attempt comes to
-// nothing, and why one can't be replayed. Metrics use them as labels, events and errors as words.
+// nothing, why one can't be replayed, and what becomes of a text that locks. Metrics use them as labels, events and
+// errors as words.
 
 // Outcome is how a transaction ended that the application began and in which it ran something. It is the metrics' label
 // outcome.
@@ -241,3 +242,20 @@ const (
 )
 
 var allCommitAnswers = []CommitAnswer{CommitAnswerCommitted, CommitAnswerRefused, CommitAnswerUnknown}
+
+// LockChange is what has become of a text that locks, or would have. It is the metrics' label change.
+type LockChange string
+
+// What can become of a text.
+const (
+	LockLearned   LockChange = "learned"   // it locks from now on
+	LockNoKey     LockChange = "no_key"    // it does not: the server does not say that it reads by a unique key
+	LockFailed    LockChange = "error"     // no more: it came to an error, which may have been the lock's
+	LockUnwritten LockChange = "unwritten" // no more: most transactions did not write what they had locked
+	LockInVain    LockChange = "in_vain"   // no more: with it as many transactions diverge
+	LockCostly    LockChange = "costly"    // no more: with it a commit takes longer, retries and waits included
+)
+
+var allLockChanges = []LockChange{
+	LockLearned, LockNoKey, LockFailed, LockUnwritten, LockInVain, LockCostly,
+}

@@ -8,20 +8,7 @@ import (
 )
 
 // A transaction is protected while the driver could absorb a conflict, and the loss of the connection. What ends that
-// is noted here, as it happens, and counted at the end; report.go shows it.
-
-// A blame is what has ended a protection: the cause, and the text of the statement that did it, if it was one.
-type blame struct {
-	cause  Cause
-	text   string
-	remedy string // in place of the cause's own
-}
-
-// A shield is what is known of the protection of a transaction, or of a statement outside one.
-type shield struct {
-	lost   blame // the first thing that has ended it
-	atRisk bool  // its commit was sent such that nobody could find out what became of it
-}
+// is noted here, as it happens, and counted at the end.
 
 // expose notes that the protection of t has ended.
 func (t *tx) expose(b blame) {

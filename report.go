@@ -2,11 +2,7 @@ package cockroachdb
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
-	"hash/fnv"
-	"net/http"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -68,35 +64,6 @@ type ReportText struct {
 	Remedy      string `json:"remedy"`      // what to do
 }
 
-// Report returns what has become of the connector's transactions so far. It may be called at any time, and while
-// others run statements; counts that belong together may then be a few apart.
-func (c *Connector) Report() Report {
-	r := c.pool.ledger.report()
-	c.pool.mu.Lock()
-	defer c.pool.mu.Unlock()
-	r.DBName = c.pool.dbName
-	return r
-}
-
-// ReportHandler returns a handler that serves the report of the moment, as text, or as JSON where the request accepts
-// application/json or has format=json. The report shows names of tables and columns: don't serve it to the public.
-func (c *Connector) ReportHandler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		report := c.Report()
-		if r.FormValue("format") != "json" && !strings.Contains(r.Header.Get("Accept"), "application/json") {
-			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-			_, _ = fmt.Fprint(w, report)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		e := json.NewEncoder(w)
-		e.SetEscapeHTML(false)
-		_ = e.Encode(report)
-	})
-}
-
 // String returns the report as text, of several lines.
 func (r Report) String() string {
 	var b strings.Builder
@@ -139,57 +106,3 @@ func (r Report) writeEnds(b *strings.Builder) {
 }
 
 func percent(n, of int64) string { return fmt.Sprintf("%.1f %%", 100*share(n, of)) }
-
-// remedies say what to do about what ended a protection.
-var remedies = map[Cause]string{
-	CauseStatements:           "split the transaction, or raise retry_max_statements",
-	CauseBytes:                "split the transaction, or raise retry_max_bytes",
-	CauseRaw:                  "keep Raw and COPY in a transaction, and on a connection, of their own; or use RunTx",
-	CauseSession:              "move SET before all other statements or use SET LOCAL; keep PREPARE, temporary tables, session locks and the like on connections of their own",
-	CauseAsOfSystemTime:       "run it again yourself: it only reads",
-	CauseApplicationSavepoint: "leave the retries to the driver: drop the SAVEPOINT cockroach_restart of your own",
-	CauseRetriesOff:           "switch retries on: no WithoutRetries, and retry_max_attempts above 1",
-	CauseBegunAsText:          "begin transactions by BeginTx, not by a BEGIN of your own",
-	CauseMayCommit:            "keep what commits out of transactions, and one statement in one text; DDL, CALL and DO have no better way",
-	CauseFailoversOff:         "raise retry_max_failovers above 0",
-	CauseDiverged:             "use RunTx, or see docs/tuning.md",
-	CauseRowsOfWrite:          "run it in a transaction, or don't read its rows",
-}
-
-// remedyText says what to do.
-func (b *blame) remedyText() string {
-	if b.remedy != "" {
-		return b.remedy + "; or use RunTx"
-	}
-	return remedies[b.cause]
-}
-
-func (l *ledger) report() Report {
-	r := Report{
-		Since: l.since, At: time.Now(),
-		Transactions: l.tallies[ofTransaction].protection(), Statements: l.tallies[ofStatement].protection(),
-		Causes: []ReportCause{}, Texts: []ReportText{}, // not null, in JSON
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	r.Unlisted = l.unlisted
-	for cause, n := range l.causes {
-		r.Causes = append(r.Causes, ReportCause{Cause: cause, Count: n, Remedy: remedies[cause]})
-	}
-	for _, t := range l.texts {
-		r.Texts = append(r.Texts, t.ReportText)
-	}
-	slices.SortFunc(r.Causes, func(a, b ReportCause) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Cause, b.Cause))
-	})
-	slices.SortFunc(r.Texts, func(a, b ReportText) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Text, b.Text), cmp.Compare(a.Cause, b.Cause))
-	})
-	return r
-}
-
-func fingerprintOf(text string) string {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(text))
-	return fmt.Sprintf("%016x", h.Sum64())
-}

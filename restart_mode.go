@@ -4,9 +4,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/reprise-go/cockroachdb/internal/wire"
@@ -38,14 +36,6 @@ func (m RestartMode) validate() error {
 		return nil
 	}
 	return errors.New("cockroachdb: Config.Restart is not a RestartMode: use RestartSavepoint, RestartBegin or RestartAuto")
-}
-
-func (c *Config) setRestart(text string) error {
-	c.Restart = RestartMode(text)
-	if text == "" || c.Restart.validate() != nil {
-		return errors.New("the value is none of them")
-	}
-	return nil
 }
 
 // savepoints says in which transactions of a connection the driver makes its restart savepoint.
@@ -89,41 +79,4 @@ func (s savepoints) in(level driver.IsolationLevel) bool {
 func isCommitted(level string) bool {
 	level = strings.ReplaceAll(strings.ToLower(level), "_", " ")
 	return level == "read committed" || level == "read uncommitted"
-}
-
-// version is that of a CockroachDB. The zero value is one that is not known, and older than all others.
-type version struct{ major, minor int }
-
-func (v version) since(major, minor int) bool {
-	return v.major > major || v.major == major && v.minor >= minor
-}
-
-func versionOf(s *wire.Session) version { return parseVersion(s.PG.ParameterStatus("crdb_version")) }
-
-var versionNumber = regexp.MustCompile(`\bv([0-9]+)\.([0-9]+)`)
-
-// parseVersion reads a crdb_version.
-func parseVersion(text string) (v version) {
-	if m := versionNumber.FindStringSubmatch(text); m != nil {
-		v.major, _ = strconv.Atoi(m[1])
-		v.minor, _ = strconv.Atoi(m[2])
-	}
-	return v
-}
-
-// sessionVariable returns what a session is opened with as the value of a variable, if anything: by a parameter of its
-// own or by one of the options ("-c name=value" or "--name=value").
-func sessionVariable(params map[string]string, name string) (values []string) {
-	for key, value := range params {
-		if strings.EqualFold(key, name) {
-			values = append(values, value)
-		}
-	}
-	for word := range strings.FieldsSeq(params["options"]) {
-		key, value, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(word, "--"), "-c"), "=")
-		if strings.EqualFold(strings.ReplaceAll(key, "-", "_"), name) {
-			values = append(values, value)
-		}
-	}
-	return values
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"time"
 )
 
@@ -146,4 +147,12 @@ func sleep(ctx, ctx2 context.Context, d time.Duration) error {
 	case <-ctx2.Done():
 		return ctx2.Err()
 	}
+}
+
+// redialPause is the least time between two dials for one session.
+const redialPause = 10 * time.Millisecond
+
+// redialAfter is how long to wait after the n-th dial for one session that has failed.
+func (p RetryPolicy) redialAfter(n int) time.Duration {
+	return max(redialPause, p.backoff(n, rand.Float64))
 }

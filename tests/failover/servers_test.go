@@ -201,10 +201,11 @@ func TestFailover_ServerFallsSilent_IsAskedToCancel(t *testing.T) {
 // silenceOfTheFirst has the first connection fall silent once the switch is on.
 func silenceOfTheFirst(silent *atomic.Bool) func(*cockroachdb.Config) {
 	return func(cfg *cockroachdb.Config) {
-		dial, dials := cfg.ConnConfig.DialFunc, 0
+		dial := cfg.ConnConfig.DialFunc
+		var dials atomic.Int32
 		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := dial(ctx, network, addr)
-			if dials++; dials == 1 {
+			if dials.Add(1) == 1 {
 				return mute{conn, silent}, err
 			}
 			return conn, err
