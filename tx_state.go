@@ -246,7 +246,7 @@ func (t *tx) report(f fault) error {
 	}
 	t.restarted()
 	if t.state == stateOpen && t.phase() == phaseEnded {
-		if f.class.Commits() {
+		if f.class.Commits() || pgerr.IsConflict(f.err) {
 			return t.fail(f.err)
 		}
 		t.detach(endingOf(&f.class), t.maybeKept(f))
@@ -267,7 +267,7 @@ func (t *tx) committedBefore(f fault) bool {
 	case f.class.Commits():
 		return !conflict && commitIsUnknown(f.err, !t.c.crdb)
 	}
-	return conflict && t.phase() == phaseEnded
+	return conflict && t.phase() == phaseEnded && t.maybeKept(f)
 }
 
 // commitIsUnknown reports whether a transaction may be committed by a statement of the application's that answers err.

@@ -573,6 +573,12 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(restart, "TestRestartByBegin_Conversation_HasBeginCommitAndRollback")},
 	},
 	{
+		Name: "without retries a first schema change that loses is called ambiguous", File: "tx_state.go",
+		Old:   "	return conflict && t.phase() == phaseEnded && t.maybeKept(f)\n",
+		New:   "	return conflict && t.phase() == phaseEnded\n",
+		Found: []Instrument{Test(restart, "TestFirstDDL_LosesWithoutRetries_IsAConflict")},
+	},
+	{
 		Name: "a transaction that has shown rows asks for PRIORITY HIGH", File: "attempt.go",
 		Old:   "(t.runner != nil || !",
 		New:   "(true || !",

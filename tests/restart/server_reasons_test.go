@@ -136,3 +136,17 @@ func TestFirstDDL_Loses_IsRunAgain(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 2, r.Times(ddl))
 }
+
+// Nor is there without retries, and a loop around the transaction must know.
+func TestFirstDDL_LosesWithoutRetries_IsAConflict(t *testing.T) {
+	t.Parallel()
+	const ddl = "CREATE INDEX ON kv (v)"
+	r := kit.New(t, kit.Script{ddl: {{Err: fakepg.Conflict(), EndsTx: true}}})
+	tx, err := r.BeginTx(cockroachdb.WithoutRetries(t.Context()), nil)
+	require.NoError(t, err)
+	kit.WantConflict(t, kit.ExecAll(tx, ddl))
+	require.Error(t, kit.ExecAll(tx, "UPDATE a"))
+	require.Error(t, tx.Commit())
+	assert.Zero(t, r.Times("UPDATE a"), "it would be committed by itself")
+	kit.Exec(t, r, "UPDATE b") // the connection is good
+}
