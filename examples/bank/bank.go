@@ -10,8 +10,7 @@ import (
 
 const initialBalance = 1_000_000
 
-// schema is understood by all servers. The key of a BIGSERIAL is made by unique_rowid() on CockroachDB, by a sequence on
-// PostgreSQL.
+// schema is understood by all servers. A BIGSERIAL is of unique_rowid() on CockroachDB, of a sequence on PostgreSQL.
 var schema = []string{
 	"CREATE TABLE accounts (id BIGINT PRIMARY KEY, balance BIGINT NOT NULL)",
 	"CREATE TABLE transfers (id BIGSERIAL PRIMARY KEY, from_account BIGINT NOT NULL, to_account BIGINT NOT NULL, " +
@@ -92,8 +91,8 @@ func blind(ctx context.Context, tx *sql.Tx, t transfer) error {
 	return err
 }
 
-// insertThenUpdate makes the row of the journal first, as applications do: what belongs to a transfer refers to its key,
-// so that an ORM reads the key back before anything else is written.
+// insertThenUpdate makes the row of the journal first, as applications do: what belongs to a transfer refers to its
+// key, so that an ORM reads the key back before anything else is written.
 func insertThenUpdate(ctx context.Context, tx *sql.Tx, t transfer) error {
 	if _, err := insert(ctx, tx, t); err != nil {
 		return err

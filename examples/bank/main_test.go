@@ -36,7 +36,8 @@ func TestRun(t *testing.T) {
 			assert.Regexp(t, `^engine: +\S.*\ncontention: `+name, out)
 			assert.Regexp(t, `\n pgx +blind updates`, out)
 			assert.Regexp(t, `\n cockroachdb +blind updates +[0-9,]+ +0 +0\.0%`, out, "blind updates can always be replayed")
-			assert.Regexp(t, `\n cockroachdb .*\n +INSERT RETURNING, updates +[0-9,]+ +0 +0\.0%`, out, "so can a key that was shown")
+			assert.Regexp(t, `\n cockroachdb .*\n +INSERT RETURNING, updates +[0-9,]+ +0 +0\.0%`, out,
+				"so can a key that was shown")
 			assert.Regexp(t, `\n +read-modify-write, RunTx +[0-9,]+ +0 +0\.0%`, out, "RunTx goes on until it commits")
 			assert.Equal(t, 2, strings.Count(out, "add up to 4,000,000, as they must."))
 			assert.Equal(t, 2*len(allKinds), strings.Count(stderr.String(), " committed, "),

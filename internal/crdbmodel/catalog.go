@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// Of the catalogue the model has what the driver asks for before it adds a lock to a read, and before it pins the values
-// of an INSERT: the columns of the unique keys of a table, of which there is one, and the defaults of its columns.
+// Of the catalogue the model has what the driver asks for: the columns of the unique keys of a table, of which there is
+// one, before it adds a lock to a read, and the defaults of its columns before it pins the values of an INSERT.
 
 // A question is one of the driver's about a table, whose name is the one parameter.
 type question struct {

@@ -230,7 +230,8 @@ const (
 	oidInt  = 20
 )
 
-// column is a name and a type. BIGSERIAL is an INT with DEFAULT unique_rowid() [docs: "SERIAL", mode rowid, the default].
+// column is a name and a type. BIGSERIAL is an INT with DEFAULT unique_rowid()
+// [docs: "SERIAL", serial_normalization=rowid, the default].
 func (p *parser) column() column {
 	c := column{name: p.word(), oid: oidInt}
 	switch p.word() {
