@@ -10,13 +10,21 @@ import (
 
 const initialBalance = 1_000_000
 
-// createBank makes the table of accounts, each with initialBalance.
+// schema is understood by all servers. A BIGSERIAL is of unique_rowid() on CockroachDB, of a sequence on PostgreSQL.
+var schema = []string{
+	"CREATE TABLE accounts (id BIGINT PRIMARY KEY, balance BIGINT NOT NULL)",
+	"CREATE TABLE transfers (id BIGSERIAL PRIMARY KEY, from_account BIGINT NOT NULL, to_account BIGINT NOT NULL, " +
+		"amount BIGINT NOT NULL)",
+}
+
+// createBank makes the accounts, each with initialBalance, and an empty journal of transfers.
 func createBank(ctx context.Context, db *sql.DB, accounts int) error {
-	_, err := db.ExecContext(ctx, "CREATE TABLE accounts (id BIGINT PRIMARY KEY, balance BIGINT NOT NULL)")
-	if err != nil {
-		return fmt.Errorf("create the bank: %w", err)
+	for _, table := range schema {
+		if _, err := db.ExecContext(ctx, table); err != nil {
+			return fmt.Errorf("create the bank: %w", err)
+		}
 	}
-	_, err = db.ExecContext(ctx, "INSERT INTO accounts SELECT id, $1 FROM generate_series(1, $2) AS id",
+	_, err := db.ExecContext(ctx, "INSERT INTO accounts SELECT id, $1 FROM generate_series(1, $2) AS id",
 		initialBalance, accounts)
 	if err != nil {
 		return fmt.Errorf("open %d accounts: %w", accounts, err)
@@ -54,8 +62,10 @@ type kind struct {
 
 var allKinds = []kind{
 	{name: "blind", title: "blind updates", do: blind},
+	{name: "insert", title: "INSERT RETURNING, updates", do: insertThenUpdate},
 	{name: "forupdate", title: "reads FOR UPDATE, writes", do: forUpdate},
 	{name: "readwrite", title: "read, then blind write", do: readThenWrite},
+	{name: "ordered", title: "reads in order, writes", do: ordered},
 	{name: "modify", title: "read-modify-write", do: readModifyWrite, closure: true},
 }
 
@@ -66,6 +76,10 @@ const (
 	sqlLock = "SELECT balance FROM accounts WHERE id = $1 FOR UPDATE"
 	sqlAdd  = "UPDATE accounts SET balance = balance + $2 WHERE id = $1"
 	sqlSet  = "UPDATE accounts SET balance = $2 WHERE id = $1"
+
+	sqlReadInOrder = "-- in order\n" + sqlRead // another text, since locks are learned by text
+
+	sqlInsert = "INSERT INTO transfers (from_account, to_account, amount) VALUES ($1, $2, $3) RETURNING id"
 )
 
 // blind has read nothing: it can always be run again unseen.
@@ -75,6 +89,21 @@ func blind(ctx context.Context, tx *sql.Tx, t transfer) error {
 	}
 	_, err := tx.ExecContext(ctx, sqlAdd, t.to, t.amount)
 	return err
+}
+
+// insertThenUpdate makes the row of the journal first, as applications do: what belongs to a transfer refers to its
+// key, so that an ORM reads the key back before anything else is written.
+func insertThenUpdate(ctx context.Context, tx *sql.Tx, t transfer) error {
+	if _, err := insert(ctx, tx, t); err != nil {
+		return err
+	}
+	return blind(ctx, tx, t)
+}
+
+// insert returns the key of the transfer in the journal.
+func insert(ctx context.Context, tx *sql.Tx, t transfer) (id int64, err error) {
+	err = tx.QueryRowContext(ctx, sqlInsert, t.from, t.to, t.amount).Scan(&id)
+	return id, err
 }
 
 // forUpdate locks what it reads, and writes what it has computed from it.
@@ -94,6 +123,15 @@ func readThenWrite(ctx context.Context, tx *sql.Tx, t transfer) error {
 	return blind(ctx, tx, t)
 }
 
+// ordered reads and writes the account of the lower number first, as is advised against deadlocks. Locks that the
+// driver learns stay then. Those of readThenWrite deadlock, and are given up.
+func ordered(ctx context.Context, tx *sql.Tx, t transfer) error {
+	if t.from > t.to {
+		t = transfer{from: t.to, to: t.from, amount: -t.amount}
+	}
+	return compute(ctx, tx, sqlReadInOrder, t)
+}
+
 // readModifyWrite writes what it has computed from what it read, and nothing but serializability protects it.
 func readModifyWrite(ctx context.Context, tx *sql.Tx, t transfer) error {
 	return compute(ctx, tx, sqlRead, t)
@@ -108,7 +146,7 @@ func compute(ctx context.Context, tx *sql.Tx, query string, t transfer) error {
 	if err != nil {
 		return err
 	}
-	if from < t.amount {
+	if from < t.amount || to < -t.amount {
 		return errInsufficientFunds
 	}
 	if _, err := tx.ExecContext(ctx, sqlSet, t.from, from-t.amount); err != nil {

@@ -7,6 +7,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -34,6 +36,39 @@ func TestMoneyLost(t *testing.T) {
 	assert.Regexp(t, `With cockroachdb.* add up to 3,\d\d\d,\d\d\d AND NOT TO 4,000,000!`, stdout.String())
 	assert.Equal(t, exitFailure, status(t.Context(), err, &stderr))
 	assert.Contains(t, stderr.String(), "THE BALANCES DO NOT ADD UP")
+}
+
+// TestInsert_KeysShown has transfers note the keys that they were shown, and looks for these when all have committed.
+func TestInsert_KeysShown_AreInTheJournal(t *testing.T) {
+	for _, contention := range []string{likeCockroach, likePostgreSQL} {
+		t.Run(contention, func(t *testing.T) {
+			opts, err := parseOptions(short("-contention", contention, "-drivers", "cockroachdb"), io.Discard)
+			require.NoError(t, err)
+			var shown sync.Map
+			var looked atomic.Int64
+			note := func(ctx context.Context, tx *sql.Tx, next transfer) error {
+				id, err := insert(ctx, tx, next)
+				if err != nil {
+					return err
+				}
+				shown.Store(id, next.amount)
+				return blind(ctx, tx, next)
+			}
+			look := func(ctx context.Context, tx *sql.Tx, _ transfer) error {
+				for id, amount := range shown.Range {
+					var got int64
+					err := tx.QueryRowContext(ctx, "SELECT amount FROM transfers WHERE id = $1", id).Scan(&got)
+					require.NoError(t, err, "transfer %d", id)
+					require.Equal(t, amount, got, "transfer %d", id)
+					looked.Add(1)
+				}
+				return nil
+			}
+			opts.kinds = []kind{{name: "note", title: "note", do: note}, {name: "look", title: "look", do: look}}
+			require.NoError(t, run(t.Context(), opts, io.Discard, io.Discard))
+			assert.Positive(t, looked.Load())
+		})
+	}
 }
 
 // TestOtherErrors has a kind of transfer that fails, and not with a conflict.

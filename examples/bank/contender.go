@@ -40,11 +40,14 @@ func (c contender) title(k kind) string {
 	return k.title
 }
 
+// learning is what the driver cockroachdb is set to; -params adds to it.
+var learning = url.Values{"retry_learn_locks": {"on"}}
+
 var allContenders = []contender{
 	{name: "pgx", driver: "pgx", plain: once, closure: once},
 	{name: "pgx+loop", driver: "pgx", plain: loop, closure: loop},
-	{name: "cockroachdb", driver: "cockroachdb", plain: once, closure: runTx},
-	{name: "cockroachdb+RunTx", driver: "cockroachdb", plain: runTx, closure: runTx},
+	{name: "cockroachdb", driver: "cockroachdb", params: learning, plain: once, closure: runTx},
+	{name: "cockroachdb+RunTx", driver: "cockroachdb", params: learning, plain: runTx, closure: runTx},
 }
 
 // once is a transaction as everybody writes it.

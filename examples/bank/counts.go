@@ -103,6 +103,12 @@ func (c counts) retries() int64 {
 	return int64(c.values["transaction_retries_total"] - c.values["transaction_retries_total/statement/diverged"])
 }
 
+// pinned is how many INSERTs replays have run with the keys that the application was shown.
+func (c counts) pinned() int64 { return int64(c.values["pinned_statements_total"]) }
+
+// lockedReads is how many reads the driver has added FOR UPDATE to.
+func (c counts) lockedReads() int64 { return int64(c.values["locked_reads_total"]) }
+
 // mostAttempts is the largest number of attempts that a transaction took, to within a tenth.
 func (c counts) mostAttempts() int {
 	most := 0.0

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"os"
@@ -35,12 +36,43 @@ func TestRun(t *testing.T) {
 			assert.Regexp(t, `^engine: +\S.*\ncontention: `+name, out)
 			assert.Regexp(t, `\n pgx +blind updates`, out)
 			assert.Regexp(t, `\n cockroachdb +blind updates +[0-9,]+ +0 +0\.0%`, out, "blind updates can always be replayed")
+			assert.Regexp(t, `\n cockroachdb .*\n +INSERT RETURNING, updates +[0-9,]+ +0 +0\.0%`, out,
+				"so can a key that was shown")
 			assert.Regexp(t, `\n +read-modify-write, RunTx +[0-9,]+ +0 +0\.0%`, out, "RunTx goes on until it commits")
 			assert.Equal(t, 2, strings.Count(out, "add up to 4,000,000, as they must."))
 			assert.Equal(t, 2*len(allKinds), strings.Count(stderr.String(), " committed, "),
 				"a line for each load: it is no terminal")
 			t.Log("\n" + out)
 		})
+	}
+}
+
+// rowsOf runs the demo, and returns the lines of JSON that it writes.
+func rowsOf(t *testing.T, args ...string) (rows []jsonRow) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, exitOK, mainStatus(short(append(args, "-json")...), &stdout, &stderr), "%s", &stderr)
+	for line := range strings.Lines(stdout.String()) {
+		var row jsonRow
+		require.NoError(t, json.Unmarshal([]byte(line), &row), line)
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+type jsonRow struct {
+	Kind              string
+	Committed, Failed int64
+	Balanced          bool
+}
+
+func TestRunTx_EveryKindOnTheModel_NeverFails(t *testing.T) {
+	rows := rowsOf(t, "-contention", likeCockroach, "-drivers", "cockroachdb+RunTx")
+	require.Len(t, rows, len(allKinds))
+	for _, row := range rows {
+		assert.Zero(t, row.Failed, row.Kind)
+		assert.Positive(t, row.Committed, row.Kind)
+		assert.True(t, row.Balanced, row.Kind)
 	}
 }
 
@@ -150,7 +182,7 @@ func TestUsage(t *testing.T) {
 		"nobody":       {[]string{"-workers", "0"}, exitUsage, "-workers 0: at least 1"},
 		"one account":  {[]string{"-accounts", "1"}, exitUsage, "-accounts 1: at least 2"},
 		"unknown kind": {
-			[]string{"-kinds", "blind,keen"}, exitUsage, `there is no kind "keen"; there are blind,forupdate,readwrite,modify`,
+			[]string{"-kinds", "blind,keen"}, exitUsage, `there is no kind "keen"; there are blind,insert,forupdate,readwrite,ordered,modify`,
 		},
 		"unknown contention": {[]string{"-contention", "oracle"}, exitUsage, `-contention "oracle"`},
 		"two contentions": {

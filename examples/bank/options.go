@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -48,7 +49,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.BoolVar(&o.json, "json", false, "write a line of JSON per kind of transfer instead of the table")
 	f.StringVar(&o.contention, "contention", "", "as whom the server contends, cockroachdb or postgresql: on CockroachDB or, without one, on a model of its concurrency control in memory; or on PostgreSQL in its place (default cockroachdb)")
 	f.BoolVar(&o.postgres, "postgres", false, "with -contention postgresql, which it implies: run on PostgreSQL as it is, and not as CockroachDB's stand-in")
-	f.Func("params", "settings for the DSN of cockroachdb, such as 'retry_lane_wait=1s'; once more for each further set to compare", func(s string) error {
+	f.Func("params", "settings for the DSN of cockroachdb besides "+learning.Encode()+", such as 'retry_lane_wait=1s'; "+
+		"once more for each further set to compare", func(s string) error {
 		v, err := url.ParseQuery(s)
 		params = append(params, v)
 		return err
@@ -139,7 +141,8 @@ func withParams(contenders []contender, params []url.Values) (all []contender, e
 				return nil, fmt.Errorf("-params: %w", err)
 			}
 			with := c
-			with.params = p
+			with.params = maps.Clone(c.params)
+			maps.Copy(with.params, p)
 			if text, _ := url.QueryUnescape(p.Encode()); text != "" {
 				with.name += " " + text
 			}

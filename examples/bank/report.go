@@ -22,8 +22,9 @@ type report struct {
 
 func (r report) writeHead(w io.Writer) {
 	fmt.Fprintf(w, "engine:     %s\ncontention: %s\n", r.engine, r.contends.name)
-	fmt.Fprintf(w, "bank:       %d accounts, %d workers, %d kinds of transfer, %v each\n\n",
+	fmt.Fprintf(w, "bank:       %d accounts, %d workers, %d kinds of transfer, %v each\n",
 		r.accounts, r.workers, len(r.kinds), r.window().Round(time.Millisecond))
+	fmt.Fprintf(w, "settings:   %s for cockroachdb, unless its name says otherwise\n\n", learning.Encode())
 }
 
 func (r report) writeTable(w io.Writer) {
@@ -70,7 +71,8 @@ func (r report) writeWords(w io.Writer) {
 	for _, p := range r.phases {
 		fmt.Fprintf(w, "With %s, %s of the transfers failed", p.contender.name, percent(p.all.failedShare()))
 		if p.measured() {
-			fmt.Fprintf(w, ", and %s retries went unnoticed", grouped(p.all.absorbed()))
+			fmt.Fprintf(w, ", and %s retries went unnoticed. %s INSERTs were replayed with the key that was shown, "+
+				"and %s reads had a learned lock", grouped(p.all.absorbed()), grouped(p.all.pinned()), grouped(p.all.lockedReads()))
 		}
 		fmt.Fprintf(w, ". The balances add up to %s%s\n", grouped(p.total), p.verdict())
 	}

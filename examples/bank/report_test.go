@@ -26,9 +26,10 @@ func tallyOf(committed, failed, diverged int64) tally {
 }
 
 func countsOf(retries, divergences float64) counts {
-	return counts{
-		values: map[string]float64{"transaction_retries_total": retries, "replay_divergences_total": divergences},
-	}
+	return counts{values: map[string]float64{
+		"transaction_retries_total": retries, "replay_divergences_total": divergences,
+		"pinned_statements_total": 12, "locked_reads_total": 3456,
+	}}
 }
 
 func TestTable(t *testing.T) {

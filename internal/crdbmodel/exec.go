@@ -49,9 +49,9 @@ func (e *engine) describe(st *statement) (params []uint32, answer []column, err 
 	for _, a := range st.set {
 		typed(a.column, a.x)
 	}
-	for i, x := range st.values {
-		if len(st.values) == len(columns) {
-			typed(columns[i].name, x)
+	for i, name := range st.inserted(columns) {
+		if i < len(st.values) {
+			typed(name, st.values[i])
 		}
 	}
 	return params, answerOf(st, columns), nil
@@ -59,7 +59,7 @@ func (e *engine) describe(st *statement) (params []uint32, answer []column, err 
 
 func answerOf(st *statement, columns []column) (answer []column) {
 	for _, it := range st.items {
-		c := column{it.name, oidInt}
+		c := column{name: it.name, oid: oidInt}
 		if it.aggregate == "" && it.x.op == "column" {
 			c.oid = columns[find(columns, it.x.name)].oid
 		}
@@ -115,17 +115,35 @@ func (e *engine) createTable(st *statement) (*result, error) {
 	return &result{tag: "CREATE TABLE"}, nil
 }
 
+// inserted returns the names of the columns, of the table's, that an INSERT has values for; nil for other statements.
+func (st *statement) inserted(columns []column) (names []string) {
+	if st.kind != kindInsert || st.into != nil {
+		return st.into
+	}
+	for _, c := range columns {
+		names = append(names, c.name)
+	}
+	return names
+}
+
 func (e *engine) insert(t *txn, st *statement, v env) (*result, error) {
 	tbl := e.table(st.tables[0])
-	if len(st.values) != len(tbl.columns) {
+	names := st.inserted(tbl.columns)
+	if len(st.values) != len(names) {
 		return nil, fail("42601", "INSERT has more, or less, expressions than there are columns")
 	}
-	n := 0
+	var inserted [][]int64
 	err := eachOf(st.series, env{params: v.params}, func(v env) error {
-		n++
-		return e.insertRow(t, tbl, st.values, v)
+		row := e.newRow(tbl, names, st.values, v)
+		inserted = append(inserted, row)
+		return e.insertRow(t, tbl, row)
 	})
-	return &result{tag: fmt.Sprint("INSERT 0 ", n), touched: n}, err
+	n := len(inserted)
+	res := &result{tag: fmt.Sprint("INSERT 0 ", n), columns: answerOf(st, v.columns), touched: n}
+	if len(st.items) > 0 {
+		res.rows = project(st.items, inserted, v)
+	}
+	return res, err
 }
 
 // eachOf calls do for each combination of the values of series; once if there is none.
@@ -137,7 +155,7 @@ func eachOf(list []series, v env, do func(env) error) error {
 	to := first.to.eval(v)
 	for n := first.from.eval(v); n <= to; n++ {
 		inner := v
-		inner.columns = append(slices.Clip(v.columns), column{first.column, oidInt})
+		inner.columns = append(slices.Clip(v.columns), column{name: first.column, oid: oidInt})
 		inner.values = append(slices.Clip(v.values), n)
 		if err := eachOf(list[1:], inner, do); err != nil {
 			return err
@@ -146,11 +164,30 @@ func eachOf(list []series, v env, do func(env) error) error {
 	return nil
 }
 
-func (e *engine) insertRow(t *txn, tbl *table, exprs []*expr, v env) error {
-	value := make([]int64, len(exprs))
-	for i, x := range exprs {
-		value[i] = x.eval(v)
+// newRow has the values of an INSERT for the columns that it names, and makes those that are generated.
+//
+// unique_rowid() never gives out a number twice: each run of a statement has new ones
+// [docs: "SQL Functions", unique_rowid; recorded]. On CockroachDB they are made of the clock and the
+// number of the node. Here they count, so that the same course of events has the same ones.
+func (e *engine) newRow(tbl *table, names []string, exprs []*expr, v env) []int64 {
+	row := make([]int64, len(tbl.columns))
+	for i, name := range names {
+		row[find(tbl.columns, name)] = exprs[i].eval(v)
 	}
+	for i, c := range tbl.columns {
+		switch {
+		case slices.Contains(names, c.name):
+		case c.generated:
+			e.rowIDs++
+			row[i] = e.rowIDs
+		default:
+			panic(unsupported("an INSERT that leaves out column " + c.name + ", which has no default"))
+		}
+	}
+	return row
+}
+
+func (e *engine) insertRow(t *txn, tbl *table, value []int64) error {
 	var k key
 	for i, c := range tbl.key {
 		k[i] = value[c]

@@ -37,6 +37,7 @@ type statement struct {
 	where   *expr
 	locks   bool // FOR UPDATE
 	set     []assignment
+	into    []string // the columns that INSERT lists; nil for all
 	values  []*expr  // of INSERT
 	series  []series // that INSERT selects from
 	params  int
@@ -98,13 +99,13 @@ func recovered(err *error) {
 	}
 }
 
-var tokenPattern = regexp.MustCompile(`--[^\n]*|\s+|\$?\w+|<>|.`)
+var tokenPattern = regexp.MustCompile(`--[^\n]*|\s+|\$?\w+|"[a-z0-9_]+"|<>|.`)
 
-// tokens returns words, in lower case, numbers and signs.
+// tokens returns words, in lower case and without quotes, numbers and signs.
 func tokens(text string) (list []string) {
 	for _, token := range tokenPattern.FindAllString(text, -1) {
 		if !strings.HasPrefix(token, "--") && strings.TrimSpace(token) != "" {
-			list = append(list, strings.ToLower(token))
+			list = append(list, strings.ToLower(strings.Trim(token, `"`)))
 		}
 	}
 	return list
@@ -212,11 +213,10 @@ func (p *parser) createTable() *statement {
 			p.need(")")
 			return
 		}
-		st.columns = append(st.columns, column{p.word(), p.typeOID()})
-		if p.take("primary", "key") {
+		st.columns = append(st.columns, p.column())
+		if p.constraints(&st.columns[len(st.columns)-1]) {
 			st.key = []int{len(st.columns) - 1}
 		}
-		p.take("not", "null") // there is no NULL
 	})
 	p.need(")")
 	if len(st.key) == 0 || len(st.key) > len(key{}) {
@@ -230,25 +230,56 @@ const (
 	oidInt  = 20
 )
 
-func (p *parser) typeOID() uint32 {
+// column is a name and a type. BIGSERIAL is an INT with DEFAULT unique_rowid()
+// [docs: "SERIAL", serial_normalization=rowid, the default].
+func (p *parser) column() column {
+	c := column{name: p.word(), oid: oidInt}
 	switch p.word() {
 	case "int", "bigint":
-		return oidInt
+	case "bigserial":
+		c.generated = true
 	case "bool":
-		return oidBool
+		c.oid = oidBool
+	default:
+		p.refuse()
 	}
-	p.refuse()
-	return 0
+	return c
+}
+
+// constraints takes what follows a column, in any order, and reports whether it is the primary key.
+func (p *parser) constraints(c *column) (isKey bool) {
+	for {
+		switch {
+		case p.take("primary", "key"):
+			isKey = true
+		case p.take("default", "unique_rowid", "(", ")"):
+			c.generated = true
+		case p.take("not", "null"): // there is no NULL
+		default:
+			return isKey
+		}
+	}
 }
 
 func (p *parser) insert() *statement {
 	st := &statement{kind: kindInsert, tables: []string{p.word()}}
+	if p.take("(") {
+		p.list(func() { st.into = append(st.into, p.word()) })
+		p.need(")")
+	}
 	value := func() { st.values = append(st.values, p.expr()) }
 	if p.take("values", "(") {
 		p.list(value)
 		p.need(")")
-		return st
+	} else {
+		p.series(st, value)
 	}
+	st.items = p.returning()
+	return st
+}
+
+// series is a SELECT of series, for an INSERT.
+func (p *parser) series(st *statement, value func()) {
 	p.need("select")
 	p.list(value)
 	p.need("from")
@@ -264,7 +295,6 @@ func (p *parser) insert() *statement {
 		}
 		st.series = append(st.series, s)
 	})
-	return st
 }
 
 func (p *parser) query() *statement {
@@ -287,10 +317,15 @@ func (p *parser) update() *statement {
 		st.set = append(st.set, a)
 	})
 	st.where = p.condition()
-	if p.take("returning") {
-		st.items = p.items()
-	}
+	st.items = p.returning()
 	return st
+}
+
+func (p *parser) returning() []item {
+	if p.take("returning") {
+		return p.items()
+	}
+	return nil
 }
 
 func (p *parser) condition() *expr {

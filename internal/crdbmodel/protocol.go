@@ -27,17 +27,17 @@ type answers struct {
 type answer struct{ messages []pgproto3.BackendMessage }
 
 type prepared struct {
-	st       *statement // nil for an empty one
-	params   []uint32
-	columns  []column
-	asksKeys bool // catalog.go
+	st      *statement // nil for an empty one
+	params  []uint32
+	columns []column
+	asks    *question // catalog.go; nil for all but the driver's
 }
 
 type portal struct {
 	*prepared
 	values  []int64
 	formats []int16
-	table   string // whose keys are asked for
+	table   string // that is asked about
 }
 
 func (s *session) reserve(messages ...pgproto3.BackendMessage) *answer {
@@ -141,8 +141,8 @@ func (s *session) extended(m pgproto3.FrontendMessage) error {
 			return fail("34000", "unknown portal")
 		case m.MaxRows > 0:
 			return unsupported("a portal that is read in parts")
-		case p.asksKeys:
-			s.answerKeys(p.table)
+		case p.asks != nil:
+			s.answerQuestion(p.asks, p.table)
 			return nil
 		case p.st == nil:
 			s.reserve(&pgproto3.EmptyQueryResponse{})
@@ -162,8 +162,8 @@ func (s *session) extended(m pgproto3.FrontendMessage) error {
 }
 
 func (s *session) prepare(m *pgproto3.Parse) error {
-	if isKeyQuestion(m.Query) {
-		s.statements[m.Name] = preparedKeyQuestion()
+	if q := questionOf(m.Query); q != nil {
+		s.statements[m.Name] = q.prepared()
 		s.reserve(&pgproto3.ParseComplete{})
 		return nil
 	}
@@ -244,7 +244,7 @@ func (s *session) bind(m *pgproto3.Bind) error {
 	}
 	port := &portal{prepared: p, formats: append([]int16(nil), m.ResultFormatCodes...)}
 	for i, raw := range m.Parameters {
-		if p.asksKeys {
+		if p.asks != nil {
 			port.table = string(raw)
 			break
 		}

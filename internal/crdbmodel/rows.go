@@ -17,6 +17,7 @@ type engine struct {
 	tables map[string]*table
 	parsed map[string][]*statement
 	counts Counts
+	rowIDs int64 // that unique_rowid() has given out
 }
 
 func newEngine(cfg Config) *engine {
@@ -36,8 +37,9 @@ type table struct {
 }
 
 type column struct {
-	name string
-	oid  uint32
+	name      string
+	oid       uint32
+	generated bool // by unique_rowid(), where an INSERT does not name it
 }
 
 // A key has as many columns as a primary key may have; those that it does not have are zero.
