@@ -180,13 +180,17 @@ func (t *tx) waitForLane(ctx context.Context) error {
 // Nor is one urgent that has shown rows, and can't have its function called again: the transactions it would abort are
 // mostly like it, and hear of that as a divergence.
 func (t *tx) isUrgent() bool {
-	return t.attempt.reason == ReasonAborted && t.attempt.pass.Holds() &&
-		(t.runner != nil || !slices.ContainsFunc(t.history.records, (*record).mayDiverge))
+	return t.attempt.reason == ReasonAborted && t.attempt.pass.Holds() && (t.runner != nil || !t.mayDiverge())
 }
 
 // mayDiverge reports whether the application was shown rows, or that there are none, which nothing keeps from being
 // others in a replay.
-func (r *record) mayDiverge() bool { return (r.rows > 0 || r.end) && r.pinned() == nil }
+func (t *tx) mayDiverge() bool {
+	pins := t.mayPin()
+	return slices.ContainsFunc(t.history.records, func(r *record) bool {
+		return (r.rows > 0 || r.end) && !(pins && r.mayBePinned())
+	})
+}
 
 // giveUpLocks rolls back before a wait. An error is what the application is told.
 func (t *tx) giveUpLocks(ctx context.Context) error {

@@ -55,6 +55,9 @@ func (r *record) pinned() *wire.Statement {
 	return r.pins.replay
 }
 
+// mayBePinned reports whether a replay may send something else in place of the statement.
+func (r *record) mayBePinned() bool { return r.pins != nil && !r.pins.off }
+
 // noteShown begins to keep what the application is shown of a statement with these columns, if it can be pinned.
 func (t *tx) noteShown(r *record, columns *wire.Columns) {
 	if t.pool.pins == nil || !t.explicit || !t.restartable() || r.Form == wire.Simple || r.Class.Several ||

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -227,14 +228,24 @@ func TestRestart_AbortedAfterRows_PriorityOnlyInRunTx(t *testing.T) {
 		"unchanged code, rows":        {"SELECT v FOR UPDATE", inTx, false},
 		"unchanged code, no rows":     {"SELECT none FOR UPDATE", inTx, false},
 		"unchanged code, only writes": {"", inTx, true},
+		"unchanged code, a key":       {insertOne, inTx, true},
 		"RunTx, rows":                 {"SELECT v FOR UPDATE", runTx, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			st := kit.New(t, kit.Script{
+			script := kit.Script{
 				"SELECT v FOR UPDATE": kit.Always(kit.Ints(1)), "SELECT none FOR UPDATE": kit.Always(kit.Ints()),
 				"UPDATE a": {kit.Aborted, kit.Aborted},
-			})
+			}
+			st := kit.Answering(t, func(st fakepg.Statement) fakepg.Reply {
+				switch {
+				case strings.HasPrefix(st.SQL, "SELECT a.attname"): // which columns may be pinned
+					return catalogOf("v", "unique_rowid()")
+				case strings.HasPrefix(st.SQL, "INSERT INTO a"): // as it is, and pinned
+					return kit.Ints(1)
+				}
+				return script.Reply(st)
+			}, fakepg.Version("CockroachDB CCL v23.1.0"))
 			require.NoError(t, tc.run(t.Context(), st.DB, func(tx *sql.Tx) error {
 				if tc.read != "" {
 					if _, err := kit.ReadAll(t.Context(), tx, tc.read); err != nil {
@@ -246,6 +257,17 @@ func TestRestart_AbortedAfterRows_PriorityOnlyInRunTx(t *testing.T) {
 			assert.Equal(t, tc.high, slices.Contains(st.Sent(), "BEGIN PRIORITY HIGH"))
 		})
 	}
+}
+
+const insertOne = "INSERT INTO a (n) VALUES (1) RETURNING v"
+
+// catalogOf is what the catalogue says of a table of one column.
+func catalogOf(column, byDefault string) fakepg.Reply {
+	r := fakepg.Reply{Values: [][]any{{column, "", "", byDefault}}}
+	for _, name := range []string{"attname", "attidentity", "attgenerated", "default"} {
+		r.Columns = append(r.Columns, fakepg.Column{Name: name, OID: pgtype.TextOID})
+	}
+	return r
 }
 
 func runTx(ctx context.Context, db *sql.DB, fn func(*sql.Tx) error) error {
