@@ -206,7 +206,7 @@ func (t *lockTally) count(u *lockUse, committed, diverged bool, took time.Durati
 }
 
 // costlier is how much longer a commit may take with the locks than before.
-const costlier = 1.5
+const costlier = 3
 
 // verdict says why locking does not pay, given what there was without it; "" if it does.
 func (t *lockTally) verdict(plain *lockTally) LockChange {

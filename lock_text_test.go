@@ -37,10 +37,10 @@ func TestLockTally_Verdict(t *testing.T) {
 	t.Parallel()
 	plain := lockTally{runs: 100, commits: 80, diverged: 20, spent: 100 * time.Second}
 	for want, locked := range map[LockChange]lockTally{
-		"":            {runs: 64, commits: 58, diverged: 6, spent: 100 * time.Second, unwritten: 32},
+		"":            {runs: 64, commits: 58, diverged: 6, spent: 217 * time.Second, unwritten: 32},
 		LockUnwritten: {runs: 64, commits: 64, unwritten: 33},
 		LockInVain:    {runs: 64, commits: 57, diverged: 7, spent: 64 * time.Second},
-		LockCostly:    {runs: 64, commits: 60, diverged: 4, spent: 115 * time.Second},
+		LockCostly:    {runs: 64, commits: 60, diverged: 4, spent: 226 * time.Second},
 	} {
 		assert.Equal(t, want, locked.verdict(&plain), "%+v", locked)
 	}
