@@ -65,6 +65,8 @@ type place struct {
 	inside   bool // the transaction is in order
 
 	restarted bool // the statement before was that ROLLBACK TO
+	locked    bool // a read to which the driver has added a lock
+	unlocked  bool // a read that waits for no lock
 	lost      bool // the statement before was answered with a conflict
 	forgotten bool // the server has lost all prepared statements since this one was prepared
 }
@@ -82,6 +84,8 @@ func placeOf(p crdbsim.Point) *place {
 		data:     !commit && slices.Contains([]string{"select", "insert", "update", "delete", "with"}, word),
 		many:     strings.Contains(text, " order by "),
 		inside:   p.Status == 'T',
+		locked:   lockTexts[p.SQL],
+		unlocked: peekTexts[p.SQL],
 	}
 }
 
@@ -90,6 +94,8 @@ func cuttable(*place) bool      { return true }
 func ofMany(at *place) bool     { return at.many && at.inside }
 func ofData(at *place) bool     { return at.data }
 func dataInside(at *place) bool { return at.data && at.inside }
+func mayWait(at *place) bool    { return dataInside(at) && !at.unlocked }
+func ofLock(at *place) bool     { return at.locked && at.inside }
 func ofCommit(at *place) bool   { return at.commit && at.inside }
 func ofRestart(at *place) bool  { return at.restart }
 func restarted(at *place) bool  { return at.data && at.inside && at.restarted }
@@ -111,6 +117,13 @@ func fail(code, message string) func(*rand.Rand) crdbsim.Action {
 
 func failAfter(code, message string) func(*rand.Rand) crdbsim.Action {
 	return then(crdbsim.Action{Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: code, Message: message}})
+}
+
+// lockRefusals are errors that a lock may meet, and a read without it can't.
+var lockRefusals = []string{"42501", "0A000", codeNoLock}
+
+func refusesLock(rnd *rand.Rand) crdbsim.Action {
+	return fail(lockRefusals[rnd.IntN(len(lockRefusals))], "the row can't be locked")(rnd)
 }
 
 var conflicts = []string{
@@ -173,7 +186,7 @@ var faultKinds = []faultKind{
 		Then: crdbsim.Fail, Error: crdbsim.Error{Severity: "FATAL", Code: "57P01", Message: shutDown},
 	})},
 	{"another error", 0.3, crdbsim.AtExecute, anywhere, fail("XX001", "internal error")},
-	{"lock not available", 1, crdbsim.AtExecute, dataInside, fail(codeNoLock, timeoutText)},
+	{"lock not available", 1, crdbsim.AtExecute, mayWait, fail(codeNoLock, timeoutText)},
 	{"timeout after the statement has run", 0.5, crdbsim.AtExecute, dataInside, failAfter(codeCancelled, timeoutText)},
 	{"connection ended with a reason", 0.5, crdbsim.AtExecute, dataInside, func(rnd *rand.Rand) crdbsim.Action {
 		return crdbsim.Action{Then: crdbsim.Fail, Error: farewells[rnd.IntN(len(farewells))]}
@@ -183,6 +196,8 @@ var faultKinds = []faultKind{
 		return fail(refusedCodes[rnd.IntN(len(refusedCodes))], "the transaction can't go on")(rnd)
 	}},
 	{statementsLost, 0.5, crdbsim.AtBind, forgotten, fail("26000", "prepared statement does not exist")},
+	{"added lock refused", 8, crdbsim.AtExecute, ofLock, refusesLock},
+	{"added lock refused at Parse", 4, crdbsim.AtParse, ofLock, refusesLock},
 	{"commit done and called unknown", 4, crdbsim.AtExecute, ofCommit, failAfter("40003", unknownText)},
 	{"commit not done and called unknown", 2, crdbsim.AtExecute, ofCommit, fail("40003", unknownText)},
 	{
