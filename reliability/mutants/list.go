@@ -823,9 +823,12 @@ var ofDriver = []Mutant{
 	// Learned locks.
 	{
 		Name: "locks: a text with DISTINCT locks", File: "internal/sqltext/lock.go",
-		Old:   `	if !p.keyword("select") || !p.columns()`,
-		New:   `	if !p.keyword("select") || p.isNextWord("distinct") && false || !p.columns()`,
-		Found: []Instrument{Test(sqltext, "TestKeyRead_AnythingElse_IsLeftAlone")},
+		Old: `	if !p.keyword("select") || !p.columns()`,
+		New: `	if !p.keyword("select") || p.isNextWord("distinct") && false || !p.columns()`,
+		Found: []Instrument{
+			Test(sqltext, "TestKeyRead_AnythingElse_IsLeftAlone"),
+			Programs(program.CockroachDB, "locks", 60, program.WrongLock),
+		},
 	},
 	{
 		Name: "locks: a lock is added after the comment at the end", File: "internal/sqltext/lock.go",
@@ -862,9 +865,12 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "locks: one column of a key is enough", File: "lock_key.go",
-		Old:   "= has && (known || !met)\n",
-		New:   "= has || known || met && false\n",
-		Found: []Instrument{Test(replay, "TestLocks_NoUniqueKey_IsNotLearned")},
+		Old: "= has && (known || !met)\n",
+		New: "= has || known || met && false\n",
+		Found: []Instrument{
+			Test(replay, "TestLocks_NoUniqueKey_IsNotLearned"),
+			Programs(program.CockroachDB, "locks", 60, program.WrongLock),
+		},
 	},
 	{
 		Name: "locks: that a locked read finds no row is believed", File: "lock.go",
@@ -901,6 +907,31 @@ var ofDriver = []Mutant{
 		Old:   "	case t.unlocksAgain(ctx, r, differs, err):\n		a.Discard()\n		return errUnlocked\n",
 		New:   "	case t.unlocksAgain(ctx, r, differs, err):\n		a.Discard()\n		return nil\n",
 		Found: []Instrument{Test(replay, "TestLocks_LockedReadInAReplay")},
+	},
+
+	{
+		Name: "locks: a transaction that only reads locks", File: "lock.go",
+		Old:   "t.opening.snapshot && !t.opening.readOnly &&",
+		New:   "t.opening.snapshot &&",
+		Found: []Instrument{Programs(program.CockroachDB, "locks", 30, program.WrongLock)},
+	},
+	{
+		Name: "locks: rows that others have locked are skipped", File: "internal/sqltext/lock.go",
+		Old:   `r.sql[:r.end] + " FOR UPDATE" + r.sql[r.end:]`,
+		New:   `r.sql[:r.end] + " FOR UPDATE SKIP LOCKED" + r.sql[r.end:]`,
+		Found: []Instrument{Programs(program.CockroachDB, "locks", 30, program.WrongLock)},
+	},
+	{
+		Name: "locks: what a locked read returns in a replay is not compared", File: "replay.go",
+		Old:   "	if differs = r.judge(differs, err); differs != nil {\n",
+		New:   "	if differs = r.judge(differs, err); differs != nil && r.locked == nil {\n",
+		Found: []Instrument{Programs(program.CockroachDB, "locks", 60, program.Shown)},
+	},
+	{
+		Name: "locks: a statement that is to run without the lock keeps it", File: "lock.go",
+		Old:   "	t.rerecord(r, &plain)\n",
+		New:   "	_ = plain\n",
+		Found: []Instrument{Programs(program.CockroachDB, "locks", 60, program.WrongLock)},
 	},
 
 	// The simulator: what it does not do as CockroachDB does, the tests of the driver can't find.

@@ -66,7 +66,6 @@ type place struct {
 
 	restarted bool // the statement before was that ROLLBACK TO
 	locked    bool // a read to which the driver has added a lock
-	unlocked  bool // a read that waits for no lock
 	lost      bool // the statement before was answered with a conflict
 	forgotten bool // the server has lost all prepared statements since this one was prepared
 }
@@ -85,7 +84,6 @@ func placeOf(p crdbsim.Point) *place {
 		many:     strings.Contains(text, " order by "),
 		inside:   p.Status == 'T',
 		locked:   lockTexts[p.SQL],
-		unlocked: peekTexts[p.SQL],
 	}
 }
 
@@ -94,7 +92,6 @@ func cuttable(*place) bool      { return true }
 func ofMany(at *place) bool     { return at.many && at.inside }
 func ofData(at *place) bool     { return at.data }
 func dataInside(at *place) bool { return at.data && at.inside }
-func mayWait(at *place) bool    { return dataInside(at) && !at.unlocked }
 func ofLock(at *place) bool     { return at.locked && at.inside }
 func ofCommit(at *place) bool   { return at.commit && at.inside }
 func ofRestart(at *place) bool  { return at.restart }
@@ -119,8 +116,9 @@ func failAfter(code, message string) func(*rand.Rand) crdbsim.Action {
 	return then(crdbsim.Action{Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: code, Message: message}})
 }
 
-// lockRefusals are errors that a lock may meet, and a read without it can't.
-var lockRefusals = []string{"42501", "0A000", codeNoLock}
+// lockRefusals are errors that a lock may meet, and a read without it can't. (That it waits for too long is none: the
+// replay of another statement may.)
+var lockRefusals = []string{"42501", "42809"}
 
 func refusesLock(rnd *rand.Rand) crdbsim.Action {
 	return fail(lockRefusals[rnd.IntN(len(lockRefusals))], "the row can't be locked")(rnd)
@@ -186,7 +184,7 @@ var faultKinds = []faultKind{
 		Then: crdbsim.Fail, Error: crdbsim.Error{Severity: "FATAL", Code: "57P01", Message: shutDown},
 	})},
 	{"another error", 0.3, crdbsim.AtExecute, anywhere, fail("XX001", "internal error")},
-	{"lock not available", 1, crdbsim.AtExecute, mayWait, fail(codeNoLock, timeoutText)},
+	{"lock not available", 1, crdbsim.AtExecute, dataInside, fail(codeNoLock, timeoutText)},
 	{"timeout after the statement has run", 0.5, crdbsim.AtExecute, dataInside, failAfter(codeCancelled, timeoutText)},
 	{"connection ended with a reason", 0.5, crdbsim.AtExecute, dataInside, func(rnd *rand.Rand) crdbsim.Action {
 		return crdbsim.Action{Then: crdbsim.Fail, Error: farewells[rnd.IntN(len(farewells))]}

@@ -21,7 +21,6 @@ type shape struct {
 	read  string // Peek's: it returns the key, the number, and no more than one row
 	write string // Raise's: it adds $2
 	lock  string // Peek's with the lock that the driver may add; "" for a text to which none may be added
-	asks  bool   // the driver asks the server whether the text reads by a unique key
 	rows  func(m *model, k int) [][]any
 	pair  bool // the row is one of pairs; else of kv
 }
@@ -35,7 +34,7 @@ const (
 
 // locked is a shape whose text may lock, by FOR UPDATE at its end.
 func locked(name, read, write string) shape {
-	return shape{name: name, read: read, write: write, lock: read + forUpdate, asks: true, rows: (*model).rowOfKV}
+	return shape{name: name, read: read, write: write, lock: read + forUpdate, rows: (*model).rowOfKV}
 }
 
 // near is one of kv whose text must stay as it is.
@@ -43,9 +42,9 @@ func near(name, read string) shape {
 	return shape{name: name, read: read, write: raiseKV, rows: (*model).rowOfKV}
 }
 
-// ofPairs is one of pairs, about whose key the server is asked.
+// ofPairs is one of pairs.
 func ofPairs(name, read, lock string) shape {
-	return shape{name: name, read: read, write: raisePair, lock: lock, asks: true, rows: (*model).rowOfPairs, pair: true}
+	return shape{name: name, read: read, write: raisePair, lock: lock, rows: (*model).rowOfPairs, pair: true}
 }
 
 const shareShape = "share"
@@ -57,18 +56,18 @@ var shapes = []shape{
 		`UPDATE "public"."kv" SET i = i + $2::INT8 WHERE k = $1`),
 	ofPairs("of a pair", readPair, readPair+forUpdate),
 	{
-		name: "commented", read: "SELECT k, i FROM kv WHERE k = $1 -- that is all", write: raiseKV,
-		lock: "SELECT k, i FROM kv WHERE k = $1 FOR UPDATE -- that is all", asks: true, rows: (*model).rowOfKV,
+		name: "commented", read: "SELECT k, i FROM kv AS c WHERE k = $1 -- that is all", write: raiseKV,
+		lock: "SELECT k, i FROM kv AS c WHERE k = $1 FOR UPDATE -- that is all", rows: (*model).rowOfKV,
 	},
 	{
 		name: "unless it is true", read: "SELECT k, i FROM kv WHERE k = $1 AND o = 'f'",
 		write: "UPDATE kv SET i = i + $2::INT8 WHERE k = $1 AND o = 'f'",
-		lock:  "SELECT k, i FROM kv WHERE k = $1 AND o = 'f' FOR UPDATE", asks: true, rows: (*model).rowUnlessTrue,
+		lock:  "SELECT k, i FROM kv WHERE k = $1 AND o = 'f' FOR UPDATE", rows: (*model).rowUnlessTrue,
 	},
 	ofPairs("by no key", `SELECT "A", i FROM "Pair s" WHERE c = $1`, ""),
 	ofPairs("by half a key", `SELECT "A", i FROM "Pair s" WHERE "A" = $1 AND c = $1`, ""),
 	{
-		name: "of a view", read: "SELECT k, i FROM seen WHERE k = $1", asks: true, rows: (*model).rowOfKV,
+		name: "of a view", read: "SELECT k, i FROM seen WHERE k = $1", rows: (*model).rowOfKV,
 		write: "UPDATE seen SET i = i + $2::INT8 WHERE k = $1",
 	},
 	near(shareShape, "SELECT k, i FROM kv WHERE k = $1 FOR SHARE"),
@@ -226,7 +225,7 @@ func (g *Group) teach(ctx context.Context, db *sql.DB, r *Round) error {
 		divergences, runs = teachDivergences-1, teachRuns-1
 	}
 	for i := range r.shapes() {
-		if !shapes[i].asks {
+		if shapes[i].name == shareShape { // nobody else can write the row
 			continue
 		}
 		for n := range runs {

@@ -26,24 +26,25 @@ func newLockWatch() *lockWatch {
 	}
 }
 
-// lockTexts are those that the driver may make, and peekTexts those that it makes them of.
-var lockTexts, peekTexts = func() (locks, peeks map[string]bool) {
-	locks, peeks = make(map[string]bool), make(map[string]bool)
+// lockTexts are those that the driver may make.
+var lockTexts = func() map[string]bool {
+	locks := make(map[string]bool)
 	for _, s := range shapes {
-		peeks[s.read] = s.name != shareShape
 		if s.lock != "" {
 			locks[s.lock] = true
 		}
 	}
-	return locks, peeks
+	return locks
 }()
 
-// note takes note of a statement that the server is about to run.
+// note takes note of a statement that the server is about to parse, to bind or to run.
 func (w *lockWatch) note(p crdbsim.Point) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	text := strings.ToUpper(p.SQL)
+	runs := p.Stage == crdbsim.AtExecute
 	switch {
+	case !runs:
 	case strings.HasPrefix(text, "BEGIN"):
 		w.begun[p.Conn] = text
 	case text == "COMMIT", text == "ROLLBACK":
@@ -52,10 +53,13 @@ func (w *lockWatch) note(p crdbsim.Point) {
 	if !strings.Contains(text, "FOR UPDATE") {
 		return
 	}
-	w.sent[p.SQL]++
+	if runs {
+		w.sent[p.SQL]++
+	}
 	switch {
 	case !lockTexts[p.SQL]:
 		w.add("it must not be added to this text, or not so: %s", p.SQL)
+	case !runs:
 	case w.begun[p.Conn] == "":
 		w.add("there is no transaction: %s", p.SQL)
 	case strings.Contains(w.begun[p.Conn], "READ ONLY"):
@@ -86,6 +90,26 @@ func (w *lockWatch) changed(_ context.Context, e cockroachdb.LockEvent) {
 	if learned > 1 || len(all)-learned > 1 {
 		w.add("it was learned and unlearned in turns, %q: %s", all, e.Text)
 	}
+}
+
+// lockErrors looks for errors that reads without a lock can't have met, shown by programs that were committed or not.
+func (c *checker) lockErrors() {
+	for id, res := range c.history.Results {
+		for _, call := range res.Calls {
+			for _, part := range call {
+				for _, line := range part.Shown {
+					if isOfLock(line) {
+						c.add(WrongLock, c.programs[id], "the application has added none, and was shown its error: %s", line)
+					}
+				}
+			}
+		}
+	}
+}
+
+func isOfLock(line string) bool {
+	text, code, failed := strings.Cut(line, ": error ")
+	return failed && strings.HasPrefix(text, Peek.String()+" ") && slices.Contains(lockRefusals, code)
 }
 
 // stop gives what was seen.

@@ -35,7 +35,7 @@ func TestLockWatch(t *testing.T) {
 			t.Parallel()
 			w := newLockWatch()
 			for _, text := range c.sent {
-				w.note(crdbsim.Point{SQL: text})
+				w.note(crdbsim.Point{SQL: text, Stage: crdbsim.AtExecute})
 			}
 			for _, change := range c.events {
 				w.changed(t.Context(), event(change))

@@ -70,6 +70,7 @@ func Check(r *Round, h *History) []Anomaly {
 	c := &checker{round: r, history: h, programs: r.programs()}
 	c.told()
 	c.reasons()
+	c.lockErrors()
 	c.order()
 	if len(c.found) == 0 { // else there is no order to run the model in
 		c.replay()

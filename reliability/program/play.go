@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // A store is what programs are played on: the server, through the driver; or the model.
@@ -174,19 +173,11 @@ func (p *player) try(text string, run func() (string, error)) (string, error) {
 		return preparedText, nil
 	}
 	for _, c := range outOfTime {
-		if c == codeNoLock && waitsForNone(text) {
-			continue // it waits for no lock
-		}
 		if told == text+": error "+c {
 			return "", code(c)
 		}
 	}
 	return run()
-}
-
-// waitsForNone reports whether what is told is a read that waits for no lock, unless the driver has added one.
-func waitsForNone(text string) bool {
-	return strings.HasPrefix(text, Peek.String()+" ") && !strings.HasSuffix(text, shareShape)
 }
 
 func (p *player) block(b *Block) error {

@@ -56,7 +56,7 @@ func (s *storm) strike(p crdbsim.Point) crdbsim.Action {
 	if p.Stage == crdbsim.AtConnect {
 		return s.choose(p, placeOf(p))
 	}
-	if s.watch != nil && p.Stage == crdbsim.AtExecute {
+	if s.watch != nil {
 		s.watch.note(p)
 	}
 	c := s.conn(p.Conn)
