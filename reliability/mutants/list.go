@@ -880,15 +880,21 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "locks: an error of a locked read is the application's", File: "cursor.go",
-		Old:   "	if cu.t.unlocks(cu.ctx, cu.rec, f) {\n",
-		New:   "	if cu.rec == nil && cu.t.unlocks(cu.ctx, cu.rec, f) {\n",
-		Found: []Instrument{Test(replay, "TestLocks_Error_IsNotTheApplications")},
+		Old: "	if cu.t.unlocks(cu.ctx, cu.rec, f) {\n",
+		New: "	if cu.rec == nil && cu.t.unlocks(cu.ctx, cu.rec, f) {\n",
+		Found: []Instrument{
+			Test(replay, "TestLocks_Error_IsNotTheApplications"),
+			Programs(program.CockroachDB, "locks", 60, program.WrongLock),
+		},
 	},
 	{
 		Name: "locks: a text goes on locking after an error", File: "lock_text.go",
-		Old:   "	locked := text.stage == lockLearned\n	text.bar(time.Now())\n",
-		New:   "	locked := text.stage == lockLearned\n",
-		Found: []Instrument{Test(replay, "TestLocks_Error_IsNotTheApplications")},
+		Old: "	locked := text.stage == lockLearned\n	text.bar(time.Now())\n",
+		New: "	locked := text.stage == lockLearned\n",
+		Found: []Instrument{
+			Test(replay, "TestLocks_Error_IsNotTheApplications"),
+			Programs(program.CockroachDB, "locks", 60, program.WrongLock),
+		},
 	},
 	{
 		Name: "locks: what does not pay goes on", File: "lock_text.go",
@@ -904,9 +910,12 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "locks: a replay without the lock is not compared", File: "replay.go",
-		Old:   "	case t.unlocksAgain(ctx, r, differs, err):\n		a.Discard()\n		return errUnlocked\n",
-		New:   "	case t.unlocksAgain(ctx, r, differs, err):\n		a.Discard()\n		return nil\n",
-		Found: []Instrument{Test(replay, "TestLocks_LockedReadInAReplay")},
+		Old: "	case t.unlocksAgain(ctx, r, differs, err):\n		a.Discard()\n		return errUnlocked\n",
+		New: "	case t.unlocksAgain(ctx, r, differs, err):\n		a.Discard()\n		return nil\n",
+		Found: []Instrument{
+			Test(replay, "TestLocks_LockedReadInAReplay"),
+			Programs(program.CockroachDB, "locks", 60, program.Shown),
+		},
 	},
 
 	{

@@ -37,6 +37,18 @@ var lockTexts = func() map[string]bool {
 	return locks
 }()
 
+// learnable are the texts of which those are made, as events have them.
+var learnable = func() map[string]bool {
+	texts := make(map[string]bool)
+	without := strings.NewReplacer("$1", "?", "'f'", "?", "b = 0", "b = ?", " -- that is all", "")
+	for _, s := range shapes {
+		if s.lock != "" {
+			texts[without.Replace(s.read)] = true
+		}
+	}
+	return texts
+}()
+
 // note takes note of a statement that the server is about to parse, to bind or to run.
 func (w *lockWatch) note(p crdbsim.Point) {
 	w.mu.Lock()
@@ -81,6 +93,9 @@ func (w *lockWatch) changed(_ context.Context, e cockroachdb.LockEvent) {
 	defer w.mu.Unlock()
 	all := append(w.changes[e.Text], e.Change)
 	w.changes[e.Text] = all
+	if e.Change == cockroachdb.LockLearned && !learnable[e.Text] {
+		w.add("it must not be learned: %s", e.Text)
+	}
 	learned := 0
 	for _, c := range all {
 		if c == cockroachdb.LockLearned {

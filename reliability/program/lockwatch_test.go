@@ -13,7 +13,7 @@ import (
 func TestLockWatch(t *testing.T) {
 	t.Parallel()
 	lock, event := shapes[0].lock, func(c cockroachdb.LockChange) cockroachdb.LockEvent {
-		return cockroachdb.LockEvent{Change: c, Text: "a text"}
+		return cockroachdb.LockEvent{Change: c, Text: "SELECT k, i FROM kv WHERE k = ?"}
 	}
 	for name, c := range map[string]struct {
 		sent   []string
