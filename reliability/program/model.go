@@ -47,8 +47,8 @@ type saved struct {
 // newModel is how a round begins: every other key is there.
 func newModel(server Server, keys int) *model {
 	m := &model{server: server, state: state{
-		kv: make(map[int]row), pairs: make(map[int]int64), extra: make(map[int]int64), typed: newTyped(), born: make(map[int]int64),
-		spots: make(map[string]map[int]int64), copied: make(map[int64]int),
+		kv: make(map[int]row), pairs: make(map[int]int64), extra: make(map[int]int64), typed: newTyped(),
+		born: make(map[int]int64), spots: make(map[string]map[int]int64), copied: make(map[int64]int),
 	}}
 	for k := 0; k < keys; k += 2 {
 		m.kv[k] = row{Number: int64(k), Bool: false}

@@ -75,7 +75,9 @@ func Check(r *Round, h *History) []Anomaly {
 	if len(c.found) == 0 { // else there is no order to run the model in
 		c.replay()
 	}
-	for kind, texts := range map[string][]string{LeftOver: h.Left, Stuck: h.Stuck, Reasonless: h.Told, WrongLock: h.Locks.Wrong} {
+	for kind, texts := range map[string][]string{
+		LeftOver: h.Left, Stuck: h.Stuck, Reasonless: h.Told, WrongLock: h.Locks.Wrong,
+	} {
 		for _, text := range texts {
 			c.add(kind, nil, "%s", text)
 		}
