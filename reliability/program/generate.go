@@ -68,7 +68,9 @@ func (g *generator) single(k Kind) Statement {
 func (g *generator) reader(p *Program) {
 	for range 1 + g.IntN(maxSteps) {
 		s := g.statement(g.reads().pick(g))
-		s.Lock = false
+		if s.Lock = false; s.Kind == Peek && s.shape().name == shareShape { // it would lock
+			s.Shape = g.shapes[0]
+		}
 		p.Steps = append(p.Steps, Step{Statement: s})
 	}
 	// Its number is nothing that a later step may depend on: it is not of the program's own making.
