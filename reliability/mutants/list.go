@@ -829,9 +829,12 @@ var ofDriver = []Mutant{
 	// Learned locks.
 	{
 		Name: "locks: a text with DISTINCT locks", File: "internal/sqltext/lock.go",
-		Old:   `	if !p.keyword("select") || !p.columns()`,
-		New:   `	if !p.keyword("select") || p.isNextWord("distinct") && false || !p.columns()`,
-		Found: []Instrument{Test(sqltext, "TestKeyRead_AnythingElse_IsLeftAlone")},
+		Old: `	if !p.keyword("select") || !p.columns()`,
+		New: `	if !p.keyword("select") || p.isNextWord("distinct") && false || !p.columns()`,
+		Found: []Instrument{
+			Test(sqltext, "TestKeyRead_AnythingElse_IsLeftAlone"),
+			Programs(program.CockroachDB, "locks", 60, program.WrongLock),
+		},
 	},
 	{
 		Name: "locks: a lock is added after the comment at the end", File: "internal/sqltext/lock.go",
@@ -868,9 +871,12 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "locks: one column of a key is enough", File: "lock_key.go",
-		Old:   "= has && (known || !met)\n",
-		New:   "= has || known || met && false\n",
-		Found: []Instrument{Test(replay, "TestLocks_NoUniqueKey_IsNotLearned")},
+		Old: "= has && (known || !met)\n",
+		New: "= has || known || met && false\n",
+		Found: []Instrument{
+			Test(replay, "TestLocks_NoUniqueKey_IsNotLearned"),
+			Programs(program.CockroachDB, "locks", 60, program.WrongLock),
+		},
 	},
 	{
 		Name: "locks: that a locked read finds no row is believed", File: "lock.go",
@@ -880,15 +886,21 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "locks: an error of a locked read is the application's", File: "cursor.go",
-		Old:   "	if cu.t.unlocks(cu.ctx, cu.rec, f) {\n",
-		New:   "	if cu.rec == nil && cu.t.unlocks(cu.ctx, cu.rec, f) {\n",
-		Found: []Instrument{Test(replay, "TestLocks_Error_IsNotTheApplications")},
+		Old: "	if cu.t.unlocks(cu.ctx, cu.rec, f) {\n",
+		New: "	if cu.rec == nil && cu.t.unlocks(cu.ctx, cu.rec, f) {\n",
+		Found: []Instrument{
+			Test(replay, "TestLocks_Error_IsNotTheApplications"),
+			Programs(program.CockroachDB, "locks", 60, program.WrongLock),
+		},
 	},
 	{
 		Name: "locks: a text goes on locking after an error", File: "lock_text.go",
-		Old:   "	locked := text.stage == lockLearned\n	text.bar(time.Now())\n",
-		New:   "	locked := text.stage == lockLearned\n",
-		Found: []Instrument{Test(replay, "TestLocks_Error_IsNotTheApplications")},
+		Old: "	locked := text.stage == lockLearned\n	text.bar(time.Now())\n",
+		New: "	locked := text.stage == lockLearned\n",
+		Found: []Instrument{
+			Test(replay, "TestLocks_Error_IsNotTheApplications"),
+			Programs(program.CockroachDB, "locks", 60, program.WrongLock),
+		},
 	},
 	{
 		Name: "locks: what does not pay goes on", File: "lock_text.go",
@@ -907,6 +919,31 @@ var ofDriver = []Mutant{
 		Old:   "	case t.unlocksAgain(ctx, r, differs, err):\n		a.Discard()\n		return errUnlocked\n",
 		New:   "	case t.unlocksAgain(ctx, r, differs, err):\n		a.Discard()\n		return nil\n",
 		Found: []Instrument{Test(replay, "TestLocks_LockedReadInAReplay")},
+	},
+
+	{
+		Name: "locks: a transaction that only reads locks", File: "lock.go",
+		Old:   "t.opening.snapshot && !t.opening.readOnly &&",
+		New:   "t.opening.snapshot &&",
+		Found: []Instrument{Programs(program.CockroachDB, "locks", 30, program.WrongLock)},
+	},
+	{
+		Name: "locks: rows that others have locked are skipped", File: "internal/sqltext/lock.go",
+		Old:   `r.sql[:r.end] + " FOR UPDATE" + r.sql[r.end:]`,
+		New:   `r.sql[:r.end] + " FOR UPDATE SKIP LOCKED" + r.sql[r.end:]`,
+		Found: []Instrument{Programs(program.CockroachDB, "locks", 30, program.WrongLock)},
+	},
+	{
+		Name: "locks: what a locked read returns in a replay is not compared", File: "replay.go",
+		Old:   "	if differs = r.judge(differs, err); differs != nil {\n",
+		New:   "	if differs = r.judge(differs, err); differs != nil && r.locked == nil {\n",
+		Found: []Instrument{Programs(program.CockroachDB, "locks", 60, program.Shown)},
+	},
+	{
+		Name: "locks: a statement that is to run without the lock keeps it", File: "lock.go",
+		Old:   "	t.rerecord(r, &plain)\n",
+		New:   "	_ = plain\n",
+		Found: []Instrument{Programs(program.CockroachDB, "locks", 60, program.WrongLock)},
 	},
 
 	// The simulator: what it does not do as CockroachDB does, the tests of the driver can't find.

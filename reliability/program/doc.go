@@ -20,6 +20,8 @@
 //   - "schema": a table that is made and dropped, and statements that are prepared and not run (extra.go);
 //   - "types": columns whose types change (typed.go), after which each connection has to recover (recover.go);
 //   - "settings": SET, SET LOCAL, RESET and set_config, and statements whose meaning they change (session.go);
+//   - "locks": reads of one row by key, and reads that look much like them, through pools that learn locks (locks.go):
+//     before the programs begin, or as they run;
 //   - "timeouts": lock_timeout and statement_timeout, which also strike in replays;
 //   - "endings": what commits before the end, and what comes after that: COMMIT as text, a text with COMMIT in its
 //     middle, SHOW COMMIT TIMESTAMP, DDL that commits what is open (tail.go);
@@ -41,7 +43,8 @@
 // # How they are judged
 //
 // A [Server] is what the simulator plays; the model knows its manners. Some rounds go through a driver around this one
-// (wrapper.go). Beyond what was committed and shown, errors must say what is known: reason.go has those rules.
+// (wrapper.go). No application sees the locks that the driver adds: lockwatch.go looks at them. Beyond what was
+// committed and shown, errors must say what is known: reason.go has those rules.
 //
 // Programs and faults are functions of a seed. How the programs interleave is not: a round that has failed once may
 // have to be played several times before it fails again, which is what [Shrink] does while it looks for a smaller one.

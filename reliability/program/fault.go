@@ -65,6 +65,7 @@ type place struct {
 	inside   bool // the transaction is in order
 
 	restarted bool // the statement before was that ROLLBACK TO
+	locked    bool // a read to which the driver has added a lock
 	lost      bool // the statement before was answered with a conflict
 	forgotten bool // the server has lost all prepared statements since this one was prepared
 }
@@ -82,6 +83,7 @@ func placeOf(p crdbsim.Point) *place {
 		data:     !commit && slices.Contains([]string{"select", "insert", "update", "delete", "with"}, word),
 		many:     strings.Contains(text, " order by "),
 		inside:   p.Status == 'T',
+		locked:   lockTexts[p.SQL],
 	}
 }
 
@@ -90,6 +92,7 @@ func cuttable(*place) bool      { return true }
 func ofMany(at *place) bool     { return at.many && at.inside }
 func ofData(at *place) bool     { return at.data }
 func dataInside(at *place) bool { return at.data && at.inside }
+func ofLock(at *place) bool     { return at.locked && at.inside }
 func ofCommit(at *place) bool   { return at.commit && at.inside }
 func ofRestart(at *place) bool  { return at.restart }
 func restarted(at *place) bool  { return at.data && at.inside && at.restarted }
@@ -111,6 +114,14 @@ func fail(code, message string) func(*rand.Rand) crdbsim.Action {
 
 func failAfter(code, message string) func(*rand.Rand) crdbsim.Action {
 	return then(crdbsim.Action{Then: crdbsim.ExecuteFail, Error: crdbsim.Error{Code: code, Message: message}})
+}
+
+// lockRefusals are errors that a lock may meet, and a read without it can't. (That it waits for too long is none: the
+// replay of another statement may.)
+var lockRefusals = []string{"42501", "42809"}
+
+func refusesLock(rnd *rand.Rand) crdbsim.Action {
+	return fail(lockRefusals[rnd.IntN(len(lockRefusals))], "the row can't be locked")(rnd)
 }
 
 var conflicts = []string{
@@ -183,6 +194,8 @@ var faultKinds = []faultKind{
 		return fail(refusedCodes[rnd.IntN(len(refusedCodes))], "the transaction can't go on")(rnd)
 	}},
 	{statementsLost, 0.5, crdbsim.AtBind, forgotten, fail("26000", "prepared statement does not exist")},
+	{"added lock refused", 8, crdbsim.AtExecute, ofLock, refusesLock},
+	{"added lock refused at Parse", 4, crdbsim.AtParse, ofLock, refusesLock},
 	{"commit done and called unknown", 4, crdbsim.AtExecute, ofCommit, failAfter("40003", unknownText)},
 	{"commit not done and called unknown", 2, crdbsim.AtExecute, ofCommit, fail("40003", unknownText)},
 	{

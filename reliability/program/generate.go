@@ -14,7 +14,8 @@ type generator struct {
 	*rand.Rand
 	theme
 	program *Program
-	blocks  int // made so far
+	blocks  int        // made so far
+	peeked  *Statement // the latest Peek; nil for none
 }
 
 // oneIn says yes one time in n, and never if n is 0.
@@ -39,7 +40,7 @@ func (g *generator) newProgram(id int64) *Program {
 	}
 	switch p.Form {
 	case Single:
-		p.Steps = []Step{{Statement: g.single(singles.pick(g))}}
+		p.Steps = []Step{{Statement: g.single(g.alone().pick(g))}}
 	case ReadOnly:
 		g.reader(p)
 	default:
@@ -66,8 +67,10 @@ func (g *generator) single(k Kind) Statement {
 // reader makes a program that writes nothing.
 func (g *generator) reader(p *Program) {
 	for range 1 + g.IntN(maxSteps) {
-		s := g.statement(reads.pick(g))
-		s.Lock = false
+		s := g.statement(g.reads().pick(g))
+		if s.Lock = false; s.Kind == Peek && s.shape().name == shareShape { // it would lock
+			s.Shape = g.shapes[0]
+		}
 		p.Steps = append(p.Steps, Step{Statement: s})
 	}
 	// Its number is nothing that a later step may depend on: it is not of the program's own making.
@@ -246,6 +249,8 @@ func (g *generator) special(s *Statement) {
 		if s.How == Shared { // the table is not there when the round begins
 			s.How = Prepared
 		}
+	case Peek, Raise:
+		g.shape(s)
 	case Copy:
 		plainly()
 		s.How = Raw

@@ -3,6 +3,7 @@ package program
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"runtime/pprof"
 	"slices"
@@ -20,7 +21,8 @@ import (
 // pools.
 type Group struct {
 	pools   map[way]*sql.DB // through the driver under test
-	trusted *sql.DB         // past it, and past the simulator
+	metrics *cockroachdb.Metrics
+	trusted *sql.DB // past it, and past the simulator
 	front   *front
 	server  Server
 	workers int
@@ -50,7 +52,7 @@ func (r *Round) way() way {
 func NewGroup(
 	ctx context.Context, e *engine.Engine, workers int, server Server, metrics *cockroachdb.Metrics,
 ) (_ *Group, err error) {
-	g := &Group{server: server, workers: workers, pools: make(map[way]*sql.DB)}
+	g := &Group{server: server, workers: workers, metrics: metrics, pools: make(map[way]*sql.DB)}
 	defer func() {
 		if err != nil {
 			g.Close()
@@ -73,30 +75,38 @@ func NewGroup(
 	if err := g.create(ctx); err != nil {
 		return nil, err
 	}
-	return g, g.open(metrics)
+	return g, g.open()
 }
 
-func (g *Group) open(metrics *cockroachdb.Metrics) error {
-	for i, dsn := range g.front.dsns {
-		cfg, err := cockroachdb.ParseConfig(dsn)
-		if err != nil {
-			return err
-		}
-		cfg.Metrics, cfg.DBName, cfg.RetryPolicy = metrics, "soak", Default.policy()
-		cfg.OnSettled = g.settled
+func (g *Group) open() (err error) {
+	for i := range g.front.dsns {
 		for w := range 4 {
 			w := way{wrapped: w&1 != 0, marked: w&2 != 0, dsn: i}
-			cfg.CommitMarker = w.marked
-			connector, err := cockroachdb.NewConnector(cfg)
-			if err != nil {
+			if g.pools[w], err = g.openPool(w, func(*cockroachdb.Config) {}); err != nil {
+				delete(g.pools, w)
 				return err
 			}
-			db := sql.OpenDB(through(connector, w.wrapped))
-			db.SetMaxOpenConns(g.workers)
-			g.pools[w] = db
 		}
 	}
 	return nil
+}
+
+// openPool opens a pool that goes a way.
+func (g *Group) openPool(w way, change func(*cockroachdb.Config)) (*sql.DB, error) {
+	cfg, err := cockroachdb.ParseConfig(g.front.dsns[w.dsn])
+	if err != nil {
+		return nil, err
+	}
+	cfg.Metrics, cfg.DBName, cfg.RetryPolicy = g.metrics, "soak", Default.policy()
+	cfg.OnSettled, cfg.CommitMarker = g.settled, w.marked
+	change(cfg)
+	connector, err := cockroachdb.NewConnector(cfg)
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(through(connector, w.wrapped))
+	db.SetMaxOpenConns(g.workers)
+	return db, nil
 }
 
 // settled looks at what the driver tells of a transaction that lost a conflict, and then the connection while the
@@ -131,7 +141,7 @@ func (g *Group) create(ctx context.Context) error {
 	for _, schema := range schemas {
 		texts = append(texts, "CREATE SCHEMA "+schema, "CREATE TABLE "+schema+".spot (k INT8 PRIMARY KEY, v INT8)")
 	}
-	texts = append(texts, createBump...)
+	texts = append(append(texts, createBump...), createPairs...)
 	for name, value := range defaults {
 		texts = append(texts, alterDatabase(name, value))
 	}
@@ -186,12 +196,19 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 	if err := g.reset(ctx, r.Size.Keys); err != nil {
 		return nil, fmt.Errorf("set the tables up: %w", err)
 	}
-	run, err := g.newRunner(ctx, r)
+	db, watch, err := g.poolFor(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if watch != nil {
+		defer db.Close()
+	}
+	run, err := g.newRunner(ctx, r, db)
 	if err != nil {
 		return nil, err
 	}
 	h := &History{Began: time.Now(), Results: make(map[int64]Result)}
-	if err := g.storm(ctx, done, r, run, h); err != nil {
+	if err := g.storm(ctx, done, r, run, watch, h); err != nil {
 		return nil, err
 	}
 	for _, stmt := range run.shared {
@@ -210,8 +227,26 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 	return h, nil
 }
 
-func (g *Group) newRunner(ctx context.Context, r *Round) (*runner, error) {
-	run := &runner{db: g.pools[r.way()], shared: make(map[string]*sql.Stmt)}
+// poolFor returns the pool of a round; one that learns locks is the round's own, and is watched.
+func (g *Group) poolFor(ctx context.Context, r *Round) (db *sql.DB, watch *lockWatch, err error) {
+	if !r.learnsLocks() {
+		return g.pools[r.way()], nil, nil
+	}
+	watch = newLockWatch()
+	if db, err = g.openLearning(r.way(), watch); err != nil {
+		return nil, nil, err
+	}
+	if err = g.teach(ctx, db, r); err == nil {
+		err = g.reset(ctx, r.Size.Keys)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, db.Close())
+	}
+	return db, watch, nil
+}
+
+func (g *Group) newRunner(ctx context.Context, r *Round, db *sql.DB) (*runner, error) {
+	run := &runner{db: db, shared: make(map[string]*sql.Stmt)}
 	if g.server != Cluster {
 		run.sim = g.front.nodes[0]
 	}
@@ -230,11 +265,13 @@ func (g *Group) newRunner(ctx context.Context, r *Round) (*runner, error) {
 }
 
 // storm runs the programs under the faults, until done. An error means that a node can't come back.
-func (g *Group) storm(ctx context.Context, done <-chan struct{}, r *Round, run *runner, h *History) error {
+func (g *Group) storm(
+	ctx context.Context, done <-chan struct{}, r *Round, run *runner, watch *lockWatch, h *History,
+) error {
 	ctx, cancel := context.WithTimeout(ctx, safetyNet)
 	defer cancel()
 	hung := stacksAtDeadline(ctx)
-	storm := r.Faults.start(g.front)
+	storm := r.Faults.start(g.front, watch)
 	var workers sync.WaitGroup
 	var mu sync.Mutex
 	for _, list := range r.Workers {
@@ -256,6 +293,9 @@ func (g *Group) storm(ctx context.Context, done <-chan struct{}, r *Round, run *
 	workers.Wait()
 	var err error
 	h.Faults, h.Farewells, err = storm.stop()
+	if watch != nil {
+		h.Locks = watch.stop()
+	}
 	if stacks := hung(); stacks != "" {
 		h.Left = append(h.Left, fmt.Sprintf("the programs did not end within %v, where they were:\n%s", safetyNet, stacks))
 	}

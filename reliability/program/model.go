@@ -27,6 +27,7 @@ type model struct {
 // A state is what is in the tables.
 type state struct {
 	kv     map[int]row
+	pairs  map[int]int64
 	extra  map[int]int64 // nil where the table is not there
 	typed  typed
 	born   map[int]int64            // by the number of the birth
@@ -46,11 +47,12 @@ type saved struct {
 // newModel is how a round begins: every other key is there.
 func newModel(server Server, keys int) *model {
 	m := &model{server: server, state: state{
-		kv: make(map[int]row), extra: make(map[int]int64), typed: newTyped(), born: make(map[int]int64),
-		spots: make(map[string]map[int]int64), copied: make(map[int64]int),
+		kv: make(map[int]row), pairs: make(map[int]int64), extra: make(map[int]int64), typed: newTyped(),
+		born: make(map[int]int64), spots: make(map[string]map[int]int64), copied: make(map[int64]int),
 	}}
 	for k := 0; k < keys; k += 2 {
 		m.kv[k] = row{Number: int64(k), Bool: false}
+		m.pairs[k] = int64(k)
 	}
 	for _, schema := range schemas {
 		m.spots[schema] = make(map[int]int64)
@@ -60,6 +62,7 @@ func newModel(server Server, keys int) *model {
 
 func (s state) clone() state {
 	s.kv, s.extra, s.copied = maps.Clone(s.kv), maps.Clone(s.extra), maps.Clone(s.copied)
+	s.pairs = maps.Clone(s.pairs)
 	s.typed.rows, s.born = maps.Clone(s.typed.rows), maps.Clone(s.born)
 	s.spots = maps.Clone(s.spots)
 	for schema, spots := range s.spots {
@@ -73,6 +76,9 @@ func (s state) tables() map[string]string {
 	all := make(map[string]string)
 	for k, r := range s.kv {
 		all[fmt.Sprint("kv ", k)] = showRow(r[:])
+	}
+	for k, n := range s.pairs {
+		all[fmt.Sprint("pairs ", k)] = showRow([]any{n})
 	}
 	if s.extra != nil {
 		all[extraThere] = showRow([]any{true})

@@ -22,6 +22,7 @@ type History struct {
 	Stuck   []string          // connections that failed over and over when all was calm again
 	Told    []string          // what the driver has told to its hooks, and must not have
 
+	Locks     Locks
 	Farewells map[uint64]Farewell // by the connection's number
 }
 
@@ -60,6 +61,7 @@ const (
 	Stuck      = "a connection that does not recover"
 	Stranded   = "a lost connection that was not replaced"
 	LeftOver   = "left over"
+	WrongLock  = "a wrong lock" // that the driver has added to a text
 	unmatched  = "%s was told %s, and is in the table of commits %d times"
 )
 
@@ -68,11 +70,14 @@ func Check(r *Round, h *History) []Anomaly {
 	c := &checker{round: r, history: h, programs: r.programs()}
 	c.told()
 	c.reasons()
+	c.lockErrors()
 	c.order()
 	if len(c.found) == 0 { // else there is no order to run the model in
 		c.replay()
 	}
-	for kind, texts := range map[string][]string{LeftOver: h.Left, Stuck: h.Stuck, Reasonless: h.Told} {
+	for kind, texts := range map[string][]string{
+		LeftOver: h.Left, Stuck: h.Stuck, Reasonless: h.Told, WrongLock: h.Locks.Wrong,
+	} {
 		for _, text := range texts {
 			c.add(kind, nil, "%s", text)
 		}

@@ -159,3 +159,28 @@ func TestSeed(t *testing.T) {
 	assert.Equal(t, NewRound(CockroachDB, 7, size), NewRound(CockroachDB, 7, size))
 	assert.NotEqual(t, NewRound(CockroachDB, 7, size).String(), NewRound(CockroachDB, 8, size).String())
 }
+
+// TestLearnedLocks counts the locks that programs have met, before which their pools have learned them.
+func TestLearnedLocks(t *testing.T) {
+	t.Parallel()
+	for _, server := range Servers {
+		t.Run(server.String(), func(t *testing.T) {
+			t.Parallel()
+			g := newGroup(t, 4, server)
+			sent, changes := 0, make(map[cockroachdb.LockChange]int)
+			for seed := range uint64(4) {
+				r := NewRoundAbout("locks", server, seed, Size{Workers: 4, Programs: 10, Keys: 4})
+				h, err := g.Play(t.Context(), r)
+				require.NoError(t, err)
+				require.Empty(t, Check(r, h), "seed %d", seed)
+				sent += h.Locks.Sent
+				for c, n := range h.Locks.Changes {
+					changes[c] += n
+				}
+			}
+			assert.NotZero(t, sent, "reads with a lock")
+			assert.NotZero(t, changes[cockroachdb.LockLearned])
+			t.Logf("%d reads with a lock; texts: %v", sent, changes)
+		})
+	}
+}

@@ -25,6 +25,7 @@ type Round struct {
 	Wrapped bool // the programs reach the driver through another one
 	Through bool // the driver reaches the nodes of a cluster through a balancer
 	Marked  bool // commits have markers
+	Taught  bool // where locks are learned: they were before the programs began; else almost
 	Size    Size
 	Workers [][]*Program
 	Faults  Faults
@@ -40,6 +41,7 @@ func NewRound(server Server, seed uint64, size Size) *Round {
 func NewRoundAbout(topic string, server Server, seed uint64, size Size) *Round {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	r := &Round{Server: server, Seed: seed, Size: size, Wrapped: rnd.IntN(6) == 0, Faults: newFaults(rnd, size)}
+	r.Taught = rand.New(rand.NewPCG(seed, 3)).IntN(3) > 0
 	r.Marked = rand.New(rand.NewPCG(seed, 2)).IntN(3) == 0
 	theme := newTheme(rnd, topic, server, size.Keys)
 	r.Topic = theme.name
@@ -118,6 +120,9 @@ func (r *Round) String() string {
 	}
 	if r.Marked {
 		b.WriteString("with commit markers\n")
+	}
+	if r.learnsLocks() {
+		b.WriteString(map[bool]string{true: "locks are learned before it\n", false: "locks are learned in it\n"}[r.Taught])
 	}
 	for i, list := range r.Workers {
 		fmt.Fprintf(&b, "worker %d\n", i+1)

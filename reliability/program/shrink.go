@@ -96,6 +96,11 @@ func (r *Round) calmer() (all []*Round) {
 		c.Marked = false
 		all = append(all, &c)
 	}
+	if r.Taught {
+		c := *r
+		c.Taught = false
+		all = append(all, &c)
+	}
 	if len(r.Faults.Nodes) > 0 {
 		c := *r
 		c.Faults.Nodes = nil

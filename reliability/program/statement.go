@@ -60,6 +60,9 @@ const (
 	Move        // goes past them
 	CloseCursor // closes a cursor
 
+	Peek  // reads a row by a text of one shape or another
+	Raise // adds to its number
+
 	tick  // counts the clock up
 	enter // notes the commit
 	kindCount
@@ -83,7 +86,7 @@ type spec struct {
 
 // specs are those of all kinds.
 var specs = merge(
-	kvSpecs, hiddenSpecs, slotSpecs, extraSpecs, bornSpecs, typedSpecs, sessionSpecs, rawSpecs, cursorSpecs,
+	kvSpecs, hiddenSpecs, slotSpecs, extraSpecs, bornSpecs, typedSpecs, sessionSpecs, rawSpecs, cursorSpecs, lockSpecs,
 )
 
 func merge(all ...map[Kind]spec) (merged [kindCount]spec) {
@@ -126,6 +129,7 @@ type Statement struct {
 	Stop   int  // how many rows are read, the others are left; -1 for all, and the end is seen
 	Deaf   bool // the error of closing them is not looked at
 	Lock   bool // FOR UPDATE
+	Shape  int  // of a Peek or a Raise: which of the shapes
 	Adds   bool // of a cursor: its rows are bumped as they are fetched
 	How    How
 	Mode   pgx.QueryExecMode // of a direct one; 0 for the default

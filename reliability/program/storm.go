@@ -14,6 +14,7 @@ import (
 type storm struct {
 	front  *front
 	faults Faults
+	watch  *lockWatch // nil where no locks are learned
 
 	mu    sync.Mutex
 	rnd   *rand.Rand
@@ -37,11 +38,11 @@ var stages = []crdbsim.Stage{
 	crdbsim.AtExecute, crdbsim.AtParse, crdbsim.AtBind, crdbsim.AtAutocommit, crdbsim.AtConnect,
 }
 
-func (f Faults) start(on *front) *storm {
-	s := &storm{front: on, faults: f, rnd: rand.New(rand.NewPCG(f.Seed, 0)), hits: make(map[string]int)}
+func (f Faults) start(on *front, watch *lockWatch) *storm {
+	s := &storm{front: on, faults: f, watch: watch, rnd: rand.New(rand.NewPCG(f.Seed, 0)), hits: make(map[string]int)}
 	s.conns, s.bade = make(map[uint64]*connState), make(map[uint64]Farewell)
 	for _, at := range stages {
-		if len(f.Rates) > 0 {
+		if len(f.Rates) > 0 || watch != nil {
 			on.inject(at, s.strike)
 		}
 	}
@@ -54,6 +55,9 @@ func (s *storm) strike(p crdbsim.Point) crdbsim.Action {
 	defer s.mu.Unlock()
 	if p.Stage == crdbsim.AtConnect {
 		return s.choose(p, placeOf(p))
+	}
+	if s.watch != nil {
+		s.watch.note(p)
 	}
 	c := s.conn(p.Conn)
 	at := placeOf(p)

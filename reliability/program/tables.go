@@ -15,7 +15,7 @@ const someKey = 1000
 
 func (g *Group) reset(ctx context.Context, keys int) error {
 	texts := []string{
-		"DROP TABLE IF EXISTS public.extra", createExtra, "TRUNCATE kv, clock, commits, copied, typed, born",
+		"DROP TABLE IF EXISTS public.extra", createExtra, `TRUNCATE kv, "Pair s", clock, commits, copied, typed, born`,
 		retypeText(firstType), "INSERT INTO clock VALUES (0)",
 	}
 	made, err := g.made(ctx)
@@ -31,7 +31,14 @@ func (g *Group) reset(ctx context.Context, keys int) error {
 	if _, err := g.trusted.ExecContext(ctx, strings.Join(texts, "; ")); err != nil {
 		return err
 	}
-	for k, r := range newModel(g.server, keys).kv {
+	m := newModel(g.server, keys)
+	for k, n := range m.pairs {
+		const text = `INSERT INTO "Pair s" VALUES ($1, 0, $1, $2)`
+		if _, err := g.trusted.ExecContext(ctx, text, k, n); err != nil {
+			return err
+		}
+	}
+	for k, r := range m.kv {
 		const text = "INSERT INTO kv (k, i, o) VALUES ($1, $2, $3)"
 		if _, err := g.trusted.ExecContext(ctx, text, k, r[Number], r[Bool]); err != nil {
 			return err
@@ -93,6 +100,7 @@ func (g *Group) lookAtRows(ctx context.Context, h *History) error {
 	h.Tables = make(map[string]string)
 	tables := map[string]string{
 		"kv":     "SELECT * FROM kv",
+		"pairs":  `SELECT "A", i FROM "Pair s"`,
 		"typed":  fmt.Sprintf("SELECT * FROM typed WHERE k < %d", someKey),
 		"born":   "SELECT k, count(*) FROM born GROUP BY k",
 		"copied": "SELECT program, count(*) FROM copied GROUP BY program",

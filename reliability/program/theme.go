@@ -11,6 +11,7 @@ type theme struct {
 	server    Server
 	keys, hot int
 	column    Column
+	shapes    []int // by turns one that may lock, and another
 	topic
 }
 
@@ -27,6 +28,7 @@ type topic struct {
 	raw      int // a statement runs on the pgx connection
 	careless int
 	cursors  bool // a program begins with DECLARE
+	locks    bool // the pool learns locks
 	slow     int
 	cancel   int
 	plain    bool     // what writes does so by BeginTx
@@ -54,12 +56,16 @@ var topics = weighted[topic]{
 	{topic{
 		name: "cursors", kinds: append(cursory, sets...), cursors: true, open: 6, own: 6, careless: 16, cancel: 30,
 	}, 3},
+	{topic{name: "locks", kinds: locking, locks: true, open: 12, own: 6, careless: 16, slow: 40, cancel: 30}, 3},
 	{topic{name: "timeouts", kinds: append(hurries, sets...), own: 4, careless: 8, cancel: 30}, 2},
 }
 
 func newTheme(rnd *rand.Rand, about string, server Server, keys int) theme {
 	t := theme{server: server, keys: keys, hot: 1 + rnd.IntN(keys), column: Column(rnd.IntN(columns))}
-	t.topic = topicsOf(server, about).pick(&generator{Rand: rnd})
+	g := &generator{Rand: rnd}
+	if t.topic = topicsOf(server, about).pick(g); t.locks {
+		t.chooseShapes(g)
+	}
 	return t
 }
 
@@ -76,6 +82,22 @@ func topicsOf(server Server, about string) (some weighted[topic]) {
 
 // Has reports whether rounds on the server can have a topic.
 func (s Server) Has(topic string) bool { return len(topicsOf(s, topic)) > 0 }
+
+// reads are what a program is made of that writes nothing.
+func (t *topic) reads() weighted[Kind] {
+	if t.locks {
+		return peeks
+	}
+	return reads
+}
+
+// alone are what a statement outside of a transaction can be.
+func (t *topic) alone() weighted[Kind] {
+	if t.locks {
+		return append(peeks, singles...)
+	}
+	return singles
+}
 
 // What topics are made of.
 var (
@@ -112,6 +134,8 @@ var (
 	copies   = weighted[Kind]{{Copy, 8}}
 	cursory  = weighted[Kind]{{Fetch, 10}, {Move, 2}, {CloseCursor, 1}, {Declare, 2}, {Bump, 3}}
 	fetches  = weighted[Kind]{{Fetch, 6}, {Move, 1}, {CloseCursor, 1}, {Get, 3}, {Count, 1}}
+	locking  = weighted[Kind]{{Peek, 10}, {Raise, 9}, {Set, 1}, {Upsert, 1}, {Quiet, 1}, {Delete, 1}, {Hurry, 1}}
+	peeks    = weighted[Kind]{{Peek, 1}}
 	hurries  = weighted[Kind]{{Hurry, 6}, {Add, 6}, {Set, 4}}
 	reads    = weighted[Kind]{{Get, 4}, {Scan, 3}, {Wide, 1}, {Count, 2}}
 	singles  = weighted[Kind]{{ReadClock, 1}, {Set, 2}, {Add, 3}, {Quiet, 1}, {Upsert, 2}, {Delete, 1}, {Bump, 2}}

@@ -24,6 +24,7 @@ func (v variety) round(r *Round) {
 	}
 	v[fmt.Sprint("wrapped ", r.Wrapped)]++
 	v[fmt.Sprint("marked ", r.Marked)]++
+	v[fmt.Sprint("taught ", r.Taught && r.learnsLocks())]++
 	v[fmt.Sprint("through a balancer ", r.Through)]++
 	v["topic "+r.Topic]++
 }
@@ -33,6 +34,7 @@ func (v variety) statement(s *Statement) {
 	v[fmt.Sprint("how ", s.How)]++
 	v[fmt.Sprint("mode ", s.Mode)]++
 	v[fmt.Sprint(s.Kind, " to ", s.Word)]++
+	v[fmt.Sprint(s.Kind, " ", s.shape().name)]++
 	v[fmt.Sprint(s.Kind, " scope ", s.Scope, " of ", s.setting())]++
 	if s.writes() && !s.Read {
 		v[fmt.Sprint(s.Column, " = ", show(kinds[s.Column].pool[s.Pick].shown))]++
@@ -82,7 +84,7 @@ func TestVariety(t *testing.T) {
 	t.Parallel()
 	seen := make(variety)
 	for _, server := range Servers {
-		for seed := range uint64(80) {
+		for seed := range uint64(240) {
 			seen.round(NewRound(server, seed, Size{Workers: 2, Programs: 20, Keys: 6}))
 		}
 	}
@@ -99,6 +101,9 @@ func varietyOfStatements() (want []string) {
 		for _, v := range k.pool {
 			want = append(want, fmt.Sprint(k.name, " = ", show(v.shown)))
 		}
+	}
+	for _, s := range shapes {
+		want = append(want, fmt.Sprint(Peek, " ", s.name), fmt.Sprint(Raise, " ", s.name))
 	}
 	for kind, all := range map[Kind][]string{Retype: typesOf, PutTyped: numerals, Feel: moods, Hurry: timeouts} {
 		for _, word := range all {
@@ -136,5 +141,5 @@ func varietyOfPrograms() (want []string) {
 		"cancelled", "own", "careless", "patient", "forgo", "careless in a long wait",
 		"drain", "kill", "silence", "through a balancer true", "through a balancer false",
 		"back true", "only DDL true", "only DDL false", "steps after true", "wrapped true", "wrapped false",
-		"marked true", "marked false")
+		"marked true", "marked false", "taught true", "taught false")
 }

@@ -3,6 +3,7 @@ package program
 import (
 	"context"
 	"database/sql/driver"
+	"io"
 )
 
 // A driver around this one that gives BeginTx its caller's context, and statements one without that context's values:
@@ -17,6 +18,8 @@ func through(c driver.Connector, wrap bool) driver.Connector {
 }
 
 type wrapper struct{ driver.Connector }
+
+func (w wrapper) Close() error { return w.Connector.(io.Closer).Close() }
 
 func (w wrapper) Connect(ctx context.Context) (driver.Conn, error) {
 	c, err := w.Connector.Connect(ctx)

@@ -15,6 +15,9 @@ var matrixParams = map[dialect]string{
 	byBegin:             "&retry_restart=begin",
 	ofMarkedCockroachDB: "&retry_commit_marker=on",
 	ofMarkedPostgreSQL:  "&retry_commit_marker=on",
+
+	ofLockingCockroachDB: "&retry_learn_locks=on",
+	ofLockingPostgreSQL:  "&retry_learn_locks=on&default_query_exec_mode=exec&default_transaction_isolation=serializable",
 }
 
 // What is run without the savepoint: a transaction of each kind that the savepoint could matter to.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,7 +68,8 @@ type bed struct {
 
 	taught bool // a pool may have learnt something from the latest case
 
-	known map[*variant]bool // of these the pool has learnt all texts
+	known map[*variant]bool        // of these the pool has learnt all texts
+	locks map[dialect]*atomic.Bool // the pool has learned a lock, and still adds it
 }
 
 func newBed(t testing.TB) *bed {
@@ -81,7 +83,7 @@ func newBed(t testing.TB) *bed {
 	h := &bed{
 		t: t, admin: admin, wire: wirecut.New((&net.Dialer{}).DialContext), dirty: true,
 		sims: map[dialect]*crdbsim.Sim{}, dsns: map[dialect]string{}, dbs: map[dialect]*sql.DB{}, fresh: map[dialect]bool{},
-		known: map[*variant]bool{},
+		known: map[*variant]bool{}, locks: map[dialect]*atomic.Bool{},
 	}
 	createCommitTable(t, dsn)
 	for m, cfg := range matrixServers {
@@ -106,6 +108,11 @@ func (h *bed) open(m dialect) error {
 		return err
 	}
 	cfg.ConnConfig.DialFunc, cfg.Metrics = h.wire.Dial, nil
+	learned := &atomic.Bool{}
+	cfg.OnLockChanged = func(_ context.Context, e cockroachdb.LockEvent) {
+		learned.Store(e.Change == cockroachdb.LockLearned)
+	}
+	h.locks[m] = learned
 	connector, err := cockroachdb.NewConnector(cfg)
 	if err != nil {
 		return err
@@ -146,12 +153,19 @@ func (h *bed) put(s *variant, strikes ...strike) (*result, error) {
 
 // knowing reports whether the variant runs on a connector that knows its texts, and on a connection that does not. The
 // others run on a connector that knows nothing.
-func (s *variant) knowing() bool { return s.dialect != ofPostgreSQL && !s.sloppy && !s.isDDL() }
+func (s *variant) knowing() bool {
+	return s.dialect.learnsLocks() || s.dialect != ofPostgreSQL && !s.sloppy && !s.isDDL()
+}
 
 // teach makes sure that the pool knows what the variant wants it to know, and nothing else.
 func (h *bed) teach(ctx context.Context, s *variant) error {
 	if h.taught || !s.knowing() { // that a restart by savepoint failed, or texts
 		if err := h.open(s.dialect); err != nil {
+			return err
+		}
+	}
+	if s.dialect.learnsLocks() {
+		if err := h.teachLock(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -171,12 +185,12 @@ func (h *bed) teach(ctx context.Context, s *variant) error {
 // would say the same.
 func (h *bed) prepare(ctx context.Context, s *variant, db *sql.DB) error {
 	h.cases++
-	text := "DELETE FROM notes; INSERT INTO notes VALUES (0, 'zero')"
+	text := "DELETE FROM notes; INSERT INTO notes VALUES (0, 'zero'); UPDATE counters SET v = 0 WHERE v <> 0"
 	switch {
 	case h.dirty:
 		text = matrixTables
 	case h.cases%200 == 0: // what was deleted still takes room
-		text = "TRUNCATE notes; INSERT INTO notes VALUES (0, 'zero')"
+		text = "TRUNCATE notes, counters; INSERT INTO notes VALUES (0, 'zero'); INSERT INTO counters VALUES (1, 0)"
 	}
 	if _, err := h.admin.Exec(ctx, text, pgx.QueryExecModeSimpleProtocol); err != nil {
 		return err
@@ -234,6 +248,7 @@ func (h *bed) look(ctx context.Context, db *sql.DB, r *result) error {
 		return fmt.Errorf("the connection is in state %s", states)
 	}
 	rows, err := h.admin.Query(ctx, `SELECT k || '=' || v FROM notes
+		UNION ALL SELECT 'counter=' || v FROM counters WHERE v <> 0
 		UNION ALL SELECT 'column=w' FROM pg_attribute WHERE attrelid = 'notes'::REGCLASS AND attname = 'w'
 		UNION ALL SELECT 'left open: ' || pid FROM pg_stat_get_activity(NULL), pg_database d
 			WHERE d.oid = datid AND datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()

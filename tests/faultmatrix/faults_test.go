@@ -53,6 +53,9 @@ var matrixServers = map[dialect]crdbsim.Config{
 	ofMarkedCockroachDB: {},
 	ofMarkedPostgreSQL:  {PostgreSQL: true},
 	byBegin:             {},
+
+	ofLockingCockroachDB: {},
+	ofLockingPostgreSQL:  {PostgreSQL: true},
 }
 
 func answers(code string) crdbsim.Action {

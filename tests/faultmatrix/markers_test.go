@@ -17,8 +17,10 @@ const (
 	ofMarkedPostgreSQL  dialect = "PostgreSQL, with commit markers"
 )
 
-func (m dialect) isPostgreSQL() bool { return m == ofPostgreSQL || m == ofMarkedPostgreSQL }
-func (m dialect) isMarked() bool     { return m == ofMarkedCockroachDB || m == ofMarkedPostgreSQL }
+func (m dialect) isPostgreSQL() bool {
+	return m == ofPostgreSQL || m == ofMarkedPostgreSQL || m == ofLockingPostgreSQL
+}
+func (m dialect) isMarked() bool { return m == ofMarkedCockroachDB || m == ofMarkedPostgreSQL }
 
 // createCommitTable makes the table of markers.
 func createCommitTable(t testing.TB, dsn string) {

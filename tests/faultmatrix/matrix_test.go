@@ -94,7 +94,7 @@ func variants() (all []*variant) {
 			}
 		}
 	}
-	return all
+	return append(all, lockedVariants(len(all))...)
 }
 
 // run has the beds share these cases.
@@ -140,6 +140,10 @@ func (m *matrix) try(h *bed, tr matrixCase) {
 		m.t.Errorf("%v: not as it was before: of %v there was %q; error: %v", tr.variant, tr.strikes, r.struck, r.err)
 		return
 	}
+	if tr.strikes == nil && tr.dialect.learnsLocks() != r.locked() {
+		m.t.Errorf("%v: a read with a lock: %t", tr.variant, r.locked())
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.count(tr, v)
@@ -167,7 +171,7 @@ func (m *matrix) firstFaults(s *variant, r *result) (cases []matrixCase) {
 	if s.long || s.sloppy {
 		turns.every = 5
 	} else {
-		turns.most = s.dialect == ofCockroachDB || s.dialect == ofNewerCockroachDB
+		turns.most = s.dialect == ofCockroachDB || s.dialect == ofNewerCockroachDB || s.dialect == ofLockingCockroachDB
 	}
 	turns.take(boundaries(s, r, 0, 0, 0), func(f *fault, at int) {
 		cases = append(cases, matrixCase{s, f.name, []strike{{f, at}}})

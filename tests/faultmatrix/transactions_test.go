@@ -38,9 +38,11 @@ type transaction struct {
 }
 
 // matrixTables are what the transactions work on: notes, which they write and which has no key, so that a row written
-// twice shows; things, which stay as they are; and keyed, whose keys the database makes.
+// twice shows; counters, which show in the same way; things, which stay as they are; and keyed, whose keys the database
+// makes.
 const matrixTables = `
-DROP TABLE IF EXISTS notes, things, keyed;
+DROP TABLE IF EXISTS notes, things, keyed, counters;
+CREATE TABLE counters (k INT PRIMARY KEY, v INT NOT NULL); INSERT INTO counters VALUES (1, 0);
 CREATE TABLE keyed (id UUID PRIMARY KEY DEFAULT gen_random_uuid(), k INT);
 CREATE TABLE notes (k INT, v TEXT); INSERT INTO notes VALUES (0, 'zero');
 CREATE TABLE things (k INT PRIMARY KEY, v TEXT); INSERT INTO things VALUES (1, 'one'), (2, NULL)`
