@@ -580,8 +580,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a transaction that has shown rows asks for PRIORITY HIGH", File: "attempt.go",
-		Old:   "(t.runner != nil || !",
-		New:   "(true || !",
+		Old:   "(t.runner != nil || !t.mayDiverge())",
+		New:   "(t.runner != nil || t != nil)",
 		Found: []Instrument{Test(restart, "TestRestart_AbortedAfterRows_PriorityOnlyInRunTx")},
 	},
 	{
