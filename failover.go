@@ -179,8 +179,10 @@ func (c *conn) replaceOnce(ctx context.Context) error {
 // isHopeless reports whether it would be in vain to dial again after err: the server is there and does not want us, or
 // the session is not the same.
 func isHopeless(err error) bool {
-	_, differs := errors.AsType[*otherSessionError](err)
-	return differs || failureOf(err) == fleet.Rejected
+	if other, ok := errors.AsType[*otherSessionError](err); ok {
+		return other.err == nil || pgerr.RefusesSetting(other.err)
+	}
+	return failureOf(err) == fleet.Rejected
 }
 
 // otherSessionError says that a new session is not as the lost one was.

@@ -198,6 +198,11 @@ func IsRefusal(err error) bool {
 // syntax, for something that is not there or not allowed, or for a feature that it does not have.
 func IsInvalid(err error) bool { return hasAnyPrefix(SQLState(err), "42", "0A") }
 
+// RefusesSetting reports whether the server refuses a setting for what it is, so that it would refuse it again.
+func RefusesSetting(err error) bool {
+	return IsInvalid(err) || hasAnyPrefix(SQLState(err), "22", "25", "28", "55P02")
+}
+
 // IsCancellation reports whether err is a context's.
 func IsCancellation(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)

@@ -579,6 +579,12 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(restart, "TestFirstDDL_LosesWithoutRetries_IsAConflict")},
 	},
 	{
+		Name: "trouble with a setting on a new session is taken for a refusal", File: "failover.go",
+		Old:   "other.err == nil || pgerr.RefusesSetting(other.err)",
+		New:   "other.err == nil || pgerr.RefusesSetting(other.err) || true",
+		Found: []Instrument{Test(failover, "TestJournal_SettingFailsOnNewSession_AnotherIsMadeUnlessRefused")},
+	},
+	{
 		Name: "a transaction that has shown rows asks for PRIORITY HIGH", File: "attempt.go",
 		Old:   "(t.runner != nil || !t.mayDiverge())",
 		New:   "(t.runner != nil || t != nil)",

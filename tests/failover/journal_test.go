@@ -187,6 +187,32 @@ func TestJournal_NewSessionIsLostToo_AnotherIsMade(t *testing.T) {
 	}
 }
 
+// Trouble inside the server says nothing of the setting; that it can't be set does.
+func TestJournal_SettingFailsOnNewSession_AnotherIsMadeUnlessRefused(t *testing.T) {
+	t.Parallel()
+	for code, moves := range map[string]bool{
+		"XX001": true, "XX000": true, "53200": true, "40001": true, "57014": true,
+		"22023": false, "42501": false, "42704": false, "0A000": false, "55P02": false,
+	} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{
+				"UPDATE lost": {{Cut: fakepg.CutBefore}, kit.OK}, "SET x = 1": {kit.OK, kit.Fails(code, "refused"), kit.OK},
+			})
+			kit.Exec(t, st.DB, "SET x = 1")
+			tx := st.Begin(t)
+			err := kit.ExecAll(tx, "UPDATE lost")
+			if moves {
+				require.NoError(t, err)
+				require.NoError(t, tx.Commit())
+				return
+			}
+			kit.As[*cockroachdb.ConnectionLostError](t, err)
+			kit.WantCodeWithin(t, err, code)
+		})
+	}
+}
+
 func TestJournal_NewSessionIsAnother_EndsTheTransaction(t *testing.T) {
 	t.Parallel()
 	for what, change := range map[string]func(*pgx.ConnConfig){
