@@ -18,8 +18,11 @@ var learning = peer{"learned locks", ours(plainly, func(c *cockroachdb.Config) {
 // readers are the workloads in which something is read before it is written.
 func readers(t *testing.T) []workload {
 	two := workload{"rmw-two", keyValue(hotRows), readModifyWriteTwo(""), sumIsKept}
-	return append(workloadsNamed(t, "rmw", "write-skew", "transfer", "ycsb-f", "wide-read"), two)
+	return append(workloadsNamed(t, "rmw", "write-skew", "transfer", "ycsb-f", "wide-read"), two, twoForUpdate)
 }
+
+// twoForUpdate locks both rows by its own words.
+var twoForUpdate = workload{"rmw-two-for-update", keyValue(hotRows), readModifyWriteTwo(" FOR UPDATE"), sumIsKept}
 
 // TestLab_LearnedLocks_AreWrittenDown measures unchanged code with learned locks and without, and writes the table into
 // the file that LAB_LOCKS names.
