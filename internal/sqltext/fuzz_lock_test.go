@@ -14,7 +14,7 @@ import (
 var lockParts = strings.Split("SELECT |select|DISTINCT |ALL |*|k|v|\"V v\"|kv.k|a.v|kv.*|count(*)|max(v)| AS w| w|, |,|current_user|1|"+
 	" FROM |from|kv|lk.kv|\"kv\"|ONLY |LATERAL |kv, kv b| JOIN kv b USING (k)| AS a| a|.|seen|f()|"+
 	" WHERE |where|k = |k=|a.k = |(k = |v = |\"V v\" = |NOT |current_user = |$1|$2|2|-2|2.0|'2'|'b'|E'b'|$$b$$|k|(SELECT 2)|::INT|)|("+
-	"| AND | OR | IS NULL| = | > | COLLATE \"C\"|;|; SELECT 1| FOR UPDATE| FOR SHARE| LIMIT 1| OFFSET 0| ORDER BY v| GROUP BY v|"+
+	"| AND | OR | IS NULL| = | > | COLLATE \"C\"|;|; SELECT 1| FOR UPDATE| FOR SHARE| LIMIT 1| LIMIT | OFFSET 0| ORDER BY v| ORDER BY k DESC| IS NOT NULL| GROUP BY v|"+
 	" HAVING true| WINDOW w AS ()| UNION SELECT 1| TABLESAMPLE system (100)|INTO x |-- x\n|--|/* x */|/*|*/|\n| |'|\"|é|"+
 	"SELECT v FROM kv WHERE k = |SELECT k, v FROM kv AS a WHERE a.k = |WITH x AS (SELECT 1) |[1]|{|}|@|CASE |one_of_each", "|")
 

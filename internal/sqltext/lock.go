@@ -8,11 +8,12 @@ import (
 // KeyRead is a SELECT of a form of which it is certain that FOR UPDATE at its end makes it lock the rows that it
 // returns, and changes nothing else:
 //
-//	SELECT column, … FROM table [AS alias] WHERE column = value [AND column = value] …
+//	SELECT column, … FROM table [AS alias] WHERE condition [AND condition] …
+//	[ORDER BY column [ASC|DESC], …] [LIMIT value]
 //
-// A column may be an asterisk, may have the table before it and another name after AS. Names may be quoted, the table's
-// may have a schema before it. A value is a parameter, a literal or a whole number. A comparison may stand between
-// parentheses.
+// A condition is column = value, or column IS [NOT] NULL, and may stand between parentheses. A column that is selected
+// may be an asterisk, may have the table before it and another name after AS. Names may be quoted, the table's may have
+// a schema before it. A value is a parameter, a literal or a whole number.
 type KeyRead struct {
 	Table string // its name with all parts quoted
 	Where []Equality
@@ -36,7 +37,7 @@ func ParseKeyRead(sql string) *KeyRead {
 	if !p.keyword("select") || !p.columns() || !p.keyword("from") {
 		return nil
 	}
-	if r.Table = p.source(); r.Table == "" || !p.conjunction() {
+	if r.Table = p.source(); r.Table == "" || !p.conjunction() || !p.order() || !p.limit() {
 		return nil
 	}
 	r.Where, r.end = p.where, p.pos
@@ -186,51 +187,88 @@ func (p *keyParser) conjunction() bool {
 	}
 }
 
-// enclosed reads an equality, between parentheses perhaps.
+// enclosed reads a condition, between parentheses perhaps.
 func (p *keyParser) enclosed() bool {
 	if p.isNext('(') {
 		return p.enclosed() && p.isNext(')')
 	}
-	return p.equality()
+	return p.condition()
 }
 
-func (p *keyParser) equality() bool {
-	column := p.plainName()
-	if column != "" && p.isNext('.') {
-		if column != p.alias {
-			return false
-		}
-		column = p.name()
-	}
-	if column == "" || !p.isNext('=') || !p.value(column) {
+func (p *keyParser) condition() bool {
+	e := Equality{Column: p.column()}
+	switch {
+	case e.Column == "":
 		return false
-	}
-	return true
-}
-
-// value reads what a column is to equal.
-func (p *keyParser) value(column string) bool {
-	token := p.next()
-	e := Equality{Column: column, Value: p.text()}
-	switch token {
-	case tokenParameter:
-		if p.glued {
-			return false
-		}
-		e.Parameter = parameterNumber(e.Value)
-	case tokenLiteral:
-		if p.escapes || p.glued || strings.IndexByte(e.Value, '\\') >= 0 {
-			return false
-		}
-	case tokenWord:
-		if strings.ContainsFunc(e.Value, func(r rune) bool { return r < '0' || r > '9' }) {
-			return false
-		}
-	default:
+	case p.isNextWord("is"):
+		_ = p.isNextWord("not")
+		return p.isNextWord("null")
+	case !p.isNext('=') || !p.value(&e):
 		return false
 	}
 	p.where = append(p.where, e)
 	return true
+}
+
+// column reads a column, with the table before it perhaps, and returns its name.
+func (p *keyParser) column() string {
+	name := p.plainName()
+	switch {
+	case name == "" || !p.isNext('.'):
+		return name
+	case name != p.alias:
+		return ""
+	}
+	return p.name()
+}
+
+// value reads what a column is to equal.
+func (p *keyParser) value(e *Equality) bool {
+	token := p.next()
+	e.Value = p.text()
+	switch token {
+	case tokenParameter:
+		e.Parameter = parameterNumber(e.Value)
+		return !p.glued
+	case tokenLiteral:
+		return !p.escapes && !p.glued && strings.IndexByte(e.Value, '\\') < 0
+	case tokenWord:
+		return !strings.ContainsFunc(e.Value, func(r rune) bool { return r < '0' || r > '9' })
+	}
+	return false
+}
+
+// order reads ORDER BY and columns, if it is there.
+func (p *keyParser) order() bool {
+	if !p.isNextWord("order") {
+		return true
+	}
+	if !p.isNextWord("by") {
+		return false
+	}
+	for {
+		if p.column() == "" {
+			return false
+		}
+		_ = p.isNextWord("asc") || p.isNextWord("desc")
+		if !p.isNext(',') {
+			return true
+		}
+	}
+}
+
+// limit reads LIMIT and a number, if it is there. By a unique key there is one row at most, whatever the number.
+func (p *keyParser) limit() bool {
+	if !p.isNextWord("limit") {
+		return true
+	}
+	switch p.next() {
+	case tokenParameter:
+		return !p.glued
+	case tokenWord:
+		return !strings.ContainsFunc(p.text(), func(r rune) bool { return r < '0' || r > '9' })
+	}
+	return false
 }
 
 // someOfConjunction goes to WHERE, and reads those equalities after it that stand between AND, and nothing else.

@@ -21,6 +21,13 @@ var lockedTexts = map[string]string{
 
 	`SELECT "u"."id" FROM "users" AS "u" WHERE ("u"."id" = 7)`: `SELECT "u"."id" FROM "users" AS "u" WHERE ("u"."id" = 7) FOR UPDATE`, //nolint:lll // it is one text
 
+	"SELECT v FROM kv WHERE k = 1 AND v IS NULL": "SELECT v FROM kv WHERE k = 1 AND v IS NULL FOR UPDATE",
+
+	// As GORM reads one row of a model that is deleted softly, and sqlc's users write.
+	`SELECT * FROM "u" WHERE "u"."id" = $1 AND "u"."d" IS NOT NULL ORDER BY "u"."id" DESC,v LIMIT $2`: `SELECT * FROM "u" WHERE "u"."id" = $1 AND "u"."d" IS NOT NULL ORDER BY "u"."id" DESC,v LIMIT $2 FOR UPDATE`, //nolint:lll // it is one text
+
+	"SELECT v FROM kv WHERE k = $1 LIMIT 1; -- one": "SELECT v FROM kv WHERE k = $1 LIMIT 1 FOR UPDATE; -- one",
+
 	"SELECT kv.* FROM kv WHERE a = 'x''y' AND (b = $2)": "SELECT kv.* FROM kv WHERE a = 'x''y' AND (b = $2) FOR UPDATE", //nolint:lll // it is one text
 
 	`SELECT "user" FROM "only" "of" WHERE "of"."not" = $$a$$`: `SELECT "user" FROM "only" "of" WHERE "of"."not" = $$a$$ FOR UPDATE`, //nolint:lll // it is one text
@@ -43,7 +50,17 @@ var notKeyReads = []string{
 	"SELECT DISTINCT ON (v) v FROM kv WHERE k = 1", "SELECT row_number() OVER () FROM kv WHERE k = 1",
 	"SELECT v INTO w FROM kv WHERE k = 1", "SELECT 1 FROM kv WHERE k = 1", "SELECT current_user FROM kv WHERE k = 1",
 	"SELECT v FROM kv WHERE k = 1 GROUP BY v", "SELECT v FROM kv WHERE k = 1 HAVING true",
-	"SELECT v FROM kv WHERE k = 1 ORDER BY v", "SELECT v FROM kv WHERE k = 1 LIMIT 1",
+	"SELECT v FROM kv WHERE k = 1 ORDER BY 1", "SELECT v FROM kv WHERE k = 1 ORDER BY v + 1",
+	"SELECT v FROM kv WHERE k = 1 ORDER BY f(v)", "SELECT v FROM kv WHERE k = 1 ORDER BY v USING >",
+	"SELECT v FROM kv WHERE k = 1 ORDER BY v NULLS FIRST",
+	"SELECT v FROM kv WHERE k = 1 ORDER BY current_user", "SELECT v FROM kv WHERE k = 1 ORDER BY kw.v",
+	"SELECT v FROM kv WHERE k = 1 ORDER v", "SELECT v FROM kv WHERE k = 1 ORDER BY", "SELECT v FROM kv ORDER BY v LIMIT 1",
+	"SELECT v FROM kv WHERE k = 1 LIMIT", "SELECT v FROM kv WHERE k = 1 LIMIT ALL",
+	"SELECT v FROM kv WHERE k = 1 LIMIT 1 + 1",
+	"SELECT v FROM kv WHERE k = 1 LIMIT (1)", "SELECT v FROM kv WHERE k = 1 LIMIT 1 OFFSET 1",
+	"SELECT v FROM kv WHERE k = 1 LIMIT 1 FOR UPDATE", "SELECT v FROM kv WHERE k = 1 LIMIT $1::INT",
+	"SELECT v FROM kv WHERE k = 1 LIMIT 1 ORDER BY v", "SELECT v FROM kv WHERE k IS NOT DISTINCT FROM 1",
+	"SELECT v FROM kv WHERE k = 1 AND v IS TRUE", "SELECT v FROM kv WHERE k = 1 AND v ISNULL",
 	"SELECT v FROM kv WHERE k = 1 OFFSET 1", "SELECT v FROM kv WHERE k = 1 FETCH FIRST ROW ONLY",
 	"SELECT v FROM kv WHERE k = 1 FOR UPDATE", "SELECT v FROM kv WHERE k = 1 FOR SHARE",
 	"SELECT v FROM kv WHERE k = 1 UNION SELECT 1", "SELECT v FROM kv WHERE k = 1 EXCEPT SELECT 1",
@@ -65,7 +82,7 @@ var notKeyReads = []string{
 	"SELECT v FROM kv WHERE kw.k = 1", "SELECT v FROM kv WHERE (k, v) = (1, 2)", "SELECT v FROM kv WHERE k = 1 AND",
 	"SELECT v FROM kv WHERE (k = 1", "SELECT v FROM kv WHERE k = 'a", "SELECT v FROM kv WHERE k COLLATE x = 'a'",
 	"SELECT v FROM U&\"kv\" WHERE k = 1", "SELECT é FROM kv WHERE k = 1", "SELECT v FROM a.b.c.d WHERE k = 1",
-	"EXPLAIN SELECT v FROM kv WHERE k = 1", "SELECT v FROM kv WHERE k = 1 AND v IS NULL",
+	"EXPLAIN SELECT v FROM kv WHERE k = 1",
 }
 
 func TestKeyRead_AnythingElse_IsLeftAlone(t *testing.T) {

@@ -54,6 +54,7 @@ var shapes = []shape{
 	locked("by another name", "SELECT a.k, a.i AS n FROM kv AS a WHERE a.k = $1", raiseKV),
 	locked("quoted", `SELECT "k", "i" FROM "public"."kv" WHERE ("k" = $1)`,
 		`UPDATE "public"."kv" SET i = i + $2::INT8 WHERE k = $1`),
+	locked("limited", "SELECT k, i FROM kv WHERE k = $1 AND k IS NOT NULL ORDER BY kv.i LIMIT 1", raiseKV),
 	ofPairs("of a pair", readPair, readPair+forUpdate),
 	{
 		name: "commented", read: "SELECT k, i FROM kv AS c WHERE k = $1 -- that is all", write: raiseKV,
@@ -72,8 +73,8 @@ var shapes = []shape{
 	},
 	near(shareShape, "SELECT k, i FROM kv WHERE k = $1 FOR SHARE"),
 	near("distinct", "SELECT DISTINCT k, i FROM kv WHERE k = $1"),
-	near("limited", "SELECT k, i FROM kv WHERE k = $1 LIMIT 1"),
-	near("ordered", "SELECT k, i FROM kv WHERE k = $1 ORDER BY i"),
+	near("skipped", "SELECT k, i FROM kv WHERE k = $1 LIMIT 1 OFFSET 0"),
+	near("ordered by an expression", "SELECT k, i FROM kv WHERE k = $1 ORDER BY i + 0"),
 	near("an expression", "SELECT k, i + 0 AS i FROM kv WHERE k = $1"),
 	near("by an expression", "SELECT k, i FROM kv WHERE k = $1 + 0"),
 	near("in a list", "SELECT k, i FROM kv WHERE k IN ($1)"),

@@ -40,7 +40,7 @@ var lockTexts = func() map[string]bool {
 // learnable are the texts of which those are made, as events have them.
 var learnable = func() map[string]bool {
 	texts := make(map[string]bool)
-	without := strings.NewReplacer("$1", "?", "'f'", "?", "b = 0", "b = ?", " -- that is all", "")
+	without := strings.NewReplacer("$1", "?", "'f'", "?", "b = 0", "b = ?", "LIMIT 1", "LIMIT ?", " -- that is all", "")
 	for _, s := range shapes {
 		if s.lock != "" {
 			texts[without.Replace(s.read)] = true
