@@ -7,6 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+const asGORMReads = `SELECT * FROM "u" WHERE "u"."id" = $1 AND "u"."d" IS NOT NULL ORDER BY "u"."id" DESC,v LIMIT $2`
+
 // lockedTexts are reads by key, and what becomes of them.
 var lockedTexts = map[string]string{
 	"SELECT v FROM kv WHERE k = $1": "SELECT v FROM kv WHERE k = $1 FOR UPDATE",
@@ -24,7 +26,7 @@ var lockedTexts = map[string]string{
 	"SELECT v FROM kv WHERE k = 1 AND v IS NULL": "SELECT v FROM kv WHERE k = 1 AND v IS NULL FOR UPDATE",
 
 	// As GORM reads one row of a model that is deleted softly, and sqlc's users write.
-	`SELECT * FROM "u" WHERE "u"."id" = $1 AND "u"."d" IS NOT NULL ORDER BY "u"."id" DESC,v LIMIT $2`: `SELECT * FROM "u" WHERE "u"."id" = $1 AND "u"."d" IS NOT NULL ORDER BY "u"."id" DESC,v LIMIT $2 FOR UPDATE`, //nolint:lll // it is one text
+	asGORMReads: asGORMReads + " FOR UPDATE",
 
 	"SELECT v FROM kv WHERE k = $1 LIMIT 1; -- one": "SELECT v FROM kv WHERE k = $1 LIMIT 1 FOR UPDATE; -- one",
 
