@@ -188,7 +188,7 @@ func (t *tx) isUrgent() bool {
 func (t *tx) mayDiverge() bool {
 	pins := t.mayPin()
 	return slices.ContainsFunc(t.history.records, func(r *record) bool {
-		return (r.rows > 0 || r.end) && (!pins || !r.mayBePinned())
+		return r.hasShownRows() && (!pins || !r.mayBePinned())
 	})
 }
 

@@ -129,11 +129,11 @@ var settings = []setting{
 	duration("ping_after", func(c *Config) *time.Duration { return &c.PingAfter }),
 	duration("connection_lifetime", func(c *Config) *time.Duration { return &c.ConnLifetime }),
 	wholeNumber("dials_per_second", func(c *Config) *int { return &c.DialRate }),
-	{"load_balance_hosts", "random or disable", (*Config).setBalanceHosts},
+	choice("load_balance_hosts", "random", "disable", func(c *Config) *bool { return &c.BalanceHosts }),
 	{"load_balance_groups", `a list of numbers such as "2,1"`, (*Config).setHostGroups},
-	{"retry_pin_generated", "on or off", (*Config).setPinGenerated},
-	{"retry_learn_locks", "on or off", (*Config).setLearnLocks},
-	{"retry_commit_marker", "on or off", (*Config).setCommitMarker},
+	choice("retry_pin_generated", "on", "off", func(c *Config) *bool { return &c.PinGenerated }),
+	choice("retry_learn_locks", "on", "off", func(c *Config) *bool { return &c.LearnLocks }),
+	choice("retry_commit_marker", "on", "off", func(c *Config) *bool { return &c.CommitMarker }),
 	{"retry_commit_table", "the name of a table", (*Config).setCommitTable},
 	{"dead_peer_timeout", durationKind, (*Config).parseDeadPeerTimeout},
 }
@@ -166,12 +166,15 @@ func number(key string, field func(*Config) *float64) setting {
 	}}
 }
 
-// either reports whether a value that may be yes or no is yes.
-func either(text, yes, no string) (bool, error) {
-	if text != yes && text != no {
-		return false, errors.New("the value is neither")
-	}
-	return text == yes, nil
+// choice is a setting of two words, of which yes sets the field.
+func choice(key, yes, no string, field func(*Config) *bool) setting {
+	return setting{key, yes + " or " + no, func(c *Config, text string) error {
+		*field(c) = text == yes
+		if text != yes && text != no {
+			return errors.New("the value is neither")
+		}
+		return nil
+	}}
 }
 
 func (c *Config) setRestart(text string) error {
@@ -180,26 +183,6 @@ func (c *Config) setRestart(text string) error {
 		return errors.New("the value is none of them")
 	}
 	return nil
-}
-
-func (c *Config) setBalanceHosts(text string) (err error) {
-	c.BalanceHosts, err = either(text, "random", "disable")
-	return err
-}
-
-func (c *Config) setPinGenerated(text string) (err error) {
-	c.PinGenerated, err = either(text, "on", "off")
-	return err
-}
-
-func (c *Config) setLearnLocks(text string) (err error) {
-	c.LearnLocks, err = either(text, "on", "off")
-	return err
-}
-
-func (c *Config) setCommitMarker(text string) (err error) {
-	c.CommitMarker, err = either(text, "on", "off")
-	return err
 }
 
 func (c *Config) setCommitTable(text string) error {

@@ -220,3 +220,6 @@ func (t *tx) forget() {
 	t.pool.metrics().historyBytes(-t.history.bytes)
 	t.history.clear()
 }
+
+// hasShownRows reports whether the application was handed rows of the answer, or told that there are no more.
+func (r *record) hasShownRows() bool { return r.rows > 0 || r.end }

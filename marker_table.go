@@ -30,6 +30,15 @@ func (u uid) String() string {
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
+// parseUID reads what String has returned.
+func parseUID(s string) (u uid, err error) {
+	b, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
+	if copy(u[:], b) != len(u) || err != nil || u.String() != s {
+		return uid{}, fmt.Errorf("%q is no UUID", s)
+	}
+	return u, nil
+}
+
 // A marker is the marker of one commit. Nobody but the driver may know its key before its outcome is open.
 type marker struct {
 	table *markTable
@@ -173,9 +182,7 @@ func (m *markTable) tryOut(ctx context.Context, s *wire.Session) (*known, error)
 	if len(file) == 1 && len(file[0].Rows) == 1 { // CockroachDB has no such function
 		found.file = file[0].Rows[0][0]
 	}
-	var epoch pgtype.UUID
-	err = epoch.Scan(string(epochs[0][0]))
-	found.epoch = epoch.Bytes
+	found.epoch, err = parseUID(string(epochs[0][0]))
 	return found, err
 }
 

@@ -1,12 +1,10 @@
 package cockroachdb
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
-	"strings"
 	"time"
 )
 
@@ -53,12 +51,3 @@ var errElsewhere = errors.New("what went wrong was not kept")
 
 // quotedTable matches the quoted name of a table, with or without its schema and database: it goes into SQL.
 var quotedTable = regexp.MustCompile(`^("([^"\x00]|"")+"\.){0,2}"([^"\x00]|"")+"$`)
-
-// parseUID reads what String has returned.
-func parseUID(s string) (u uid, err error) {
-	b, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
-	if copy(u[:], b) != len(u) || err != nil || u.String() != s {
-		return uid{}, fmt.Errorf("%q is no UUID", s)
-	}
-	return u, nil
-}

@@ -317,7 +317,7 @@ func (t *tx) callsAtOnce(f fault) bool {
 // hasShownUnlocked reports whether the application was shown what a query has read, or that there is nothing to read,
 // and others may write it all the same.
 func (r *record) hasShownUnlocked() bool {
-	return r.Class.Reads && (r.rows > 0 || r.end) && !sqltext.HintsIn(r.Text()).Locks
+	return r.Class.Reads && r.hasShownRows() && !sqltext.HintsIn(r.Text()).Locks
 }
 
 // callAgain sets the opening of an attempt without a replay. After a divergence the conflict has been dealt with: it is

@@ -124,7 +124,7 @@ func readThenWrite(ctx context.Context, tx *sql.Tx, t transfer) error {
 }
 
 // ordered reads and writes the account of the lower number first, as is advised against deadlocks. Locks that the
-// driver learns stay then. Those of readThenWrite deadlock, and are given up.
+// driver learns spare nearly all failures then. Those of readThenWrite deadlock.
 func ordered(ctx context.Context, tx *sql.Tx, t transfer) error {
 	if t.from > t.to {
 		t = transfer{from: t.to, to: t.from, amount: -t.amount}

@@ -233,9 +233,13 @@ func (p *keyParser) value(e *Equality) bool {
 	case tokenLiteral:
 		return !p.escapes && !p.glued && strings.IndexByte(e.Value, '\\') < 0
 	case tokenWord:
-		return !strings.ContainsFunc(e.Value, func(r rune) bool { return r < '0' || r > '9' })
+		return isWholeNumber(e.Value)
 	}
 	return false
+}
+
+func isWholeNumber(word string) bool {
+	return !strings.ContainsFunc(word, func(r rune) bool { return r < '0' || r > '9' })
 }
 
 // order reads ORDER BY and columns, if it is there.
@@ -266,7 +270,7 @@ func (p *keyParser) limit() bool {
 	case tokenParameter:
 		return !p.glued
 	case tokenWord:
-		return !strings.ContainsFunc(p.text(), func(r rune) bool { return r < '0' || r > '9' })
+		return isWholeNumber(p.text())
 	}
 	return false
 }

@@ -544,7 +544,7 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "RunTx calls at once although nothing was shown that others may have written", File: "runtx.go",
-		Old:   "	return r.Class.Reads && (r.rows > 0 || r.end) && !sqltext.HintsIn(r.Text()).Locks\n",
+		Old:   "	return r.Class.Reads && r.hasShownRows() && !sqltext.HintsIn(r.Text()).Locks\n",
 		New:   "	return r.Class.Reads || !sqltext.HintsIn(r.Text()).Locks\n",
 		Found: []Instrument{Test(runtx, "TestRunTx_NothingUnlockedWasShown_Replays")},
 	},

@@ -10,6 +10,9 @@ import (
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
 )
 
 // A lateConn can hold a message back that is on its way to the server: the client finds its connection lost, and the
@@ -76,6 +79,16 @@ func (c *lateConn) deliver(late []byte) error {
 			return nil
 		}
 	}
+}
+
+// commitHeldBack has a transaction that adds one lose its commit, which nobody can ask for yet. deliver has it arrive.
+func (s *testbed) commitHeldBack(t *testing.T) (lost *cockroachdb.AmbiguousCommitError, deliver func() error) {
+	t.Helper()
+	tx := s.begin(t, t.Context(), nil)
+	s.inject(unasked())
+	held := s.holdBack()
+	require.ErrorAs(t, tx.Commit(), &lost)
+	return lost, <-held
 }
 
 // arrivesLate delivers what was held back after the question for it was answered, and before that calls then.

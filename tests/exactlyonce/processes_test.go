@@ -25,14 +25,9 @@ const (
 func TestCommitOutcome_AskedByTwoProcesses_CommitArrives_OneAnswer(t *testing.T) {
 	t.Parallel()
 	servers(t, func(t *testing.T, s *testbed) {
-		tx := s.begin(t, t.Context(), nil)
-		s.inject(unasked())
-		held := s.holdBack()
-		var ambiguous *cockroachdb.AmbiguousCommitError
-		require.ErrorAs(t, tx.Commit(), &ambiguous)
-		text, err := ambiguous.MarshalText()
+		lost, deliver := s.commitHeldBack(t)
+		text, err := lost.MarshalText()
 		require.NoError(t, err)
-		deliver := <-held
 
 		answers := make([]bool, 2)
 		var all sync.WaitGroup

@@ -191,13 +191,7 @@ func TestCommitOutcome_AskedLaterByTwo_OneAnswer(t *testing.T) {
 func TestCommitOutcome_AskedByManyAtOnce_CommitArrives_OneAnswer(t *testing.T) {
 	t.Parallel()
 	servers(t, func(t *testing.T, s *testbed) {
-		tx := s.begin(t, t.Context(), nil)
-		s.inject(unasked())
-		held := s.holdBack()
-		lost := tx.Commit()
-		var ambiguous *cockroachdb.AmbiguousCommitError
-		require.ErrorAs(t, lost, &ambiguous)
-		deliver := <-held
+		lost, deliver := s.commitHeldBack(t)
 		var all sync.WaitGroup
 		var yes, no atomic.Int32
 		for n := range 6 {

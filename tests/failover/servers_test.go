@@ -176,17 +176,8 @@ func TestFailover_ServerFallsSilent_IsAskedToCancel(t *testing.T) {
 	metrics := cockroachdb.NewMetrics()
 	srv := fakepg.Start(t, fakepg.Answer(kit.Script{"UPDATE b": {kit.Slow, kit.OK}}.Reply))
 	var silent atomic.Bool
-	var dials atomic.Int32
-	db := kit.Open(t, srv.DSN(), func(cfg *cockroachdb.Config) {
-		cfg.Metrics = metrics
-		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := srv.Dial(ctx, network, addr)
-			if dials.Add(1) == 1 {
-				return mute{conn, &silent}, err
-			}
-			return conn, err
-		}
-	})
+	counted := func(cfg *cockroachdb.Config) { cfg.Metrics = metrics }
+	db := kit.Open(t, srv.DSN(), kit.Reaching(srv), counted, silenceOfTheFirst(&silent))
 	tx := kit.Begin(t, db)
 	kit.Exec(t, tx, "UPDATE a")
 	silent.Store(true)

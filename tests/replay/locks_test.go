@@ -102,25 +102,13 @@ func learning(c *cockroachdb.Config) { c.LearnLocks = true }
 
 // addOne reads a row in a transaction and writes it, and returns what it read.
 func addOne(ctx context.Context, db *sql.DB) (v int64, err error) {
-	return v, inTx(ctx, db, nil, func(tx *sql.Tx) error {
+	return v, kit.InTx(ctx, db, nil, func(tx *sql.Tx) error {
 		if err := tx.QueryRowContext(ctx, readRow, 1).Scan(&v); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, writeRow, v+1, 1)
 		return err
 	})
-}
-
-func inTx(ctx context.Context, db *sql.DB, opts *sql.TxOptions, do func(*sql.Tx) error) error {
-	tx, err := db.BeginTx(ctx, opts)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }()
-	if err := do(tx); err != nil {
-		return err
-	}
-	return tx.Commit()
 }
 
 // learn has addOne diverge until its read locks, and then no more. It returns how often the server was asked for keys.
@@ -282,7 +270,7 @@ func TestLocks_AnythingElse_IsNotLearned(t *testing.T) {
 			s := newRowServer()
 			r := kit.Answering(t, s.reply, append(c.options, learning)...)
 			for range 2 * enoughToLearn {
-				err := inTx(t.Context(), r.DB, c.opts, func(tx *sql.Tx) error { return c.do(t.Context(), tx) })
+				err := kit.InTx(t.Context(), r.DB, c.opts, func(tx *sql.Tx) error { return c.do(t.Context(), tx) })
 				kit.As[*cockroachdb.DivergenceError](t, err)
 			}
 			assert.Zero(t, r.Times(lockRow)+countWithPrefix(r.Sent(), askForKey))
@@ -311,17 +299,17 @@ func TestLocks_TransactionThatMustNotLock_RunsTheTextAsItIs(t *testing.T) {
 	for name, opts := range map[string]*sql.TxOptions{
 		"READ ONLY": {ReadOnly: true}, "READ COMMITTED": {Isolation: sql.LevelReadCommitted},
 	} {
-		require.NoError(t, inTx(t.Context(), r.DB, opts, func(tx *sql.Tx) error {
+		require.NoError(t, kit.InTx(t.Context(), r.DB, opts, func(tx *sql.Tx) error {
 			read(t.Context(), tx)
 			return nil
 		}), name)
 	}
 	read(t.Context(), r.DB) // outside a transaction
-	require.NoError(t, inTx(cockroachdb.WithoutRetries(t.Context()), r.DB, nil, func(tx *sql.Tx) error {
+	require.NoError(t, kit.InTx(cockroachdb.WithoutRetries(t.Context()), r.DB, nil, func(tx *sql.Tx) error {
 		read(t.Context(), tx)
 		return nil
 	}))
-	require.NoError(t, inTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
+	require.NoError(t, kit.InTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 		kit.Exec(t, tx, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
 		read(t.Context(), tx)
 		return nil
@@ -517,7 +505,7 @@ func (s *rowServer) learnHalf(t *testing.T, db *sql.DB) {
 func TestLocks_ThatDoNotPay_AreUnlearned(t *testing.T) {
 	t.Parallel()
 	readOnly := func(ctx context.Context, db *sql.DB) error {
-		return inTx(ctx, db, nil, func(tx *sql.Tx) error { return tx.QueryRowContext(ctx, readRow, 1).Scan(new(int64)) })
+		return kit.InTx(ctx, db, nil, func(tx *sql.Tx) error { return tx.QueryRowContext(ctx, readRow, 1).Scan(new(int64)) })
 	}
 	write := func(ctx context.Context, db *sql.DB) error {
 		_, err := addOne(ctx, db)
@@ -669,7 +657,7 @@ func TestLocks_OnADatabase_OnlyReadsByUniqueKeyLock(t *testing.T) {
 			db := kit.Open(t, dsn, kit.NoWaits+"&retry_learn_locks=on", l.hook)
 			db.SetMaxOpenConns(1)
 			for range enoughToLearn {
-				err := inTx(t.Context(), db, nil, func(tx *sql.Tx) error {
+				err := kit.InTx(t.Context(), db, nil, func(tx *sql.Tx) error {
 					kit.Scan[int](t, tx, c.read, 1)
 					kit.Exec(t, rival, c.write, 1)
 					_, err := tx.ExecContext(t.Context(), c.write, 1)

@@ -222,14 +222,14 @@ func TestRestart_AbortedAfterRows_PriorityOnlyInRunTx(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		read string
-		run  func(context.Context, *sql.DB, func(*sql.Tx) error) error
+		run  func(context.Context, *sql.DB, *sql.TxOptions, func(*sql.Tx) error) error
 		high bool
 	}{
-		"unchanged code, rows":        {"SELECT v FOR UPDATE", inTx, false},
-		"unchanged code, no rows":     {"SELECT none FOR UPDATE", inTx, false},
-		"unchanged code, only writes": {"", inTx, true},
-		"unchanged code, a key":       {insertOne, inTx, true},
-		"RunTx, rows":                 {"SELECT v FOR UPDATE", runTx, true},
+		"unchanged code, rows":        {"SELECT v FOR UPDATE", kit.InTx, false},
+		"unchanged code, no rows":     {"SELECT none FOR UPDATE", kit.InTx, false},
+		"unchanged code, only writes": {"", kit.InTx, true},
+		"unchanged code, a key":       {insertOne, kit.InTx, true},
+		"RunTx, rows":                 {"SELECT v FOR UPDATE", cockroachdb.RunTx, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -246,7 +246,7 @@ func TestRestart_AbortedAfterRows_PriorityOnlyInRunTx(t *testing.T) {
 				}
 				return script.Reply(st)
 			}, fakepg.Version("CockroachDB CCL v23.1.0"))
-			require.NoError(t, tc.run(t.Context(), st.DB, func(tx *sql.Tx) error {
+			require.NoError(t, tc.run(t.Context(), st.DB, nil, func(tx *sql.Tx) error {
 				if tc.read != "" {
 					if _, err := kit.ReadAll(t.Context(), tx, tc.read); err != nil {
 						return err
@@ -268,20 +268,4 @@ func catalogOf(column, byDefault string) fakepg.Reply {
 		r.Columns = append(r.Columns, fakepg.Column{Name: name, OID: pgtype.TextOID})
 	}
 	return r
-}
-
-func runTx(ctx context.Context, db *sql.DB, fn func(*sql.Tx) error) error {
-	return cockroachdb.RunTx(ctx, db, nil, fn)
-}
-
-func inTx(ctx context.Context, db *sql.DB, fn func(*sql.Tx) error) error {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }()
-	if err := fn(tx); err != nil {
-		return err
-	}
-	return tx.Commit()
 }

@@ -35,6 +35,19 @@ func Conn(t testing.TB, db *sql.DB) *sql.Conn {
 	return conn
 }
 
+// InTx runs do in a transaction and commits it, as programs without RunTx do.
+func InTx(ctx context.Context, db *sql.DB, opts *sql.TxOptions, do func(*sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, opts)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if err := do(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
 // Exec runs a statement, which must succeed.
 func Exec(t testing.TB, db Querier, query string, args ...any) {
 	t.Helper()
