@@ -294,7 +294,7 @@ var ofDriver = []Mutant{
 		Name: "DDL that loses as the first statement is not retried", File: "attempt.go",
 		Old:   "	return f.class.DDL && !f.class.Several && t.attempt.statements <= 1 && t.restartable()\n",
 		New:   "	return false\n",
-		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 150, program.Misleading)},
+		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 150, program.Unretried)},
 	},
 	{
 		Name: "what was sent along with BEGIN is thought not to have run", File: "internal/wire/roundtrip.go",

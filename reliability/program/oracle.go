@@ -57,6 +57,7 @@ const (
 	Nameless   = "an unnamed error" // of which nobody can tell what it means for the transaction
 	Rerun      = "told to run again"
 	Misleading = "a misleading error" // it says less than is known, or something else
+	Unretried  = "a conflict that was not retried"
 	Reasonless = "an error without its reason"
 	Stuck      = "a connection that does not recover"
 	Stranded   = "a lost connection that was not replaced"

@@ -115,6 +115,9 @@ var liesOfParts = map[string]struct {
 	"a cancellation is called a lost connection": {func(_ *Round, h *History) {
 		h.tell(6, fmt.Errorf("%w: %w", &cockroachdb.ConnectionLostError{}, context.Canceled))
 	}, Misleading, "it was cancelled, and told that its connection was lost"},
+	"a conflict is not retried": {func(_ *Round, h *History) {
+		h.tell(6, &pgconn.PgError{Code: "40001"})
+	}, Unretried, "the driver retries, and the application was told"},
 	"nobody asks for a commit that has a marker": {func(r *Round, h *History) {
 		r.Marked = true
 		h.tell(5, &cockroachdb.AmbiguousCommitError{})

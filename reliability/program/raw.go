@@ -25,6 +25,9 @@ func (m *model) copyRows(s *Statement, _ any) (int64, error) {
 // A pgxConn is what Raw hands over: the driver's connection, or one that wraps it.
 type pgxConn interface{ Conn() *pgx.Conn }
 
+// onPgx says where a statement ran, and where its error comes from.
+const onPgx = "on the pgx connection"
+
 // execRaw runs a statement, with its arguments, on the pgx connection.
 func (s *server) execRaw(ctx context.Context, st *Statement, text string, args []any) (affected int64, err error) {
 	rawErr := s.conn.Raw(func(c any) error {
@@ -41,7 +44,7 @@ func (s *server) execRaw(ctx context.Context, st *Statement, text string, args [
 		return 0, rawErr
 	}
 	if err != nil {
-		return 0, besides{"on the pgx connection", err}
+		return 0, besides{onPgx, err}
 	}
 	return affected, nil
 }

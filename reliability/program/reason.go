@@ -34,6 +34,8 @@ func (c *checker) reasons() {
 		switch {
 		case p.Form == Closure && p.Tail != nil && p.Tail.By == SchemaChange && endedInside(err):
 			c.add(Misleading, p, "the schema change is done, and RunTx says: %v", err)
+		case p.Policy != Never && isBareConflict(err):
+			c.add(Unretried, p, "the driver retries, and the application was told %v", err)
 		case p.onlySchema() && c.history.Results[id].err(1) != nil && strings.Contains(fmt.Sprint(err), conflictAfterCommit):
 			c.add(Misleading, p, "it has lost, and there was nothing that it could have committed: %v", err)
 		case c.round.Marked && p.hasMarker() && Named(err) == "ambiguous":
@@ -41,6 +43,13 @@ func (c *checker) reasons() {
 		}
 	}
 	c.farewells()
+}
+
+// isBareConflict reports whether err is a conflict of which the driver has nothing to say. On the pgx connection it is
+// the application's own.
+func isBareConflict(err error) bool {
+	where, ok := errors.AsType[besides](err)
+	return !(ok && where.what == onPgx) && slices.Contains(lost, strings.TrimPrefix(Named(err), "the server's "))
 }
 
 // hasMarker reports whether all that may commit p is marked, where markers are on: p has no text of several statements

@@ -174,7 +174,7 @@ func (s *Statement) manner() string {
 		{s.Lock, "for update"},
 		{s.How == Prepared && !s.Only, "prepared"},
 		{s.How == Shared, "prepared by the pool"},
-		{s.How == Raw, "on the pgx connection"},
+		{s.How == Raw, onPgx},
 		{s.Mode != 0, fmt.Sprintf("mode %v", s.Mode)},
 		{s.Only, "only prepared"},
 		{s.Slot != 0 && s.Kind != Look, fmt.Sprintf("left open as %d", s.Slot)},
