@@ -300,7 +300,9 @@ var ofDriver = []Mutant{
 		Name: "what was sent along with BEGIN is thought not to have run", File: "internal/wire/roundtrip.go",
 		Old:   "	if pgerr.Answer(err) == nil || s.Closed() {\n		return InStatement\n",
 		New:   "	if pgerr.Answer(err) == nil || s.Closed() {\n		return InOpening\n",
-		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 150, program.Phantom, program.Rerun)},
+		Found: []Instrument{
+			Programs(program.NewerCockroachDB, "endings", 150, program.Phantom, program.Rerun, program.Nameless),
+		},
 	},
 	{
 		Name: "Rollback says nil of what was committed", File: "commit.go",
