@@ -2,6 +2,7 @@ package program
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -32,6 +33,9 @@ func (v variety) round(r *Round) {
 func (v variety) statement(s *Statement) {
 	v[s.Kind.String()]++
 	v[fmt.Sprint("how ", s.How)]++
+	if s.Kind == Bear {
+		v[fmt.Sprint("bear ", s.Hi-s.Lo, ", read ", s.Stop)]++
+	}
 	v[fmt.Sprint("mode ", s.Mode)]++
 	v[fmt.Sprint(s.Kind, " to ", s.Word)]++
 	v[fmt.Sprint(s.Kind, " ", s.shape().name)]++
@@ -42,6 +46,7 @@ func (v variety) statement(s *Statement) {
 	for name, is := range map[string]bool{
 		"deaf": s.Deaf, "only prepared": s.Only, "row": s.Row, "names": s.Names, "keep": s.Keep, "a cursor that adds": s.Adds,
 		"left open":                     s.Slot != 0 && s.Kind != Look,
+		"left open by bear":             s.Slot != 0 && s.Kind == Bear,
 		"left open in a write":          s.Slot != 0 && !readsOnly(s.Kind),
 		"prepared and left open":        s.How == Prepared && s.Slot != 0,
 		"a read of extra only prepared": s.Only && s.Kind == GetExtra,
@@ -105,9 +110,14 @@ func varietyOfStatements() (want []string) {
 	for _, s := range shapes {
 		want = append(want, fmt.Sprint(Peek, " ", s.name), fmt.Sprint(Raise, " ", s.name))
 	}
-	for kind, all := range map[Kind][]string{Retype: typesOf, PutTyped: numerals, Feel: moods, Hurry: timeouts} {
+	for kind, all := range map[Kind][]string{Retype: typesOf, PutTyped: numerals, Feel: moods, Hurry: timeouts, Bear: broodNames()} {
 		for _, word := range all {
 			want = append(want, fmt.Sprint(kind, " to ", word))
+		}
+	}
+	for rows := range maxRange {
+		for stop := -1; stop <= rows; stop++ {
+			want = append(want, fmt.Sprint("bear ", rows+1, ", read ", stop))
 		}
 	}
 	for scope := range Scope(scopes) {
@@ -117,6 +127,8 @@ func varietyOfStatements() (want []string) {
 	}
 	return want
 }
+
+func broodNames() []string { return slices.Collect(maps.Keys(broods)) }
 
 func varietyOfPrograms() (want []string) {
 	for _, t := range topics {
@@ -136,7 +148,7 @@ func varietyOfPrograms() (want []string) {
 			want = append(want, fmt.Sprint(what, " ", i))
 		}
 	}
-	return append(want, "deaf", "only prepared", "row", "names", "keep", "left open", "left open in a write",
+	return append(want, "deaf", "only prepared", "row", "names", "keep", "left open", "left open in a write", "left open by bear",
 		"a cursor that adds", "prepared and left open", "a read of extra only prepared", "a close without a read",
 		"cancelled", "own", "careless", "patient", "forgo", "careless in a long wait",
 		"drain", "kill", "silence", "through a balancer true", "through a balancer false",
