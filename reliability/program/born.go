@@ -27,7 +27,9 @@ var bornSpecs = map[Kind]spec{
 			return "UPDATE born SET n = n + $2::INT8 WHERE id = $1::UUID", []any{v.arg, s.Delta}
 		},
 	},
-	Leave: {name: "leave", about: aboutKey, exec: (*model).leave, sql: keyed("DELETE FROM born WHERE u = $1")},
+	Leave: {
+		name: "leave", about: aboutRange, exec: (*model).leave, sql: ranged("DELETE FROM born WHERE u >= $1 AND u < $2"),
+	},
 }
 
 const createBorn = "CREATE TABLE born (id UUID PRIMARY KEY DEFAULT gen_random_uuid(), k INT8, u INT8 UNIQUE, " +
@@ -61,7 +63,7 @@ var broods = map[string]brood{
 	unlessThere: {list: "u, k", row: "(?, ?)", unique: true, quiet: true},
 }
 
-var someBroods = weighted[string]{{leftOut, 3}, {defaulted, 2}, {oneGiven, 2}, {unique, 1}, {unlessThere, 3}}
+var someBroods = weighted[string]{{leftOut, 3}, {defaulted, 2}, {oneGiven, 2}, {unique, 1}, {unlessThere, 6}}
 
 // bear chooses what is inserted, and how much of it is read.
 func (g *generator) bear(s *Statement) {
@@ -146,7 +148,7 @@ func (m *model) rear(s *Statement, key any) (affected int64, _ error) {
 
 func (m *model) leave(s *Statement, _ any) (affected int64, _ error) {
 	for number, b := range m.born {
-		if b.u == int64(s.Lo) {
+		if u, ok := b.u.(int64); ok && int(u) >= s.Lo && int(u) < s.Hi {
 			delete(m.born, number)
 			affected++
 		}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb"
 )
 
 // given are the keys that the model foresees as an honest server would give them out.
@@ -43,7 +45,7 @@ func aRoundOfBirths() *Round {
 			bear(0, 3, -1, leftOut), step(Statement{Kind: Meet, Pick: 1}), step(Statement{Kind: Rear, Pick: 4, Delta: 7}),
 		}},
 		{ID: 2, Steps: []Step{bear(1, 2, -1, unique)}},
-		{ID: 3, Form: Closure, Steps: []Step{bear(0, 3, -1, unlessThere), step(Statement{Kind: Leave, Lo: 2})}},
+		{ID: 3, Form: Closure, Steps: []Step{bear(0, 3, -1, unlessThere), step(Statement{Kind: Leave, Lo: 2, Hi: 3})}},
 		{ID: 4, Steps: []Step{
 			{Block: &Block{Name: "s", Steps: []Step{bear(0, 1, -1, defaulted)}, End: RollBack}},
 			bear(0, 3, 2, oneGiven), step(Statement{Kind: Rear, Delta: 1, Ask: true}),
@@ -112,5 +114,29 @@ func TestLiesOfBirths(t *testing.T) {
 			assert.Equal(t, l.kind, found[0].Kind)
 			assert.Contains(t, found[0].String(), l.words)
 		})
+	}
+}
+
+// TestNeedless has programs diverge: it is needless only where nobody can have changed what was shown.
+func TestNeedless(t *testing.T) {
+	t.Parallel()
+	found := func(change func(*Round)) []Anomaly {
+		r := aRoundOfBirths()
+		r.Workers[0] = r.Workers[0][:1]
+		change(r)
+		h := &History{Results: map[int64]Result{1: {Err: &cockroachdb.DivergenceError{}}}}
+		h.Tables = newModel(r.Server, r.Size.Keys).tables()
+		return Check(r, h)
+	}
+	all := found(func(*Round) {})
+	require.Len(t, all, 1)
+	assert.Equal(t, Needless, all[0].Kind)
+	for why, change := range map[string]func(*Round){
+		"a row may be there": func(r *Round) { r.Workers[0][0].Steps[0].Word = unlessThere },
+		"no room":            func(r *Round) { r.Workers[0][0].Policy = Tight },
+		"a read of others":   func(r *Round) { r.Workers[0][0].Steps[1].Kind = Get },
+		"another fault":      func(r *Round) { r.Faults.Rates = map[string]float64{"another error": 1} },
+	} {
+		assert.Empty(t, found(change), why)
 	}
 }

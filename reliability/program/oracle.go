@@ -59,6 +59,7 @@ const (
 	Rerun      = "told to run again"
 	Misleading = "a misleading error" // it says less than is known, or something else
 	Unretried  = "a conflict that was not retried"
+	Needless   = "a needless divergence"
 	Reasonless = "an error without its reason"
 	Stuck      = "a connection that does not recover"
 	Stranded   = "a lost connection that was not replaced"

@@ -43,7 +43,7 @@ const (
 	Bear  // inserts one row for each key of the range, whose own key the database makes, and returns them
 	Meet  // reads a row by the key that was shown last, or one of those
 	Rear  // adds to its number
-	Leave // deletes the row of which the key is the unique value
+	Leave // deletes the rows whose unique value is in the range
 
 	Assign  // SET, SET LOCAL, or RESET
 	Config  // set_config

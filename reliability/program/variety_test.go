@@ -27,6 +27,7 @@ func (v variety) round(r *Round) {
 	v[fmt.Sprint("marked ", r.Marked)]++
 	v[fmt.Sprint("taught ", r.Taught && r.learnsLocks())]++
 	v[fmt.Sprint("through a balancer ", r.Through)]++
+	v[fmt.Sprint("only conflicts ", len(r.Faults.Rates) > 0 && r.Faults.onlyConflicts())]++
 	v["topic "+r.Topic]++
 }
 
@@ -110,7 +111,9 @@ func varietyOfStatements() (want []string) {
 	for _, s := range shapes {
 		want = append(want, fmt.Sprint(Peek, " ", s.name), fmt.Sprint(Raise, " ", s.name))
 	}
-	for kind, all := range map[Kind][]string{Retype: typesOf, PutTyped: numerals, Feel: moods, Hurry: timeouts, Bear: broodNames()} {
+	for kind, all := range map[Kind][]string{
+		Retype: typesOf, PutTyped: numerals, Feel: moods, Hurry: timeouts, Bear: slices.Collect(maps.Keys(broods)),
+	} {
 		for _, word := range all {
 			want = append(want, fmt.Sprint(kind, " to ", word))
 		}
@@ -127,8 +130,6 @@ func varietyOfStatements() (want []string) {
 	}
 	return want
 }
-
-func broodNames() []string { return slices.Collect(maps.Keys(broods)) }
 
 func varietyOfPrograms() (want []string) {
 	for _, t := range topics {
@@ -148,10 +149,11 @@ func varietyOfPrograms() (want []string) {
 			want = append(want, fmt.Sprint(what, " ", i))
 		}
 	}
-	return append(want, "deaf", "only prepared", "row", "names", "keep", "left open", "left open in a write", "left open by bear",
+	return append(want, "deaf", "only prepared", "row", "names", "keep", "left open", "left open in a write",
+		"left open by bear",
 		"a cursor that adds", "prepared and left open", "a read of extra only prepared", "a close without a read",
 		"cancelled", "own", "careless", "patient", "forgo", "careless in a long wait",
 		"drain", "kill", "silence", "through a balancer true", "through a balancer false",
 		"back true", "only DDL true", "only DDL false", "steps after true", "wrapped true", "wrapped false",
-		"marked true", "marked false", "taught true", "taught false")
+		"marked true", "marked false", "taught true", "taught false", "only conflicts true")
 }
