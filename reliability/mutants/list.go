@@ -785,15 +785,39 @@ var ofDriver = []Mutant{
 	// Pinned values.
 	{
 		Name: "what a pinned statement returns is not compared", File: "replay.go",
-		Old:   "	if differs = r.judge(differs, err); differs != nil {\n",
-		New:   "	if differs = r.judge(differs, err); differs != nil && r.pinned() == nil {\n",
-		Found: []Instrument{Test(replay, "TestPinned_RowThatSomebodyElseChanges_Diverges")},
+		Old: "	if differs = r.judge(differs, err); differs != nil {\n",
+		New: "	if differs = r.judge(differs, err); differs != nil && r.pinned() == nil {\n",
+		Found: []Instrument{
+			Test(replay, "TestPinned_RowThatSomebodyElseChanges_Diverges"),
+			Programs(program.CockroachDB, births, 150, program.Shown, program.Tables),
+		},
 	},
 	{
 		Name: "the values of another row are pinned", File: "pin.go",
-		Old:   "p.values[place.Row*len(p.columns)+at[place.Column]])\n",
-		New:   "p.values[(rows-1-place.Row)*len(p.columns)+at[place.Column]])\n",
-		Found: []Instrument{Test(replay, "TestPinned_Statement_CarriesWhatWasShown")},
+		Old: "p.values[place.Row*len(p.columns)+at[place.Column]])\n",
+		New: "p.values[(rows-1-place.Row)*len(p.columns)+at[place.Column]])\n",
+		Found: []Instrument{
+			Test(replay, "TestPinned_Statement_CarriesWhatWasShown"),
+			Programs(program.CockroachDB, births, 150, program.Needless),
+		},
+	},
+	{
+		Name: "the values of another row are pinned, and not compared", File: "pin.go",
+		Old:   "p.values[place.Row*len(p.columns)+at[place.Column]])\n	}\n",
+		New:   "p.values[(rows-1-place.Row)*len(p.columns)+at[place.Column]])\n	}\n	r.rows, r.end = 0, false\n",
+		Found: []Instrument{Programs(program.CockroachDB, births, 150, program.Tables, program.Shown)},
+	},
+	{
+		Name: "the values of the first row alone are pinned", File: "internal/sqltext/insert.go",
+		Old:   "		w.tuple(row, row < rows)\n",
+		New:   "		w.tuple(row, row < min(rows, 1))\n",
+		Found: []Instrument{Programs(program.CockroachDB, births, 150, program.Needless)},
+	},
+	{
+		Name: "a pinned statement inserts the rows alone that were shown", File: "internal/sqltext/insert.go",
+		Old:   "	for row := range in.tuples {\n		w.tuple(row, row < rows)\n	}\n",
+		New:   "	for row := range rows {\n		w.tuple(row, true)\n	}\n	w.upTo(w.copied + 1)\n	w.copied = in.tuples[len(in.tuples)-1].end + 1\n",
+		Found: []Instrument{Programs(program.CockroachDB, births, 150, program.Tables)},
 	},
 	{
 		Name: "a column is pinned that was not shown, but another under its name", File: "internal/sqltext/insert.go",

@@ -76,6 +76,7 @@ const (
 	sqltext   = driver + "/internal/sqltext"
 	crdbsim   = driver + "/internal/crdbsim"
 	scenario  = "TestScenario"
+	births    = "keys of the database" // a topic of random programs
 )
 
 // Scenarios are the scripts of package history on CockroachDB's manners, which call what they find by these classes.

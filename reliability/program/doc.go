@@ -19,6 +19,8 @@
 //     looked at later or never (slot.go);
 //   - "schema": a table that is made and dropped, and statements that are prepared and not run (extra.go);
 //   - "types": columns whose types change (typed.go), after which each connection has to recover (recover.go);
+//   - "keys of the database": INSERTs of one to three rows, of which all, some or none are read, and what is done with
+//     the keys that were shown (born.go), which in the end must be those of the same rows (key.go);
 //   - "settings": SET, SET LOCAL, RESET and set_config, and statements whose meaning they change (session.go);
 //   - "locks": reads of one row by key, and reads that look much like them, through pools that learn locks (locks.go):
 //     before the programs begin, or as they run;

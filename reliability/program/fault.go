@@ -148,9 +148,11 @@ const (
 	unknownText = "statement completion unknown"
 )
 
-// Kinds of fault that have to do with more than one statement.
+// Kinds of fault that are looked for by their names.
 const (
 	refusedAfterRestart = "first statement after ROLLBACK TO refused"
+	conflictInstead     = "conflict in place of the answer"
+	conflictAtCommit    = "conflict at the commit"
 	statementsLost      = "all prepared statements lost"
 )
 
@@ -164,10 +166,10 @@ var farewells = []crdbsim.Error{
 }
 
 var faultKinds = []faultKind{
-	{"conflict in place of the answer", 4, crdbsim.AtExecute, anywhere, conflict(crdbsim.Fail)},
+	{conflictInstead, 4, crdbsim.AtExecute, anywhere, conflict(crdbsim.Fail)},
 	{"conflict after the statement has run", 4, crdbsim.AtExecute, dataInside, conflict(crdbsim.ExecuteFail)},
 	{"conflict in the middle of rows", 20, crdbsim.AtExecute, ofMany, conflict(crdbsim.ExecuteFail)},
-	{"conflict at the commit", 8, crdbsim.AtExecute, ofCommit, conflict(crdbsim.Fail)},
+	{conflictAtCommit, 8, crdbsim.AtExecute, ofCommit, conflict(crdbsim.Fail)},
 	{"conflict at the commit before DDL", 8, crdbsim.AtAutocommit, cuttable, conflict(crdbsim.Fail)},
 	{"cut at the commit before DDL", 1, crdbsim.AtAutocommit, cuttable, does(crdbsim.Cut)},
 	{"answer to the commit before DDL swallowed", 2, crdbsim.AtAutocommit, cuttable, does(crdbsim.ExecuteCut)},
@@ -211,6 +213,27 @@ var faultKinds = []faultKind{
 	{"delay after", 6, crdbsim.AtExecute, cuttable, func(rnd *rand.Rand) crdbsim.Action {
 		return crdbsim.Action{DelayReply: upTo(rnd, maxDelay)}
 	}},
+}
+
+// conflictsAlone are many conflicts that come before any row, and nothing else.
+func conflictsAlone(rnd *rand.Rand) Faults {
+	f := Faults{Seed: rnd.Uint64(), Rates: make(map[string]float64)}
+	for _, k := range faultKinds {
+		if isEarlyConflict(k.name) {
+			f.Rates[k.name] = 0.02 * k.share * rnd.Float64()
+		}
+	}
+	return f
+}
+
+func isEarlyConflict(fault string) bool {
+	return slices.Contains([]string{conflictInstead, conflictAtCommit, "conflict at Parse", "conflict at Bind"}, fault)
+}
+
+// onlyConflicts reports whether nothing goes wrong but by conflicts that come before any row.
+func (f Faults) onlyConflicts() bool {
+	others := slices.DeleteFunc(slices.Collect(maps.Keys(f.Rates)), isEarlyConflict)
+	return len(others)+len(f.Nodes)+len(f.Outages) == 0
 }
 
 // newFaults are none, few, many, or many of few kinds.

@@ -263,6 +263,8 @@ func (g *generator) special(s *Statement) {
 // word chooses what is set, or written as a word.
 func (g *generator) word(s *Statement) {
 	switch s.Kind {
+	case Bear:
+		g.bear(s)
 	case PutTyped:
 		s.Word = numerals[g.IntN(len(numerals))]
 	case Feel:

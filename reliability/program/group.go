@@ -200,7 +200,7 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 	if err != nil {
 		return nil, err
 	}
-	if watch != nil {
+	if db != g.pools[r.way()] {
 		defer db.Close()
 	}
 	run, err := g.newRunner(ctx, r, db)
@@ -227,9 +227,14 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 	return h, nil
 }
 
-// poolFor returns the pool of a round; one that learns locks is the round's own, and is watched.
+// poolFor returns the pool of a round; one that learns locks is the round's own, and is watched. So is one that learns
+// what it can pin, without being watched: an error in another round must not keep it from that.
 func (g *Group) poolFor(ctx context.Context, r *Round) (db *sql.DB, watch *lockWatch, err error) {
-	if !r.learnsLocks() {
+	switch {
+	case r.has(Bear):
+		db, err = g.openPool(r.way(), func(*cockroachdb.Config) {})
+		return db, nil, err
+	case !r.learnsLocks():
 		return g.pools[r.way()], nil, nil
 	}
 	watch = newLockWatch()

@@ -18,7 +18,7 @@ type model struct {
 	// Of the program that is played:
 	program int64
 	session map[string]string
-	met     birth // the one shown last
+	shown   Keys // the keys that its part was shown
 	saved   []saved
 	cursors map[string]*cursor
 	busy    *modelResult // one with rows that is neither read to its end nor closed: nothing else runs meanwhile
@@ -30,7 +30,7 @@ type state struct {
 	pairs  map[int]int64
 	extra  map[int]int64 // nil where the table is not there
 	typed  typed
-	born   map[int]int64            // by the number of the birth
+	born   map[int]birth            // by the row's number
 	spots  map[string]map[int]int64 // by schema
 	copied map[int64]int            // how many rows, by the program's ID
 }
@@ -48,7 +48,7 @@ type saved struct {
 func newModel(server Server, keys int) *model {
 	m := &model{server: server, state: state{
 		kv: make(map[int]row), pairs: make(map[int]int64), extra: make(map[int]int64), typed: newTyped(),
-		born: make(map[int]int64), spots: make(map[string]map[int]int64), copied: make(map[int64]int),
+		born: make(map[int]birth), spots: make(map[string]map[int]int64), copied: make(map[int64]int),
 	}}
 	for k := 0; k < keys; k += 2 {
 		m.kv[k] = row{Number: int64(k), Bool: false}
@@ -112,12 +112,9 @@ func (c code) SQLState() string { return string(c) }
 func (m *model) play(p *Program, part int, told []string) ([]string, error) {
 	before := m.clone()
 	m.program, m.session, m.cursors = p.ID, firstSettings(), nil
-	if part == 1 {
-		m.met = birth{}
-	}
 	pl := player{on: m, program: p, at: func(int) {}, believes: told, settled: !m.server.retriesFirst()}
 	err := pl.play(part)
-	m.saved, m.busy = nil, nil
+	m.saved, m.busy, m.shown = nil, nil, pl.keys
 	if err != nil {
 		m.state = before
 	}

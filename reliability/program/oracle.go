@@ -16,6 +16,7 @@ type History struct {
 	Commits []Commit
 	Clock   int64
 	Tables  map[string]string // the rows, by table and key
+	Born    map[string]string // the rows of that table, by their keys
 	Made    []string          // the tables that programs have made of their own
 	Faults  map[string]int    // how often which kind has struck
 	Left    []string          // what was still there after all programs had ended
@@ -58,6 +59,7 @@ const (
 	Rerun      = "told to run again"
 	Misleading = "a misleading error" // it says less than is known, or something else
 	Unretried  = "a conflict that was not retried"
+	Needless   = "a needless divergence"
 	Reasonless = "an error without its reason"
 	Stuck      = "a connection that does not recover"
 	Stranded   = "a lost connection that was not replaced"
@@ -68,7 +70,7 @@ const (
 
 // Check holds a history against the model.
 func Check(r *Round, h *History) []Anomaly {
-	c := &checker{round: r, history: h, programs: r.programs()}
+	c := &checker{round: r, history: h, programs: r.programs(), keys: make(map[int]shownKey)}
 	c.told()
 	c.reasons()
 	c.lockErrors()
@@ -90,6 +92,7 @@ type checker struct {
 	round    *Round
 	history  *History
 	programs map[int64]*Program
+	keys     map[int]shownKey // that were shown, by the number that the model has given the row
 	found    []Anomaly
 }
 
@@ -223,6 +226,7 @@ func (c *checker) replay() {
 		return
 	}
 	c.tables(m)
+	c.births(m)
 }
 
 // readers are the programs that have written nothing and were told that they are committed, by the clock that they were
@@ -276,6 +280,7 @@ func (c *checker) compare(m *model, p *Program, part int, res Result) bool {
 		c.add(Shown, p, "at clock %d it was committed, and the model fails: %v", m.clock, err)
 		return false
 	}
+	c.noteKeys(p, len(got), res.keys(part), m.shown)
 	return true
 }
 
@@ -308,13 +313,15 @@ func excerpt(a, b []string, i int) string {
 	return "..." + line[max(at-around, 0):min(at+length, len(line))] + "..."
 }
 
+const nothingThere = "nothing"
+
 func (c *checker) tables(m *model) {
 	want, got := m.tables(), c.history.Tables
 	rows := maps.Clone(want)
 	maps.Copy(rows, got)
 	for _, row := range slices.Sorted(maps.Keys(rows)) {
 		if got[row] != want[row] {
-			is, should := cmp.Or(got[row], "nothing"), cmp.Or(want[row], "nothing")
+			is, should := cmp.Or(got[row], nothingThere), cmp.Or(want[row], nothingThere)
 			c.add(Tables, nil, "%s\n  there: %s\n  model: %s", row, is, should)
 		}
 	}
@@ -332,6 +339,14 @@ func (r Result) last() Call {
 func (r Result) shown(part int) []string {
 	if call := r.last(); len(call) >= part {
 		return call[part-1].Shown
+	}
+	return nil
+}
+
+// keys are those that a part of the latest call was shown.
+func (r Result) keys(part int) Keys {
+	if call := r.last(); len(call) >= part {
+		return call[part-1].Keys
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ func honest(r *Round) *History {
 		h.Results[id] = honestly(m, p, h)
 	}
 	h.Clock = m.clock
-	h.Tables = m.tables()
+	h.Tables, h.Born = m.tables(), bornOf(m)
 	return h
 }
 
@@ -58,7 +58,7 @@ func honestly(m *model, p *Program, h *History) Result {
 	var call Call
 	for part := 1; part <= p.parts(); part++ {
 		shown, err := m.play(p, part, nil)
-		call = append(call, Part{shown, err})
+		call = append(call, Part{shown, err, given(m.shown)})
 		if err != nil { // some error that means that it is rolled back
 			return Result{Err: errForgone, Calls: []Call{call}}
 		}

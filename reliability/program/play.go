@@ -31,6 +31,9 @@ type player struct {
 	number   any            // the one shown last
 	open     map[int]opened // by slot
 	believes []string       // the model: what the application was shown; what nobody can foresee is taken from it
+	met      []bornKey      // keys that were shown last
+	keys     Keys           // shown by the part that is played
+	fresh    []bornKey      // read by the statement that is under way
 	settled  bool           // the server changes the transaction's snapshot no more without telling: a statement was run
 }
 
@@ -94,7 +97,7 @@ func (p *player) statement(s *Statement) error {
 	case s.Slot != 0 && p.open[s.Slot].result != nil:
 		return nil // it is taken
 	}
-	v, text := s.value(p.number), s.String()
+	v, text := p.valueOf(s), s.String()
 	if s.writes() {
 		text += " = " + show(v.shown)
 	}
@@ -134,6 +137,7 @@ func (p *player) tell(text string, run func() (string, error)) error {
 	}
 	switch code := codeOf(err); {
 	case err == nil:
+		p.keepKeys()
 		p.shown = append(p.shown, text+shown)
 	case code != "":
 		p.shown = append(p.shown, text+": error "+code)
@@ -162,6 +166,7 @@ func (p *player) quietly(text string, run func() error) error {
 // error of a timeout, or that a Prepare has succeeded before anything was run: CockroachDB retries the first statement
 // automatically, as of a later time, and does not prepare again what was prepared before it.
 func (p *player) try(text string, run func() (string, error)) (string, error) {
+	p.fresh = nil
 	if len(p.shown) >= len(p.believes) {
 		return run()
 	}

@@ -29,6 +29,7 @@ func (c *checker) reasons() {
 			continue
 		}
 		c.namesReason(p, err)
+		c.needless(p, err)
 		c.lostConnection(p, err)
 		c.strandedOutside(p, c.history.Results[id])
 		switch {

@@ -45,6 +45,9 @@ func NewRoundAbout(topic string, server Server, seed uint64, size Size) *Round {
 	r.Marked = rand.New(rand.NewPCG(seed, 2)).IntN(3) == 0
 	theme := newTheme(rnd, topic, server, size.Keys)
 	r.Topic = theme.name
+	if calm := rand.New(rand.NewPCG(seed, 4)); theme.calm && calm.IntN(2) == 0 {
+		r.Faults = conflictsAlone(calm)
+	}
 	if server == Cluster {
 		r.roll(rand.New(rand.NewPCG(seed, 1)))
 	}

@@ -30,6 +30,7 @@ type Call []Part
 type Part struct {
 	Shown []string
 	Err   error
+	Keys  Keys
 }
 
 var errForgone = errors.New("the application rolls back")
@@ -109,9 +110,9 @@ func (e *execution) call(s *server) error {
 	parts := make(Call, 0, e.program.parts())
 	defer func() { e.result.Calls = append(e.result.Calls, parts) }()
 	for s.entry.part = 1; s.entry.part <= e.program.parts(); s.entry.part++ {
-		p.shown = nil
+		p.shown, p.keys = nil, nil
 		err := p.play(s.entry.part)
-		parts = append(parts, Part{p.shown, err})
+		parts = append(parts, Part{p.shown, err, p.keys})
 		if err != nil {
 			p.closeAll()
 			return err
@@ -185,7 +186,6 @@ type server struct {
 	on       querier
 	tx       *sql.Tx // nil outside
 	entry    entry
-	met      []any                  // the row shown last of which the database has made the key; nil for none
 	prepared map[string][]*sql.Stmt // by text, the latest last
 }
 
@@ -219,8 +219,6 @@ func (s *server) ready(st *Statement, v value) (r ready, err error) {
 	}
 	r.text, r.args = st.sql(v)
 	switch {
-	case st.Kind == Meet:
-		r.args = []any{s.metKey()}
 	case st.Kind == enter:
 		r.ctx, r.args = s.ctx, []any{s.entry.program, s.entry.call, 1}
 	case (s.tx == nil || s.program.standsAlone(s.entry.part)) && !readsOnly(st.Kind):
@@ -262,11 +260,18 @@ func (s *server) exec(st *Statement, v value) (affected int64, err error) {
 // query opens the rows of a query.
 func (s *server) query(st *Statement, v value) (result, error) {
 	r, err := s.ready(st, v)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case st.Kind == Bear || st.Kind == Meet:
-		return s.queryBorn(st, r)
+	}
+	rows, err := s.open(st, r)
+	if err != nil {
+		return nil, err
+	}
+	return hideMade(st, v, rows), nil
+}
+
+func (s *server) open(st *Statement, r ready) (result, error) {
+	switch {
 	case st.Row && r.stmt != nil:
 		return s.row(st, r.stmt.QueryRowContext(r.ctx, r.args...))
 	case st.Row:

@@ -216,6 +216,11 @@ func (s *Step) plainer() (all []Step) {
 				c.How, c.Mode = Direct, 0
 			}
 		},
+		func(c *Statement) {
+			if c.Kind == Bear && c.Hi > c.Lo+1 {
+				c.Hi--
+			}
+		},
 		func(c *Statement) { c.Row = false },
 		func(c *Statement) { c.Deaf = false },
 		func(c *Statement) { c.Names = false },

@@ -96,6 +96,9 @@ func (p *player) read(r result, names bool, stop int) (text string, end bool, er
 		if len(row) > 1 {
 			p.number = row[1]
 		}
+		if key, ok := row[0].(bornKey); ok {
+			p.fresh = append(p.fresh, key)
+		}
 	}
 	return b.String(), false, nil
 }

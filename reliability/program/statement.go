@@ -40,8 +40,10 @@ const (
 	Retype   // changes the type of the one
 	Remake   // makes the enum anew
 
-	Bear // inserts a row whose key the database makes, and returns that
-	Meet // reads the row by the key that was shown last
+	Bear  // inserts one row for each key of the range, whose own key the database makes, and returns them
+	Meet  // reads a row by the key that was shown last, or one of those
+	Rear  // adds to its number
+	Leave // deletes the rows whose unique value is in the range
 
 	Assign  // SET, SET LOCAL, or RESET
 	Config  // set_config
@@ -80,6 +82,7 @@ type spec struct {
 	exec    func(m *model, s *Statement, v any) (affected int64, err error)
 
 	takes bool // a value of the column
+	met   bool // it is about a key that was shown
 	reads bool // and writes nothing
 	whole bool // its result is of one read: it makes no sense to stop before the end
 }

@@ -102,7 +102,7 @@ func (g *Group) lookAtRows(ctx context.Context, h *History) error {
 		"kv":     "SELECT * FROM kv",
 		"pairs":  `SELECT "A", i FROM "Pair s"`,
 		"typed":  fmt.Sprintf("SELECT * FROM typed WHERE k < %d", someKey),
-		"born":   "SELECT k, count(*) FROM born GROUP BY k",
+		"born":   bornQuery,
 		"copied": "SELECT program, count(*) FROM copied GROUP BY program",
 	}
 	for _, schema := range schemas {
@@ -122,11 +122,17 @@ func (g *Group) lookAtRows(ctx context.Context, h *History) error {
 			return err
 		}
 	}
-	return nil
+	return g.lookAtBorn(ctx, h)
 }
 
 // lookAtTable reads rows that begin with their key.
 func (g *Group) lookAtTable(ctx context.Context, h *History, name, query string) error {
+	return g.eachRow(ctx, query, func(row []any) {
+		h.Tables[fmt.Sprintf("%s %v", name, row[0])] = showRow(row[1:])
+	})
+}
+
+func (g *Group) eachRow(ctx context.Context, query string, do func(row []any)) error {
 	r, err := (*server)(nil).rows(g.trusted.QueryContext(ctx, query))
 	if err != nil {
 		return err
@@ -140,6 +146,6 @@ func (g *Group) lookAtTable(ctx context.Context, h *History, name, query string)
 		if err != nil {
 			return err
 		}
-		h.Tables[fmt.Sprintf("%s %v", name, row[0])] = showRow(row[1:])
+		do(row)
 	}
 }

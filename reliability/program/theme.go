@@ -29,6 +29,7 @@ type topic struct {
 	careless int
 	cursors  bool // a program begins with DECLARE
 	locks    bool // the pool learns locks
+	calm     bool // every other round has no faults but conflicts
 	slow     int
 	cancel   int
 	plain    bool     // what writes does so by BeginTx
@@ -46,7 +47,9 @@ var topics = weighted[topic]{
 	}, 3},
 	{topic{name: "schema", kinds: extras, open: 12, only: 3, own: 6, careless: 16, cancel: 30, servers: classic}, 2},
 	{topic{name: "types", kinds: append(types, reads...), own: 6, careless: 16, cancel: 30, servers: classic}, 2},
-	{topic{name: "keys of the database", kinds: births, own: 6, careless: 16, slow: 40, cancel: 30}, 2},
+	{topic{
+		name: "keys of the database", kinds: births, calm: true, open: 12, own: 6, careless: 16, slow: 40, cancel: 30,
+	}, 2},
 	{topic{name: "settings", kinds: settings, settings: 1, own: 1, open: 12, cancel: 30}, 3},
 	{topic{name: "endings", kinds: sets, tails: 1, own: 4, cancel: 20}, 3},
 	{topic{
@@ -125,8 +128,10 @@ var (
 	extras = weighted[Kind]{
 		{Create, 3}, {Drop, 3}, {GetExtra, 6}, {PutExtra, 4}, {Get, 1}, {Set, 2}, {Add, 2}, {Look, 1},
 	}
-	types    = weighted[Kind]{{GetTyped, 5}, {PutTyped, 5}, {Feel, 3}, {Retype, 2}, {Remake, 1}, {Set, 1}, {Add, 2}}
-	births   = weighted[Kind]{{Bear, 6}, {Meet, 6}, {Get, 1}, {Set, 3}, {Add, 3}, {Upsert, 1}, {Insert, 1}}
+	types  = weighted[Kind]{{GetTyped, 5}, {PutTyped, 5}, {Feel, 3}, {Retype, 2}, {Remake, 1}, {Set, 1}, {Add, 2}}
+	births = weighted[Kind]{
+		{Bear, 8}, {Meet, 6}, {Rear, 4}, {Leave, 3}, {Look, 1}, {Get, 1}, {Set, 2}, {Add, 2}, {Upsert, 1}, {Insert, 1},
+	}
 	settings = weighted[Kind]{
 		{Assign, 7}, {Config, 4}, {Show, 1}, {Setting, 1}, {Stamp, 6}, {GetSpot, 2}, {PutSpot, 6}, {Add, 2}, {Get, 1},
 	}

@@ -2,6 +2,7 @@ package program
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -26,12 +27,16 @@ func (v variety) round(r *Round) {
 	v[fmt.Sprint("marked ", r.Marked)]++
 	v[fmt.Sprint("taught ", r.Taught && r.learnsLocks())]++
 	v[fmt.Sprint("through a balancer ", r.Through)]++
+	v[fmt.Sprint("only conflicts ", len(r.Faults.Rates) > 0 && r.Faults.onlyConflicts())]++
 	v["topic "+r.Topic]++
 }
 
 func (v variety) statement(s *Statement) {
 	v[s.Kind.String()]++
 	v[fmt.Sprint("how ", s.How)]++
+	if s.Kind == Bear {
+		v[fmt.Sprint("bear ", s.Hi-s.Lo, ", read ", s.Stop)]++
+	}
 	v[fmt.Sprint("mode ", s.Mode)]++
 	v[fmt.Sprint(s.Kind, " to ", s.Word)]++
 	v[fmt.Sprint(s.Kind, " ", s.shape().name)]++
@@ -42,6 +47,7 @@ func (v variety) statement(s *Statement) {
 	for name, is := range map[string]bool{
 		"deaf": s.Deaf, "only prepared": s.Only, "row": s.Row, "names": s.Names, "keep": s.Keep, "a cursor that adds": s.Adds,
 		"left open":                     s.Slot != 0 && s.Kind != Look,
+		"left open by bear":             s.Slot != 0 && s.Kind == Bear,
 		"left open in a write":          s.Slot != 0 && !readsOnly(s.Kind),
 		"prepared and left open":        s.How == Prepared && s.Slot != 0,
 		"a read of extra only prepared": s.Only && s.Kind == GetExtra,
@@ -105,9 +111,16 @@ func varietyOfStatements() (want []string) {
 	for _, s := range shapes {
 		want = append(want, fmt.Sprint(Peek, " ", s.name), fmt.Sprint(Raise, " ", s.name))
 	}
-	for kind, all := range map[Kind][]string{Retype: typesOf, PutTyped: numerals, Feel: moods, Hurry: timeouts} {
+	for kind, all := range map[Kind][]string{
+		Retype: typesOf, PutTyped: numerals, Feel: moods, Hurry: timeouts, Bear: slices.Collect(maps.Keys(broods)),
+	} {
 		for _, word := range all {
 			want = append(want, fmt.Sprint(kind, " to ", word))
+		}
+	}
+	for rows := range maxRange {
+		for stop := -1; stop <= rows; stop++ {
+			want = append(want, fmt.Sprint("bear ", rows+1, ", read ", stop))
 		}
 	}
 	for scope := range Scope(scopes) {
@@ -137,9 +150,10 @@ func varietyOfPrograms() (want []string) {
 		}
 	}
 	return append(want, "deaf", "only prepared", "row", "names", "keep", "left open", "left open in a write",
+		"left open by bear",
 		"a cursor that adds", "prepared and left open", "a read of extra only prepared", "a close without a read",
 		"cancelled", "own", "careless", "patient", "forgo", "careless in a long wait",
 		"drain", "kill", "silence", "through a balancer true", "through a balancer false",
 		"back true", "only DDL true", "only DDL false", "steps after true", "wrapped true", "wrapped false",
-		"marked true", "marked false", "taught true", "taught false")
+		"marked true", "marked false", "taught true", "taught false", "only conflicts true")
 }
