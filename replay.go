@@ -197,6 +197,9 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a wire.Answer, e
 	case err != nil && r.pinned() != nil:
 		t.unpinAfter(r, err)
 		return errUnpinned
+	case err == nil && differs == nil && r.pinned() != nil && tag.RowsAffected() != r.affected:
+		r.pins.off = true // rows were skipped now or then, and nobody knows whose values are whose
+		return errUnpinned
 	case pgerr.IsStalePlan(err) && r.usesPrepared() && r.code != pgerr.Code(err):
 		t.c.unlearnPlan(r.Prepared, err)
 		return errStaleInReplay

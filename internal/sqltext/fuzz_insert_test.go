@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -21,7 +22,13 @@ var insertParts = strings.Split("INSERT INTO |insert into|t|public.t|\"t\"| AS x
 	" RETURNING | returning *|RETURNING id|*|t.id|x.id|t.*|current_user| AS y|;|; SELECT 1|"+
 	" ON CONFLICT | ON CONFLICT DO NOTHING| ON CONFLICT (id) DO NOTHING|(a)|DO NOTHING|DO UPDATE SET a = 9|ON CONSTRAINT t_pkey|"+
 	"/* , */|-- )\n| |\n|'|\"|$$)$$|E'\\''|[|]|{|}|é|.|WITH w AS (SELECT 1) |SELECT 1, 'b'| OVERRIDING USER VALUE |DEFAULT VALUES|"+
-	"INSERT INTO t (a) VALUES (1) RETURNING id|INSERT INTO t (a, b) VALUES |INSERT INTO t (b, id, a) VALUES |(DEFAULT, DEFAULT, 7)", "|")
+	"INSERT INTO t (a) VALUES (1) RETURNING id|INSERT INTO t (a, b) VALUES |INSERT INTO t (b, id, a) VALUES |(DEFAULT, DEFAULT, 7)|"+
+	"INSERT INTO t (a, b) SELECT | SELECT |SELECT |WITH w AS (|WITH w AS (SELECT 1 AS i, 'k' AS j) | FROM w|unnest($1::int[])|"+
+	"unnest($2::text[])|nullif(unnest($2::text[]), 'x')|unnest($1::int[]) AS i, unnest($2::text[]) AS j|i|j|i, j|w|w.i|"+
+	"nextval('t_id_seq')|coalesce(nullif(i, 0), nextval('t_id_seq'))|clock_timestamp()|generate_series(1, 2)|max(1)|"+
+	" WHERE true| LIMIT 1| UNION SELECT 2, 'u'|DISTINCT | ON CONFLICT (b) WHERE b > 'w' |DO UPDATE SET | a = 9| b = EXCLUDED.b|"+
+	" a = t.a + EXCLUDED.a| a = EXCLUDED.id| WHERE t.a > 1|(xmax = 0)|, (xmax != 0) AS old|, id + 1|, a AS id|'x'|"+
+	"INSERT INTO t (id, a, b) SELECT |INSERT INTO t (at, b) SELECT ", "|")
 
 func insertOf(script []byte) string {
 	var sql strings.Builder
@@ -61,27 +68,44 @@ func FuzzInsertAgainstPostgreSQL(f *testing.F) {
 		"INSERT INTO public.t AS x (a, id) VALUES (2 + 1, DEFAULT /* , */) RETURNING x.id, \"I d\", a",
 		"INSERT INTO t (a) VALUES ((SELECT 1)), (CASE WHEN true THEN 1 ELSE 2 END), ((ARRAY[1,2])[1]) RETURNING id, \"I d\", at, b",
 		"INSERT INTO t (\"B\", a) VALUES ($$)$$, -- )\n1) RETURNING *;",
+		"INSERT INTO t (a, b) SELECT unnest($1::int[]), nullif(unnest($2::text[]), 'x') RETURNING id, \"I d\", id + 1, a AS id",
+		"INSERT INTO t (a, b) SELECT unnest($1::int[]), unnest($2::text[]) ON CONFLICT (b) WHERE b > 'w' DO UPDATE SET a = t.a + EXCLUDED.a RETURNING id, at, (xmax != 0) AS old",
+		"INSERT INTO t (id, a, b) SELECT nextval('t_id_seq'), 1, 'x' RETURNING id, at",
+		"INSERT INTO t (at, b) SELECT clock_timestamp(), unnest($2::text[]) AS j RETURNING id, t.at, \"I d\"",
+		"WITH w AS (SELECT unnest($1::int[]) AS i, unnest($2::text[]) AS j) INSERT INTO t (id, a, b) SELECT coalesce(nullif(i, 0), nextval('t_id_seq')), i, j FROM w ON CONFLICT (b) WHERE b > 'w' DO UPDATE SET  b = EXCLUDED.b RETURNING id, at, (xmax = 0)",
+		"WITH w AS (SELECT 1 AS i, 'k' AS j) INSERT INTO t (a, b) SELECT i, j FROM w RETURNING \"I d\", id, at",
+		"INSERT INTO t (a, b) VALUES ($1, $2), (1, 'x') ON CONFLICT (b) WHERE b > 'w' DO UPDATE SET  a = 9 RETURNING id, (xmax = 0)",
 	} {
 		f.Add(insertScriptOf(sql))
 	}
 	pg := connectPostgreSQL(f)
 	simply(f, pg, `CREATE TABLE t (a INT DEFAULT 5, b TEXT DEFAULT 'd', id BIGSERIAL PRIMARY KEY, "B" TEXT, `+
-		`"I d" UUID DEFAULT gen_random_uuid(), at TIMESTAMPTZ DEFAULT clock_timestamp())`)
+		`"I d" UUID DEFAULT gen_random_uuid(), at TIMESTAMPTZ DEFAULT clock_timestamp()); `+
+		`CREATE UNIQUE INDEX ON t (b) WHERE b > 'w'; INSERT INTO t (b) VALUES ('x')`)
 	f.Fuzz(func(t *testing.T, script []byte) {
 		checkInsert(t, pg, insertOf(script))
 	})
 }
 
 // insertArguments are those of $1 and $2 of a text that has them.
-var insertArguments = [][]byte{[]byte("3"), []byte("4")}
+func insertArguments(sql string) [][]byte {
+	args := [][]byte{[]byte("3"), []byte("4")}
+	if strings.Contains(sql, "$1::int[]") {
+		args[0] = []byte("{3,0,5}")
+	}
+	if strings.Contains(sql, "$2::text[]") {
+		args[1] = []byte("{4,x}")
+	}
+	return args
+}
 
 func checkInsert(t *testing.T, pg *pgconn.PgConn, sql string) {
 	t.Helper()
-	in := ParseInsert(sql)
-	if in == nil || in.Parameters() > len(insertArguments) {
+	in, args := ParseInsert(sql), insertArguments(sql)
+	if in == nil || in.Parameters() > len(args) {
 		return
 	}
-	args := insertArguments[:in.Parameters()]
+	args = args[:in.Parameters()]
 	was, stored, err := insertAndLook(t, pg, sql, args, nil)
 	if err != nil {
 		return // PostgreSQL refuses it: it would never be replayed
@@ -94,14 +118,19 @@ func checkInsert(t *testing.T, pg *pgconn.PgConn, sql string) {
 		require.True(t, in.Skips, "%q: %v, %d rows", sql, names, len(was.Rows))
 		return
 	}
-	var columns []string
+	var columns, types []string
 	var at []int
 	for i, name := range names {
-		if in.Generates(name) && !slices.Contains(columns, name) {
-			columns, at = append(columns, name), append(at, i)
+		typeName := insertTypes[was.FieldDescriptions[i].DataTypeOID]
+		name = in.Column(i, name)
+		if in.Generates(name) && name != "" && typeName != "" && !slices.Contains(columns, name) {
+			columns, types, at = append(columns, name), append(types, typeName), append(at, i)
 		}
 	}
-	text, places := in.Pin(columns, len(was.Rows), len(args)+1)
+	if len(columns) == 0 || len(was.Rows) == 0 {
+		return
+	}
+	text, places := in.Pin(columns, types, len(was.Rows), len(args)+1)
 	oids := make([]uint32, len(args))
 	args = slices.Clone(args)
 	for _, place := range places {
@@ -110,9 +139,14 @@ func checkInsert(t *testing.T, pg *pgconn.PgConn, sql string) {
 	}
 	is, storedAgain, err := insertAndLook(t, pg, text, args, oids)
 	require.NoError(t, err, "%q became %q", sql, text)
-	require.Equal(t, was.Rows, is.Rows, "%q became %q", sql, text)
+	require.Equal(t, was.CommandTag, is.CommandTag, "%q became %q", sql, text)
+	for i := range names {
+		if slices.Contains(columns, in.Column(i, names[i])) || len(columns) == len(insertMade) {
+			require.Equal(t, columnOf(was, i), columnOf(is, i), "%q became %q", sql, text)
+		}
+	}
 	for column, values := range stored {
-		if slices.Contains(names, column) || !slices.Contains([]string{"id", "I d", "at"}, column) {
+		if slices.Contains(columns, column) || !slices.Contains(insertMade, column) {
 			assert.Equal(t, values, storedAgain[column], "%q became %q, column %s", sql, text, column)
 		}
 	}
@@ -138,4 +172,20 @@ func insertAndLook(
 		}
 	}
 	return answer, stored, nil
+}
+
+// insertMade are the columns of which the database makes the values; insertTypes has the names of their types.
+var (
+	insertMade  = []string{"id", "I d", "at"}
+	insertTypes = map[uint32]string{
+		pgtype.Int4OID: "int4", pgtype.Int8OID: "int8", pgtype.TextOID: "text", pgtype.UUIDOID: "uuid",
+		pgtype.TimestamptzOID: "timestamptz",
+	}
+)
+
+func columnOf(r *pgconn.Result, i int) (values []string) {
+	for _, row := range r.Rows {
+		values = append(values, fmt.Sprintf("%s, %v", row[i], row[i] == nil))
+	}
+	return values
 }
