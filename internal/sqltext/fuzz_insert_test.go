@@ -161,7 +161,7 @@ func insertAndLook(
 	simply(t, pg, "BEGIN")
 	defer simply(t, pg, "ROLLBACK")
 	answer := pg.ExecParams(ctx, sql, args, oids, nil, nil).Read()
-	table := pg.ExecParams(ctx, "SELECT * FROM t ORDER BY ctid", nil, nil, nil, nil).Read()
+	table := pg.ExecParams(ctx, `SELECT * FROM t ORDER BY a, b, "B", id`, nil, nil, nil, nil).Read()
 	if err := cmp.Or(answer.Err, table.Err); err != nil {
 		return nil, nil, err
 	}

@@ -795,14 +795,14 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a column is pinned that was not shown, but another under its name", File: "internal/sqltext/insert.go",
-		Old:   "	return in.returned == nil || slices.Equal(in.returned, columns)\n",
-		New:   "	return in.returned == nil || len(in.returned) <= len(columns)\n",
+		Old:   "		return returned == \"\" || returned == column\n",
+		New:   "		return true\n",
 		Found: []Instrument{Test(driver+"/internal/sqltext", "TestInsert_Fits_IsTheAnswer")},
 	},
 	{
 		Name: "a default may do anything", File: "pin_catalog.go",
-		Old:   "	case kind == sqltext.DefaultUnknown:\n		return leaveColumn\n",
-		New:   "",
+		Old:   "	case kind == sqltext.DefaultUnknown, kind",
+		New:   "	case kind",
 		Found: []Instrument{Test(replay, "TestPin_GeneratedValuesShown_AreStoredOrLeftAlone/PostgreSQL/the_number_of_a_counter$")},
 	},
 	{
@@ -830,6 +830,34 @@ var ofDriver = []Mutant{
 		Old:   "return r.Class.DDL || readsLastValue(r) })",
 		New:   "return r.Class.DDL })",
 		Found: []Instrument{Test(replay, "TestPin_GeneratedValuesShown_AreStoredOrLeftAlone/PostgreSQL/currval_in_a_later_statement")},
+	},
+
+	{
+		Name: "pin: the key of a row that was updated may be given to a new one", File: "internal/sqltext/insert.go",
+		Old: "p.end() && (p.isNew || !p.in.Upserts)\n",
+		New: "p.end()\n",
+		Found: []Instrument{
+			Test(replay, "TestPin_GeneratedValuesShown_AreStoredOrLeftAlone/PostgreSQL/"+
+				"ON_CONFLICT_DO_UPDATE,_by_which_a_row_may_be_an_old_one$"),
+		},
+	},
+	{
+		Name: "pin: a row of a query that was not read is given no value", File: "pin.go",
+		Old:   " || insert.Selects && r.rows != r.affected {\n",
+		New:   " {\n",
+		Found: []Instrument{Test(replay, "TestPin_RowsOfAQuery_ArePinnedIfAllWereRead/not_the_last$")},
+	},
+	{
+		Name: "pin: more rows may be written than were shown", File: "replay.go",
+		Old:   "r.pinned() != nil && tag.RowsAffected() != r.affected:\n",
+		New:   "r.pinned() != nil && tag.RowsAffected() < 0:\n",
+		Found: []Instrument{Test(replay, "TestPinned_OtherNumberOfRows_IsNotCommitted")},
+	},
+	{
+		Name: "pin: an update may read the value that is pinned", File: "internal/sqltext/insert_conflict.go",
+		Old:   "		return slices.Contains(p.in.columns, name)\n",
+		New:   "		return true\n",
+		Found: []Instrument{Test(driver+"/internal/sqltext", "TestInsert_AnythingElse_IsLeftAlone")},
 	},
 
 	// Learned locks.
