@@ -147,7 +147,7 @@ func (t *tx) pinnedStatement(r *record) *wire.Statement {
 	p := r.pins
 	rows := len(p.values) / len(p.columns)
 	insert := p.text.insert
-	if int64(rows) != r.rows || !insert.Fits(p.answer.Names, rows) || insert.Selects && r.rows != r.affected {
+	if int64(rows) != r.rows || !insert.Knows(rows, int(r.affected)) {
 		return nil
 	}
 	var names, types []string

@@ -59,7 +59,7 @@ func (p *pinTexts) columns(text *pinText, columns *wire.Columns) (at []int, name
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case text.refused, !text.insert.Fits(columns.Names, text.insert.Rows):
+	case text.refused, !text.insert.Fits(columns.Names):
 		return nil, nil
 	case text.digest != columns.Digest:
 		text.digest, text.at, text.names = columns.Digest, nil, nil

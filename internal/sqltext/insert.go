@@ -71,15 +71,20 @@ func MayInsert(sql string) bool {
 // in it.
 func ReadsLastValue(sql string) bool { return contains(sql, "currval") || contains(sql, "lastval") }
 
-// Fits reports whether an answer can be that of the insert, which has columns of these names and rows, and whether each
-// row is known to be that of the tuple of the same number.
-func (in *Insert) Fits(columns []string, rows int) bool {
-	if !in.Selects && (rows > in.Rows || in.Skips && rows < in.Rows) {
-		return false
-	}
+// Fits reports whether an answer can be that of the insert, which has columns of these names.
+func (in *Insert) Fits(columns []string) bool {
 	return in.returned == nil || slices.EqualFunc(in.returned, columns, func(returned, column string) bool {
 		return returned == "" || returned == column
 	})
+}
+
+// Knows reports whether it is known which of the rows that it has the first rows of its answer are, if so many were
+// written: of VALUES there may be fewer, and more if a function makes several of one.
+func (in *Insert) Knows(rows, written int) bool {
+	if in.Selects {
+		return rows == written
+	}
+	return written == in.Rows && (rows == written || !in.Skips)
 }
 
 // Column returns the column of the table that a column of the answer is, both counted from 0 and the latter with the

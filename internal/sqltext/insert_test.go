@@ -190,19 +190,30 @@ func TestInsert_AnythingElse_IsLeftAlone(t *testing.T) {
 }
 
 func TestInsert_Fits_IsTheAnswer(t *testing.T) {
-	two := ParseInsert("INSERT INTO t (a) VALUES (1), (2) RETURNING id, A")
-	assert.True(t, two.Fits([]string{"id", "a"}, 2))
-	assert.True(t, two.Fits([]string{"id", "a"}, 1), "the rest was not read")
-	assert.False(t, two.Fits([]string{"id", "a"}, 3))
-	assert.False(t, two.Fits([]string{"id", "b"}, 2))
-	assert.False(t, two.Fits([]string{"id"}, 2))
+	two := ParseInsert("INSERT INTO t (a) VALUES (1), (2) RETURNING id, A, a + 1")
+	assert.True(t, two.Fits([]string{"id", "a", "?column?"}))
+	assert.False(t, two.Fits([]string{"id", "b", "?column?"}))
+	assert.False(t, two.Fits([]string{"id", "a"}))
+	assert.True(t, ParseInsert("INSERT INTO t (a) VALUES (1) RETURNING *").Fits([]string{"x"}))
+}
+
+func TestInsert_Knows_WhichRowsAreReturned(t *testing.T) {
+	two := ParseInsert("INSERT INTO t (a) VALUES (1), (2) RETURNING id")
+	assert.True(t, two.Knows(2, 2))
+	assert.True(t, two.Knows(1, 2), "the rest was not read")
+	assert.False(t, two.Knows(2, 3))
 	skips := ParseInsert("INSERT INTO t (a) VALUES (1), (2) ON CONFLICT DO NOTHING RETURNING *")
-	assert.True(t, skips.Fits([]string{"x"}, 2))
-	assert.False(t, skips.Fits([]string{"x"}, 1), "which row it is nobody knows")
+	assert.True(t, skips.Knows(2, 2))
+	assert.False(t, skips.Knows(1, 2))
+	assert.False(t, skips.Knows(1, 1), "which row it is nobody knows")
 	upserts := ParseInsert("INSERT INTO t (a) VALUES (1), (2) ON CONFLICT (a) DO UPDATE SET a = 3 RETURNING id, xmax = 0")
-	assert.True(t, upserts.Fits([]string{"id", "?column?"}, 2))
-	assert.False(t, upserts.Fits([]string{"id", "?column?"}, 1), "a trigger has kept one from being updated")
-	assert.True(t, ParseInsert("INSERT INTO t (a) SELECT unnest($1) RETURNING id").Fits([]string{"id"}, 9))
+	assert.True(t, upserts.Knows(2, 2))
+	assert.False(t, upserts.Knows(1, 1), "a trigger has kept one from being updated")
+	one := ParseInsert("INSERT INTO t (a) VALUES (unnest($1)) RETURNING id")
+	assert.False(t, one.Knows(1, 2), "it is made two")
+	arrays := ParseInsert("INSERT INTO t (a) SELECT unnest($1) RETURNING id")
+	assert.True(t, arrays.Knows(9, 9))
+	assert.False(t, arrays.Knows(8, 9))
 }
 
 func TestInsert_Column_IsTheTablesAlone(t *testing.T) {
