@@ -6,15 +6,17 @@ import (
 	"strings"
 	"unsafe"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
 // Pinning has a replay insert the values again that the database had generated and the application was shown, in place
-// of new ones. It is for an INSERT of the form of [sqltext.Insert], and for columns of which the value is made by
-// what does nothing else (pin_catalog.go). What the replay answers is compared as ever. The first run is never changed, nor is the
-// statement that the application still reads.
+// of new ones. It is for an INSERT of the form of [sqltext.Insert], and for columns of which the value is made by what
+// does nothing else (pin_catalog.go). What the replay answers is compared as ever. The first run is never changed, nor
+// is the statement that the application still reads.
 
 // errUnpinned begins another attempt, in which something is not pinned any more.
 var errUnpinned = errors.New("cockroachdb: a statement can't be replayed with the values that were shown")
@@ -180,12 +182,18 @@ func (t *tx) pinnedStatement(r *record) *wire.Statement {
 const mostParameters = 1<<16 - 1
 
 // unpinAfter decides what is not pinned any more after a pinned statement has failed with err, which may be due to
-// that: the text, if it is a matter of what the statement may do, else this run of it.
-func (t *tx) unpinAfter(r *record, err error) {
+// that: the text, if it is a matter of what the statement may do, else this run of it. So it does where another number
+// of rows was written: then some were skipped, now or before, and nobody knows whose values are whose. It reports
+// whether there is something.
+func (t *tx) unpinAfter(r *record, tag pgconn.CommandTag, differs *DivergenceError, err error) bool {
+	if err == nil && (differs != nil || tag.RowsAffected() == r.affected) {
+		return false
+	}
 	r.pins.off = true
 	if pgerr.IsRefusal(err) || strings.HasPrefix(pgerr.Code(err), objectNotInState) {
 		t.pool.pins.refuse(r.pins.text)
 	}
+	return true
 }
 
 // objectNotInState is the class of CockroachDB's answer to a value for a computed column.

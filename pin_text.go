@@ -137,8 +137,7 @@ func (p *pinTexts) exclude(text *pinText, columns, may []string) bool {
 	return found
 }
 
-// isPinnable reports whether values of a type mean the same when they are sent as they came, in an array if they are for
-// a SELECT.
+// isPinnable reports whether values of a type mean the same when they are sent as they came, for a SELECT in an array.
 func isPinnable(field *pgconn.FieldDescription, inArray bool) bool {
 	name, known := pinTypes[field.DataTypeOID]
 	return known && (name != "" || !inArray)

@@ -102,44 +102,59 @@ func (p *insertParser) selection() (items []item) {
 	}
 }
 
+// before is what comes before a token of an expression.
+type before struct {
+	kind    token // tokenEnd if nothing does
+	text    string
+	earlier string // the token before that
+}
+
 // item reads an expression of a list.
 func (p *insertParser) item() (it item, ok bool) {
-	var last token
-	var word, before string // the latest tokens
+	var last before
 	for depth := 0; ; {
 		start := p.scanner
-		token := p.next()
-		text := p.text()
-		switch {
-		case depth == 0 && p.endsItem():
+		p.next()
+		if depth == 0 && p.endsItem() {
 			p.scanner = start
 			it.makes = it.makes && !it.parameters
-			return it, last != tokenEnd
-		case p.endsInsert(token, text), p.hasOtherRows(word):
-			return it, false
-		case token == tokenOther && text == "(" && (last == tokenWord || last == tokenName):
-			if before == "." || !p.call(&it, last, word) {
-				return it, false
-			}
-			if p.text() == "(" {
-				depth++
-			}
-		case token == tokenOther && (text == "(" || text == "["):
-			depth++
-		case token == tokenOther && (text == ")" || text == "]"):
-			depth--
+			return it, last.kind != tokenEnd
 		}
-		if last == tokenEnd {
+		if last.kind == tokenEnd {
 			it.start = p.start
 		}
-		it.parameters = it.parameters || token == tokenParameter
-		it.makes = it.makes || token == tokenWord && isOneOf(text, clocks...)
-		it.end = p.pos
-		last, word, before = token, text, word
-		if depth < 0 {
+		opened, ok := p.part(&it, last)
+		if depth += opened; !ok || depth < 0 {
 			return it, false
 		}
+		last = before{p.token, p.text(), last.text}
+		it.end = p.pos
 	}
+}
+
+// part takes note of a token of an expression. It returns how many parentheses and brackets more are open after it; and
+// false if it is not understood.
+func (p *insertParser) part(it *item, last before) (opened int, ok bool) {
+	text := p.text()
+	if p.endsInsert(p.token, text) || p.hasOtherRows(last.text) {
+		return 0, false
+	}
+	switch p.token {
+	case tokenParameter:
+		it.parameters = true
+	case tokenWord:
+		it.makes = it.makes || isOneOf(text, clocks...)
+	case tokenOther:
+		switch {
+		case text == "(" && (last.kind == tokenWord || last.kind == tokenName):
+			return p.call(it, last)
+		case text == "(", text == "[":
+			return 1, true
+		case text == ")", text == "]":
+			return -1, true
+		}
+	}
+	return 0, true
 }
 
 // endsItem reports whether the token comes after an expression of a list.
@@ -169,23 +184,24 @@ var listWords = []string{
 	"default", "exists", "as", "on", "returning", "only",
 }
 
-// call reads an opening parenthesis after a word, and past the closing one if it is an array that is unnested. It
-// returns false unless the word is known to call nothing that makes several rows of one, or one of several.
-func (p *insertParser) call(it *item, last token, word string) bool {
+// call takes note of an opening parenthesis after a name, and goes past the closing one if it is an array that is
+// unnested. It returns false unless it is a word known to call nothing that makes several rows of one, or one of several.
+func (p *insertParser) call(it *item, last before) (opened int, ok bool) {
+	word := last.text
 	switch {
-	case last != tokenWord:
-		return false
+	case last.kind != tokenWord || last.earlier == ".":
+		return 0, false
 	case isKeyword(word, "unnest"):
 		it.parameters = true
-		return p.from == "" && p.array()
+		return 0, p.from == "" && p.array()
 	case isKeyword(word, "nextval"):
 		it.makes, it.draws = true, true
 	case isOneOf(word, generators...), isOneOf(word, clockFunctions...), isOneOf(word, clocks...):
 		it.makes = true
 	default:
-		return isOneOf(word, rowCalls...)
+		return 1, isOneOf(word, rowCalls...)
 	}
-	return true
+	return 1, true
 }
 
 // rowCalls are words before a parenthesis that call nothing but what makes one value of one row's.
@@ -205,8 +221,10 @@ func (p *insertParser) array() bool {
 	if p.isNext(')') {
 		return true
 	}
-	if !p.isNext(':') || !p.isNext(':') {
-		return false
+	for range len("::") {
+		if !p.isNext(':') {
+			return false
+		}
 	}
 	for !p.isNext('[') {
 		if !p.isNext('.') && p.name() == "" {

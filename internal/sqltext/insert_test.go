@@ -30,7 +30,7 @@ var pinnedTexts = map[string]string{
 
 	"INSERT INTO t (a) VALUES (1) ON CONFLICT (a) WHERE f(a, 1) DO UPDATE SET a = EXCLUDED.a RETURNING id, (xmax != 0) AS old": `INSERT INTO t (a, "id", "at", "I d") VALUES (1, $5, $6, $7) ON CONFLICT (a) WHERE f(a, 1) DO UPDATE SET a = EXCLUDED.a RETURNING id, (xmax != 0) AS old`,
 
-	"INSERT INTO t (a) SELECT 1 -- )\nRETURNING id": `INSERT INTO t (a, "id", "at", "I d") SELECT 1, unnest(ARRAY[$5, $6]::int8[]), unnest(ARRAY[$7, $8]::timestamptz[]), unnest(ARRAY[$9, $10]::uuid[]) -- )` + "\nRETURNING id", //nolint:lll // it is one text
+	"INSERT INTO t (a) SELECT 1 -- )\nRETURNING id": `INSERT INTO t (a, "id", "at", "I d") SELECT 1, unnest(ARRAY[$5, $6]::int8[]), unnest(ARRAY[$7, $8]::timestamptz[]), unnest(ARRAY[$9, $10]::uuid[]) -- )` + "\nRETURNING id",
 
 	"INSERT INTO t (a, id) SELECT nullif(unnest($1::s.\"T\"[]), 'x') AS a, coalesce(null, nextval('s')) AS id ON CONFLICT (a) DO UPDATE SET a = t.a RETURNING id, t.xmax = 0": "INSERT INTO t (a, id, \"at\", \"I d\") SELECT nullif(unnest($1::s.\"T\"[]), 'x') AS a, unnest(ARRAY[$5, $6]::int8[]) AS id, unnest(ARRAY[$7, $8]::timestamptz[]), unnest(ARRAY[$9, $10]::uuid[]) ON CONFLICT (a) DO UPDATE SET a = t.a RETURNING id, t.xmax = 0",
 
@@ -74,7 +74,9 @@ WITH raw_job_data AS (
         unnest($1::bigint[]) AS id,
         unnest($2::jsonb[]) AS args,
         unnest($3::text[]) AS tags,
-        unnest($4::integer[]) AS unique_states, unnest(ARRAY[$5, $6]::int8[]) AS cockroachdb_pin_0, unnest(ARRAY[$7, $8]::timestamptz[]) AS cockroachdb_pin_1, unnest(ARRAY[$9, $10]::uuid[]) AS cockroachdb_pin_2
+        unnest($4::integer[]) AS unique_states` +
+		", unnest(ARRAY[$5, $6]::int8[]) AS cockroachdb_pin_0, unnest(ARRAY[$7, $8]::timestamptz[]) AS cockroachdb_pin_1" +
+		", unnest(ARRAY[$9, $10]::uuid[]) AS cockroachdb_pin_2" + `
 )
 INSERT INTO /* TEMPLATE: schema */river_job(
     id,

@@ -821,7 +821,7 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "an error of a pinned statement is the application's", File: "replay.go",
-		Old:   "	case err != nil && r.pinned() != nil:\n		t.unpinAfter(r, err)\n		return errUnpinned\n",
+		Old:   "	case r.pinned() != nil && t.unpinAfter(r, tag, differs, err):\n		return errUnpinned\n",
 		New:   "",
 		Found: []Instrument{Test(replay, "TestPinned_Error_IsNotTheApplications")},
 	},
@@ -854,9 +854,9 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(replay, "TestPin_RowsOfAQuery_ArePinnedIfAllWereRead/one,_of_VALUES$")},
 	},
 	{
-		Name: "pin: more rows may be written than were shown", File: "replay.go",
-		Old:   "r.pinned() != nil && tag.RowsAffected() != r.affected:\n",
-		New:   "r.pinned() != nil && tag.RowsAffected() < 0:\n",
+		Name: "pin: more rows may be written than were shown", File: "pin.go",
+		Old:   "tag.RowsAffected() == r.affected) {\n",
+		New:   "tag.RowsAffected() > 0) {\n",
 		Found: []Instrument{Test(replay, "TestPinned_OtherNumberOfRows_IsNotCommitted")},
 	},
 	{

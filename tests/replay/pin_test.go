@@ -185,7 +185,8 @@ var pinCases = map[string]pinCase{
 		schema: things, insert: "INSERT INTO things (name) VALUES ('x') RETURNING id AS key", want: divergent,
 	},
 	"rows of a query": {
-		schema: things, insert: "INSERT INTO things (name) SELECT 'x' FROM generate_series(1, 2) RETURNING id", want: divergent,
+		schema: things, insert: "INSERT INTO things (name) SELECT 'x' FROM generate_series(1, 2) RETURNING id",
+		want: divergent,
 	},
 	"rows of a list": {
 		schema: things, insert: "INSERT INTO things (name) SELECT $1 RETURNING id, at", args: []any{"x"},
