@@ -185,7 +185,8 @@ var listWords = []string{
 }
 
 // call takes note of an opening parenthesis after a name, and goes past the closing one if it is an array that is
-// unnested. It returns false unless it is a word known to call nothing that makes several rows of one, or one of several.
+// unnested. It returns false unless the name is a word that is known to call nothing that makes several rows of one, or
+// one of several.
 func (p *insertParser) call(it *item, last before) (opened int, ok bool) {
 	word := last.text
 	switch {
