@@ -288,7 +288,7 @@ func (p *insertParser) value(t *tuple, column int) bool {
 	for depth := 0; ; tokens++ {
 		token := p.next()
 		text := p.text()
-		if p.endsInsert(token, text) {
+		if p.endsInsert(token, text) || p.isLateDefault(tokens) {
 			return false
 		}
 		switch {
@@ -308,6 +308,11 @@ func (p *insertParser) value(t *tuple, column int) bool {
 			}
 		}
 	}
+}
+
+// isLateDefault reports whether a token is a DEFAULT after others of a value. To PostgreSQL it may be in parentheses.
+func (p *insertParser) isLateDefault(tokens int) bool {
+	return tokens > 0 && p.token == tokenWord && isKeyword(p.text(), "default")
 }
 
 // endsInsert reports whether a token makes the text none that is understood.
