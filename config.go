@@ -88,7 +88,7 @@ type Config struct {
 	DialRate int
 
 	// PinGenerated has a replay insert the values again that the database had generated and the application was shown, by
-	// INSERT … VALUES … RETURNING, in place of new ones, so that a key that was read is no divergence. What may be pinned,
+	// INSERT … RETURNING, in place of new ones, so that a key that was read is no divergence. What may be pinned,
 	// and what is left alone, is in docs/tuning.md. ParseConfig sets it.
 	PinGenerated bool
 

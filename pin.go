@@ -6,15 +6,17 @@ import (
 	"strings"
 	"unsafe"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
 // Pinning has a replay insert the values again that the database had generated and the application was shown, in place
-// of new ones. It is for an INSERT of the form of [sqltext.Insert], and for columns whose defaults do nothing but make
-// a value (pin_catalog.go). What the replay answers is compared as ever. The first run is never changed, nor is the
-// statement that the application still reads.
+// of new ones. It is for an INSERT of the form of [sqltext.Insert], and for columns of which the value is made by what
+// does nothing else (pin_catalog.go). What the replay answers is compared as ever. The first run is never changed, nor
+// is the statement that the application still reads.
 
 // errUnpinned begins another attempt, in which something is not pinned any more.
 var errUnpinned = errors.New("cockroachdb: a statement can't be replayed with the values that were shown")
@@ -61,7 +63,7 @@ func (r *record) mayBePinned() bool { return r.pins != nil && !r.pins.off }
 // noteShown begins to keep what the application is shown of a statement with these columns, if it can be pinned.
 func (t *tx) noteShown(r *record, columns *wire.Columns) {
 	if t.pool.pins == nil || !t.explicit || !t.restartable() || r.Form == wire.Simple || r.Class.Several ||
-		!sqltext.BeginsInsert(r.SQL) {
+		!sqltext.MayInsert(r.SQL) {
 		return
 	}
 	text := t.pool.pins.text(r.SQL)
@@ -146,14 +148,16 @@ func (t *tx) mustUnpin(r *record) bool { return t.attempt.pinned && (r.Class.DDL
 func (t *tx) pinnedStatement(r *record) *wire.Statement {
 	p := r.pins
 	rows := len(p.values) / len(p.columns)
-	if int64(rows) != r.rows || !p.text.insert.Fits(p.answer.Names, rows) {
+	insert := p.text.insert
+	if int64(rows) != r.rows || !insert.Knows(rows, int(r.affected)) {
 		return nil
 	}
-	var names []string
+	var names, types []string
 	var at []int // among those that were kept
 	for i, name := range p.names {
 		if !slices.Contains(names, name) && !t.pool.pins.excluded(p.text, name) {
 			names, at = append(names, name), append(at, i)
+			types = append(types, pinTypes[p.answer.Fields[p.columns[i]].DataTypeOID])
 		}
 	}
 	if p.sent = names; len(names) == 0 {
@@ -161,7 +165,7 @@ func (t *tx) pinnedStatement(r *record) *wire.Statement {
 	}
 	s := &wire.Statement{Form: wire.Unnamed, Class: r.Class, ResultFormats: r.ResultFormats}
 	var places []sqltext.Place
-	s.SQL, places = p.text.insert.Pin(names, rows, len(r.Values)+1)
+	s.SQL, places = insert.Pin(names, types, rows, len(r.Values)+1)
 	if len(r.Values)+len(places) > mostParameters {
 		return nil
 	}
@@ -178,12 +182,18 @@ func (t *tx) pinnedStatement(r *record) *wire.Statement {
 const mostParameters = 1<<16 - 1
 
 // unpinAfter decides what is not pinned any more after a pinned statement has failed with err, which may be due to
-// that: the text, if it is a matter of what the statement may do, else this run of it.
-func (t *tx) unpinAfter(r *record, err error) {
+// that: the text, if it is a matter of what the statement may do, else this run of it. So it does where another number
+// of rows was written: then some were skipped, now or before, and nobody knows whose values are whose. It reports
+// whether there is something.
+func (t *tx) unpinAfter(r *record, tag pgconn.CommandTag, differs *DivergenceError, err error) bool {
+	if err == nil && (differs != nil || tag.RowsAffected() == r.affected) {
+		return false
+	}
 	r.pins.off = true
 	if pgerr.IsRefusal(err) || strings.HasPrefix(pgerr.Code(err), objectNotInState) {
 		t.pool.pins.refuse(r.pins.text)
 	}
+	return true
 }
 
 // objectNotInState is the class of CockroachDB's answer to a value for a computed column.

@@ -80,14 +80,14 @@ func (t *tx) catalogAnswers(rt *wire.RoundTrip, r *record) error {
 	a, err := rt.Next()
 	if err == nil {
 		for a.Next() {
-			says.add(a.Row(), texts.sequencesAreFree(text))
+			says.add(text.insert, a.Row(), texts.sequencesAreFree(text))
 		}
 		_, err = a.Close()
 	}
 	switch {
 	case err != nil && !t.isStatementError(err):
 		return err
-	case err != nil:
+	case err != nil, says.xmax && text.insert.Upserts:
 		texts.refuse(text)
 		return errUnpinned
 	case says.draws && !r.pins.asksMore:
@@ -106,17 +106,19 @@ type catalogAnswer struct {
 	may   []string // the columns that may be pinned
 	draws bool     // one draws from a sequence, and it was not asked whether that may be left out
 	taken bool     // something in the database may read what was drawn
+	xmax  bool     // a column has the name that PostgreSQL keeps for its own
 }
 
 // add adds the row of a column. free says that nothing was found lately that reads what was drawn from sequences.
-func (c *catalogAnswer) add(row [][]byte, free bool) {
-	verdict := verdictOn(row)
+func (c *catalogAnswer) add(insert *sqltext.Insert, row [][]byte, free bool) {
+	verdict := verdictOn(insert, row)
 	switch {
 	case verdict == pinColumn, verdict == askForSequences && free:
 		c.may = append(c.may, string(row[0]))
 	case verdict == askForSequences:
 		c.draws = true
 	}
+	c.xmax = c.xmax || len(row) > 0 && string(row[0]) == "xmax"
 	c.taken = c.taken || len(row) != 5 || string(row[4]) != "t"
 }
 
@@ -129,8 +131,9 @@ const (
 	askForSequences // it draws from one, and it was not asked now whether that may be left out
 )
 
-// verdictOn decides on a column, given the catalogue's row.
-func verdictOn(row [][]byte) columnVerdict {
+// verdictOn decides on a column, given the catalogue's row. Where the text draws from a sequence, so must the default:
+// only of these it is asked whether that may be left out.
+func verdictOn(insert *sqltext.Insert, row [][]byte) columnVerdict {
 	if len(row) < 4 || len(row[2]) > 0 {
 		return leaveColumn
 	}
@@ -142,7 +145,7 @@ func verdictOn(row [][]byte) columnVerdict {
 		return leaveColumn
 	}
 	switch {
-	case kind == sqltext.DefaultUnknown:
+	case kind == sqltext.DefaultUnknown, kind != sqltext.DefaultSequence && insert.Draws(string(row[0])):
 		return leaveColumn
 	case kind == sqltext.DefaultSequence && len(row) == 4:
 		return askForSequences

@@ -59,13 +59,15 @@ func (p *pinTexts) columns(text *pinText, columns *wire.Columns) (at []int, name
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case text.refused, !text.insert.Fits(columns.Names, text.insert.Rows):
+	case text.refused, !text.insert.Fits(columns.Names):
 		return nil, nil
 	case text.digest != columns.Digest:
 		text.digest, text.at, text.names = columns.Digest, nil, nil
 		for i := range columns.Fields {
-			if field := &columns.Fields[i]; isPinnable(field) && text.insert.Generates(field.Name) {
-				text.at, text.names = append(text.at, i), append(text.names, field.Name)
+			field := &columns.Fields[i]
+			name := text.insert.Column(i, field.Name)
+			if name != "" && isPinnable(field, text.insert.Selects) && text.insert.Generates(name) {
+				text.at, text.names = append(text.at, i), append(text.names, name)
 			}
 		}
 	}
@@ -135,13 +137,17 @@ func (p *pinTexts) exclude(text *pinText, columns, may []string) bool {
 	return found
 }
 
-// isPinnable reports whether values of a type mean the same when they are sent as they came.
-func isPinnable(field *pgconn.FieldDescription) bool {
-	switch field.DataTypeOID {
-	case pgtype.BoolOID, pgtype.ByteaOID, pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.Float4OID,
-		pgtype.Float8OID, pgtype.NumericOID, pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.UUIDOID,
-		pgtype.DateOID, pgtype.TimeOID, pgtype.TimestampOID, pgtype.TimestamptzOID:
-		return true
-	}
-	return false
+// isPinnable reports whether values of a type mean the same when they are sent as they came, for a SELECT in an array.
+func isPinnable(field *pgconn.FieldDescription, inArray bool) bool {
+	name, known := pinTypes[field.DataTypeOID]
+	return known && (name != "" || !inArray)
+}
+
+// pinTypes are the types of pinned values, with the names that both servers have for them; "" where they have not.
+var pinTypes = map[uint32]string{
+	pgtype.BoolOID: "bool", pgtype.ByteaOID: "bytea", pgtype.Int2OID: "int2", pgtype.Int4OID: "int4",
+	pgtype.Int8OID: "int8", pgtype.Float4OID: "float4", pgtype.Float8OID: "float8", pgtype.NumericOID: "numeric",
+	pgtype.TextOID: "text", pgtype.VarcharOID: "varchar", pgtype.BPCharOID: "", pgtype.UUIDOID: "uuid",
+	pgtype.DateOID: "date", pgtype.TimeOID: "time", pgtype.TimestampOID: "timestamp",
+	pgtype.TimestamptzOID: "timestamptz",
 }

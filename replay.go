@@ -194,8 +194,7 @@ func (t *tx) compareDone(ctx context.Context, n int, r *record, a wire.Answer, e
 		return errUnlocked
 	case err != nil && !t.isStatementError(err), t.isPassing(r, err):
 		return err
-	case err != nil && r.pinned() != nil:
-		t.unpinAfter(r, err)
+	case r.pinned() != nil && t.unpinAfter(r, tag, differs, err):
 		return errUnpinned
 	case pgerr.IsStalePlan(err) && r.usesPrepared() && r.code != pgerr.Code(err):
 		t.c.unlearnPlan(r.Prepared, err)

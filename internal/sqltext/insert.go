@@ -6,22 +6,36 @@ import (
 	"strings"
 )
 
-// Insert is an INSERT of rows that stand in its text, of a form of which it is certain what it means:
+// Insert is an INSERT of a form of which it is certain what it means:
 //
-//	INSERT INTO table [AS alias] (column, …) VALUES (expression, …), … [ON CONFLICT … DO NOTHING] RETURNING column, …
+//	INSERT INTO table [AS alias] (column, …) rows [ON CONFLICT …] RETURNING column or expression [AS name], …
 //
-// Names may be quoted, the table's may have a schema before it, and RETURNING may be followed by an asterisk.
+// Names may be quoted, the table's may have a schema before it, and RETURNING may be followed by an asterisk. Its rows
+// stand in the text, or are made of arrays that are parameters (insert_select.go):
+//
+//	VALUES (expression, …), …
+//	SELECT expression, …
+//	SELECT expression, … FROM source, after WITH source AS (SELECT expression, …) before the INSERT
+//
+// For what may follow ON CONFLICT see insert_conflict.go.
 type Insert struct {
-	Table string // its name with all parts quoted
-	Rows  int    // how many rows it inserts, at most
-	Skips bool   // it may insert fewer of them
+	Table   string // its name with all parts quoted
+	Rows    int    // how many rows VALUES has
+	Selects bool   // the rows are those of a SELECT; how many they are the text does not say
+	Skips   bool   // it may return fewer rows than it has
+	Upserts bool   // it may update a row in place of inserting one, and returns for each whether its xmax is 0
 
 	sql      string
 	columns  []string // that it lists, as the server has their names
 	list     int      // where the parenthesis is that closes the list
 	tuples   []tuple
 	largest  int      // the largest number of a parameter
-	returned []string // nil for an asterisk
+	returned []string // as the server has their names, "" for an expression; nil for an asterisk
+	excluded []string // columns of which an update reads what was to be inserted
+
+	items  []item // of the SELECT
+	end    int    // where its list ends
+	source int    // where the list of the source ends; 0 if there is none
 }
 
 // tuple is one row of VALUES.
@@ -39,36 +53,68 @@ const lengthOfDefault = len("DEFAULT")
 // server refuses it may return anything.
 func ParseInsert(sql string) *Insert {
 	p := insertParser{parser: parser{scanner{sql: sql}}, in: &Insert{sql: sql}}
-	if !p.parse() || p.odd || p.open || checkText(sql) != nil {
+	if !p.parse() || p.odd || p.open || checkText(sql) != nil || p.from != "" && contains(sql, pinLabel) {
 		return nil
 	}
 	p.in.Rows = len(p.in.tuples)
 	return p.in
 }
 
-// BeginsInsert reports whether sql begins with INSERT.
-func BeginsInsert(sql string) bool {
+// MayInsert reports whether sql may be an [Insert], by its first words.
+func MayInsert(sql string) bool {
 	s := scanner{sql: sql}
-	return s.next() == tokenWord && isKeyword(s.text(), "insert")
+	word := s.word()
+	return isKeyword(word, "insert") || isKeyword(word, "with") && contains(sql[s.pos:], "insert")
 }
 
 // ReadsLastValue reports whether sql may read what a sequence has given the session last, by a function whose name is
 // in it.
 func ReadsLastValue(sql string) bool { return contains(sql, "currval") || contains(sql, "lastval") }
 
-// Fits reports whether an answer can be that of the insert, which has columns of these names and rows, and whether each
-// row is known to be that of the tuple of the same number.
-func (in *Insert) Fits(columns []string, rows int) bool {
-	if rows > in.Rows || in.Skips && rows < in.Rows {
-		return false
-	}
-	return in.returned == nil || slices.Equal(in.returned, columns)
+// Fits reports whether an answer can be that of the insert, which has columns of these names.
+func (in *Insert) Fits(columns []string) bool {
+	return in.returned == nil || slices.EqualFunc(in.returned, columns, func(returned, column string) bool {
+		return returned == "" || returned == column
+	})
 }
 
-// Generates reports whether the database makes the value of a column, in a row or in all of them.
+// Knows reports whether it is known which of the rows that it has the first rows of its answer are, if so many were
+// written: of VALUES there may be fewer, and more if a function makes several of one.
+func (in *Insert) Knows(rows, written int) bool {
+	if in.Selects {
+		return rows == written
+	}
+	return written == in.Rows && (rows == written || !in.Skips)
+}
+
+// Column returns the column of the table that a column of the answer is, both counted from 0 and the latter with the
+// name that the answer has for it; "" if that is an expression, or not known.
+func (in *Insert) Column(n int, name string) string {
+	if in.returned == nil {
+		return name
+	}
+	return in.returned[n]
+}
+
+// Generates reports whether the database makes the value of a column, in a row or in all of them, and nothing but the
+// row itself has it.
 func (in *Insert) Generates(column string) bool {
 	listed := slices.Index(in.columns, column)
-	return listed < 0 || slices.ContainsFunc(in.tuples, func(t tuple) bool { return t.hasDefault(listed) })
+	switch {
+	case listed < 0:
+		return true
+	case slices.Contains(in.excluded, column):
+		return false
+	case in.Selects:
+		return in.items[listed].makes
+	}
+	return slices.ContainsFunc(in.tuples, func(t tuple) bool { return t.hasDefault(listed) })
+}
+
+// Draws reports whether the text itself has the value of a column drawn from a sequence.
+func (in *Insert) Draws(column string) bool {
+	listed := slices.Index(in.columns, column)
+	return in.Selects && listed >= 0 && in.items[listed].draws
 }
 
 func (t *tuple) hasDefault(column int) bool {
@@ -83,15 +129,22 @@ func (in *Insert) Parameters() int { return in.largest }
 type Place struct{ Row, Column int }
 
 // Pin returns a text that differs from the insert's in this alone: in the first rows the columns have parameters where
-// the database would have made the value. The parameters have the numbers from first, in the order of the places.
-func (in *Insert) Pin(columns []string, rows, first int) (sql string, places []Place) {
-	w := pinWriter{in: in, columns: columns, number: first}
-	w.out.Grow(len(in.sql) + 16*len(columns)*(1+len(in.tuples)))
+// the database would have made the value. The parameters have the numbers from first, in the order of the places. Of a
+// SELECT rows must be all that there are, and types those of the columns.
+func (in *Insert) Pin(columns, types []string, rows, first int) (sql string, places []Place) {
+	w := pinWriter{in: in, columns: columns, types: types, rows: rows, number: first}
+	w.out.Grow(len(in.sql) + 16*len(columns)*(2+max(rows, len(in.tuples))))
+	if in.source > 0 {
+		w.inSource()
+	}
 	w.upTo(in.list)
 	for _, column := range columns {
 		if !slices.Contains(in.columns, column) {
 			w.out.WriteString(", " + quoted(column))
 		}
+	}
+	if in.Selects {
+		w.selection()
 	}
 	for row := range in.tuples {
 		w.tuple(row, row < rows)
@@ -104,6 +157,8 @@ func (in *Insert) Pin(columns []string, rows, first int) (sql string, places []P
 type pinWriter struct {
 	in      *Insert
 	columns []string
+	types   []string // of the columns
+	rows    int
 	number  int // of the next parameter
 	places  []Place
 	out     strings.Builder
@@ -154,11 +209,13 @@ type insertParser struct {
 	parser
 	in    *Insert
 	alias string // what the table is called in the statement
+	from  string // what the source is called; "" if there is none
+	isNew bool   // whether a row is new is returned
 }
 
 func (p *insertParser) parse() bool {
-	return p.keyword("insert") && p.keyword("into") && p.table() && p.list() &&
-		p.keyword("values") && p.values() && p.conflict() && p.keyword("returning") && p.returning() && p.end()
+	return p.source() && p.keyword("insert") && p.keyword("into") && p.table() && p.list() && p.rows() &&
+		p.conflict() && p.keyword("returning") && p.returning() && p.end() && (p.isNew || !p.in.Upserts)
 }
 
 func (p *insertParser) table() bool {
@@ -187,6 +244,14 @@ func (p *insertParser) list() bool {
 			return false
 		}
 	}
+}
+
+func (p *insertParser) rows() bool {
+	word := p.word()
+	if isKeyword(word, "select") {
+		return p.selects()
+	}
+	return isKeyword(word, "values") && p.from == "" && p.values()
 }
 
 func (p *insertParser) values() bool {
@@ -223,7 +288,7 @@ func (p *insertParser) value(t *tuple, column int) bool {
 	for depth := 0; ; tokens++ {
 		token := p.next()
 		text := p.text()
-		if p.endsInsert(token, text) {
+		if p.endsInsert(token, text) || p.isLateDefault(tokens) {
 			return false
 		}
 		switch {
@@ -245,6 +310,11 @@ func (p *insertParser) value(t *tuple, column int) bool {
 	}
 }
 
+// isLateDefault reports whether a token is a DEFAULT after others of a value. To PostgreSQL it may be in parentheses.
+func (p *insertParser) isLateDefault(tokens int) bool {
+	return tokens > 0 && p.token == tokenWord && isKeyword(p.text(), "default")
+}
+
 // endsInsert reports whether a token makes the text none that is understood.
 func (p *insertParser) endsInsert(kind token, text string) bool {
 	switch kind {
@@ -260,80 +330,4 @@ func (p *insertParser) endsInsert(kind token, text string) bool {
 func (p *insertParser) parameter() bool {
 	p.in.largest = max(p.in.largest, parameterNumber(p.text()))
 	return !p.glued
-}
-
-// conflict reads ON CONFLICT, if there is one. Only with DO NOTHING the rows that are returned are certain to be new.
-func (p *insertParser) conflict() bool {
-	if !p.isNextWord("on") {
-		return true
-	}
-	if !p.keyword("conflict") {
-		return false
-	}
-	switch {
-	case p.isNextWord("on"):
-		if !p.keyword("constraint") || p.name() == "" {
-			return false
-		}
-	case p.isNext('('):
-		if !p.toClosing() {
-			return false
-		}
-	}
-	p.in.Skips = true
-	return p.keyword("do") && p.keyword("nothing")
-}
-
-// toClosing goes past the parenthesis that closes the one before.
-func (p *insertParser) toClosing() bool {
-	for depth := 1; depth > 0; {
-		switch p.next() {
-		case tokenEnd, tokenSemicolon:
-			return false
-		case tokenParameter:
-			if !p.parameter() {
-				return false
-			}
-		case tokenOther:
-			switch p.text() {
-			case "(":
-				depth++
-			case ")":
-				depth--
-			}
-		}
-	}
-	return true
-}
-
-func (p *insertParser) returning() bool {
-	if p.isNext('*') {
-		return true
-	}
-	for {
-		name := p.returnedColumn()
-		if name == "" {
-			return false
-		}
-		p.in.returned = append(p.in.returned, name)
-		if !p.isNext(',') {
-			return true
-		}
-	}
-}
-
-// returnedColumn reads a column's name, with the table's before it or without. To PostgreSQL 18 old and new are tables
-// too.
-func (p *insertParser) returnedColumn() string {
-	name := p.name()
-	if !p.isNext('.') {
-		if p.token == tokenWord && isOneOf(name, valueWords...) {
-			return ""
-		}
-		return name
-	}
-	if name != p.alias || name == "old" || name == "new" {
-		return ""
-	}
-	return p.name()
 }

@@ -34,8 +34,14 @@ const longestName = 63
 // name reads a name, and returns it as the server has it; "" for something else. Which letters beyond ASCII a server
 // makes small is up to its version.
 func (p *parser) name() string {
+	p.next()
+	return p.named()
+}
+
+// named returns the name that the token is, as the server has it; "" for something else.
+func (p *parser) named() string {
 	var name string
-	switch p.next() {
+	switch p.token {
 	case tokenWord:
 		name = strings.ToLower(p.text())
 		if isDigit(name[0]) || strings.ContainsFunc(name, func(r rune) bool { return r >= 0x80 }) {

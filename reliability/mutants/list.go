@@ -821,14 +821,14 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a column is pinned that was not shown, but another under its name", File: "internal/sqltext/insert.go",
-		Old:   "	return in.returned == nil || slices.Equal(in.returned, columns)\n",
-		New:   "	return in.returned == nil || len(in.returned) <= len(columns)\n",
+		Old:   "		return returned == \"\" || returned == column\n",
+		New:   "		return true\n",
 		Found: []Instrument{Test(driver+"/internal/sqltext", "TestInsert_Fits_IsTheAnswer")},
 	},
 	{
 		Name: "a default may do anything", File: "pin_catalog.go",
-		Old:   "	case kind == sqltext.DefaultUnknown:\n		return leaveColumn\n",
-		New:   "",
+		Old:   "	case kind == sqltext.DefaultUnknown, kind",
+		New:   "	case kind",
 		Found: []Instrument{Test(replay, "TestPin_GeneratedValuesShown_AreStoredOrLeftAlone/PostgreSQL/the_number_of_a_counter$")},
 	},
 	{
@@ -847,7 +847,7 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "an error of a pinned statement is the application's", File: "replay.go",
-		Old:   "	case err != nil && r.pinned() != nil:\n		t.unpinAfter(r, err)\n		return errUnpinned\n",
+		Old:   "	case r.pinned() != nil && t.unpinAfter(r, tag, differs, err):\n		return errUnpinned\n",
 		New:   "",
 		Found: []Instrument{Test(replay, "TestPinned_Error_IsNotTheApplications")},
 	},
@@ -856,6 +856,40 @@ var ofDriver = []Mutant{
 		Old:   "return r.Class.DDL || readsLastValue(r) })",
 		New:   "return r.Class.DDL })",
 		Found: []Instrument{Test(replay, "TestPin_GeneratedValuesShown_AreStoredOrLeftAlone/PostgreSQL/currval_in_a_later_statement")},
+	},
+
+	{
+		Name: "pin: the key of a row that was updated may be given to a new one", File: "internal/sqltext/insert.go",
+		Old: "p.end() && (p.isNew || !p.in.Upserts)\n",
+		New: "p.end()\n",
+		Found: []Instrument{
+			Test(replay, "TestPin_GeneratedValuesShown_AreStoredOrLeftAlone/PostgreSQL/"+
+				"ON_CONFLICT_DO_UPDATE,_by_which_a_row_may_be_an_old_one$"),
+		},
+	},
+	{
+		Name: "pin: a row of a query that was not read is given no value", File: "internal/sqltext/insert.go",
+		Old:   "		return rows == written\n",
+		New:   "		return true\n",
+		Found: []Instrument{Test(replay, "TestPin_RowsOfAQuery_ArePinnedIfAllWereRead/not_the_last$")},
+	},
+	{
+		Name: "pin: rows that one makes are given the same value", File: "internal/sqltext/insert.go",
+		Old:   "	return written == in.Rows && (",
+		New:   "	return rows <= in.Rows && (",
+		Found: []Instrument{Test(replay, "TestPin_RowsOfAQuery_ArePinnedIfAllWereRead/one,_of_VALUES$")},
+	},
+	{
+		Name: "pin: more rows may be written than were shown", File: "pin.go",
+		Old:   "tag.RowsAffected() == r.affected) {\n",
+		New:   "tag.RowsAffected() > 0) {\n",
+		Found: []Instrument{Test(replay, "TestPinned_OtherNumberOfRows_IsNotCommitted")},
+	},
+	{
+		Name: "pin: an update may read the value that is pinned", File: "internal/sqltext/insert_conflict.go",
+		Old:   "		return slices.Contains(p.in.columns, name)\n",
+		New:   "		return name != \"\" || slices.Contains(p.in.columns, name)\n",
+		Found: []Instrument{Test(driver+"/internal/sqltext", "TestInsert_AnythingElse_IsLeftAlone")},
 	},
 
 	// Learned locks.

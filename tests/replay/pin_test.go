@@ -34,7 +34,9 @@ const (
 )
 
 const (
-	things  = "CREATE TABLE things (id BIGSERIAL PRIMARY KEY, name TEXT, at TIMESTAMPTZ DEFAULT clock_timestamp())"
+	things = "CREATE TABLE things (id BIGSERIAL PRIMARY KEY, name TEXT, at TIMESTAMPTZ DEFAULT clock_timestamp())"
+	tags   = "CREATE TABLE things (id BIGSERIAL PRIMARY KEY, name TEXT, hits INT DEFAULT 0); " +
+		"CREATE UNIQUE INDEX ON things (name) WHERE name <> ''; INSERT INTO things (name) VALUES ('old')"
 	counter = "CREATE TABLE counter (n INT); INSERT INTO counter VALUES (0); " +
 		"CREATE FUNCTION next_number() RETURNS INT LANGUAGE SQL AS 'UPDATE counter SET n = n + 1 RETURNING n'; "
 )
@@ -173,17 +175,67 @@ var pinCases = map[string]pinCase{
 		after: "UPDATE things SET name = 'y'", stored: "SELECT id FROM things WHERE name = 'y'", want: pinned,
 	},
 	"an expression beside the key": {
-		schema: things, insert: "INSERT INTO things (name) VALUES ('x') RETURNING id, name || ''", want: divergent,
+		schema: things, insert: "INSERT INTO things (name) VALUES ('x') RETURNING id, name || '', id + 1",
+		stored: "SELECT id, name, id + 1 FROM things", want: pinned,
+	},
+	"an expression of another key": {
+		schema: things, insert: "INSERT INTO things (name) VALUES ('x') RETURNING name, id + 1", want: divergent,
 	},
 	"another name for the key": {
 		schema: things, insert: "INSERT INTO things (name) VALUES ('x') RETURNING id AS key", want: divergent,
 	},
 	"rows of a query": {
-		schema: things, insert: "INSERT INTO things (name) SELECT 'x' RETURNING id", want: divergent,
+		schema: things, insert: "INSERT INTO things (name) SELECT 'x' FROM generate_series(1, 2) RETURNING id",
+		want: divergent,
+	},
+	"rows of a list": {
+		schema: things, insert: "INSERT INTO things (name) SELECT $1 RETURNING id, at", args: []any{"x"},
+		stored: "SELECT id, at FROM things", want: pinned,
+	},
+	"rows of arrays": {
+		schema: things + "; ALTER TABLE things ADD n INT",
+		insert: "INSERT INTO things (name, n) SELECT unnest($1::text[]), unnest($2::int[]) RETURNING id, at, name, n",
+		args:   []any{"{x,y,x}", "{7,8}"}, stored: "SELECT id, at, name, n FROM things ORDER BY id", want: pinned,
+	},
+	"rows of a source, with keys drawn and given": {
+		schema: things,
+		insert: "WITH rows AS (SELECT unnest($1::bigint[]) AS id, unnest($2::text[]) AS name) INSERT INTO things (id, name) " +
+			"SELECT coalesce(nullif(id, 0), nextval('things_id_seq')), name FROM rows RETURNING id, at, name",
+		args: []any{"{0,7000,0}", "{x,y,z}"}, stored: "SELECT id, at, name FROM things ORDER BY name", want: pinned,
+	},
+	"a number that is drawn, though it is no key": {
+		schema: things + "; ALTER TABLE things ADD n INT",
+		insert: "INSERT INTO things (name, n) SELECT 'x', nextval('things_id_seq') RETURNING id, n", want: divergent,
+	},
+	"every type that is pinned, in arrays": {
+		schema: "CREATE TABLE things (name TEXT, a BOOL DEFAULT random() < 0.5, b BYTEA DEFAULT decode(md5(random()::text), 'hex'), " +
+			"c INT2 DEFAULT (random() * 9)::INT2, d INT4 DEFAULT (random() * 999)::INT4, e FLOAT4 DEFAULT random(), " +
+			"f FLOAT8 DEFAULT random(), g NUMERIC(20, 9) DEFAULT random(), h VARCHAR(40) DEFAULT md5(random()::text), " +
+			"j DATE DEFAULT CURRENT_DATE, k TIME DEFAULT LOCALTIME, l TIMESTAMP DEFAULT clock_timestamp(), " +
+			"m TIMESTAMPTZ(3) DEFAULT clock_timestamp(), n UUID DEFAULT gen_random_uuid(), " +
+			"o TEXT DEFAULT concat('é', random()), p TEXT, q UUID DEFAULT NULL)",
+		insert: "INSERT INTO things (name) SELECT unnest($1::text[]) RETURNING *", args: []any{"{x,y}"},
+		stored: "SELECT * FROM things ORDER BY name", want: pinned,
+	},
+	"a type that has no name in arrays": {
+		schema: "CREATE TABLE things (name TEXT, i CHAR(40) DEFAULT md5(random()::text))",
+		insert: "INSERT INTO things (name) SELECT 'x' RETURNING i", want: divergent,
 	},
 	"ON CONFLICT DO UPDATE, by which a row may be an old one": {
-		schema: "CREATE TABLE things (id BIGSERIAL, name TEXT UNIQUE)",
-		insert: "INSERT INTO things (name) VALUES ('x') ON CONFLICT (name) DO UPDATE SET name = 'x' RETURNING id", want: divergent,
+		schema: tags, insert: "INSERT INTO things (name) VALUES ('x') ON CONFLICT (name) WHERE name <> '' " +
+			"DO UPDATE SET name = 'x' RETURNING id", want: divergent,
+	},
+	"ON CONFLICT DO UPDATE that says whether a row is new": {
+		schema: tags,
+		insert: "INSERT INTO things AS t (name) VALUES ('new'), ('old') ON CONFLICT (name) WHERE name <> '' DO UPDATE " +
+			"SET hits = t.hits + 1, name = EXCLUDED.name RETURNING id, hits, (t.xmax = 0) AS new",
+		stored: "SELECT id, hits, name = 'new' FROM things ORDER BY name", want: pinned,
+	},
+	"rows of arrays, some of which are old": {
+		schema: tags,
+		insert: "INSERT INTO things (name) SELECT unnest($1::text[]) ON CONFLICT (name) WHERE name <> '' DO UPDATE " +
+			"SET hits = things.hits + 1 RETURNING id, hits, xmax != 0",
+		args: []any{"{a,old,z}"}, stored: "SELECT id, hits, name = 'old' FROM things ORDER BY name", want: pinned,
 	},
 }
 
@@ -221,6 +273,7 @@ func TestPin_EachQueryMode_StoresWhatWasShown(t *testing.T) {
 	for server, open := range servers {
 		for _, name := range []string{
 			"columns that the list leaves out", "every type that is pinned", "DEFAULT in the list",
+			"every type that is pinned, in arrays", "rows of a source, with keys drawn and given",
 		} {
 			for _, mode := range kit.QueryModes[1:4] {
 				t.Run(server+"/"+name+"/"+mode, func(t *testing.T) {
@@ -327,6 +380,37 @@ func TestPin_SomeRowsRead_OthersAreGenerated(t *testing.T) {
 	kv.MustCommit(t, tx)
 	assert.Equal(t, shown, kit.Query(t, kv.Rival, "SELECT id FROM things WHERE name < 'z' ORDER BY name").MustRest())
 	assert.Equal(t, 3, kit.Scan[int](t, kv.Rival, "SELECT count(DISTINCT id) FROM things"))
+}
+
+// Of a SELECT's rows nobody knows how many there are until all were read, and those without a value would have NULL.
+func TestPin_RowsOfAQuery_ArePinnedIfAllWereRead(t *testing.T) {
+	t.Parallel()
+	const selects, values = "SELECT unnest($1::text[])", "VALUES (unnest($1::text[]))"
+	for name, tc := range map[string]struct {
+		rows string
+		read int
+	}{
+		"all": {selects, 3}, "not the last": {selects, 2}, "one, of VALUES": {values, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			kv := kit.NewKV(t)
+			kit.Exec(t, kv.Rival, "CREATE TABLE things (id UUID DEFAULT gen_random_uuid(), name TEXT)")
+			tx := kv.Begin(t)
+			rows := kit.Query(t, tx, "INSERT INTO things (name) "+tc.rows+" RETURNING id", "{x,y,z}")
+			shown := rows.Read(tc.read)
+			require.NoError(t, rows.Close())
+			err := kv.Provoke(t, tx)
+			if tc.read < 3 {
+				kit.As[*cockroachdb.DivergenceError](t, err)
+				kv.WantEnded(t, tx)
+				return
+			}
+			require.NoError(t, err)
+			kv.MustCommit(t, tx)
+			assert.Equal(t, shown, kit.Query(t, kv.Rival, "SELECT id FROM things ORDER BY name").MustRest())
+		})
+	}
 }
 
 // The same text several times, with several transactions' conflicts.

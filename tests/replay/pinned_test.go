@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -305,4 +306,85 @@ func TestPinned_RunTx_CallsAgainOnlyIfItMust(t *testing.T) {
 			assert.Equal(t, second == 9, calls == 2)
 		})
 	}
+}
+
+// An upsertServer answers an upsert, as it is and pinned, and the question for the catalogue.
+type upsertServer struct {
+	catalogue, plain, pinned fakepg.Reply
+	sent                     atomic.Int32 // how many that were pinned
+}
+
+const upsert = "INSERT INTO tags (name) SELECT unnest($1::text[]) ON CONFLICT (name) DO UPDATE SET name = tags.name " +
+	"RETURNING id, (xmax != 0) AS old"
+
+func upserted(old ...bool) fakepg.Reply {
+	r := fakepg.Reply{
+		Columns:   []fakepg.Column{{Name: "id", OID: pgtype.Int8OID}, {Name: "old", OID: pgtype.BoolOID}},
+		ParamOIDs: []uint32{pgtype.TextArrayOID},
+	}
+	for i, old := range old {
+		r.Values = append(r.Values, []any{int64(7 + i), old})
+	}
+	return r
+}
+
+func (s *upsertServer) reply(st fakepg.Statement) fakepg.Reply {
+	switch {
+	case strings.HasPrefix(st.SQL, askCatalogue):
+		return s.catalogue
+	case st.SQL == upsert:
+		return s.plain
+	case strings.HasPrefix(st.SQL, "INSERT INTO tags"):
+		if !st.Describing {
+			s.sent.Add(1)
+		}
+		return s.pinned
+	case st.SQL == kit.Update(1):
+		return kit.Script{kit.Update(1): kit.ConflictOn(1)}.Reply(st)
+	}
+	return fakepg.Reply{}
+}
+
+// run reads the answer to the upsert, and loses.
+func (s *upsertServer) run(t *testing.T) (*kit.Rig, *sql.Tx, error) {
+	t.Helper()
+	r := kit.Answering(t, s.reply)
+	tx := r.Begin(t)
+	require.Len(t, tableOf(t, tx, upsert, "{a,b}"), 2)
+	return r, tx, lose(t, tx)
+}
+
+// A row that the first run has updated is gone in the replay, and its key would be given out once more.
+func TestPinned_RowThatIsNotOldAnyMore_Diverges(t *testing.T) {
+	t.Parallel()
+	s := &upsertServer{catalogue: inCatalogue("id", "name"), plain: upserted(false, true), pinned: upserted(false, false)}
+	r, tx, err := s.run(t)
+	d := kit.As[*cockroachdb.DivergenceError](t, err)
+	assert.Equal(t, cockroachdb.DivergedRow, d.Kind)
+	assert.EqualValues(t, 2, d.Row)
+	assert.EqualValues(t, 1, s.sent.Load())
+	r.WantEnded(t, tx)
+}
+
+// More or fewer rows were written than were shown, though those that were shown are the same.
+func TestPinned_OtherNumberOfRows_IsNotCommitted(t *testing.T) {
+	t.Parallel()
+	s := &upsertServer{catalogue: inCatalogue("id", "name"), plain: upserted(false, true), pinned: upserted(false, true)}
+	s.pinned.Tag = "INSERT 0 3"
+	r, tx, err := s.run(t)
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit())
+	assert.EqualValues(t, 1, s.sent.Load())
+	assert.Equal(t, []string{upsert, kit.Update(1)}, r.LastAttempt(), "it is replayed as it was")
+}
+
+// Of a table that has a column named xmax, that says nothing of its rows.
+func TestPinned_ColumnNamedXmax_IsLeftAlone(t *testing.T) {
+	t.Parallel()
+	s := &upsertServer{catalogue: inCatalogue("id", "xmax"), plain: upserted(false, true), pinned: upserted(false, true)}
+	r, tx, err := s.run(t)
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit())
+	assert.Equal(t, []string{upsert, kit.Update(1)}, r.LastAttempt(), "it is replayed as it was")
+	assert.Zero(t, r.Counts(t)["pinned_statements_total"])
 }
