@@ -1,6 +1,7 @@
 package cockroachdb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -91,10 +92,10 @@ func (t *tx) failAgain(ctx context.Context) error {
 		return nil
 	}
 	s := t.session()
-	_, err := s.Control(ctx, "BEGIN", sqlRelease) // there is nothing to release
+	_, _ = s.Control(ctx, "BEGIN", sqlRelease) // there is nothing to release
 	switch {
 	case !s.Closed() && s.Status() == wire.Idle:
-		return err
+		return cmp.Or[error](ctx.Err(), errTxAborted) // what became of BEGIN is not the application's affair
 	case !s.Closed() && s.Status() != wire.Failed:
 		s.Die() // what comes next would be committed
 	}
