@@ -280,62 +280,6 @@ func (t *tx) commitDetached(ctx context.Context) error {
 	return err
 }
 
-var errKept = errors.New("cockroachdb: the transaction can't be rolled back: the application's own statement, or a schema change, has committed it or a part of it")
-
-// Rollback rolls back. It returns nil only where nothing of the transaction is committed for certain, even if that is
-// because the connection is gone. Once the transaction has ended the connection may be in another one, which it leaves
-// alone.
-func (t *tx) Rollback() error {
-	if t.c.tx != t {
-		return nil
-	}
-	defer t.end()
-	if t.ctx.Err() != nil {
-		t.notCommitted(OutcomeCancelled)
-	}
-	t.notCommitted(OutcomeRolledBack)
-	t.rollback()
-	switch {
-	case t.kept, t.state == stateCommitted:
-		return errKept
-	case t.outcome == OutcomeAmbiguous:
-		return t.failure
-	}
-	return nil
-}
-
-const rollbackTimeout = 5 * time.Second
-
-// rollback brings the server to idle, or ends the connection. It does not use the transaction's context, which may be
-// what ended it.
-func (t *tx) rollback() {
-	s := t.session()
-	if s.Closed() || s.Status() == wire.Idle {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), rollbackTimeout)
-	defer cancel()
-	if t.mustStep() {
-		if _, err := s.Control(ctx, sqlStep, sqlRollback); err == nil && s.Status() == wire.Idle {
-			return
-		}
-	}
-	if _, err := s.Control(ctx, sqlRollback); err != nil || s.Status() != wire.Idle {
-		s.Die()
-	}
-}
-
-// mustStep reports whether a statement is to run before ROLLBACK. CockroachDB v24.2 to v25.4.3 leaves the locks for
-// seconds if a ROLLBACK comes directly after a ROLLBACK TO (cockroachdb/cockroach#160346).
-func (t *tx) mustStep() bool {
-	if !t.rolledBackTo || t.session().Status() != wire.Open {
-		return false
-	}
-	return t.c.version.since(24, 2) && !t.c.version.since(26, 1)
-}
-
-const sqlStep = "SELECT 1"
-
 // end is the end of the transaction for the application, whatever the way.
 func (t *tx) end() {
 	if t.c.tx != t {

@@ -196,6 +196,9 @@ func (c *conn) ready(ctx context.Context) (*tx, error) {
 		return nil, t.ctx.Err() // it is about to be rolled back, and what is sent now would be with it
 	}
 	t.attempt.start()
+	if err := t.failAgain(ctx); err != nil {
+		return nil, err
+	}
 	if c.session.Closed() && !t.canMove() {
 		return nil, t.cantMove(fault{err: wire.ErrClosed})
 	}
@@ -277,7 +280,11 @@ func (c *conn) Ping(ctx context.Context) error {
 	case c.lone.rows != nil, c.tx != nil && c.tx.rows != nil:
 		return wire.ErrBusy
 	}
-	if err := c.session.Pgx.Ping(ctx); err != nil {
+	err := c.session.Settle(ctx)
+	if err == nil {
+		err = c.session.Pgx.Ping(ctx)
+	}
+	if err != nil {
 		c.session.Die()
 		return bad
 	}

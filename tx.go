@@ -26,7 +26,8 @@ type tx struct {
 	sets    []string // what it has set on the session: journal.go
 	nested  bool     // the application has made a savepoint
 
-	rolledBackTo bool // the latest statement was its ROLLBACK TO SAVEPOINT
+	rolledBackTo bool  // the latest statement was its ROLLBACK TO SAVEPOINT
+	early        early // whether the driver has rolled it back before the application: rollback.go
 
 	inText bool // for a statement outside a transaction: the application has begun one as text
 	within *tx  // for a statement outside a transaction: the sql.Tx that it was run in, which has ended on the server
@@ -118,7 +119,7 @@ func (t *tx) handOver() {
 		return
 	}
 	h := &handOverStep{t}
-	if err := t.carryOn(t.ctx, h, h.send(t.ctx)); err != nil {
+	if t.failAgain(t.ctx) != nil || t.carryOn(t.ctx, h, h.send(t.ctx)) != nil {
 		t.session().Die() // there is no transaction to work in
 	}
 	t.unreplayable(CauseRaw)

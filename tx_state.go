@@ -80,6 +80,8 @@ const (
 func (t *tx) phase() phase {
 	status := t.session().Status()
 	switch {
+	case t.early == earlyDone:
+		return phaseFailed
 	case t.session().Closed():
 		return phaseGone
 	case t.opening.pending != nil, !t.opening.begun: // nothing is begun for a statement outside a transaction
@@ -134,6 +136,9 @@ func (t *tx) fail(err error) error {
 	}
 	t.outcome, t.failure = outcomeOf(err), err
 	t.forget()
+	if t.runner == nil && !t.mustStep() {
+		t.session().Leave() // all that is left to the application is to roll back
+	}
 	if t.outcome != OutcomeDiverged { // RunTx goes on at once then, in its place in the lane
 		t.leaveLane()
 	}
@@ -251,6 +256,7 @@ func (t *tx) report(f fault) error {
 		}
 		t.detach(endingOf(&f.class), t.maybeKept(f))
 	}
+	t.rollbackEarly()
 	return f.err
 }
 

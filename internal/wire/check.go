@@ -26,6 +26,9 @@ func (s *Session) Check(ctx context.Context) error {
 }
 
 func (s *Session) check(ctx context.Context) error {
+	if err := s.Settle(ctx); err != nil {
+		return err
+	}
 	if s.PG.Frontend().ReadBufferLen() > 0 {
 		return s.ping(ctx)
 	}
@@ -42,12 +45,15 @@ func (s *Session) check(ctx context.Context) error {
 
 // ping asks the server for a sign of life.
 func (s *Session) ping(ctx context.Context) error {
+	if err := s.Settle(ctx); err != nil {
+		return err
+	}
 	s.last.forget()
 	return s.reason(ctx, s.PG.Ping(ctx))
 }
 
 // lastErrorTimeout bounds the wait for the rest of a message of which the first byte is there.
-const lastErrorTimeout = time.Second
+const lastErrorTimeout = 5 * time.Second
 
 // lastError reads the error that the server has sent unasked.
 func (s *Session) lastError() error {

@@ -30,6 +30,7 @@ type Session struct {
 	Tracer ControlTracer // nil for none
 
 	last    *LastError // nil where it can't be watched
+	left    leaving
 	socket  *liveness.Socket
 	builder pgx.ExtendedQueryBuilder
 	batch   batchSender
@@ -71,8 +72,13 @@ const (
 // Closed reports whether the connection is closed.
 func (s *Session) Closed() bool { return s.PG.IsClosed() }
 
-// Status returns the server's TxStatus after its latest answer.
-func (s *Session) Status() byte { return s.PG.TxStatus() }
+// Status returns the server's TxStatus after its latest answer, or what it is to be after Leave.
+func (s *Session) Status() byte {
+	if s.left.sent {
+		return Idle
+	}
+	return s.PG.TxStatus()
+}
 
 // Die closes the connection without a word to the server.
 func (s *Session) Die() {
@@ -134,5 +140,5 @@ func (s *Session) unable(ctx context.Context) error {
 	case s.PG.IsBusy():
 		return ErrBusy
 	}
-	return nil
+	return s.Settle(ctx)
 }

@@ -298,8 +298,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "what was sent along with BEGIN is thought not to have run", File: "internal/wire/roundtrip.go",
-		Old:   "	if pgerr.Answer(err) == nil || s.Closed() {\n		return InStatement\n",
-		New:   "	if pgerr.Answer(err) == nil || s.Closed() {\n		return InOpening\n",
+		Old: "	if pgerr.Answer(err) == nil || s.Closed() {\n		return InStatement\n",
+		New: "	if pgerr.Answer(err) == nil || s.Closed() {\n		return InOpening\n",
 		Found: []Instrument{
 			Programs(program.NewerCockroachDB, "endings", 150, program.Phantom, program.Rerun, program.Nameless),
 		},
@@ -312,6 +312,36 @@ var ofDriver = []Mutant{
 	},
 
 	// A transaction that has failed.
+	{
+		Name: "a transaction that failed keeps its locks until the application rolls back", File: "tx_state.go",
+		Old:   "	t.rollbackEarly()\n	return f.err\n",
+		New:   "	return f.err\n",
+		Found: []Instrument{Test(commit, "TestRollback_OfATransactionThatFailed_IsSentBeforeTheApplicationAsks")},
+	},
+	{
+		Name: "a transaction that diverged keeps its locks until the application rolls back", File: "tx_state.go",
+		Old:   "	if t.runner == nil && !t.mustStep() {\n",
+		New:   "	if false {\n",
+		Found: []Instrument{Test(commit, "TestRollback_OfATransactionThatDiverged_IsSentBeforeTheApplicationAsks")},
+	},
+	{
+		Name: "a transaction that failed is rolled back although the application has a savepoint", File: "rollback.go",
+		Old: " && !t.nested {\n",
+		New: " {\n",
+		Found: []Instrument{
+			Test(commit, "TestRollback_OfATransactionThatFailed_IsLeftToTheApplication"),
+			Programs(program.CockroachDB, "", 60, program.Shown),
+		},
+	},
+	{
+		Name: "an application that goes on after the early ROLLBACK is outside its transaction", File: "rollback.go",
+		Old: "	if t.early != earlyDone {\n",
+		New: "	if t.early != earlyUndone {\n		t.early = earlyUndone\n",
+		Found: []Instrument{
+			Test(errs, "TestFailedTransaction_EveryCall_IsRefused"),
+			Programs(program.CockroachDB, "", 60, program.Phantom),
+		},
+	},
 	{
 		Name: "statements of a failed transaction reach the server", File: "tx_state.go",
 		Old:   "	case t.state == stateFailed:\n		return errTxAborted\n",

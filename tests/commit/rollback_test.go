@@ -1,11 +1,19 @@
 package commit_test
 
 import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
@@ -54,4 +62,145 @@ func TestRollback_TheStepFails_IsRolledBack(t *testing.T) {
 	trips := st.Trips(1)
 	assert.Equal(t, []string{"SELECT 1; ROLLBACK", "ROLLBACK"}, trips[len(trips)-2:])
 	st.WantKept(t)
+}
+
+const (
+	duplicate = "INSERT a"
+	failAgain = "BEGIN; RELEASE"
+)
+
+var refused = kit.Script{duplicate: kit.Always(kit.Fails("23505", "refused"))}
+
+// A server keeps the locks of a transaction with a savepoint until it is rolled back, and only the driver has one there.
+func TestRollback_OfATransactionThatFailed_IsSentBeforeTheApplicationAsks(t *testing.T) {
+	t.Parallel()
+	r := kit.New(t, refused)
+	tx := r.Begin(t)
+	kit.WantCode(t, kit.ExecAll(tx, duplicate), "23505")
+	require.Eventually(t, func() bool { return slices.Contains(r.Sent(), "ROLLBACK") }, 20*time.Second, time.Millisecond)
+	require.NoError(t, tx.Rollback())
+}
+
+// The same holds for what the driver has given up.
+func TestRollback_OfATransactionThatDiverged_IsSentBeforeTheApplicationAsks(t *testing.T) {
+	t.Parallel()
+	kv := kit.NewKV(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	tx := kv.Begin(t)
+	kit.Scan[int](t, tx, "SELECT v FROM kv WHERE k = 1")
+	kit.Exec(t, tx, kit.Update(2))
+	kit.As[*cockroachdb.DivergenceError](t, kv.Provoke(t, tx, kit.Update(1)))
+	_, err := kv.Rival.ExecContext(ctx, kit.Update(2))
+	require.NoError(t, err, "the lock is kept")
+	require.NoError(t, tx.Rollback())
+}
+
+func TestRollback_OfATransactionThatFailed_TakesOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*sql.Tx) error{
+		"Rollback": (*sql.Tx).Rollback,
+		"Commit": func(tx *sql.Tx) error {
+			err := tx.Commit()
+			if errors.Is(err, pgx.ErrTxCommitRollback) {
+				return nil
+			}
+			return fmt.Errorf("not what pgx says: %w", err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := kit.New(t, refused)
+			tx := r.Begin(t)
+			kit.WantCode(t, kit.ExecAll(tx, "UPDATE a", duplicate), "23505")
+			require.NoError(t, end(tx))
+			assert.Equal(t, []string{"BEGIN; SAVEPOINT; UPDATE a", duplicate, "ROLLBACK"}, r.Trips(1))
+			r.WantKept(t)
+		})
+	}
+}
+
+// An application that goes on is told what the server says in a transaction that has failed.
+func TestRollback_ApplicationGoesOnAfterTheFailure_ServerAnswers(t *testing.T) {
+	t.Parallel()
+	r := kit.New(t, refused)
+	tx := r.Begin(t)
+	kit.WantCode(t, kit.ExecAll(tx, duplicate), "23505")
+	kit.WantCode(t, kit.ExecAll(tx, "UPDATE a"), "25P02")
+	kit.WantCode(t, kit.ExecAll(tx, "UPDATE a"), "25P02")
+	require.NoError(t, kit.ExecAll(tx, "ROLLBACK"))
+	require.NoError(t, tx.Rollback())
+	assert.Equal(t, []string{
+		"BEGIN; SAVEPOINT; " + duplicate, "ROLLBACK", failAgain, "UPDATE a", "UPDATE a", "ROLLBACK",
+	}, r.Trips(1))
+	r.WantKept(t)
+}
+
+// What the driver does for that has errors of its own, of which the application hears nothing.
+func TestRollback_ApplicationGoesOnAndBeginLoses_IsInAFailedTransaction(t *testing.T) {
+	t.Parallel()
+	r := kit.New(t, kit.Script{
+		duplicate: kit.Always(kit.Fails("23505", "refused")),
+		"BEGIN":   {kit.OK, kit.Conflict},
+	})
+	tx := r.Begin(t)
+	kit.WantCode(t, kit.ExecAll(tx, duplicate), "23505")
+	kit.WantCode(t, kit.ExecAll(tx, "UPDATE a"), "25P02")
+	kit.WantCode(t, kit.ExecAll(tx, "UPDATE a"), "25P02")
+	require.NoError(t, tx.Rollback())
+	r.WantKept(t)
+}
+
+// Where the application may have a savepoint to go back to, or the driver has none, nothing is sent for it.
+func TestRollback_OfATransactionThatFailed_IsLeftToTheApplication(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		before  []string
+		options []any
+		do      func(*testing.T, *sql.Conn)
+	}{
+		"a savepoint":                 {before: []string{"SAVEPOINT x"}},
+		"a savepoint that is gone":    {before: []string{"SAVEPOINT x", "RELEASE SAVEPOINT x"}},
+		"a savepoint among others":    {before: []string{"UPDATE b; SAVEPOINT x; UPDATE c"}},
+		"a transaction of BEGIN":      {options: []any{"retry_restart=begin"}},
+		"a transaction without tries": {options: []any{kit.Attempts(1)}},
+		"the pgx connection was used": {do: func(t *testing.T, c *sql.Conn) {
+			t.Helper()
+			require.NoError(t, c.Raw(func(dc any) error {
+				_, err := dc.(cockroachdb.Conn).Conn().Exec(t.Context(), "SAVEPOINT x", pgx.QueryExecModeExec)
+				return err
+			}))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := kit.New(t, refused, c.options...)
+			conn := kit.Conn(t, r.DB)
+			tx, err := conn.BeginTx(t.Context(), nil)
+			require.NoError(t, err)
+			require.NoError(t, kit.ExecAll(tx, c.before...))
+			if c.do != nil {
+				c.do(t, conn)
+			}
+			kit.WantCode(t, kit.ExecAll(tx, duplicate), "23505")
+			kit.WantCode(t, kit.ExecAll(tx, "UPDATE a"), "25P02")
+			assert.NotContains(t, r.Trips(1), failAgain)
+			require.NoError(t, tx.Rollback())
+			require.NoError(t, conn.Close())
+			r.WantKept(t)
+		})
+	}
+}
+
+// The connection may be lost with the answer to ROLLBACK, and nothing is committed all the same.
+func TestRollback_ConnectionIsLostWithTheAnswer_IsRolledBack(t *testing.T) {
+	t.Parallel()
+	r := kit.New(t, kit.Script{
+		duplicate:  kit.Always(kit.Fails("23505", "refused")),
+		"ROLLBACK": {{Cut: fakepg.CutBefore}},
+	})
+	tx := r.Begin(t)
+	kit.WantCode(t, kit.ExecAll(tx, duplicate), "23505")
+	require.NoError(t, tx.Rollback())
+	kit.Exec(t, r, "UPDATE b") // by another connection
 }

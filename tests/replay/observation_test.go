@@ -358,7 +358,7 @@ func TestReplay_ErrorWithoutASavepoint_CommitFails(t *testing.T) {
 	_, err = tx.ExecContext(t.Context(), kit.Update(2))
 	kit.WantCode(t, err, "25P02")
 	require.Error(t, tx.Commit())
-	assert.NotContains(t, st.Sent(), kit.Release)
+	assert.NotContains(t, st.Sent(), "COMMIT")
 	st.WantEnded(t, tx)
 }
 
