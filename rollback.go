@@ -39,9 +39,12 @@ const rollbackTimeout = 5 * time.Second
 // what ended it.
 func (t *tx) rollback() {
 	s := t.session()
+	if s.IsSettled() && (s.Closed() || s.Status() == wire.Idle) {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), rollbackTimeout)
 	defer cancel()
-	if s.Settle(ctx) != nil || s.Closed() || s.Status() == wire.Idle {
+	if s.Settle(ctx) != nil || s.Status() == wire.Idle {
 		return
 	}
 	if t.mustStep() {
@@ -74,16 +77,19 @@ const (
 	earlyUndone       // the application goes on, and the server is in a transaction that has failed once more
 )
 
-// rollbackEarly has the server roll back a transaction that has failed, of which the application can do nothing but
-// roll it back. It does not wait for the answer. CockroachDB keeps the locks of one that has a savepoint until then, and
-// here the savepoint is the driver's.
+// rollbackEarly has the server roll back a transaction that has failed, where the application can do nothing else with
+// it, and does not wait for the answer. CockroachDB keeps the locks of one with a savepoint until then, and here the
+// savepoint is the driver's.
 func (t *tx) rollbackEarly() {
 	if t.state == stateOpen && t.phase() == phaseFailed && t.early == earlyNot &&
 		t.opening.savepoint && t.restartable() && !t.nested {
-		t.session().Leave()
+		t.leave()
 		t.early = earlyDone
 	}
 }
+
+// leave has the server roll back. Rollback waits for that.
+func (t *tx) leave() { t.session().Leave(context.WithoutCancel(t.ctx)) }
 
 // failAgain brings the server back into a transaction that has failed, for an application that goes on all the same: it
 // is told what the server answers then.

@@ -137,7 +137,7 @@ func (t *tx) fail(err error) error {
 	t.outcome, t.failure = outcomeOf(err), err
 	t.forget()
 	if t.runner == nil && !t.mustStep() {
-		t.session().Leave() // all that is left to the application is to roll back
+		t.leave() // all that the application can do is to roll back
 	}
 	if t.outcome != OutcomeDiverged { // RunTx goes on at once then, in its place in the lane
 		t.leaveLane()

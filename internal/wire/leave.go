@@ -16,10 +16,9 @@ type leaving struct {
 }
 
 // Leave has the server roll back what is open, without waiting for the answer, which Settle reads, or whatever else is
-// sent. Until then Status returns Idle.
-func (s *Session) Leave() {
-	ctx := context.Background()
-	if s.unable(ctx) != nil || s.Status() == Idle {
+// sent. Until then Status returns Idle. ctx is the tracer's.
+func (s *Session) Leave(ctx context.Context) {
+	if s.Status() == Idle || s.unable(ctx) != nil {
 		return
 	}
 	if s.Tracer != nil {
@@ -36,6 +35,9 @@ func (s *Session) Leave() {
 		_ = s.arrive(pgconn.CommandTag{}, err)
 	}
 }
+
+// IsSettled reports whether there is nothing for Settle to read.
+func (s *Session) IsSettled() bool { return !s.left.sent }
 
 // Settle reads the answer to the ROLLBACK that Leave has sent, if that has not been read. If the server has not rolled
 // back, the connection is closed.

@@ -50,7 +50,7 @@ func (c *checker) reasons() {
 // the application's own.
 func isBareConflict(err error) bool {
 	where, ok := errors.AsType[besides](err)
-	return !(ok && where.what == onPgx) && slices.Contains(lost, strings.TrimPrefix(Named(err), "the server's "))
+	return (!ok || where.what != onPgx) && slices.Contains(lost, strings.TrimPrefix(Named(err), "the server's "))
 }
 
 // hasMarker reports whether all that may commit p is marked, where markers are on: p has no text of several statements

@@ -71,7 +71,7 @@ const (
 
 var refused = kit.Script{duplicate: kit.Always(kit.Fails("23505", "refused"))}
 
-// A server keeps the locks of a transaction with a savepoint until it is rolled back, and only the driver has one there.
+// A server keeps the locks of a transaction with a savepoint until it is rolled back. Here only the driver has one.
 func TestRollback_OfATransactionThatFailed_IsSentBeforeTheApplicationAsks(t *testing.T) {
 	t.Parallel()
 	r := kit.New(t, refused)
