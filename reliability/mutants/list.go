@@ -330,13 +330,13 @@ var ofDriver = []Mutant{
 		New: " {\n",
 		Found: []Instrument{
 			Test(commit, "TestRollback_OfATransactionThatFailed_IsLeftToTheApplication"),
-			Programs(program.CockroachDB, "", 60, program.Shown),
+			Programs(program.CockroachDB, "", 60, program.Misleading),
 		},
 	},
 	{
 		Name: "an application that goes on after the early ROLLBACK is outside its transaction", File: "rollback.go",
 		Old: "	if t.early != earlyDone {\n",
-		New: "	if t.early != earlyUndone {\n		t.early = earlyUndone\n",
+		New: "	if t.early == earlyDone {\n		t.early = earlyUndone\n		return nil\n	}\n	if t.early != earlyDone {\n",
 		Found: []Instrument{
 			Test(errs, "TestFailedTransaction_EveryCall_IsRefused"),
 			Programs(program.CockroachDB, "", 60, program.Phantom),

@@ -115,6 +115,9 @@ var liesOfParts = map[string]struct {
 	"a cancellation is called a lost connection": {func(_ *Round, h *History) {
 		h.tell(6, fmt.Errorf("%w: %w", &cockroachdb.ConnectionLostError{}, context.Canceled))
 	}, Misleading, "it was cancelled, and told that its connection was lost"},
+	"a savepoint is gone": {func(_ *Round, h *History) {
+		h.tell(6, &pgconn.PgError{Code: "3B001"})
+	}, Misleading, "it goes back to savepoints of its own alone"},
 	"a conflict is not retried": {func(_ *Round, h *History) {
 		h.tell(6, &pgconn.PgError{Code: "40001"})
 	}, Unretried, "the driver retries, and the application was told"},

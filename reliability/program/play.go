@@ -220,6 +220,8 @@ const (
 	codeDivision  = "22012"
 	codeNoLock    = "55P03"
 	codeCancelled = "57014"
+
+	codeNoSavepoint = "3B001"
 )
 
 // outOfTime are the errors of timeouts, which the model can't foresee.

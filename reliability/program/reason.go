@@ -35,6 +35,8 @@ func (c *checker) reasons() {
 		switch {
 		case p.Form == Closure && p.Tail != nil && p.Tail.By == SchemaChange && endedInside(err):
 			c.add(Misleading, p, "the schema change is done, and RunTx says: %v", err)
+		case codeWithin(err) == codeNoSavepoint:
+			c.add(Misleading, p, "it goes back to savepoints of its own alone, and was told %v", err)
 		case p.Policy != Never && isBareConflict(err):
 			c.add(Unretried, p, "the driver retries, and the application was told %v", err)
 		case p.onlySchema() && c.history.Results[id].err(1) != nil && strings.Contains(fmt.Sprint(err), conflictAfterCommit):
