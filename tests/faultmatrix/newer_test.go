@@ -74,6 +74,41 @@ func keyed(k int) step {
 	}
 }
 
+// keyedValues is keyed for two rows that are inserted at once.
+func keyedValues(a, b int) step { return keyedRows("VALUES ($1), ($2)", []int{a, b}, a, b) }
+
+// keyedSelect is keyed for the rows of an array.
+func keyedSelect(ks ...int) step { return keyedRows("SELECT unnest($1::INT[])", ks, ks) }
+
+func keyedRows(values string, ks []int, args ...any) step {
+	return func(p *runner) error {
+		rows, err := p.tx.QueryContext(p.ctx, "INSERT INTO keyed (k) "+values+" RETURNING id, k", args...)
+		if err != nil {
+			return err
+		}
+		ids := make(map[int]string)
+		for rows.Next() {
+			var id string
+			var k int
+			if err := rows.Scan(&id, &k); err != nil {
+				return errors.Join(err, rows.Close())
+			}
+			ids[k] = id
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return err
+		}
+		p.show("%d keys", len(ids))
+		for _, k := range ks {
+			const note = "INSERT INTO notes SELECT k, $2 FROM keyed WHERE id = $1"
+			if err := execStep(note, writes(k), ids[k], value(k))(p); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
 // newerTransactions are run on the newer CockroachDB. Those that mean the same to PostgreSQL run there, too.
 var newerTransactions = []transaction{
 	{name: "SHOW COMMIT TIMESTAMP", run: txOf(insert(1), update0, showCommit), careful: true, perhaps: committedPartly},
@@ -107,6 +142,10 @@ var newerTransactions = []transaction{
 	},
 	{name: "empty result, open", run: txOf(insert(1), emptyOpen(update0, insert(2)), insert(3)), everywhere: true},
 	{name: "key made by the database", run: txOf(keyed(1), update0, keyed(2), keyed(3)), careful: true, everywhere: true},
+	{
+		name: "keys made by the database, for rows", careful: true, everywhere: true,
+		run: txOf(keyedValues(1, 2), update0, keyedSelect(3, 4)),
+	},
 	{name: "prepared in the middle", run: txOf(insert(5), prepared, update0), everywhere: true},
 }
 
