@@ -18,17 +18,17 @@ import (
 // All are the documents that name keys, metrics, identifiers and files.
 func All(t testing.TB) []string {
 	t.Helper()
-	names := []string{
-		"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md",
-		"docs/README.md", "docs/architecture.md", "docs/ecosystem.md", "docs/events.md", "docs/failover.md",
-		"docs/metrics.md", "docs/migrating.md", "docs/monitoring.md", "docs/performance.md", "docs/pgx.md",
-		"docs/poolers.md", "docs/reliability.md", "docs/semantics.md", "docs/tuning.md", "docs/versioning.md",
-		".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/divergence.yml", ".github/ISSUE_TEMPLATE/idea.yml",
-		".github/pull_request_template.md",
+	root := os.DirFS(Root(t))
+	var names []string
+	for _, pattern := range []string{
+		"*.md", "docs/*.md", "docs/decisions/*.md", ".github/*.md", ".github/ISSUE_TEMPLATE/*.yml",
+	} {
+		found, err := fs.Glob(root, pattern)
+		require.NoError(t, err)
+		require.NotEmpty(t, found, pattern)
+		names = append(names, found...)
 	}
-	decisions, err := fs.Glob(os.DirFS(Root(t)), "docs/decisions/*.md")
-	require.NoError(t, err)
-	return append(names, decisions...)
+	return names
 }
 
 // Root is the repository, from the folder of a package's tests.
