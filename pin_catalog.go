@@ -3,6 +3,7 @@ package cockroachdb
 import (
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
@@ -76,18 +77,11 @@ func (t *tx) catalogAnswers(rt *wire.RoundTrip, r *record) error {
 		return nil
 	}
 	texts, text := t.pool.pins, r.pins.text
-	var says catalogAnswer
-	a, err := rt.Next()
-	if err == nil {
-		for a.Next() {
-			says.add(text.insert, a.Row(), texts.sequencesAreFree(text))
-		}
-		_, err = a.Close()
-	}
+	says, err := readCatalogue(rt, text.insert, texts.sequencesAreFree(text))
 	switch {
-	case err != nil && !t.isStatementError(err):
-		return err
-	case err != nil, says.xmax && text.insert.Upserts:
+	case err != nil:
+		return t.unanswered(r, err)
+	case says.xmax && text.insert.Upserts:
 		texts.refuse(text)
 		return errUnpinned
 	case says.draws && !r.pins.asksMore:
@@ -99,6 +93,33 @@ func (t *tx) catalogAnswers(rt *wire.RoundTrip, r *record) error {
 		texts.noteFreeSequences(text)
 	}
 	return nil
+}
+
+// unanswered is for an error in answer to the question. One that may pass, such as a timeout, is not held against the
+// text.
+func (t *tx) unanswered(r *record, err error) error {
+	switch {
+	case !t.isStatementError(err):
+		return err
+	case pgerr.IsInvalid(err):
+		t.pool.pins.refuse(r.pins.text)
+	default:
+		r.pins.off = true
+	}
+	return errUnpinned
+}
+
+// readCatalogue reads the rows of the columns. free is as for add.
+func readCatalogue(rt *wire.RoundTrip, insert *sqltext.Insert, free bool) (says catalogAnswer, err error) {
+	a, err := rt.Next()
+	if err != nil {
+		return says, err
+	}
+	for a.Next() {
+		says.add(insert, a.Row(), free)
+	}
+	_, err = a.Close()
+	return says, err
 }
 
 // catalogAnswer is what the catalogue says of a table.

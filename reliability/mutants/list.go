@@ -862,6 +862,12 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(replay, "TestPin_GeneratedValuesShown_AreStoredOrLeftAlone/PostgreSQL/the_number_of_a_counter$")},
 	},
 	{
+		Name: "a timeout of the catalogue's is held against a text for good", File: "pin_catalog.go",
+		Old:   "	case pgerr.IsInvalid(err):\n",
+		New:   "	case true:\n",
+		Found: []Instrument{Test(replay, "TestPinned_CatalogueDoesNotAnswer_IsAskedAgainIfItMayAnswer")},
+	},
+	{
 		Name: "triggers are not looked for", File: "pin_catalog.go",
 		Old: "AND NOT t.tgisinternal AND t.tgtype & 7 = 7) `",
 		New: "AND NOT t.tgisinternal AND t.tgtype & 7 > 7) `",

@@ -226,6 +226,33 @@ func TestPinned_Error_IsNotTheApplications(t *testing.T) {
 	}
 }
 
+// An error in answer to the question for the catalogue that may pass is not held against the text.
+func TestPinned_CatalogueDoesNotAnswer_IsAskedAgainIfItMayAnswer(t *testing.T) {
+	t.Parallel()
+	for code, times := range map[string]int{"57014": 2, "57P01": 2, "42501": 1, "42P01": 1, "0A000": 1} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			s := newOrderServer()
+			s.catalogue = kit.Fails(code, "no catalogue")
+			s.plain[insertOrders] = []fakepg.Reply{orderRows(7, 8)}
+			s.plain[kit.Update(1)] = kit.ConflictOn(1, 3)
+			r := kit.Answering(t, s.reply)
+			for range 2 {
+				tx := buy(t, r)
+				require.NoError(t, lose(t, tx))
+				require.NoError(t, tx.Commit())
+			}
+			asked := 0
+			for _, sql := range r.Sent() {
+				if strings.HasPrefix(sql, askCatalogue) {
+					asked++
+				}
+			}
+			assert.Equal(t, times, asked)
+		})
+	}
+}
+
 // A conflict in the replay is one like any other: the same is pinned in the next.
 func TestPinned_ConflictInTheReplay_PinsAgain(t *testing.T) {
 	t.Parallel()
