@@ -32,20 +32,25 @@ func (c *checker) reasons() {
 		c.needless(p, err)
 		c.lostConnection(p, err)
 		c.strandedOutside(p, c.history.Results[id])
-		switch {
-		case p.Form == Closure && p.Tail != nil && p.Tail.By == SchemaChange && endedInside(err):
-			c.add(Misleading, p, "the schema change is done, and RunTx says: %v", err)
-		case codeWithin(err) == codeNoSavepoint:
-			c.add(Misleading, p, "it goes back to savepoints of its own alone, and was told %v", err)
-		case p.Policy != Never && isBareConflict(err):
-			c.add(Unretried, p, "the driver retries, and the application was told %v", err)
-		case p.onlySchema() && c.history.Results[id].err(1) != nil && strings.Contains(fmt.Sprint(err), conflictAfterCommit):
-			c.add(Misleading, p, "it has lost, and there was nothing that it could have committed: %v", err)
-		case c.round.Marked && p.hasMarker() && Named(err) == "ambiguous":
-			c.add(Misleading, p, "its commit has a marker, and nobody has asked what became of it: %v", err)
-		}
+		c.namesOutcome(p, err)
 	}
 	c.farewells()
+}
+
+// namesOutcome looks for errors that say something else of the transaction than is so.
+func (c *checker) namesOutcome(p *Program, err error) {
+	switch {
+	case p.Form == Closure && p.Tail != nil && p.Tail.By == SchemaChange && endedInside(err):
+		c.add(Misleading, p, "the schema change is done, and RunTx says: %v", err)
+	case codeWithin(err) == codeNoSavepoint:
+		c.add(Misleading, p, "it goes back to savepoints of its own alone, and was told %v", err)
+	case p.Policy != Never && isBareConflict(err):
+		c.add(Unretried, p, "the driver retries, and the application was told %v", err)
+	case p.onlySchema() && c.history.Results[p.ID].err(1) != nil && strings.Contains(fmt.Sprint(err), conflictAfterCommit):
+		c.add(Misleading, p, "it has lost, and there was nothing that it could have committed: %v", err)
+	case c.round.Marked && p.hasMarker() && Named(err) == "ambiguous":
+		c.add(Misleading, p, "its commit has a marker, and nobody has asked what became of it: %v", err)
+	}
 }
 
 // isBareConflict reports whether err is a conflict of which the driver has nothing to say. On the pgx connection it is
