@@ -305,7 +305,7 @@ var ofDriver = []Mutant{
 		},
 	},
 	{
-		Name: "Rollback says nil of what was committed", File: "commit.go",
+		Name: "Rollback says nil of what was committed", File: "rollback.go",
 		Old:   "	case t.kept, t.state == stateCommitted:\n		return errKept\n",
 		New:   "",
 		Found: []Instrument{Programs(program.CockroachDB, "endings", 150, program.Phantom)},
@@ -670,7 +670,7 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(commit, "TestRollback_AfterRollbackTo_StepsOnVersionsThatNeedIt")},
 	},
 	{
-		Name: "a step that fails is taken for the rollback", File: "commit.go",
+		Name: "a step that fails is taken for the rollback", File: "rollback.go",
 		Old:   "sqlRollback); err == nil && s.Status() == wire.Idle {\n			return\n",
 		New:   "sqlRollback); err == nil || s.Status() != wire.Idle {\n			return\n",
 		Found: []Instrument{Test(commit, "TestRollback_TheStepFails_IsRolledBack")},
@@ -1079,7 +1079,7 @@ var ofDriver = []Mutant{
 		Found: []Instrument{ScenariosOn("PostgreSQL", history.IntermediateRead, history.DirtyRead)},
 	},
 	{
-		Name: "a rollback commits", File: "commit.go",
+		Name: "a rollback commits", File: "rollback.go",
 		Old:   "s.Control(ctx, sqlRollback); err",
 		New:   "s.Control(ctx, sqlCommit); err",
 		Found: []Instrument{Scenarios(history.DirtyRead)},
