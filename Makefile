@@ -102,10 +102,11 @@ compiler:
 		echo "the race detector needs a C compiler: install gcc, or run make test TEST_FLAGS=-shuffle=on" >&2; exit 1; };; esac
 
 .PHONY: lint
-lint: ## golangci-lint with vet and gofumpt, tidiness of every go.mod, and the GitHub workflow
+lint: ## golangci-lint with vet and gofumpt, tidiness of every go.mod, the GitHub workflow, and a script
 	$(call each,$(TESTED),$(GOLANGCI) run --allow-parallel-runners)
 	$(call each,$(MODULES),go mod tidy -diff)
 	$(ACTIONLINT) .github/workflows/*.yml
+	tools/bench-compare-test
 
 .PHONY: vuln
 vuln: ## known vulnerabilities in what the modules use; says so where their database is out of reach
@@ -136,7 +137,8 @@ bench: engine ## the driver's benchmarks and the workloads against its peers, su
 		cd $(CURDIR)/bench && go test -run '^$$' -bench . -benchtime $(time.$(BENCH)) -timeout 2h $(BENCH_FLAGS) ./...; } \
 		| tee $(BENCH_OUT)/contention-$$n.txt || exit 1; done
 	cd bench && go run ./statement | tee $(BENCH_OUT)/statement.txt
-	@if grep -q ^BenchmarkContention $(BENCH_OUT)/*.txt; then cd bench && go run ./report $(BENCH_OUT)/contention-*.txt; fi
+	@if grep -q ^BenchmarkContention $(BENCH_OUT)/*.txt; then cd bench && go run ./report $(BENCH_OUT)/contention-*.txt && \
+		../tools/bench-compare results/contention-*.txt -- $(BENCH_OUT)/contention-*.txt; fi
 
 .PHONY: sweep
 sweep: engine ## the retry policy's knobs over workloads that contend, a crowd on one row, two pools (SWEEP_TIME=5s)

@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,10 +16,10 @@ import (
 // learning is unchanged code with learned locks.
 var learning = peer{"learned locks", ours(plainly, func(c *cockroachdb.Config) { c.LearnLocks = true })}
 
-// readers are the workloads in which something is read before it is written.
-func readers(t *testing.T) []workload {
+// forLocks are all workloads, and those that read two rows in either order.
+func forLocks() []workload {
 	two := workload{"rmw-two", keyValue(hotRows), readModifyWriteTwo(""), sumIsKept}
-	return append(workloadsNamed(t, "rmw", "write-skew", "transfer", "ycsb-f", "wide-read"), two, twoForUpdate)
+	return append(slices.Clone(workloads), two, twoForUpdate)
 }
 
 // twoForUpdate locks both rows by its own words.
@@ -39,7 +40,7 @@ func TestLab_LearnedLocks_AreWrittenDown(t *testing.T) {
 func locksTable(t *testing.T) string {
 	text := row("workload", "latency", "off, commits/s", "on", "calls that failed, off", "on", "p99, off", "on") +
 		row("---", "---", "---:", "---:", "---:", "---:", "---:", "---:")
-	for _, w := range readers(t) {
+	for _, w := range forLocks() {
 		for _, latency := range latencies[:2] {
 			c := cell{workload: w, peer: peerNamed(t, "transparent"), latency: latency, workers: 16, lasts: longEnough}
 			off := measured(t, c)
