@@ -95,7 +95,9 @@ func ScenariosOn(server string, classes ...history.Class) Instrument {
 func Programs(on program.Server, topic string, rounds int, kinds ...string) Instrument {
 	i := Instrument{
 		Package: programs, Run: "TestRandomPrograms/^" + strings.ReplaceAll(on.String(), " ", "_") + "$",
-		Flags: []string{"-topic=" + topic, fmt.Sprint("-rounds=", rounds), "-shrink=0s"},
+		Flags: []string{
+			"-topic=" + topic, fmt.Sprint("-rounds=", rounds), "-shrink=0s", "-kinds=" + strings.Join(kinds, ","),
+		},
 	}
 	for _, k := range kinds {
 		i.SaysAny = append(i.SaysAny, "anomaly: "+k+":")
