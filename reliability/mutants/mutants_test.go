@@ -198,7 +198,7 @@ func TestInstruments(t *testing.T) {
 	}
 	assert.Equal(t, []string{
 		"history TestScenario/CockroachDB", "history TestScenario/PostgreSQL",
-		"program TestRandomPrograms/^CockroachDB_v25.4$ -topic=endings -rounds=20 -shrink=0s",
+		"program TestRandomPrograms/^CockroachDB_v25.4$ -topic=endings -rounds=20 -shrink=0s -kinds=committed twice",
 		"faultmatrix ^TestFaultMatrix$ FAULT_MATRIX= single write", ".. ^TestParity$",
 	}, names)
 	assert.Equal(t, []string{"anomaly: committed twice:"}, all[2].SaysAny)
