@@ -280,11 +280,7 @@ func (c *conn) Ping(ctx context.Context) error {
 	case c.lone.rows != nil, c.tx != nil && c.tx.rows != nil:
 		return wire.ErrBusy
 	}
-	err := c.session.Settle(ctx)
-	if err == nil {
-		err = c.session.Pgx.Ping(ctx)
-	}
-	if err != nil {
+	if err := c.session.Ping(ctx); err != nil {
 		c.session.Die()
 		return bad
 	}

@@ -39,12 +39,9 @@ const rollbackTimeout = 5 * time.Second
 // what ended it.
 func (t *tx) rollback() {
 	s := t.session()
-	if s.IsSettled() && (s.Closed() || s.Status() == wire.Idle) {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), rollbackTimeout)
 	defer cancel()
-	if s.Settle(ctx) != nil || s.Status() == wire.Idle {
+	if s.Settle(ctx) != nil || s.Closed() || s.Status() == wire.Idle {
 		return
 	}
 	if t.mustStep() {
@@ -68,7 +65,7 @@ func (t *tx) mustStep() bool {
 
 const sqlStep = "SELECT 1"
 
-// early says whether the driver has rolled back a failed transaction before the application.
+// early is what the driver has done about a failed transaction before the application rolls it back.
 type early uint8
 
 const (

@@ -27,7 +27,7 @@ type tx struct {
 	nested  bool     // the application has made a savepoint
 
 	rolledBackTo bool  // the latest statement was its ROLLBACK TO SAVEPOINT
-	early        early // whether the driver has rolled it back before the application: rollback.go
+	early        early // what the driver has done about its failure: rollback.go
 
 	inText bool // for a statement outside a transaction: the application has begun one as text
 	within *tx  // for a statement outside a transaction: the sql.Tx that it was run in, which has ended on the server

@@ -78,8 +78,8 @@ func (p *insertParser) returnedExpression() bool {
 	return ok
 }
 
-// tellsNew reports whether an expression says whether a row is new: only PostgreSQL has xmax, which is 0 in a row that
-// was just inserted, and is not in one that ON CONFLICT has locked.
+// tellsNew reports whether an expression tells rows that are new from others: only PostgreSQL has xmax, which is 0 in a
+// row that was just inserted, and is not in one that ON CONFLICT has locked.
 func (p *insertParser) tellsNew(words []string) bool {
 	for len(words) > 2 && words[0] == "(" && words[len(words)-1] == ")" {
 		words = words[1 : len(words)-1]

@@ -26,9 +26,6 @@ func (s *Session) Check(ctx context.Context) error {
 }
 
 func (s *Session) check(ctx context.Context) error {
-	if err := s.Settle(ctx); err != nil {
-		return err
-	}
 	if s.PG.Frontend().ReadBufferLen() > 0 {
 		return s.ping(ctx)
 	}

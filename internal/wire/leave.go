@@ -36,9 +36,6 @@ func (s *Session) Leave(ctx context.Context) {
 	}
 }
 
-// IsSettled reports whether there is nothing for Settle to read.
-func (s *Session) IsSettled() bool { return !s.left.sent }
-
 // Settle reads the answer to the ROLLBACK that Leave has sent, if that has not been read. If the server has not rolled
 // back, the connection is closed.
 func (s *Session) Settle(ctx context.Context) error {

@@ -69,7 +69,10 @@ const (
 	failAgain = "BEGIN; RELEASE"
 )
 
-var refused = kit.Script{duplicate: kit.Always(kit.Fails("23505", "refused"))}
+var (
+	refusal = kit.Always(kit.Fails("23505", "refused"))
+	refused = kit.Script{duplicate: refusal}
+)
 
 // A server keeps the locks of a transaction with a savepoint until it is rolled back. Here only the driver has one.
 func TestRollback_OfATransactionThatFailed_IsSentBeforeTheApplicationAsks(t *testing.T) {
@@ -140,7 +143,7 @@ func TestRollback_ApplicationGoesOnAfterTheFailure_ServerAnswers(t *testing.T) {
 func TestRollback_ApplicationGoesOnAndBeginLoses_IsInAFailedTransaction(t *testing.T) {
 	t.Parallel()
 	r := kit.New(t, kit.Script{
-		duplicate: kit.Always(kit.Fails("23505", "refused")),
+		duplicate: refusal,
 		"BEGIN":   {kit.OK, kit.Conflict},
 	})
 	tx := r.Begin(t)
@@ -196,7 +199,7 @@ func TestRollback_OfATransactionThatFailed_IsLeftToTheApplication(t *testing.T) 
 func TestRollback_ConnectionIsLostWithTheAnswer_IsRolledBack(t *testing.T) {
 	t.Parallel()
 	r := kit.New(t, kit.Script{
-		duplicate:  kit.Always(kit.Fails("23505", "refused")),
+		duplicate:  refusal,
 		"ROLLBACK": {{Cut: fakepg.CutBefore}},
 	})
 	tx := r.Begin(t)

@@ -70,8 +70,13 @@ func keyed(k int) step {
 			return err
 		}
 		p.show("a key: %t", id != "")
-		return execStep("INSERT INTO notes SELECT k, $2 FROM keyed WHERE id = $1", writes(k), id, value(k))(p)
+		return noteByKey(id, k)(p)
 	}
+}
+
+// noteByKey writes the note of the row that has the key, which is to be that of k.
+func noteByKey(id string, k int) step {
+	return execStep("INSERT INTO notes SELECT k, $2 FROM keyed WHERE id = $1", writes(k), id, value(k))
 }
 
 // keyedValues is keyed for two rows that are inserted at once.
@@ -100,8 +105,7 @@ func keyedRows(values string, ks []int, args ...any) step {
 		}
 		p.show("%d keys", len(ids))
 		for _, k := range ks {
-			const note = "INSERT INTO notes SELECT k, $2 FROM keyed WHERE id = $1"
-			if err := execStep(note, writes(k), ids[k], value(k))(p); err != nil {
+			if err := noteByKey(ids[k], k)(p); err != nil {
 				return err
 			}
 		}

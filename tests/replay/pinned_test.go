@@ -200,6 +200,20 @@ func TestPinned_ColumnNotInTheCatalogue_IsLeftAlone(t *testing.T) {
 	}
 }
 
+// serveTwoThatLose has two transactions lose and commit, which are shown the same keys whenever they insert.
+func (s *orderServer) serveTwoThatLose(t *testing.T) *kit.Rig {
+	t.Helper()
+	s.plain[insertOrders] = []fakepg.Reply{orderRows(7, 8)}
+	s.plain[kit.Update(1)] = kit.ConflictOn(1, 3)
+	r := kit.Answering(t, s.reply)
+	for range 2 {
+		tx := buy(t, r)
+		require.NoError(t, lose(t, tx))
+		require.NoError(t, tx.Commit())
+	}
+	return r
+}
+
 func TestPinned_Error_IsNotTheApplications(t *testing.T) {
 	t.Parallel()
 	for code, forGood := range map[string]bool{
@@ -209,14 +223,7 @@ func TestPinned_Error_IsNotTheApplications(t *testing.T) {
 			t.Parallel()
 			s := newOrderServer()
 			s.pinned = func(int) fakepg.Reply { return kit.Fails(code, "not this") }
-			s.plain[insertOrders] = []fakepg.Reply{orderRows(7, 8)}
-			s.plain[kit.Update(1)] = kit.ConflictOn(1, 3)
-			r := kit.Answering(t, s.reply)
-			for range 2 {
-				tx := buy(t, r)
-				require.NoError(t, lose(t, tx))
-				require.NoError(t, tx.Commit())
-			}
+			s.serveTwoThatLose(t)
 			want := 2
 			if forGood {
 				want = 1
@@ -234,14 +241,7 @@ func TestPinned_CatalogueDoesNotAnswer_IsAskedAgainIfItMayAnswer(t *testing.T) {
 			t.Parallel()
 			s := newOrderServer()
 			s.catalogue = kit.Fails(code, "no catalogue")
-			s.plain[insertOrders] = []fakepg.Reply{orderRows(7, 8)}
-			s.plain[kit.Update(1)] = kit.ConflictOn(1, 3)
-			r := kit.Answering(t, s.reply)
-			for range 2 {
-				tx := buy(t, r)
-				require.NoError(t, lose(t, tx))
-				require.NoError(t, tx.Commit())
-			}
+			r := s.serveTwoThatLose(t)
 			asked := 0
 			for _, sql := range r.Sent() {
 				if strings.HasPrefix(sql, askCatalogue) {
