@@ -47,19 +47,35 @@ var opened = struct {
 // reserve returns the connector of a DSN. It stays until pool.released has been called once for reserve, and for each
 // of its connections.
 func reserve(dsn string) (*Connector, error) {
+	if c := reserveOpened(dsn, nil); c != nil {
+		return c, nil
+	}
+	c, err := newConnector(dsn) // outside the lock: it reads files
+	if err != nil {
+		return nil, err
+	}
+	reserved := reserveOpened(dsn, c)
+	if reserved != c {
+		_ = c.Close() // another call was faster
+	}
+	return reserved, nil
+}
+
+// reserveOpened reserves the connector of a DSN, which is fresh if there is none, or nil.
+func reserveOpened(dsn string, fresh *Connector) *Connector {
 	opened.Lock()
 	defer opened.Unlock()
 	c := opened.connectors[dsn]
 	if c == nil {
-		var err error
-		if c, err = newConnector(dsn); err != nil {
-			return nil, err
+		if fresh == nil {
+			return nil
 		}
+		c = fresh
 		c.pool.unused = func() { c.dropUnused(dsn) }
 		opened.connectors[dsn] = c
 	}
 	c.pool.acquired()
-	return c, nil
+	return c
 }
 
 // dropUnused forgets a connector of Open that has no connections any more.
