@@ -73,6 +73,49 @@ func TestScale_ThousandsOfTransactionsAtOnce_WaitForTheServerAlone(t *testing.T)
 	}, fakepg.Quiet(), slowDials, func(cfg *cockroachdb.Config) { cfg.PingAfter = 0 })
 }
 
+// slowWire is a connection on which each call takes a moment.
+type slowWire struct{ net.Conn }
+
+func (c slowWire) Read(b []byte) (int, error) {
+	time.Sleep(scaleDelay)
+	return c.Conn.Read(b)
+}
+
+func (c slowWire) Write(b []byte) (int, error) {
+	time.Sleep(scaleDelay)
+	return c.Conn.Write(b)
+}
+
+func (c slowWire) Close() error {
+	time.Sleep(scaleDelay)
+	return c.Conn.Close()
+}
+
+func slowCalls(cfg *cockroachdb.Config) {
+	dial := cfg.ConnConfig.DialFunc
+	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		return slowWire{conn}, err
+	}
+}
+
+// Many transactions at once take as long as one, from the dial to the end of the connection, where reading, writing and
+// closing take time. The test hangs if a lock of the driver's is held across any of them.
+func TestScale_SlowWire_ManyTakeAsLongAsOne(t *testing.T) {
+	t.Parallel()
+	const many = 100
+	took := map[int]time.Duration{}
+	for _, n := range []int{1, many} {
+		script := kit.Script{kit.Update(2): {kit.Conflict}}
+		kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
+			r.SetMaxIdleConns(0) // a connection ends with its transaction
+			took[n] = runAtOnce(t, r.DB, n)
+			assert.Equal(t, n, r.Connections())
+		}, fakepg.Quiet(), slowCalls)
+	}
+	assert.Equal(t, took[1], took[many])
+}
+
 // What an idle connection and an open transaction take beyond what pgx's take. The server is in the same process, and
 // its share is the same for both.
 func TestScale_MemoryOfConnectionsAndTransactions_IsBounded(t *testing.T) {
