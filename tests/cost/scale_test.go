@@ -99,7 +99,7 @@ func slowCalls(cfg *cockroachdb.Config) {
 	}
 }
 
-// Many transactions at once take as long as one, from the dial to the end of the connection, where reading, writing and
+// Many transactions at once take as long as one, each on a connection of its own, where dialling, reading, writing and
 // closing take time. The test hangs if a lock of the driver's is held across any of them.
 func TestScale_SlowWire_ManyTakeAsLongAsOne(t *testing.T) {
 	t.Parallel()
@@ -111,7 +111,7 @@ func TestScale_SlowWire_ManyTakeAsLongAsOne(t *testing.T) {
 			r.SetMaxIdleConns(0) // a connection ends with its transaction
 			took[n] = runAtOnce(t, r.DB, n)
 			assert.Equal(t, n, r.Connections())
-		}, fakepg.Quiet(), slowCalls)
+		}, fakepg.Quiet(), slowDials, slowCalls)
 	}
 	assert.Equal(t, took[1], took[many])
 }
