@@ -144,6 +144,10 @@ bench: engine ## the driver's benchmarks and the workloads against its peers, su
 sweep: engine ## the retry policy's knobs over workloads that contend, a crowd on one row, two pools (SWEEP_TIME=5s)
 	bench/sweep
 
+.PHONY: scale
+scale: engine ## a storm of 1,000 connections, and who waits for whose locks: the tables of bench/results/scale.md (SCALE_FLAGS='--turns 5')
+	cd bench && go run ./scale $(SCALE_FLAGS)
+
 .PHONY: lab
 lab: ## the driver and its peers on a model of CockroachDB's concurrency control, in virtual time: the tables of docs/contention.md and bench/results/lab.md
 	cd bench && LAB=.. go test -count=1 -timeout 20m -run '^TestLaboratory$$' -v . | grep -v '^=== '

@@ -10,12 +10,9 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"regexp"
 	"runtime"
 	"slices"
@@ -26,14 +23,12 @@ import (
 	"github.com/spf13/pflag"
 
 	_ "github.com/reprise-go/cockroachdb"
-	"github.com/reprise-go/cockroachdb/internal/cannedpg"
+	"github.com/reprise-go/cockroachdb/bench/internal/aside"
 )
 
-const serveCommand = "serve-canned-answers" // what the program is called with to be the server
-
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == serveCommand {
-		exitOn(serve())
+	if aside.IsServer() {
+		exitOn(aside.Serve(replies))
 		return
 	}
 	turns := pflag.Int("turns", 20, "how many slices each peer gets for each operation")
@@ -47,7 +42,7 @@ func main() {
 	runtime.GOMAXPROCS(*procs)
 	match, err := regexp.Compile(*only)
 	exitOn(err)
-	dsn, stop, err := startServer()
+	dsn, stop, err := aside.Start()
 	exitOn(err)
 	defer stop()
 	if *profile != "" {
@@ -63,49 +58,6 @@ func exitOn(err error) {
 		fmt.Fprintln(os.Stderr, "statement:", err)
 		os.Exit(1)
 	}
-}
-
-// serve answers until its standard input ends, be it that the measuring process has died.
-func serve() error {
-	srv, err := cannedpg.Listen(replies)
-	if err != nil {
-		return err
-	}
-	defer srv.Close()
-	fmt.Println(srv.DSN())
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
-}
-
-// startServer starts this program once more, as the server.
-func startServer() (dsn string, stop func(), err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", nil, err
-	}
-	cmd := exec.Command(self, serveCommand)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return "", nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return "", nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return "", nil, err
-	}
-	stop = func() {
-		_ = in.Close()
-		_ = cmd.Wait()
-	}
-	dsn, err = bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		stop()
-		return "", nil, fmt.Errorf("start the server: %w", err)
-	}
-	return strings.TrimSpace(dsn), stop, nil
 }
 
 // compare prints a line for each slice, and at the end, on standard error, the ratios.

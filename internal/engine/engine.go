@@ -26,6 +26,7 @@ const startTimeout = 60 * time.Second
 type Options struct {
 	URL        string         // of a CockroachDB; default COCKROACH_URL
 	PostgreSQL bool           // PostgreSQL and nothing else, even where there is a CockroachDB
+	Room       int            // how many connections PostgreSQL has room for; default 300
 	Sim        crdbsim.Config // for the Sim in front of PostgreSQL; Upstream is filled in
 }
 

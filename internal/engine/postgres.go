@@ -1,12 +1,14 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -23,17 +25,22 @@ func (p postgres) describe() string { return p.server + " behind crdbsim" }
 // serverCommands make a cluster and run it. It listens on a socket in its own folder alone: no port to find, nobody
 // else can reach it, and so nobody has to authenticate. What makes it safe against power cuts is off. SIGQUIT, with
 // which it is stopped, is PostgreSQL's immediate shutdown.
+//
+// The arguments are initdb, postgres, and for how many connections there is room.
 const serverCommands = `
 run "$1" --pgdata="$folder/data" --username=root --auth=trust --encoding=UTF8 --locale=C --no-sync --wal-segsize=1 &&
-run "$2" -D "$folder/data" -k "$folder" -c listen_addresses= -c max_connections=300 \
+run "$2" -D "$folder/data" -k "$folder" -c listen_addresses= -c max_connections="$3" \
 	-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c wal_level=minimal -c max_wal_senders=0 \
 	-c default_transaction_isolation=serializable -c deadlock_timeout=50ms -c max_pred_locks_per_transaction=256 \
 	-c dynamic_shared_memory_type=mmap -c jit=off -c timezone=UTC \
 	-c log_min_messages=fatal -c log_min_error_statement=panic`
 
+const defaultRoom = 300
+
 func (p postgres) start(ctx context.Context, opts Options) (*Engine, error) {
 	server, err := guarded.Start(guarded.Command{
-		Signal: "QUIT", Commands: serverCommands, Args: []string{p.initdb, p.server},
+		Signal: "QUIT", Commands: serverCommands,
+		Args: []string{p.initdb, p.server, strconv.Itoa(cmp.Or(opts.Room, defaultRoom))},
 	})
 	if err != nil {
 		return nil, err
