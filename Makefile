@@ -136,7 +136,7 @@ bench: engine ## the driver's benchmarks and the workloads against its peers, su
 		{ echo "go: $$(go env GOVERSION)"; echo "load: $$(uptime | sed 's/.*average[s]*: //')"; \
 		cd $(CURDIR)/bench && go test -run '^$$' -bench . -benchtime $(time.$(BENCH)) -timeout 2h $(BENCH_FLAGS) ./...; } \
 		| tee $(BENCH_OUT)/contention-$$n.txt || exit 1; done
-	cd bench && go run ./statement | tee $(BENCH_OUT)/statement.txt
+	cd bench && go run ./statement | tee $(BENCH_OUT)/statement.txt && go run ./report --statement results/statement.txt $(BENCH_OUT)/statement.txt
 	@if grep -q ^BenchmarkContention $(BENCH_OUT)/*.txt; then cd bench && go run ./report $(BENCH_OUT)/contention-*.txt && \
 		../tools/bench-compare results/contention-*.txt -- $(BENCH_OUT)/contention-*.txt; fi
 

@@ -4,7 +4,8 @@
 //
 // It prints the tables; with --doc it puts them into a Markdown file, between two comments, with --summary only the
 // first of them, and with --chart it draws the chart; with --policy and --curves it does the like with what
-// bench/sweep has measured. Of several runs of a benchmark it takes the median.
+// bench/sweep has measured. With --statement it compares what bench/statement has measured with what it did before. Of
+// several runs of a benchmark it takes the median.
 package main
 
 import (
@@ -32,11 +33,15 @@ func run(args []string, out io.Writer) error {
 	chart := flags.String("chart", "", "draw the chart into this SVG `file`")
 	policy := flags.String("policy", "", "put the tables of bench/sweep into this Markdown `file`, "+policyMark.place())
 	curves := flags.String("curves", "", "draw the curves of bench/sweep into this SVG `file`")
+	statement := flags.String("statement", "", "compare with this `file`, which is of bench/statement")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() == 0 {
 		return fmt.Errorf("no output to read: name the files that hold what go test -bench has printed")
+	}
+	if *statement != "" {
+		return compareStatements(out, *statement, flags.Arg(0))
 	}
 	if *policy != "" || *curves != "" {
 		return reportPolicy(flags.Args(), *policy, *curves)
