@@ -2,6 +2,7 @@ package cockroachdb
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
@@ -10,6 +11,8 @@ import (
 
 // lockTexts are what a connector has learned of the reads by key that diverged.
 type lockTexts struct {
+	some atomic.Bool // that a text has diverged; every query of a transaction looks, and so takes no lock
+
 	mu    sync.Mutex
 	byKey map[wire.DescriptionKey]*lockText
 	bytes int // of all texts
@@ -75,11 +78,7 @@ func newLockTexts(cfg *Config) *lockTexts {
 }
 
 // isEmpty reports whether nothing has diverged yet.
-func (l *lockTexts) isEmpty() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.byKey) == 0
-}
+func (l *lockTexts) isEmpty() bool { return !l.some.Load() }
 
 // find returns what is known of a text, and whether it locks; nil if nothing is.
 func (l *lockTexts) find(key wire.DescriptionKey) (text *lockText, locks bool) {
@@ -104,6 +103,7 @@ func (l *lockTexts) noteDiverged(key wire.DescriptionKey, read *sqltext.KeyRead)
 		}
 		text = &lockText{sql: key.SQL, read: read, since: time.Now()}
 		l.byKey[key] = text
+		l.some.Store(true)
 	}
 	text.diverged++
 	return text
