@@ -44,10 +44,13 @@ func (d *Rows) Reset() {
 // Add adds a row, whose values have size bytes together.
 func (d *Rows) Add(row [][]byte, size int) {
 	need := lengthSize*(1+len(row)) + size
-	if need > len(d.buf)-d.used {
+	switch {
+	case need > len(d.buf)-sumSize:
 		d.addLong(row)
 		d.added()
 		return
+	case need > len(d.buf)-d.used:
+		d.take()
 	}
 	place := d.buf[d.used : d.used+need]
 	d.used += need
@@ -69,15 +72,17 @@ func (d *Rows) Add(row [][]byte, size int) {
 	d.added()
 }
 
-// added counts a row, and marks it.
+// added counts a row, and marks it if it is one of the first.
 func (d *Rows) added() {
 	if d.rows < Marked {
-		d.marks[d.rows] = uint32(d.take())
+		d.mark()
 	}
 	d.rows++
 }
 
-// addLong is Add for a row that does not fit into what is left of the buffer.
+func (d *Rows) mark() { d.marks[d.rows] = uint32(d.take()) }
+
+// addLong is Add for a row that does not fit into the buffer.
 func (d *Rows) addLong(row [][]byte) {
 	d.length(uint32(len(row)))
 	for _, value := range row {
