@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/reprise-go/cockroachdb/internal/digest"
 	"github.com/reprise-go/cockroachdb/internal/fleet"
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
@@ -46,10 +47,11 @@ type conn struct {
 
 	rests time.Time // since when the connection rests
 
-	tx         *tx    // the application's transaction
-	lone       tx     // the statement outside a transaction that runs
-	loneRecord record // and its record
-	executing  cursor // of the Exec that runs
+	tx         *tx         // the application's transaction
+	lone       tx          // the statement outside a transaction that runs
+	loneRecord record      // and its record
+	executing  cursor      // of the Exec that runs
+	shown      digest.Rows // of the result whose rows are being handed over: there is one at a time
 
 	told    string  // what its session was told when it began
 	request request // of the statement that runs, while it has one that is to be confirmed
@@ -145,7 +147,8 @@ func (c *conn) exec(ctx context.Context, query string, st *stmt, args []driver.N
 // exec runs a statement to its end.
 func (t *tx) exec(ctx context.Context, s *wire.Statement, tr traced) (driver.Result, error) {
 	cu := &t.c.executing
-	*cu = cursor{t: t, ctx: ctx, trace: tr}
+	*cu = cursor{}
+	cu.t, cu.ctx, cu.trace = t, ctx, tr
 	cu.open(s, nil)
 	cu.drain()
 	rec, tag, err, lost := cu.rec, cu.tag, cu.err, cu.lost

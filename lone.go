@@ -30,10 +30,9 @@ func (c *conn) newLone(ctx context.Context, within *tx) (*tx, error) {
 		return nil, err
 	}
 	records := t.history.records[:0]
-	*t = tx{
-		c: c, pool: c.pool, ctx: ctx, policy: policy, within: within,
-		history: history{records: records}, attempt: attempt{number: 1, started: time.Now()},
-	}
+	*t = tx{} // and then what differs from that: a literal would be made elsewhere and copied
+	t.c, t.pool, t.ctx, t.policy, t.within = c, c.pool, ctx, policy, within
+	t.history.records, t.attempt.number, t.attempt.started = records, 1, time.Now()
 	// In a transaction that the application began as text a statement can't be run again.
 	t.inText = c.session.Status() != wire.Idle
 	t.history.passive = !policy.enabled() || t.inText
@@ -44,7 +43,8 @@ func (c *conn) newLone(ctx context.Context, within *tx) (*tx, error) {
 func (t *tx) recordAlone(s *wire.Statement) *record {
 	t.history.passive = t.history.passive || s.Class.Once
 	r := &t.c.loneRecord
-	*r = record{Statement: *s}
+	*r = record{}
+	r.Statement = *s
 	t.attempt.statements++
 	t.history.add(r)
 	return r

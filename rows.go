@@ -20,7 +20,6 @@ import (
 type rows struct {
 	cursor
 	columns *wire.Columns
-	digest  digest.Rows
 	ahead   bool // the next row has been read already, but not handed over
 }
 
@@ -78,8 +77,8 @@ func (r *rows) show() {
 		}
 	}
 	rec.shown, rec.observation.columns = true, r.columns.Digest
-	r.digest.Reset()
-	rec.live = &r.digest
+	rec.live = &r.t.c.shown
+	rec.live.Reset()
 	r.t.noteShown(rec, r.columns)
 	if r.over {
 		rec.end = true
@@ -107,7 +106,9 @@ func (r *rows) advance() error {
 	if len(r.row) != len(r.columns.Fields) {
 		return r.misfit()
 	}
-	r.digest.Add(r.row, r.size)
+	if live := r.rec.live; live != nil { // else the answer was read to its end before its rows were shown
+		live.Add(r.row, r.size)
+	}
 	if r.rec.pins != nil {
 		r.t.keepShown(r.rec, r.row)
 	}

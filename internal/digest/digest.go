@@ -44,13 +44,16 @@ func (d *Rows) Reset() {
 // Add adds a row, whose values have size bytes together.
 func (d *Rows) Add(row [][]byte, size int) {
 	need := lengthSize*(1+len(row)) + size
-	if need > len(d.buf)-d.used || d.rows < Marked {
+	switch {
+	case need > len(d.buf)-sumSize:
 		d.addLong(row)
+		d.added()
 		return
+	case need > len(d.buf)-d.used:
+		d.take()
 	}
 	place := d.buf[d.used : d.used+need]
 	d.used += need
-	d.rows++
 	binary.BigEndian.PutUint32(place, uint32(len(row)))
 	place = place[lengthSize:]
 	for _, value := range row {
@@ -66,9 +69,20 @@ func (d *Rows) Add(row [][]byte, size int) {
 		}
 		place = place[len(value):]
 	}
+	d.added()
 }
 
-// addLong is Add for a row that may not fit into the buffer, or that is to be marked.
+// added counts a row, and marks it if it is one of the first.
+func (d *Rows) added() {
+	if d.rows < Marked {
+		d.mark()
+	}
+	d.rows++
+}
+
+func (d *Rows) mark() { d.marks[d.rows] = uint32(d.take()) }
+
+// addLong is Add for a row that does not fit into the buffer.
 func (d *Rows) addLong(row [][]byte) {
 	d.length(uint32(len(row)))
 	for _, value := range row {
@@ -85,10 +99,6 @@ func (d *Rows) addLong(row [][]byte) {
 		}
 		d.used += copy(d.buf[d.used:], value)
 	}
-	if d.rows < Marked {
-		d.marks[d.rows] = uint32(d.total())
-	}
-	d.rows++
 }
 
 // length adds a length, or isNull in place of one.
@@ -100,10 +110,13 @@ func (d *Rows) length(n uint32) {
 	d.used += lengthSize
 }
 
-// take takes what is in the buffer into the sum. When it does so depends on nothing but what was added.
-func (d *Rows) take() {
-	binary.BigEndian.PutUint64(d.buf[:], d.total())
+// take takes what is in the buffer into the sum, and returns that. When it does so depends on nothing but what was
+// added.
+func (d *Rows) take() uint64 {
+	sum := d.total()
+	binary.BigEndian.PutUint64(d.buf[:], sum)
 	d.used = sumSize
+	return sum
 }
 
 func (d *Rows) total() uint64 { return maphash.Bytes(seed, d.buf[:d.used]) }

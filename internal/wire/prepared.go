@@ -140,7 +140,7 @@ func (c *Cache) Put(p *Prepared) {
 
 // Keep gives p a place, unless it has one.
 func (c *Cache) Keep(p *Prepared) {
-	if c.byText[p.Desc.SQL] != p {
+	if p.elem == nil && !p.Pinned() {
 		c.Put(p)
 	}
 }

@@ -108,6 +108,34 @@ func TestAlone_Returning_ReadLate_AreItsOwn(t *testing.T) {
 	})
 }
 
+// What is shown of rows that are read late is not added to what is shown of the statement that ran since, which loses a
+// conflict and is verified.
+func TestAlone_Returning_ReadLate_OtherRowsLose_AreVerifiedAlone(t *testing.T) {
+	t.Parallel()
+	servers(t, func(t *testing.T, s *testbed) {
+		c, err := s.Conn(t.Context())
+		require.NoError(t, err)
+		defer func() { assert.NoError(t, c.Close()) }()
+		late, err := c.QueryContext(t.Context(), "UPDATE accounts SET n = n + 1 WHERE id > $1 RETURNING n, id", 0)
+		require.NoError(t, err)
+		defer late.Close()
+		s.inject(crdbsim.On("^SELECT g", crdbsim.Action{
+			Then: crdbsim.ExecuteFail, AfterRows: 2, Error: crdbsim.Conflict("RETRY_SERIALIZABLE"),
+		}))
+		others, err := c.QueryContext(t.Context(), "SELECT g FROM generate_series(1, $1) AS g", 4)
+		require.NoError(t, err)
+		defer others.Close()
+		require.True(t, others.Next())
+		require.True(t, late.Next())
+		require.True(t, late.Next())
+		for range 3 {
+			require.True(t, others.Next(), "%v", others.Err())
+		}
+		require.False(t, others.Next())
+		require.NoError(t, others.Err())
+	})
+}
+
 // Without arguments a statement goes as a Query message, which nothing can go with.
 func TestAlone_NoArguments_AnswerLost_IsCarriedOutOnce(t *testing.T) {
 	t.Parallel()
