@@ -30,9 +30,10 @@ type attempt struct {
 	reason   Reason // why the attempt before the latest came to nothing,
 	site     site   // and where
 
-	pass   *lane.Pass // its place in the retry lane
-	waits  int        // in the lane
-	waited time.Duration
+	pass    *lane.Pass // its place in the retry lane
+	presses int        // how often it went back without a wait there
+	waits   int        // in the lane
+	waited  time.Duration
 }
 
 // site is where an attempt came to nothing.
@@ -128,14 +129,33 @@ func (t *tx) exhausted(bound Bound) error {
 // connector retry at a time, in the lane: retriers mostly fight each other. It never waits with locks held, nor for
 // longer than there is time for a new attempt.
 func (t *tx) queue(ctx context.Context) error {
-	if t.attempt.pass.Holds() {
+	before := t.attempt.pass
+	switch {
+	case before.Holds() && t.c.crdb && t.attempt.presses < mostPresses:
+		t.press()
+		return nil
+	case before.Holds():
 		return t.backOff(ctx)
 	}
 	if t.attempt.pass = t.pool.lane.TryEnter(); t.attempt.pass != nil {
 		t.openAtOnce()
 		return nil
 	}
-	return t.waitForLane(ctx)
+	return t.waitForLane(ctx, before)
+}
+
+// mostPresses bounds how often the transaction in the lane goes back without a wait on CockroachDB. There it keeps its
+// locks, and so mostly wins the next time. On PostgreSQL it would lose them; after a wait it loses them on both.
+const mostPresses = 3
+
+// press is for the transaction in the lane when it loses again, but need not wait.
+func (t *tx) press() {
+	t.attempt.presses++
+	if t.isUrgent() {
+		t.openFresh(true)
+		return
+	}
+	t.openAtOnce()
 }
 
 // backOff is for the transaction in the lane when it loses again, to one that does not retry.
@@ -156,14 +176,15 @@ func (t *tx) backOff(ctx context.Context) error {
 	return err
 }
 
-func (t *tx) waitForLane(ctx context.Context) error {
+// waitForLane waits for a place in the lane. before is the pass that the transaction has had so far.
+func (t *tx) waitForLane(ctx context.Context, before *lane.Pass) error {
 	if err := t.giveUpLocks(ctx); err != nil {
 		return err
 	}
 	metrics, came := t.pool.metrics(), time.Now()
 	metrics.laneWaiting(1)
 	var err error
-	t.attempt.pass, err = t.pool.lane.Enter(ctx, t.ctx, min(t.policy.LaneWait, t.timeLeft()))
+	t.attempt.pass, err = t.pool.lane.Enter(ctx, t.ctx, min(t.policy.LaneWait, t.timeLeft()), before)
 	metrics.laneWaiting(-1)
 	t.attempt.waited += time.Since(came)
 	metrics.waitedForLane(time.Since(came))
@@ -211,6 +232,14 @@ func (t *tx) giveUpLocks(ctx context.Context) error {
 	}
 	t.pool.lane.TripTook(time.Since(sent))
 	return nil
+}
+
+// yieldLane lets the next into the lane while the commit is under way. On CockroachDB that one waits for the commit
+// where it reads or writes the same; on PostgreSQL it would have a snapshot from before it, and lose.
+func (t *tx) yieldLane() {
+	if t.c.crdb {
+		t.attempt.pass.Yield()
+	}
 }
 
 func (t *tx) leaveLane() {

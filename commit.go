@@ -147,6 +147,7 @@ func (c *commitStep) send(ctx context.Context) fault {
 	} else if err != nil {
 		return c.unknown(err)
 	}
+	t.yieldLane()
 	if err := rt.ReadExtras(marker); err != nil {
 		return c.unmarked(rt.Fail(err))
 	}

@@ -27,10 +27,11 @@ type Lane struct {
 // A Pass is one transaction's place in the lane or in its queue, from the call that made it to leave. The nil pass is
 // that of a transaction that goes without.
 type Pass struct {
-	lane  *Lane
-	since time.Time     // when it got its place in the lane
-	mark  time.Time     // and when its latest attempt there began
-	turn  chan struct{} // closed when it gets its place; nil if it did not have to wait
+	lane    *Lane
+	since   time.Time     // when it got its place in the lane
+	mark    time.Time     // and when its latest attempt there began
+	turn    chan struct{} // closed when it gets its place; nil if it did not have to wait
+	yielded bool          // it has left before its transaction has ended
 }
 
 // New makes a lane that is for one, until it is known that the server is PostgreSQL; see [Lane.ConnectedTo].
@@ -60,7 +61,8 @@ func (l *Lane) TryEnter() *Pass {
 	return p
 }
 
-// Enter waits for its turn in the lane. It returns
+// Enter waits for its turn in the lane. before is the pass that the transaction had so far; nil is none. If that was
+// yielded, it goes to the front of the queue. Enter returns
 //   - the pass, once there is a place and all that came before have had theirs;
 //   - a context's error, once ctx or ctx2 is done;
 //   - nil and no error once it has waited for bound: go without. A bound of zero or less does not wait at all.
@@ -70,14 +72,14 @@ func (l *Lane) TryEnter() *Pass {
 // the lane for at least as long, takes its place, and the old pass is void. That waiter would run now in any case, so
 // the takeover makes nothing run that would not have run without it; what it changes is that those after it wait for
 // a transaction that ends instead of each paying the full bound.
-func (l *Lane) Enter(ctx, ctx2 context.Context, bound time.Duration) (*Pass, error) {
+func (l *Lane) Enter(ctx, ctx2 context.Context, bound time.Duration, before *Pass) (*Pass, error) {
 	if err := cmp.Or(ctx.Err(), ctx2.Err()); err != nil {
 		return nil, err
 	}
 	if bound <= 0 {
 		return l.TryEnter(), nil
 	}
-	p := l.join()
+	p := l.join(before)
 	timer := time.NewTimer(bound)
 	defer timer.Stop()
 	select {
@@ -115,6 +117,15 @@ func (p *Pass) Leave() {
 	l.drop(p)
 }
 
+// Yield is Leave for a transaction that has not ended, but locks nothing any more: its commit is under way. If that
+// loses, the transaction goes on before those who wait; see [Lane.Enter].
+func (p *Pass) Yield() {
+	if p.Holds() {
+		p.Leave()
+		p.yielded = true
+	}
+}
+
 // Lost says that the holder has lost the attempt that it has made since it entered or since it lost the one before, if
 // it has made one there. What follows is the next.
 func (p *Pass) Lost() {
@@ -149,12 +160,17 @@ func (l *Lane) TripTook(took time.Duration) {
 	l.advance()
 }
 
-// join returns a pass that either has a place in the lane, if there was one, or is the last in the queue.
-func (l *Lane) join() *Pass {
+// join returns a pass that either has a place in the lane, if there was one, or is in the queue: in front if before was
+// yielded, else at the end.
+func (l *Lane) join(before *Pass) *Pass {
 	p := &Pass{lane: l, turn: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.queue = append(l.queue, p)
+	at := len(l.queue)
+	if before != nil && before.yielded {
+		at = 0
+	}
+	l.queue = slices.Insert(l.queue, at, p)
 	l.advance()
 	return p
 }

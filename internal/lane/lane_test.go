@@ -76,7 +76,7 @@ func TestLaneServesInOrder(t *testing.T) {
 		var order []int
 		for i := range 64 {
 			go func() {
-				p, err := l.Enter(ctx, ctx, laneBound)
+				p, err := l.Enter(ctx, ctx, laneBound, nil)
 				assert.NoError(t, err)
 				assert.True(t, p.Holds())
 				order = append(order, i) // the lane is the lock: -race would tell
@@ -100,7 +100,7 @@ func TestLaneServesInOrder(t *testing.T) {
 func TestLaneEnterWhenFree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		p, err := narrowLane().Enter(t.Context(), t.Context(), laneBound)
+		p, err := narrowLane().Enter(t.Context(), t.Context(), laneBound, nil)
 		require.NoError(t, err)
 		assert.True(t, p.Holds())
 		assert.Zero(t, time.Since(start))
@@ -109,11 +109,11 @@ func TestLaneEnterWhenFree(t *testing.T) {
 
 func TestLaneWithoutWait(t *testing.T) {
 	l := narrowLane()
-	p, err := l.Enter(t.Context(), t.Context(), 0)
+	p, err := l.Enter(t.Context(), t.Context(), 0, nil)
 	require.NoError(t, err)
 	require.True(t, p.Holds())
 
-	q, err := l.Enter(t.Context(), t.Context(), 0)
+	q, err := l.Enter(t.Context(), t.Context(), 0, nil)
 	require.NoError(t, err)
 	assert.Nil(t, q)
 	assert.Zero(t, l.waiting())
@@ -122,7 +122,7 @@ func TestLaneWithoutWait(t *testing.T) {
 func TestLaneTryEnterDoesNotBarge(t *testing.T) {
 	l := narrowLane()
 	held := l.TryEnter()
-	waiter := l.join()
+	waiter := l.join(nil)
 	held.Leave()
 	assert.Nil(t, l.TryEnter(), "it is the waiter's, though the waiter has not woken up yet")
 	assert.True(t, waiter.Holds())
@@ -134,12 +134,12 @@ func TestLaneBoundElapses(t *testing.T) {
 		l, ctx := narrowLane(), t.Context()
 		first := l.TryEnter()
 		var second *Pass
-		go func() { second, _ = l.Enter(ctx, ctx, laneBound) }()
+		go func() { second, _ = l.Enter(ctx, ctx, laneBound, nil) }()
 		synctest.Wait()
 		time.AfterFunc(laneBound/2, first.Leave)
 
 		start := time.Now()
-		p, err := l.Enter(ctx, ctx, laneBound)
+		p, err := l.Enter(ctx, ctx, laneBound, nil)
 		require.NoError(t, err)
 		assert.Nil(t, p)
 		assert.Equal(t, laneBound, time.Since(start))
@@ -155,7 +155,7 @@ func TestLaneNestedTransactions(t *testing.T) {
 		l, ctx := narrowLane(), t.Context()
 		outer := l.TryEnter()
 		start := time.Now()
-		inner, err := l.Enter(ctx, ctx, laneBound)
+		inner, err := l.Enter(ctx, ctx, laneBound, nil)
 		require.NoError(t, err)
 		assert.Equal(t, laneBound, time.Since(start))
 		assert.True(t, inner.Holds())
@@ -178,7 +178,7 @@ func TestLaneLeakedHolder(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 			go func() {
 				begin := time.Now()
-				p, err := l.Enter(ctx, ctx, laneBound)
+				p, err := l.Enter(ctx, ctx, laneBound, nil)
 				assert.NoError(t, err)
 				assert.True(t, p.Holds())
 				waited[i] = time.Since(begin)
@@ -192,7 +192,7 @@ func TestLaneLeakedHolder(t *testing.T) {
 			assert.LessOrEqual(t, waited[i], laneBound)
 		}
 		start := time.Now()
-		p, err := l.Enter(ctx, ctx, laneBound)
+		p, err := l.Enter(ctx, ctx, laneBound, nil)
 		require.NoError(t, err)
 		assert.True(t, p.Holds())
 		assert.Zero(t, time.Since(start), "those who come later do not wait at all")
@@ -205,10 +205,10 @@ func TestLaneTakeoverIsTheFirstWaiters(t *testing.T) {
 		l, ctx := narrowLane(), t.Context()
 		held := l.TryEnter()
 		var first *Pass
-		go func() { first, _ = l.Enter(ctx, ctx, laneBound) }()
+		go func() { first, _ = l.Enter(ctx, ctx, laneBound, nil) }()
 		synctest.Wait()
 
-		p, err := l.Enter(ctx, ctx, time.Millisecond)
+		p, err := l.Enter(ctx, ctx, time.Millisecond, nil)
 		require.NoError(t, err)
 		assert.Nil(t, p)
 		assert.True(t, held.Holds())
@@ -222,7 +222,7 @@ func TestLaneTakeoverIsTheFirstWaiters(t *testing.T) {
 func TestLaneTakenOverBeforeWakingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := narrowLane()
-		held, slow, next := l.TryEnter(), l.join(), l.join()
+		held, slow, next := l.TryEnter(), l.join(nil), l.join(nil)
 		held.Leave()
 		time.Sleep(laneBound)
 		assert.True(t, l.timeUp(next, laneBound))
@@ -236,7 +236,7 @@ func TestLaneTakenOverBeforeWakingUp(t *testing.T) {
 
 func TestLaneTimeUpAtItsTurn(t *testing.T) {
 	l := narrowLane()
-	held, waiter := l.TryEnter(), l.join()
+	held, waiter := l.TryEnter(), l.join(nil)
 	held.Leave()
 	assert.True(t, l.timeUp(waiter, time.Hour), "its turn came just before")
 }
@@ -251,7 +251,7 @@ func TestLaneContextDone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := narrowLane()
 			ctx, ctx2 := contexts(done)
-			p, err := l.Enter(ctx, ctx2, laneBound)
+			p, err := l.Enter(ctx, ctx2, laneBound, nil)
 			assert.Equal(t, context.Canceled, err)
 			assert.Nil(t, p)
 			assert.NotNil(t, l.TryEnter(), "not entered")
@@ -264,7 +264,7 @@ func TestLaneContextDone(t *testing.T) {
 				defer cancel()
 				ctx, ctx2 := contexts(soon)
 				start := time.Now()
-				p, err := l.Enter(ctx, ctx2, laneBound)
+				p, err := l.Enter(ctx, ctx2, laneBound, nil)
 				assert.Equal(t, context.DeadlineExceeded, err)
 				assert.Nil(t, p)
 				assert.Equal(t, time.Second, time.Since(start))
@@ -283,14 +283,14 @@ func TestLaneCancelledAtItsTurn(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			p, err := l.Enter(ctx, t.Context(), time.Hour)
+			p, err := l.Enter(ctx, t.Context(), time.Hour, nil)
 			assert.Equal(t, err == nil, p != nil)
 			p.Leave()
 		})
 		for l.waiting() < 1 {
 			time.Sleep(time.Microsecond)
 		}
-		next := l.join()
+		next := l.join(nil)
 		wg.Go(held.Leave)
 		wg.Go(cancel)
 		wg.Wait()
@@ -310,7 +310,7 @@ func TestLaneManyGoroutines(t *testing.T) {
 		wg.Go(func() {
 			for range 200 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(200))*time.Microsecond)
-				p, err := l.Enter(ctx, t.Context(), time.Hour)
+				p, err := l.Enter(ctx, t.Context(), time.Hour, nil)
 				if err == nil {
 					entered.Add(1)
 					assert.EqualValues(t, 1, inside.Add(1))
@@ -336,7 +336,7 @@ func TestLaneManyTakeovers(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 300 {
-				p, err := l.Enter(t.Context(), t.Context(), time.Duration(1+rand.IntN(50))*time.Microsecond)
+				p, err := l.Enter(t.Context(), t.Context(), time.Duration(1+rand.IntN(50))*time.Microsecond, nil)
 				assert.NoError(t, err)
 				if rand.IntN(4) > 0 {
 					p.Leave()
@@ -346,7 +346,50 @@ func TestLaneManyTakeovers(t *testing.T) {
 	}
 	wg.Wait()
 	assert.Zero(t, l.waiting())
-	p, err := l.Enter(t.Context(), t.Context(), time.Millisecond)
+	p, err := l.Enter(t.Context(), t.Context(), time.Millisecond, nil)
 	require.NoError(t, err)
 	assert.True(t, p.Holds())
+}
+
+func TestPass_Yielded_TheNextEntersAndItComesBackBeforeTheOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := narrowLane()
+		ctx := t.Context()
+		loser := l.TryEnter()
+		entered := make(chan string, 3)
+		wait := func(name string, before *Pass) {
+			go func() {
+				p, err := l.Enter(ctx, ctx, laneBound, before)
+				assert.NoError(t, err)
+				entered <- name
+				p.Leave()
+			}()
+			synctest.Wait()
+		}
+		wait("second", nil)
+		loser.Yield()
+		assert.False(t, loser.Holds())
+		assert.Equal(t, "second", <-entered)
+		third := l.TryEnter()
+		wait("fourth", nil)
+		wait("the one that has yielded", loser)
+		third.Leave()
+		assert.Equal(t, "the one that has yielded", <-entered)
+		assert.Equal(t, "fourth", <-entered)
+	})
+}
+
+func TestPass_YieldedWithoutAPlace_GoesToTheEnd(t *testing.T) {
+	t.Parallel()
+	l := narrowLane()
+	holder := l.TryEnter()
+	void := l.join(nil)
+	void.Leave()
+	void.Yield()
+	first, last := l.join(nil), l.join(void)
+	holder.Leave()
+	assert.True(t, first.Holds())
+	assert.False(t, last.Holds())
+	(*Pass)(nil).Yield()
 }

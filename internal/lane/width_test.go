@@ -113,7 +113,7 @@ func TestLaneWidensForTheQueue(t *testing.T) {
 		l := postgresLane()
 		var passes []*Pass
 		for range 4 {
-			passes = append(passes, l.join())
+			passes = append(passes, l.join(nil))
 		}
 		time.Sleep(time.Millisecond)
 		passes[0].Leave()
@@ -121,7 +121,7 @@ func TestLaneWidensForTheQueue(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		passes[1].Leave()
 		l.width.account = l.width.typical
-		passes = append(passes, l.join())
+		passes = append(passes, l.join(nil))
 		assert.True(t, passes[2].Holds())
 		assert.True(t, passes[3].Holds())
 		assert.False(t, passes[4].Holds())
@@ -142,7 +142,7 @@ func TestLaneLostWithoutAPlace(t *testing.T) {
 	var none *Pass
 	none.Lost()
 	assert.False(t, none.Holds())
-	held, waiter := l.join(), l.join()
+	held, waiter := l.join(nil), l.join(nil)
 	waiter.Lost()
 	held.Leave()
 	held.Lost()
@@ -166,7 +166,7 @@ func TestLaneOfAnyWidth(t *testing.T) {
 	for range 24 {
 		wg.Go(func() {
 			for range 300 {
-				p, err := l.Enter(t.Context(), t.Context(), time.Hour)
+				p, err := l.Enter(t.Context(), t.Context(), time.Hour, nil)
 				assert.NoError(t, err)
 				count(1)
 				if rand.IntN(3) == 0 {
@@ -293,7 +293,7 @@ func TestQuickest_NothingNotedForLong_IsBelieved(t *testing.T) {
 
 func TestLaneWidensWhenTheNetworkIsKnown(t *testing.T) {
 	l := postgresLane()
-	holder, waiter, last := l.join(), l.join(), l.join()
+	holder, waiter, last := l.join(nil), l.join(nil), l.join(nil)
 	l.TripTook(2 * time.Millisecond)
 	assert.True(t, holder.Holds())
 	assert.True(t, waiter.Holds())
@@ -317,7 +317,7 @@ func TestLaneIsForOneOnCockroachDB(t *testing.T) {
 func TestLaneWhenTheServerIsKnown(t *testing.T) {
 	l := New()
 	l.TripTook(2 * time.Millisecond)
-	passes := []*Pass{l.join(), l.join(), l.join()}
+	passes := []*Pass{l.join(nil), l.join(nil), l.join(nil)}
 	assert.False(t, passes[1].Holds())
 	l.ConnectedTo(false)
 	assert.True(t, passes[1].Holds())
