@@ -92,10 +92,10 @@ type Config struct {
 	// and what is left alone, is in docs/tuning.md. ParseConfig sets it.
 	PinGenerated bool
 
-	// LearnLocks sends reads by key with FOR UPDATE that have often been the reason why a transaction could not be
-	// replayed unseen, and whose row the same transaction then wrote. Which texts that are is learned, and unlearned
-	// where it does not pay. What is left alone is in docs/tuning.md. ParseConfig leaves it off.
-	LearnLocks bool
+	// LearnLocks says in which transactions reads by key are sent with FOR UPDATE after they have often lost: whose row
+	// others had written before the same transaction wrote it. Which texts that are is learned, and unlearned where it
+	// does not pay. What is left alone is in docs/tuning.md. Empty means [LearnLocksInRunTx].
+	LearnLocks LockLearning
 
 	// CommitMarker makes the outcome of a commit known whose answer was lost: a transaction that has written inserts a row
 	// into CommitTable with its commit, in the same round trip. See [CreateCommitTable]. ParseConfig leaves it off.
@@ -126,8 +126,7 @@ type Config struct {
 	// which it does with CommitMarker only. The context is the commit's. Otherwise what is said of OnRetry holds.
 	OnCommitAsked func(context.Context, CommitEvent)
 
-	// OnLockChanged, if set, is called when a statement's text begins to lock, or does not any more, which happens with
-	// LearnLocks only. The context is that of the statement, or BeginTx's. Otherwise what is said of OnRetry holds.
+	// OnLockChanged, if set, is called when a statement's text begins to lock, or does not any more; see LearnLocks. The context is that of the statement, or BeginTx's. Otherwise what is said of OnRetry holds.
 	OnLockChanged func(context.Context, LockEvent)
 
 	// deadPeer is the DSN's dead_peer_timeout; zero for none.
@@ -142,7 +141,7 @@ type Config struct {
 
 // validate returns an error that names the first field of each kind that can't be used, or nil.
 func (c *Config) validate() error {
-	err := errors.Join(c.RetryPolicy.Validate(), c.RetryThrottle.Validate(), c.Restart.validate())
+	err := errors.Join(c.RetryPolicy.Validate(), c.RetryThrottle.Validate(), c.Restart.validate(), c.LearnLocks.validate())
 	if c.PingAfter < 0 {
 		err = errors.Join(err, fmt.Errorf("cockroachdb: Config.PingAfter is %v: use zero for no pings, or a duration above zero", c.PingAfter))
 	}

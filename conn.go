@@ -39,6 +39,7 @@ type conn struct {
 	crdb           bool // the server is CockroachDB
 	version        version
 	savepoints     savepoints
+	snapshots      bool // its transactions read what was committed at one point in time, by default
 	textIsOneTx    bool // it runs a text of several statements as one transaction
 	forceSavepoint bool // its force_savepoint_restart may be on: every savepoint is a restart savepoint
 	forceByDefault bool // and that is how the session began
@@ -96,7 +97,9 @@ func (c *conn) use(l link) {
 	c.told = sessionOf(l.Session)
 	c.session.Tracer = c.ofControl()
 	c.crdb, c.version, c.rests = isCockroachDB(l.Session), versionOf(l.Session), time.Time{}
-	c.savepoints = savepointsOn(l.Session, c.pool.restart, l.Pgx.Config().RuntimeParams)
+	params := l.Pgx.Config().RuntimeParams
+	c.savepoints = savepointsOn(l.Session, c.pool.restart, params)
+	c.snapshots = snapshotsByDefault(c.crdb, params)
 	c.textIsOneTx = runsTextAsOneTx(l.PG.ParameterStatus("crdb_version"))
 }
 

@@ -32,7 +32,7 @@ import (
 //     load_balance_hosts, which may be random or disable, sets BalanceHosts; load_balance_groups, sizes such as 2,1 or
 //     0 for one group of all, sets HostGroups;
 //   - retry_pin_generated, which may be on or off, sets PinGenerated;
-//   - retry_learn_locks, which may be on or off, sets LearnLocks;
+//   - retry_learn_locks, which may be runtx, on or off, sets LearnLocks;
 //   - retry_commit_marker, which may be on or off, sets CommitMarker, and retry_commit_table sets CommitTable;
 //   - dead_peer_timeout, a duration, is after how much silence of the network a connection that waits for an answer,
 //     or to be used, is given up: the ConnConfig gets a DialFunc for it. It bounds pings too, and logins where there is
@@ -132,7 +132,7 @@ var settings = []setting{
 	choice("load_balance_hosts", "random", "disable", func(c *Config) *bool { return &c.BalanceHosts }),
 	{"load_balance_groups", `a list of numbers such as "2,1"`, (*Config).setHostGroups},
 	choice("retry_pin_generated", "on", "off", func(c *Config) *bool { return &c.PinGenerated }),
-	choice("retry_learn_locks", "on", "off", func(c *Config) *bool { return &c.LearnLocks }),
+	{"retry_learn_locks", "runtx, on or off", (*Config).setLearnLocks},
 	choice("retry_commit_marker", "on", "off", func(c *Config) *bool { return &c.CommitMarker }),
 	{"retry_commit_table", "the name of a table", (*Config).setCommitTable},
 	{"dead_peer_timeout", durationKind, (*Config).parseDeadPeerTimeout},
@@ -180,6 +180,14 @@ func choice(key, yes, no string, field func(*Config) *bool) setting {
 func (c *Config) setRestart(text string) error {
 	c.Restart = RestartMode(text)
 	if text == "" || c.Restart.validate() != nil {
+		return errors.New("the value is none of them")
+	}
+	return nil
+}
+
+func (c *Config) setLearnLocks(text string) error {
+	c.LearnLocks = LockLearning(text)
+	if text == "" || c.LearnLocks.validate() != nil {
 		return errors.New("the value is none of them")
 	}
 	return nil

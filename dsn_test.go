@@ -201,7 +201,7 @@ func TestDSN_EachSetting_IsRead(t *testing.T) {
 		assert.Equal(t, 12, cfg.DialRate)
 		assert.False(t, cfg.BalanceHosts)
 		assert.False(t, cfg.PinGenerated)
-		assert.True(t, cfg.LearnLocks)
+		assert.Equal(t, LearnLocksAlways, cfg.LearnLocks)
 		assert.True(t, cfg.CommitMarker)
 		assert.Equal(t, RestartAuto, cfg.Restart)
 		assert.Equal(t, "bank.markers", cfg.CommitTable)

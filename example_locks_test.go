@@ -26,5 +26,5 @@ func ExampleConfig_onLockChanged() {
 	db := sql.OpenDB(connector)
 	defer db.Close()
 	fmt.Println("learns:", cfg.LearnLocks)
-	// Output: learns: true
+	// Output: learns: on
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
-// A read by key that diverges often, of a row that its transaction then writes, is sent with FOR UPDATE from then on.
+// A read by key that loses often, of a row that its transaction then writes, is sent with FOR UPDATE from then on.
 // What that changes besides the lock is taken back: at an error that the lock may have caused, and where it returns no
 // row, the statement runs again as the application has it. A row may be missing for the lock's sake: with row-level
 // security FOR UPDATE returns only rows that may be updated. Since it reads by a unique key there is at most one.
@@ -34,16 +34,27 @@ const lockedSize = int(unsafe.Sizeof(lockedRead{}))
 
 // findLock looks whether the text of a request locks.
 func (t *tx) findLock(r *request) {
-	if t.pool.locks == nil || !t.explicit || !r.query || t.pool.locks.isEmpty() || rewrites(r.args) {
+	texts := t.lockTexts()
+	if texts == nil || !t.explicit || !r.query || texts.isEmpty() || rewrites(r.args) {
 		return
 	}
 	key, ok := t.c.sharedKey(t, r.sql)
 	if !ok {
 		return
 	}
-	if r.text, r.locks = t.pool.locks.find(key); r.text != nil {
+	if r.text, r.locks = texts.find(key); r.text != nil {
 		r.locks = r.locks && t.mayLock() && t.c.isConfirmed(r)
 	}
+}
+
+// lockTexts returns the texts that lock in transactions such as this one, or nil. In RunTx they are learned on
+// CockroachDB, and elsewhere only if the application wants locks everywhere.
+func (t *tx) lockTexts() *lockTexts {
+	learned := &t.pool.locks
+	if t.runner != nil && (t.c.crdb || learned.elsewhere != nil) {
+		return learned.inRunTx
+	}
+	return learned.elsewhere
 }
 
 // rewrites reports whether one of pgx's options among the arguments may change the text.
@@ -70,11 +81,13 @@ func (c *conn) readsSnapshots(level driver.IsolationLevel) bool {
 	default:
 		return false
 	}
-	if slices.ContainsFunc(c.journal.sets, sqltext.SetsModes) {
-		return false
-	}
-	levels := sessionVariable(c.session.Pgx.Config().RuntimeParams, "default_transaction_isolation")
-	return (c.crdb || len(levels) > 0) && !slices.ContainsFunc(levels, isCommitted)
+	return c.snapshots && !slices.ContainsFunc(c.journal.sets, sqltext.SetsModes)
+}
+
+// snapshotsByDefault is readsSnapshots for the level that a session with these run-time parameters begins with.
+func snapshotsByDefault(crdb bool, params map[string]string) bool {
+	levels := sessionVariable(params, "default_transaction_isolation")
+	return (crdb || len(levels) > 0) && !slices.ContainsFunc(levels, isCommitted)
 }
 
 // isConfirmed reports whether what is known of a request's text comes from this connection's server.
@@ -165,7 +178,7 @@ func (t *tx) unlockAfter(ctx context.Context, r *record, err error) {
 	if t.attempt.why == nil {
 		t.attempt.why = err
 	}
-	if t.pool.locks.failed(text) {
+	if text.of.failed(text) {
 		t.lockChanged(ctx, text, LockFailed, err)
 	}
 }

@@ -16,10 +16,10 @@ func (t *tx) askForKey(text *lockText) {
 	defer cancel()
 	byKey, err := t.c.readsByKey(ctx, text.read)
 	if err != nil && pgerr.Answer(err) == nil {
-		t.pool.locks.unasked(text)
+		text.of.unasked(text)
 		return
 	}
-	t.lockChanged(ctx, text, t.pool.locks.answered(text, byKey), err)
+	t.lockChanged(ctx, text, text.of.answered(text, byKey), err)
 }
 
 // readsByKey asks the server whether a read has a condition for each column of a unique key of a table, whose rows are

@@ -11,9 +11,9 @@ import (
 
 // locking is what a transaction has to do with texts that lock, or may learn to.
 type locking struct {
-	uses     []lockUse
-	modes    bool // a statement may have changed the transaction's isolation level, or made it one that only reads
-	diverged bool // something has
+	uses  []lockUse
+	modes bool // a statement may have changed the transaction's isolation level, or made it one that only reads
+	lost  bool // something has diverged, or RunTx calls its function again
 }
 
 // mostLockUses bounds the texts that are counted for one transaction.
@@ -34,7 +34,7 @@ func (t *tx) noteUse(text *lockText, locked bool) {
 
 // noteForLocks takes note of what a statement means for the texts that lock.
 func (t *tx) noteForLocks(s *wire.Statement) {
-	if t.pool.locks == nil {
+	if t.lockTexts() == nil {
 		return
 	}
 	l := &t.locking
@@ -50,10 +50,10 @@ func (t *tx) noteForLocks(s *wire.Statement) {
 
 // learnLock takes note of a divergence, if it is that of a read by key of one row, which the transaction then wrote.
 func (t *tx) learnLock(d *DivergenceError) {
-	if t.pool.locks == nil {
+	if t.lockTexts() == nil {
 		return
 	}
-	t.locking.diverged = true
+	t.locking.lost = true
 	n := d.Statement - 1
 	if n < 0 || n >= len(t.history.records) || !t.mightLock() {
 		return
@@ -64,8 +64,31 @@ func (t *tx) learnLock(d *DivergenceError) {
 	if read == nil || !slices.ContainsFunc(t.history.records[n+1:], writes) {
 		return
 	}
+	t.noteLost(r, read)
+}
+
+// learnLockOfCall takes note of a conflict for which RunTx calls its function again, if it is that others have written
+// a row before the transaction did, which had read it by key.
+func (t *tx) learnLockOfCall(f fault) {
+	if t.lockTexts() == nil {
+		return
+	}
+	t.locking.lost = true
+	last := len(t.history.records) - 1
+	if reasonOf(f.err) != ReasonWriteTooOld || f.earlier || last < 0 || !t.mightLock() {
+		return
+	}
+	for _, r := range t.history.records[:last] {
+		if read := r.lockable(DivergedRow); read != nil && writesRow(t.history.records[last], r, read) {
+			t.noteLost(r, read)
+		}
+	}
+}
+
+// noteLost notes that the row that r has read was written by others before the transaction wrote it.
+func (t *tx) noteLost(r *record, read *sqltext.KeyRead) {
 	if key, ok := t.c.sharedKey(t, r.SQL); ok {
-		text := t.pool.locks.noteDiverged(key, read)
+		text := t.lockTexts().noteLost(key, read)
 		t.noteUse(text, false)
 		t.markWritten(text)
 	}
@@ -125,7 +148,7 @@ func (t *tx) accountLocks() {
 	took := time.Since(t.attempt.started)
 	for i := range t.locking.uses {
 		u := &t.locking.uses[i]
-		ask, change := t.pool.locks.noteEnd(u, t.outcome == OutcomeCommitted, t.locking.diverged, took)
+		ask, change := u.text.of.noteEnd(u, t.outcome == OutcomeCommitted, t.locking.lost, took)
 		if change != "" {
 			t.lockChanged(t.ctx, u.text, change, nil)
 		}

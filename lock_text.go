@@ -9,27 +9,46 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
-// lockTexts are what a connector has learned of the reads by key that diverged.
+// learnedLocks are what a connector has learned of reads by key that lost. What pays in RunTx need not pay in unchanged
+// code, and so they learn apart. Either is nil if it does not learn.
+type learnedLocks struct{ inRunTx, elsewhere *lockTexts }
+
+func newLearnedLocks(learning LockLearning) (l learnedLocks) {
+	if learning != LearnLocksNever {
+		l.inRunTx = newLockTexts(&rulesInRunTx)
+	}
+	if learning == LearnLocksAlways {
+		l.elsewhere = newLockTexts(&rulesElsewhere)
+	}
+	return l
+}
+
+// lockTexts are the texts that were learned for some of the transactions.
 type lockTexts struct {
-	some atomic.Bool // that a text has diverged; every query of a transaction looks, and so takes no lock
+	rules *lockRules
+
+	known atomic.Bool // a text has lost; every query of a transaction looks, and so takes no lock
 
 	mu    sync.Mutex
 	byKey map[wire.DescriptionKey]*lockText
 	bytes int // of all texts
 }
 
-// lockText is what is known of a text that has diverged. All but the first two are guarded by lockTexts.mu.
+// lockText is what is known of a text that has lost: of which a row that it had read was written by others before its
+// transaction wrote it. All but the first three are guarded by lockTexts.mu.
 type lockText struct {
+	of   *lockTexts
 	sql  string // as the application has it
 	read *sqltext.KeyRead
 
-	stage    lockStage
-	barred   time.Time // until then it is not to be locked
-	since    time.Time // when the counting of plain began
-	diverged int       // how often the text has, since then, in a transaction that wrote the row that it had read
+	stage  lockStage
+	barred time.Time // until then it is not to be locked
+	since  time.Time // when the counting of plain began
+	lost   int       // how often the text has since then
 
 	plain  lockTally // of transactions in which it ran as it is, since then
 	locked lockTally // of those in which it locked, since the latest verdict
+	first  bool      // locked is of those that came first, beside some that did not lock
 }
 
 // lockStage is what is done with a text.
@@ -45,7 +64,7 @@ const (
 type lockTally struct {
 	runs      int
 	commits   int
-	diverged  int           // that something in them diverged
+	lost      int           // that something in them has diverged, or RunTx has called its function again
 	unwritten int           // that did not write to the text's table after it
 	spent     time.Duration // from their first statement to their end, all together
 }
@@ -57,28 +76,36 @@ type lockUse struct {
 	written bool // after it its table was written
 }
 
-// A text locks once it has diverged learnDivergences times within learnWithin, in transactions that wrote the row that
-// they had read, if those were one of learnShare or more. It is judged anew each time that it has locked in
-// lockVerdict transactions.
-const (
-	learnDivergences = 4
-	learnRuns        = 16
-	learnShare       = 20
-	learnWithin      = time.Minute
-	lockVerdict      = 64
-	lockBarred       = 5 * time.Minute // for how long a text does not lock after it was unlearned
-)
-
-// newLockTexts returns nil if nothing is to be learned.
-func newLockTexts(cfg *Config) *lockTexts {
-	if !cfg.LearnLocks {
-		return nil
-	}
-	return &lockTexts{byKey: make(map[wire.DescriptionKey]*lockText)}
+// lockRules say when a text locks, and when it does not any more.
+type lockRules struct {
+	runs     int     // it has run so often before it locks,
+	verdict  int     // and it is judged each time that it has locked in so many transactions,
+	second   bool    // but not the first time
+	costlier float64 // how many times as long a commit may take with the lock as before
+	spares   bool    // it must spare half of the losses
 }
 
-// isEmpty reports whether nothing has diverged yet.
-func (l *lockTexts) isEmpty() bool { return !l.some.Load() }
+// In unchanged code each loss is an error that the application sees, and a lock may cost something. In RunTx it costs
+// nothing but time, and the lock must not take more.
+var (
+	rulesElsewhere = lockRules{runs: 16, verdict: 64, costlier: 3, spares: true}
+	rulesInRunTx   = lockRules{runs: 128, verdict: 128, second: true, costlier: 1.25}
+)
+
+// A text locks once it has lost learnLosses times within learnWithin, in one of learnShare of the transactions or more.
+const (
+	learnLosses = 4
+	learnShare  = 20
+	learnWithin = time.Minute
+	lockBarred  = 5 * time.Minute // for how long a text does not lock after it was unlearned
+)
+
+func newLockTexts(rules *lockRules) *lockTexts {
+	return &lockTexts{rules: rules, byKey: make(map[wire.DescriptionKey]*lockText)}
+}
+
+// isEmpty reports whether nothing has lost yet.
+func (l *lockTexts) isEmpty() bool { return !l.known.Load() }
 
 // find returns what is known of a text, and whether it locks; nil if nothing is.
 func (l *lockTexts) find(key wire.DescriptionKey) (text *lockText, locks bool) {
@@ -90,8 +117,8 @@ func (l *lockTexts) find(key wire.DescriptionKey) (text *lockText, locks bool) {
 	return text, text.stage == lockLearned
 }
 
-// noteDiverged notes that a text has diverged whose row the transaction then wrote.
-func (l *lockTexts) noteDiverged(key wire.DescriptionKey, read *sqltext.KeyRead) *lockText {
+// noteLost notes that others have written the row that a text had read before its transaction wrote it.
+func (l *lockTexts) noteLost(key wire.DescriptionKey, read *sqltext.KeyRead) *lockText {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	text := l.byKey[key]
@@ -101,17 +128,17 @@ func (l *lockTexts) noteDiverged(key wire.DescriptionKey, read *sqltext.KeyRead)
 			clear(l.byKey)
 			l.bytes = size
 		}
-		text = &lockText{sql: key.SQL, read: read, since: time.Now()}
+		text = &lockText{of: l, sql: key.SQL, read: read, since: time.Now()}
 		l.byKey[key] = text
-		l.some.Store(true)
+		l.known.Store(true)
 	}
-	text.diverged++
+	text.lost++
 	return text
 }
 
 // noteEnd counts a transaction in which a text ran. It reports whether the server is to be asked now whether the text
 // reads by key; and what has become of the text, or "".
-func (l *lockTexts) noteEnd(u *lockUse, committed, diverged bool, took time.Duration) (ask bool, change LockChange) {
+func (l *lockTexts) noteEnd(u *lockUse, committed, lost bool, took time.Duration) (ask bool, change LockChange) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	text := u.text
@@ -119,17 +146,20 @@ func (l *lockTexts) noteEnd(u *lockUse, committed, diverged bool, took time.Dura
 	case u.locked != (text.stage == lockLearned):
 		return false, "" // it has changed in between
 	case !u.locked:
-		text.plain.count(u, committed, diverged, took)
+		text.plain.count(u, committed, lost, took)
 		return text.isToLock(time.Now()), ""
 	}
-	text.locked.count(u, committed, diverged, took)
-	if text.locked.runs < lockVerdict {
+	text.locked.count(u, committed, lost, took)
+	if text.locked.runs < l.rules.verdict {
 		return false, ""
 	}
-	if change = text.locked.verdict(&text.plain); change != "" {
+	if !text.first {
+		change = l.rules.judge(&text.locked, &text.plain)
+	}
+	if change != "" {
 		text.bar(time.Now())
 	}
-	text.locked = lockTally{}
+	text.locked, text.first = lockTally{}, false
 	return false, change
 }
 
@@ -145,7 +175,7 @@ func (t *lockText) isToLock(now time.Time) bool {
 	case now.Sub(t.since) > learnWithin:
 		t.watch(now)
 		return false
-	case t.diverged < learnDivergences, n.runs < learnRuns, learnShare*t.diverged < n.runs, 2*n.unwritten > n.runs:
+	case t.lost < learnLosses, n.runs < t.of.rules.runs, learnShare*t.lost < n.runs, 2*n.unwritten > n.runs:
 		return false
 	}
 	t.stage = lockAsked
@@ -160,7 +190,7 @@ func (l *lockTexts) answered(text *lockText, byKey bool) LockChange {
 		text.bar(time.Now())
 		return LockNoKey
 	}
-	text.stage, text.locked = lockLearned, lockTally{}
+	text.stage, text.locked, text.first = lockLearned, lockTally{}, l.rules.second
 	return LockLearned
 }
 
@@ -188,34 +218,31 @@ func (t *lockText) bar(now time.Time) {
 
 // watch begins to count anew. The caller holds mu.
 func (t *lockText) watch(from time.Time) {
-	t.stage, t.since, t.diverged, t.plain = lockWatched, from, 0, lockTally{}
+	t.stage, t.since, t.lost, t.plain = lockWatched, from, 0, lockTally{}
 }
 
-func (t *lockTally) count(u *lockUse, committed, diverged bool, took time.Duration) {
+func (t *lockTally) count(u *lockUse, committed, lost bool, took time.Duration) {
 	t.runs++
 	t.spent += took
 	if committed {
 		t.commits++
 	}
-	if diverged {
-		t.diverged++
+	if lost {
+		t.lost++
 	}
 	if !u.written {
 		t.unwritten++
 	}
 }
 
-// costlier is how much longer a commit may take with the locks than before.
-const costlier = 3
-
-// verdict says why locking does not pay, given what there was without it; "" if it does.
-func (t *lockTally) verdict(plain *lockTally) LockChange {
+// judge says why locking does not pay, given what there was without it; "" if it does.
+func (r *lockRules) judge(locked, plain *lockTally) LockChange {
 	switch {
-	case 2*t.unwritten > t.runs:
+	case 2*locked.unwritten > locked.runs:
 		return LockUnwritten
-	case 2*t.diverged*plain.runs > plain.diverged*t.runs:
+	case r.spares && 2*locked.lost*plain.runs > plain.lost*locked.runs:
 		return LockInVain
-	case plain.commits > 0 && float64(t.spent)*float64(plain.commits) > costlier*float64(plain.spent)*float64(t.commits):
+	case float64(locked.spent)*float64(plain.commits) > r.costlier*float64(plain.spent)*float64(locked.commits):
 		return LockCostly
 	}
 	return ""

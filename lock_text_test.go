@@ -15,12 +15,12 @@ import (
 
 func TestLockTexts_ManyTexts_TakeBoundedMemory(t *testing.T) {
 	t.Parallel()
-	texts := newLockTexts(&Config{LearnLocks: true})
+	texts := newLockTexts(&rulesElsewhere)
 	most := 0
 	for n := range 1000 {
 		sql := fmt.Sprintf("SELECT v FROM kv WHERE k = '%d%s'", n, strings.Repeat("x", 4<<10))
 		key := wire.DescriptionKey{SQL: sql}
-		texts.noteDiverged(key, sqltext.ParseKeyRead(sql))
+		texts.noteLost(key, sqltext.ParseKeyRead(sql))
 		found, _ := texts.find(key)
 		require.NotNil(t, found, "the latest is kept")
 		size := 0
@@ -33,15 +33,15 @@ func TestLockTexts_ManyTexts_TakeBoundedMemory(t *testing.T) {
 	assert.Greater(t, most, mostTextBytes/2)
 }
 
-func TestLockTally_Verdict(t *testing.T) {
+func TestLockRules_Judge(t *testing.T) {
 	t.Parallel()
-	plain := lockTally{runs: 100, commits: 80, diverged: 20, spent: 100 * time.Second}
+	plain := lockTally{runs: 100, commits: 80, lost: 20, spent: 100 * time.Second}
 	for want, locked := range map[LockChange]lockTally{
-		"":            {runs: 64, commits: 58, diverged: 6, spent: 217 * time.Second, unwritten: 32},
+		"":            {runs: 64, commits: 58, lost: 6, spent: 217 * time.Second, unwritten: 32},
 		LockUnwritten: {runs: 64, commits: 64, unwritten: 33},
-		LockInVain:    {runs: 64, commits: 57, diverged: 7, spent: 64 * time.Second},
-		LockCostly:    {runs: 64, commits: 60, diverged: 4, spent: 226 * time.Second},
+		LockInVain:    {runs: 64, commits: 57, lost: 7, spent: 64 * time.Second},
+		LockCostly:    {runs: 64, commits: 60, lost: 4, spent: 226 * time.Second},
 	} {
-		assert.Equal(t, want, locked.verdict(&plain), "%+v", locked)
+		assert.Equal(t, want, rulesElsewhere.judge(&locked, &plain), "%+v", locked)
 	}
 }

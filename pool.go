@@ -25,8 +25,8 @@ type pool struct {
 	onAsked      func(context.Context, CommitEvent)
 	marks        *markTable // nil where commits are not marked
 	onLock       func(context.Context, LockEvent)
-	pins         *pinTexts  // nil where nothing is pinned
-	locks        *lockTexts // nil where no locks are learned
+	pins         *pinTexts // nil where nothing is pinned
+	locks        learnedLocks
 
 	lane       *lane.Lane
 	throttle   *throttle
@@ -56,7 +56,7 @@ func newPool(cfg *Config) *pool {
 		resetSession: cfg.ResetSession,
 		onRetry:      cfg.OnRetry, onSettled: cfg.OnSettled, onAsked: cfg.OnCommitAsked,
 		onLock: cfg.OnLockChanged,
-		marks:  newMarkTable(cfg), pins: newPinTexts(cfg), locks: newLockTexts(cfg),
+		marks:  newMarkTable(cfg), pins: newPinTexts(cfg), locks: newLearnedLocks(cfg.LearnLocks),
 		lane: lane.New(), throttle: newThrottle(cfg.RetryThrottle), all: cfg.Metrics,
 		ledger:       newLedger(),
 		descriptions: wire.NewDescriptions(sharedBytes),

@@ -96,6 +96,7 @@ func (t *tx) retry(ctx context.Context, s step, conflict fault) (told error, ove
 	if t.callsAtOnce(conflict) {
 		t.attempt.lost(conflict.err, at)
 		t.attempt.owesCall = true
+		t.learnLockOfCall(conflict)
 		return t.fail(conflict.err), true
 	}
 	t.restarts()

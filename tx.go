@@ -59,8 +59,8 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	}
 	c.tx = c.newTx(ctx, policy, begin, c.savepoints.in(opts.Isolation))
 	c.tx.opening.readOnly = opts.ReadOnly
-	c.tx.opening.snapshot = c.pool.locks != nil && c.readsSnapshots(opts.Isolation)
 	claim(ctx, c.tx)
+	c.tx.opening.snapshot = c.tx.lockTexts() != nil && c.readsSnapshots(opts.Isolation)
 	return c.tx, nil
 }
 

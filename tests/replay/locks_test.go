@@ -32,16 +32,18 @@ const (
 )
 
 // A rowServer has a row that somebody else changes before each read, unless it is calm. The first write after each
-// Begin loses, unless it is calm.
+// Begin loses, unless it is calm; or that after each commit.
 type rowServer struct {
-	keys   fakepg.Reply
-	locked func(n int) fakepg.Reply
-	script kit.Script
+	keys     fakepg.Reply
+	locked   func(n int) fakepg.Reply
+	conflict fakepg.Reply
+	script   kit.Script
 
 	mu    sync.Mutex
 	calm  bool
 	value int64
 	lost  bool
+	once  bool // a transaction that begins anew does not lose again
 }
 
 func keysOf(columns ...string) fakepg.Reply {
@@ -59,15 +61,17 @@ func rowOf(v ...int64) fakepg.Reply {
 }
 
 func newRowServer() *rowServer {
-	return &rowServer{keys: keysOf("1", "k"), locked: func(int) fakepg.Reply { return rowOf(7) }, script: kit.Script{}}
+	return &rowServer{
+		keys: keysOf("1", "k"), locked: func(int) fakepg.Reply { return rowOf(7) }, conflict: kit.Conflict, script: kit.Script{},
+	}
 }
 
 func (s *rowServer) reply(st fakepg.Statement) fakepg.Reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case strings.HasPrefix(st.SQL, "BEGIN"):
-		s.lost = false
+	case strings.HasPrefix(st.SQL, "BEGIN"), st.SQL == "COMMIT":
+		s.lost = s.lost && s.once && st.SQL != "COMMIT"
 	case strings.HasPrefix(st.SQL, askForKey):
 		return s.keys
 	case st.SQL == readRow, st.SQL == lockRow && st.Describing:
@@ -79,7 +83,7 @@ func (s *rowServer) reply(st fakepg.Statement) fakepg.Reply {
 		return s.locked(st.Nth)
 	case !st.Describing && strings.HasPrefix(st.SQL, "UPDATE") && !s.calm && !s.lost:
 		s.lost = true
-		return kit.Conflict
+		return s.conflict
 	case st.SQL == writeRow:
 		return fakepg.Reply{ParamOIDs: []uint32{pgtype.Int8OID, pgtype.Int8OID}}
 	}
@@ -98,7 +102,7 @@ func (s *rowServer) stir() {
 	s.calm = false
 }
 
-func learning(c *cockroachdb.Config) { c.LearnLocks = true }
+func learning(c *cockroachdb.Config) { c.LearnLocks = cockroachdb.LearnLocksAlways }
 
 // addOne reads a row in a transaction and writes it, and returns what it read.
 func addOne(ctx context.Context, db *sql.DB) (v int64, err error) {
@@ -195,7 +199,7 @@ func countWithPrefix(texts []string, prefix string) (n int) {
 	return n
 }
 
-// A statement that the application has prepared locks too, and so does one inside RunTx.
+// A statement that the application has prepared locks too.
 func TestLocks_LearnedText_LocksWhereverItRuns(t *testing.T) {
 	t.Parallel()
 	s := newRowServer()
@@ -205,7 +209,7 @@ func TestLocks_LearnedText_LocksWhereverItRuns(t *testing.T) {
 	require.NoError(t, err)
 	defer stmt.Close()
 	var v int64
-	require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
+	require.NoError(t, kit.InTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 		return tx.StmtContext(t.Context(), stmt).QueryRowContext(t.Context(), 1).Scan(&v)
 	}))
 	assert.EqualValues(t, 7, v)
@@ -467,7 +471,7 @@ func TestLocks_LockedReadInAReplay(t *testing.T) {
 
 // inBubble runs test in virtual time, where each statement takes ten milliseconds.
 func (s *rowServer) inBubble(
-	t *testing.T, test func(*testing.T, *fakepg.Server, *sql.DB), changes ...func(*cockroachdb.Config),
+	t *testing.T, test func(*testing.T, *fakepg.Server, *sql.DB), changes ...any,
 ) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -478,11 +482,8 @@ func (s *rowServer) inBubble(
 			}
 			return reply
 		}), fakepg.InMemory())
-		options := []any{kit.Reaching(srv), learning, kit.NoLifetime, kit.NoFailover}
-		for _, change := range changes {
-			options = append(options, change)
-		}
-		db := kit.Open(t, srv.DSN(), options...)
+		options := []any{kit.Reaching(srv), kit.NoLifetime, kit.NoFailover}
+		db := kit.Open(t, srv.DSN(), append(options, changes...)...)
 		db.SetMaxOpenConns(1)
 		test(t, srv, db)
 	})
@@ -550,7 +551,7 @@ func TestLocks_ThatDoNotPay_AreUnlearned(t *testing.T) {
 				locked := srv.Times(lockRow)
 				require.NoError(t, write(t.Context(), db))
 				assert.Equal(t, c.want == "", srv.Times(lockRow) > locked)
-			}, l.hook)
+			}, learning, l.hook)
 		})
 	}
 }
@@ -570,7 +571,7 @@ func TestLocks_Unlearned_AreLearnedAgainAfterAWhile(t *testing.T) {
 		assert.Equal(t, []cockroachdb.LockChange{
 			cockroachdb.LockLearned, cockroachdb.LockFailed, cockroachdb.LockLearned,
 		}, l.changes())
-	}, l.hook)
+	}, learning, l.hook)
 }
 
 // A few divergences among many transactions, or over a long time, are no reason to lock.
@@ -598,7 +599,7 @@ func TestLocks_FewDivergences_AreNotLearned(t *testing.T) {
 					time.Sleep(c.sleep)
 				}
 				assert.Empty(t, l.changes())
-			}, l.hook)
+			}, learning, l.hook)
 		})
 	}
 }
