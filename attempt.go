@@ -30,10 +30,9 @@ type attempt struct {
 	reason   Reason // why the attempt before the latest came to nothing,
 	site     site   // and where
 
-	pass    *lane.Pass // its place in the retry lane
-	presses int        // how often it went back without a wait there
-	waits   int        // in the lane
-	waited  time.Duration
+	pass   *lane.Pass // its place in the retry lane
+	waits  int        // in the lane
+	waited time.Duration
 }
 
 // site is where an attempt came to nothing.
@@ -130,11 +129,7 @@ func (t *tx) exhausted(bound Bound) error {
 // longer than there is time for a new attempt.
 func (t *tx) queue(ctx context.Context) error {
 	before := t.attempt.pass
-	switch {
-	case before.Holds() && t.c.crdb && t.attempt.presses < mostPresses:
-		t.press()
-		return nil
-	case before.Holds():
+	if before.Holds() {
 		return t.backOff(ctx)
 	}
 	if t.attempt.pass = t.pool.lane.TryEnter(); t.attempt.pass != nil {
@@ -142,20 +137,6 @@ func (t *tx) queue(ctx context.Context) error {
 		return nil
 	}
 	return t.waitForLane(ctx, before)
-}
-
-// mostPresses bounds how often the transaction in the lane goes back without a wait on CockroachDB. There it keeps its
-// locks, and so mostly wins the next time. On PostgreSQL it would lose them; after a wait it loses them on both.
-const mostPresses = 3
-
-// press is for the transaction in the lane when it loses again, but need not wait.
-func (t *tx) press() {
-	t.attempt.presses++
-	if t.isUrgent() {
-		t.openFresh(true)
-		return
-	}
-	t.openAtOnce()
 }
 
 // backOff is for the transaction in the lane when it loses again, to one that does not retry.

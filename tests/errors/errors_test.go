@@ -199,8 +199,8 @@ func TestErrors_CallerCancelled_AreNoNetworkFailure(t *testing.T) {
 	for name, s := range map[string]kit.Script{
 		"a statement":  {"UPDATE a": {kit.Slow}},
 		"a replay":     {"UPDATE a": {kit.Conflict, kit.Slow}},
-		"the rollback": {"UPDATE a": kit.Always(kit.Conflict), "ROLLBACK": {kit.Slow}},
-		"the backoff":  {"UPDATE a": kit.Always(kit.Conflict)},
+		"the rollback": {"UPDATE a": {kit.Conflict, kit.Conflict}, "ROLLBACK": {kit.Slow}},
+		"the backoff":  {"UPDATE a": {kit.Conflict, kit.Conflict}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kit.InBubble(t, s, func(t *testing.T, r *kit.Rig) {
