@@ -94,7 +94,7 @@ type Config struct {
 
 	// LearnLocks says in which transactions reads by key are sent with FOR UPDATE after they have often lost: whose row
 	// others had written before the same transaction wrote it. Which texts that are is learned, and unlearned where it
-	// does not pay. What is left alone is in docs/tuning.md. Empty means [LearnLocksInRunTx].
+	// does not pay. What is left alone is in docs/tuning.md. ParseConfig sets LearnLocksInRunTx, which empty means too.
 	LearnLocks LockLearning
 
 	// CommitMarker makes the outcome of a commit known whose answer was lost: a transaction that has written inserts a row

@@ -24,7 +24,7 @@ func defaults() Config {
 		RetryPolicy: DefaultRetryPolicy(), RetryThrottle: DefaultRetryThrottle(), PingAfter: defaultPingAfter,
 		ConnLifetime: defaultConnLifetime, DialRate: defaultDialRate, BalanceHosts: true, CommitTable: DefaultCommitTable,
 		PinGenerated: true, deadPeer: defaultDeadPeerTimeout,
-		Restart: RestartSavepoint,
+		Restart: RestartSavepoint, LearnLocks: LearnLocksInRunTx,
 	}
 }
 

@@ -51,6 +51,7 @@ func ParseConfig(dsn string) (*Config, error) {
 		RetryThrottle: DefaultRetryThrottle(),
 		Metrics:       DefaultMetrics,
 		Restart:       RestartSavepoint,
+		LearnLocks:    LearnLocksInRunTx,
 		PingAfter:     defaultPingAfter,
 		ConnLifetime:  defaultConnLifetime,
 		DialRate:      defaultDialRate,

@@ -25,6 +25,9 @@ import (
 // transaction had read ([ReasonWriteTooOld], [ReasonSerializable]), if fn was shown the answer to a query that locks
 // nothing. fn may thus run several times, and must not have effects outside the transaction that must not happen twice.
 //
+// On CockroachDB, reads by key of which others often write the row before fn does are sent with FOR UPDATE; see
+// Config.LearnLocks.
+//
 // How often and for how long is the policy's ([RetryPolicy], or [WithRetryPolicy] in ctx): transparent replays and
 // calls of fn count alike. With [WithoutRetries] fn is called once.
 //

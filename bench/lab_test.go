@@ -35,8 +35,9 @@ type cell struct {
 	change   func(*crdbmodel.Config) // of the model; nil for none
 }
 
-// warmUp is long enough for every worker to have connected, prepared and lost its first conflicts.
-const warmUp = 2 * time.Second
+// warmUp is long enough for every worker to have connected, prepared and lost its first conflicts, and for locks to be
+// learned, or unlearned.
+const warmUp = 5 * time.Second
 
 // figures are what a cell has come to. All but attempts, wait and counts are of what ended after the warm-up.
 type figures struct {
