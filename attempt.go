@@ -31,6 +31,7 @@ type attempt struct {
 	site     site   // and where
 
 	pass   *lane.Pass // its place in the retry lane
+	yields int        // how often it has yielded that
 	waits  int        // in the lane
 	waited time.Duration
 }
@@ -215,10 +216,15 @@ func (t *tx) giveUpLocks(ctx context.Context) error {
 	return nil
 }
 
+// mostYields bounds how often a transaction yields its place in the lane: a commit that was lost may have been so to the
+// one that came in.
+const mostYields = 2
+
 // yieldLane lets the next into the lane while the commit is under way. On CockroachDB that one waits for the commit
 // where it reads or writes the same; on PostgreSQL it would have a snapshot from before it, and lose.
 func (t *tx) yieldLane() {
-	if t.c.crdb {
+	if t.c.crdb && t.attempt.yields < mostYields {
+		t.attempt.yields++
 		t.attempt.pass.Yield()
 	}
 }

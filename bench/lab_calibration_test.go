@@ -21,15 +21,15 @@ var calibrated = []struct {
 	change   func(*crdbmodel.Config) // the service time that was fitted for this one
 }{
 	{
-		workload: workload{"blind transfer", keyValue(hotRows), transfer, sumIsKept},
+		workload: workload{"blind transfer", keyValue(hotRows), transfer(asDrawn), sumIsKept},
 		share:    0.21, policies: toLoop(147, 96, 356, 422, 1502),
 	},
 	{
-		workload: workload{"read-modify-write", keyValue(hotRows), readModifyWriteTwo(""), sumIsKept},
+		workload: workload{"read-modify-write", keyValue(hotRows), readModifyWriteTwo("", asDrawn), sumIsKept},
 		share:    0.67, policies: toLoop(619, 482, 787, 638, 712),
 	},
 	{
-		workload: workload{"the same, FOR UPDATE", keyValue(hotRows), readModifyWriteTwo(" FOR UPDATE"), sumIsKept},
+		workload: workload{"the same, FOR UPDATE", keyValue(hotRows), readModifyWriteTwo(forUpdate, asDrawn), sumIsKept},
 		share:    0.22, policies: toLoop(119, 77, 326, 280, 506),
 	},
 	{
@@ -51,10 +51,13 @@ func toLoop(loop, executeTx, lane, savepoint, high float64) map[string]float64 {
 // slowRefresh is for wide reads, which took the real server that long to refresh.
 func slowRefresh(cfg *crdbmodel.Config) { cfg.Refresh = 20 * time.Millisecond }
 
-// readModifyWriteTwo reads two rows, in either order, and writes what it makes of them.
-func readModifyWriteTwo(locking string) func(*rand.Rand) body {
+const forUpdate = " FOR UPDATE"
+
+// readModifyWriteTwo reads two rows and writes what it makes of them.
+func readModifyWriteTwo(locking string, in order) func(*rand.Rand) body {
 	return func(r *rand.Rand) body {
 		rows := r.Perm(hotRows)[:2]
+		in(rows)
 		return func(ctx context.Context, tx *sql.Tx) (int64, error) {
 			var values [2]int64
 			for i, k := range rows {

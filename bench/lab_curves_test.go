@@ -15,8 +15,8 @@ import (
 // A variant is a value of something that the driver's policy decides, tried in the laboratory.
 type variant struct {
 	setting
-	change   func(*crdbmodel.Config)
-	crowded  bool // a hundred processes, each with one worker and a lane of its own
+	change  func(*crdbmodel.Config)
+	crowded bool // a hundred processes, each with one worker and a lane of its own
 }
 
 // variants are those that can be set in a DSN. The default of each knob is among them.
@@ -55,7 +55,7 @@ func built(name string) []variant {
 // ofCurves are the workloads for which there is something to decide: all transactions are RunTx's.
 func ofCurves(tb testing.TB) []workload {
 	list := workloadsNamed(tb, "transfer", "rmw", "wide-read", "write-skew", "ycsb-f")
-	return append(list, workload{"rmw-two", keyValue(hotRows), readModifyWriteTwo(""), sumIsKept}, twoForUpdate)
+	return append(list, workload{"rmw-two", keyValue(hotRows), readModifyWriteTwo("", asDrawn), sumIsKept}, twoForUpdate)
 }
 
 // TestCurves measures what each value of the policy's knobs commits, and appends it to the file that LAB_CURVES names,

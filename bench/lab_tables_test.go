@@ -19,7 +19,7 @@ var tablesOf = map[string]map[string]func(*testing.T) string{
 	"docs/contention.md": {"shares": sharesTable, "policies": policiesTable},
 	"bench/results/lab.md": {
 		"peers": peersTable, "latency": latencyTable, "workers": workersTable, "buffered": bufferedTable,
-		"nodes": nodesTable, "pools": poolsTable, "crowd": crowdTable,
+		"nodes": nodesTable, "pools": poolsTable, "crowd": crowdTable, "goal": goalTable,
 	},
 }
 

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -35,6 +36,8 @@ type client struct {
 	// attempts is how often transactions have been tried so far, and how often the one was that was tried most. It is
 	// nil if work is called for each attempt.
 	attempts func() (all, most int64)
+	// backoff is the first ceiling of the loop's waits; 0 is 20 ms.
+	backoff time.Duration
 }
 
 var peers = []peer{
@@ -133,7 +136,7 @@ func executeTx(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error 
 // untilCommitted is the loop that CockroachDB's documentation teaches, around whatever of a peer's conflicts reach the
 // application: roll back, wait for a random time up to 20 ms, doubling, begin anew. ExecuteTx never needs it.
 func (c *client) untilCommitted(ctx context.Context, work func(*sql.Tx) error) error {
-	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+	for wait := cmp.Or(c.backoff, 20*time.Millisecond); ; wait = min(2*wait, time.Second) {
 		err := c.once(ctx, c.db, work)
 		if !isConflict(err) {
 			return err

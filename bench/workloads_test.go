@@ -34,7 +34,7 @@ const (
 
 var workloads = []workload{
 	{"counter", keyValue(hotRows), counter(hotRows), sumIsKept},
-	{"transfer", keyValue(hotRows), transfer, sumIsKept},
+	{"transfer", keyValue(hotRows), transfer(asDrawn), sumIsKept},
 	{"rmw", keyValue(hotRows), readModifyWrite(hotRows, "SELECT v FROM kv WHERE k = $1"), sumIsKept},
 	{"rmw-for-update", keyValue(hotRows), readModifyWrite(hotRows, "SELECT v FROM kv WHERE k = $1 FOR UPDATE"), sumIsKept},
 	{"wide-read", keyValue(wideRows), wideRead, sumIsKept},
@@ -79,16 +79,24 @@ func increment(ctx context.Context, tx *sql.Tx, k int) error {
 	return err
 }
 
-// transfer writes two rows without reading them first, in either order, which deadlocks. It takes one and gives two,
-// so that the sum says how many have committed.
-func transfer(r *rand.Rand) body {
-	rows := r.Perm(hotRows)
-	return func(ctx context.Context, tx *sql.Tx) (int64, error) {
-		if _, err := tx.ExecContext(ctx, "UPDATE kv SET v = v - 1 WHERE k = $1", rows[0]); err != nil {
-			return 0, err
+// An order is that in which a transaction takes its rows. As they are drawn, two may deadlock.
+type order func(rows []int)
+
+func asDrawn([]int) {}
+
+// transfer writes two rows without reading them first. It takes one and gives two, so that the sum says how many have
+// committed.
+func transfer(in order) func(*rand.Rand) body {
+	return func(r *rand.Rand) body {
+		rows := r.Perm(hotRows)[:2]
+		in(rows)
+		return func(ctx context.Context, tx *sql.Tx) (int64, error) {
+			if _, err := tx.ExecContext(ctx, "UPDATE kv SET v = v - 1 WHERE k = $1", rows[0]); err != nil {
+				return 0, err
+			}
+			_, err := tx.ExecContext(ctx, "UPDATE kv SET v = v + 2 WHERE k = $1", rows[1])
+			return 1, err
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE kv SET v = v + 2 WHERE k = $1", rows[1])
-		return 1, err
 	}
 }
 

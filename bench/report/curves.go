@@ -22,15 +22,19 @@ var (
 // a multiple of what the first of them commits, in the geometric mean over the workloads.
 func drawCurves(all *sweeps) ([]byte, error) {
 	knobs := all.list("Policy", "knob")
-	const width, height = 330, 260
-	c := vgsvg.New(vg.Length(len(knobs)*width), height)
+	const width, height, mostInARow = 330, 260, 4
+	columns := min(mostInARow, len(knobs))
+	rows := (len(knobs) + columns - 1) / columns
+	c := vgsvg.New(vg.Length(columns*width), vg.Length(rows*height))
 	canvas := draw.New(c)
 	for i, knob := range knobs {
 		p, err := all.panel(knob)
 		if err != nil {
 			return nil, err
 		}
-		p.Draw(draw.Crop(canvas, vg.Length(i*width)+6, vg.Length((i+1-len(knobs))*width)-6, 4, -4))
+		x, y := i%columns, i/columns
+		p.Draw(draw.Crop(canvas, vg.Length(x*width)+6, vg.Length((x+1-columns)*width)-6,
+			vg.Length((rows-1-y)*height)+4, vg.Length(-y*height)-4))
 	}
 	var b bytes.Buffer
 	_, err := c.WriteTo(&b)
@@ -40,8 +44,8 @@ func drawCurves(all *sweeps) ([]byte, error) {
 func (all *sweeps) panel(knob string) (*plot.Plot, error) {
 	values := all.list("Policy", "value", "knob", knob)
 	p := plot.New()
-	p.Title.Text, p.X.Label.Text = knob, "value"
-	p.Y.Label.Text = fmt.Sprintf("commits/s (1: at %s)", values[0])
+	p.Title.Text, p.X.Label.Text = spaced(knob), "value"
+	p.Y.Label.Text = fmt.Sprintf("commits/s (1: at %s)", spaced(values[0]))
 	p.BackgroundColor = color.White
 	p.NominalX(values...)
 	p.Add(plotter.NewGrid())

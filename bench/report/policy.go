@@ -8,7 +8,7 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// sweeps are what bench/sweep has measured: of each benchmark by the parts of its name, the figures by unit.
+// sweeps are what bench/sweep or bench/curves has measured: of each benchmark by the parts of its name, the figures by unit.
 type sweeps struct{ cells []sweepCell }
 
 type sweepCell struct {
@@ -40,7 +40,7 @@ func readSweeps(files []string) (*sweeps, error) {
 		return nil, err
 	}
 	if len(all.list("Policy", "knob")) == 0 {
-		return nil, fmt.Errorf("no result of BenchmarkPolicy in %s: run bench/sweep", strings.Join(files, ", "))
+		return nil, fmt.Errorf("no result of BenchmarkPolicy in %s: run bench/sweep or bench/curves", strings.Join(files, ", "))
 	}
 	return &all, nil
 }
@@ -76,20 +76,24 @@ func (all *sweeps) of(bench, unit string, where ...string) float64 {
 	return median(values)
 }
 
-// policyTables has a table for each knob, one for the crowd on one row, and one for two pools.
+// policyTables has a table for each knob, and of bench/sweep one for the crowd on one row and one for two pools.
 func policyTables(all *sweeps) string {
 	var b strings.Builder
 	for _, knob := range all.list("Policy", "knob") {
 		all.knobTable(&b, knob)
 	}
-	all.oneRowTable(&b)
-	all.poolsTable(&b)
+	if len(all.list("OneRow", "peer")) > 0 {
+		all.oneRowTable(&b)
+	}
+	if len(all.list("Pools", "pools")) > 0 {
+		all.poolsTable(&b)
+	}
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
 func (all *sweeps) knobTable(b *strings.Builder, knob string) {
 	values := all.list("Policy", "value", "knob", knob)
-	fmt.Fprintf(b, "### %s\n\nCommits a second · p99 in ms · the most attempts of one transaction:\n\n", knob)
+	fmt.Fprintf(b, "### %s\n\nCommits a second · p99 in ms · the most attempts of one transaction:\n\n", spaced(knob))
 	row(b, slices.Concat([]string{"workload", "latency"}, values)...)
 	rule(b, 2+len(values))
 	for _, latency := range all.list("Policy", "latency") {
@@ -108,6 +112,9 @@ func (all *sweeps) knobTable(b *strings.Builder, knob string) {
 	}
 	b.WriteString("\n")
 }
+
+// spaced is a part of a benchmark's name as it is read.
+func spaced(part string) string { return strings.ReplaceAll(part, "_", " ") }
 
 func (all *sweeps) oneRowTable(b *strings.Builder) {
 	peers := all.list("OneRow", "peer")
