@@ -152,11 +152,17 @@ scale: engine ## a storm of 1,000 connections, and who waits for whose locks: th
 lab: ## the driver and its peers on a model of CockroachDB's concurrency control, in virtual time: the tables of docs/contention.md and bench/results/lab.md
 	cd bench && LAB=.. go test -count=1 -timeout 20m -run '^TestLaboratory$$' -v . | grep -v '^=== '
 
+.PHONY: curves
+curves: ## what each value of the retry policy's knobs commits on the model of CockroachDB: bench/results/curves.md
+	cd bench && ./curves results/curves.txt && \
+		go run ./report --policy results/curves.md --curves results/curves.svg results/curves.txt
+
 .PHONY: performance
 performance: ## the tables and pictures of docs/performance.md and bench/results, from the output saved there
 	cd bench && go run ./report --doc results/contention.md --summary ../docs/performance.md \
 		--chart results/contention.svg results/contention-*.txt
 	cd bench && go run ./report --policy results/policy.md --curves results/policy.svg results/policy.txt
+	cd bench && go run ./report --policy results/curves.md --curves results/curves.svg results/curves.txt
 
 # go test fuzzes one target at a time.
 FUZZ_TIME ?= 30s

@@ -82,6 +82,7 @@ func (t *tx) newAttempt(ctx context.Context, reason Reason, at site, wait time.D
 
 // takeTurn decides whether there is to be another attempt, waits if it must, and sets the opening.
 func (t *tx) takeTurn(ctx context.Context, conflict error, at site) error {
+	t.pool.calm.disturbed()
 	defer t.attempt.pass.Lost() // after the wait: it belongs to what the conflict has cost
 	t.attempt.lost(conflict, at)
 	if cause := t.history.cause; cause != "" {
@@ -223,7 +224,7 @@ const mostYields = 2
 // yieldLane lets the next into the lane while the commit is under way. On CockroachDB that one waits for the commit
 // where it reads or writes the same; on PostgreSQL it would have a snapshot from before it, and lose.
 func (t *tx) yieldLane() {
-	if t.c.crdb && t.attempt.yields < mostYields {
+	if t.c.crdb && t.attempt.pass.Holds() && t.attempt.yields < mostYields {
 		t.attempt.yields++
 		t.attempt.pass.Yield()
 	}

@@ -29,6 +29,7 @@ type pool struct {
 	locks        learnedLocks
 
 	lane       *lane.Lane
+	calm       calm
 	throttle   *throttle
 	savepoints avoidance
 	ledger     *ledger

@@ -60,6 +60,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	c.tx = c.newTx(ctx, policy, begin, c.savepoints.in(opts.Isolation))
 	c.tx.opening.readOnly = opts.ReadOnly
 	claim(ctx, c.tx)
+	c.tx.spareSavepoint()
 	c.tx.opening.snapshot = c.tx.lockTexts() != nil && c.readsSnapshots(opts.Isolation)
 	return c.tx, nil
 }

@@ -160,6 +160,7 @@ func (t *tx) committed() {
 	if !ddl {
 		t.outcome = OutcomeCommitted
 	}
+	t.pool.calm.committed()
 	t.noteMark()
 }
 

@@ -103,6 +103,7 @@ func TestDoc_MainNames_HaveAnExample(t *testing.T) {
 		"DivergenceKind": true, // a field of DivergenceError
 		"CommitAnswer":   true, // a field of CommitEvent
 		"RestartMode":    true, // a field of Config
+		"LockLearning":   true, // a field of Config
 		"LockChange":     true, // a field of LockEvent
 		"Report":         true, // what Connector.Report returns
 		"Protection":     true, // a field of Report

@@ -226,18 +226,18 @@ func TestCommit_MarkerLocked_EndsWithinTheBounds(t *testing.T) {
 	t.Parallel()
 	s := newTestbed(t, crdbsim.Config{}, func(c *cockroachdb.Config) { c.RetryPolicy.MaxElapsed = time.Second })
 	tx := s.begin(t, t.Context(), nil)
-	var holder *sql.Tx
+	held := make(chan *sql.Tx, 1)
 	s.inject(strike(crdbsim.Action{Then: crdbsim.ExecuteCut}), crdbsim.On(onAsking, crdbsim.Action{Call: func() {
-		var err error
-		holder, err = s.plain.BeginTx(context.Background(), nil)
+		holder, err := s.plain.BeginTx(context.Background(), nil)
 		assert.NoError(t, err)
+		held <- holder
 		_, err = holder.ExecContext(context.Background(), "SELECT * FROM "+table+" FOR UPDATE")
 		assert.NoError(t, err)
 	}}))
 	lost := tx.Commit()
 	var ambiguous *cockroachdb.AmbiguousCommitError
 	require.ErrorAs(t, lost, &ambiguous)
-	require.NoError(t, holder.Rollback())
+	require.NoError(t, (<-held).Rollback())
 	is, err := cockroachdb.CommitOutcome(t.Context(), s.DB, lost)
 	require.NoError(t, err)
 	assert.True(t, is)
