@@ -104,16 +104,11 @@ type reason struct {
 // reasons are for workloads in which some cell has one. In all other cells this driver is ahead of its peers, or beside
 // them.
 var reasons = map[string]reason{
-	"counter":        {"SAVEPOINT and RELEASE occupy the processors", 0.87},
-	"rmw-for-update": {"SAVEPOINT and RELEASE occupy the processors", 0.9},
-	"new-order":      {"SAVEPOINT and RELEASE occupy the processors", 0.97},
-	"wide-read":      {"the lane hands over after the commit was sent; waits that overlap by chance are better", 0.85},
-	"ycsb-a":         {"the lane is for one, whatever the rows", 0.95},
-	"ycsb-f":         {"the lane is for one, whatever the rows", 0.95},
+	"wide-read": {"all conflict with all; two at a time are best, the lane is for one", 0.85},
 }
 
-// beside is how close a cell has to be for nobody to be ahead.
-const beside = 0.99
+// beside is how close a cell has to be for nobody to be ahead: cells with conflicts differ by so much.
+const beside = 0.97
 
 // why returns why a peer is ahead in a cell; "" if none is.
 func (w workload) why(t *testing.T, c cell, byPeer map[string]figures) string {

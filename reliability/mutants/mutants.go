@@ -67,6 +67,7 @@ const (
 	errs      = driver + "/tests/errors"
 	restart   = driver + "/tests/restart"
 	runtx     = driver + "/tests/runtx"
+	lane      = driver + "/tests/lane"
 	replay    = driver + "/tests/replay"
 	conns     = driver + "/tests/conn"
 	statement = driver + "/tests/statement"

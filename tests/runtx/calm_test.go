@@ -42,3 +42,21 @@ func TestRunTx_WhileNothingConflicts_GoesWithoutSavepoint(t *testing.T) {
 	assert.Equal(t, []string{"BEGIN; " + kit.Update(1), "ROLLBACK; BEGIN; " + kit.Update(1), "COMMIT"}, trips(updateInRunTx))
 	assert.Equal(t, []string{first, "RELEASE; COMMIT"}, trips(updateInRunTx), "after a conflict")
 }
+
+// A call after a conflict is in a new server transaction: there is no savepoint to go back to.
+func TestRunTx_WithoutSavepoint_BeginsAnew(t *testing.T) {
+	t.Parallel()
+	replies := append(slices.Repeat([]fakepg.Reply{kit.OK}, commitsUntilCalm), tooOld, kit.OK)
+	r := kit.New(t, kit.Script{kit.Update(1): replies, readKV: kit.IntOfEachRun(1)})
+	for range commitsUntilCalm {
+		updateInRunTx(t, r)
+	}
+	r.Forget()
+	calls := 0
+	require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, readThenWrite(&calls)))
+	assert.Equal(t, 2, calls)
+	sent := r.Sent()
+	assert.NotContains(t, sent, kit.RollbackTo)
+	assert.NotContains(t, sent, kit.Savepoint)
+	assert.Equal(t, []string{"BEGIN", readKV, kit.Update(1), "ROLLBACK", "BEGIN", readKV, kit.Update(1), "COMMIT"}, sent)
+}
