@@ -1,6 +1,8 @@
 package lane_test
 
 import (
+	"database/sql"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,26 +51,22 @@ func TestLane_CommitLost_GoesBeforeThoseWhoWait(t *testing.T) {
 	t.Parallel()
 	lost := fakepg.Reply{Delay: time.Second, Err: fakepg.Conflict()}
 	long := fakepg.Reply{Delay: 3 * time.Second}
-	script := kit.Script{kit.Release: {lost}, "UPDATE a": {kit.Conflict, long}, "UPDATE b": {kit.Conflict}}
+	script := kit.Script{kit.Release: {lost}, "UPDATE a": {kit.Conflict, long}, "UPDATE b": {kit.Conflict, long}}
 	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 		holder, second, third := r.HoldLane(t), r.Begin(t), r.Begin(t)
-		ended := make(chan string, 3)
-		go func() {
-			assert.NoError(t, kit.ExecAll(second, "UPDATE a"))
-			assert.NoError(t, second.Commit())
-			ended <- "the second"
-		}()
-		time.Sleep(time.Millisecond)
-		go func() {
-			assert.NoError(t, kit.ExecAll(third, "UPDATE b"))
-			assert.NoError(t, third.Commit())
-			ended <- "the third"
-		}()
-		time.Sleep(time.Millisecond)
-		go func() {
-			assert.NoError(t, holder.Commit())
-			ended <- "the first"
-		}()
-		assert.Equal(t, []string{"the second", "the first", "the third"}, []string{<-ended, <-ended, <-ended})
+		var others sync.WaitGroup
+		for tx, update := range map[*sql.Tx]string{second: "UPDATE a", third: "UPDATE b"} {
+			others.Go(func() {
+				if tx == third {
+					time.Sleep(time.Millisecond)
+				}
+				assert.NoError(t, kit.ExecAll(tx, update))
+				assert.NoError(t, tx.Commit())
+			})
+		}
+		time.Sleep(2 * time.Millisecond)
+		require.NoError(t, holder.Commit())
+		assert.InDelta(t, 3*time.Second, time.Since(r.Started), float64(time.Second), "the second's turn, and not the third's")
+		others.Wait()
 	}, kit.Patient)
 }
