@@ -135,10 +135,20 @@ func (t *tx) queue(ctx context.Context) error {
 		return t.backOff(ctx)
 	}
 	if t.attempt.pass = t.pool.lane.TryEnter(); t.attempt.pass != nil {
-		t.openAtOnce()
+		t.openInLane()
 		return nil
 	}
 	return t.waitForLane(ctx, before)
+}
+
+// openInLane opens the attempt of a transaction that has found a place in the lane at once. One that was aborted has no
+// locks left to keep.
+func (t *tx) openInLane() {
+	if t.isUrgent() {
+		t.openFresh(true)
+		return
+	}
+	t.openAtOnce()
 }
 
 // backOff is for the transaction in the lane when it loses again, to one that does not retry.
@@ -223,8 +233,10 @@ const mostYields = 2
 
 // yieldLane lets the next into the lane while the commit is under way. On CockroachDB that one waits for the commit
 // where it reads or writes the same; on PostgreSQL it would have a snapshot from before it, and lose.
+//
+// One of PRIORITY HIGH keeps its place: the more of them run, those of other pools included, the more they abort.
 func (t *tx) yieldLane() {
-	if t.c.crdb && t.attempt.pass.Holds() && t.attempt.yields < mostYields {
+	if t.c.crdb && !t.opening.high && t.attempt.pass.Holds() && t.attempt.yields < mostYields {
 		t.attempt.yields++
 		t.attempt.pass.Yield()
 	}

@@ -50,7 +50,8 @@ func TestCommit_LosesAConflict_RoundTripsDependOnWhatWasSeen(t *testing.T) {
 		},
 		"aborted": {
 			script: kit.Script{kit.Release: {kit.Aborted, kit.OK}}, options: []any{""},
-			run: execs("UPDATE a", "UPDATE b"), last: []string{"ROLLBACK TO; UPDATE a; UPDATE b", commits},
+			run:  execs("UPDATE a", "UPDATE b"),
+			last: []string{"ROLLBACK; BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a; UPDATE b", commits},
 		},
 		"rows that nobody can read": {
 			script: rows, run: execs("SELECT v", "UPDATE b"), last: []string{"ROLLBACK TO; SELECT v; UPDATE b; " + commits},

@@ -147,7 +147,7 @@ func TestAttemptFrom_EachStatement_HasItsAttempt(t *testing.T) {
 			},
 			[]string{
 				"1 SELECT v", "1 prepare SELECT v", "1 BEGIN", "1 SAVEPOINT", "1 UPDATE a",
-				"2 again ROLLBACK TO", "2 again SELECT v",
+				"2 again ROLLBACK", "2 again BEGIN PRIORITY HIGH", "2 again SAVEPOINT", "2 again SELECT v",
 				"3 SELECT v", "3 ROLLBACK TO", "3 UPDATE a", "3 RELEASE", "3 COMMIT",
 			},
 		},
@@ -223,8 +223,7 @@ func TestTracelog_Replay_IsToldApart(t *testing.T) {
 			"info Query: 2 again UPDATE a SET v = $1 []", "info Query: 2 again SELECT v []",
 			"info Query: 1 UPDATE b []", // it ends when it is answered
 			"error Query: 2 RELEASE []",
-			"info Query: 2 ROLLBACK []",
-			"info Query: 3 again BEGIN []", "info Query: 3 again SAVEPOINT []",
+			"info Query: 3 again ROLLBACK TO []",
 			"info Query: 3 again UPDATE a SET v = $1 []", "info Query: 3 again SELECT v []", "info Query: 3 again UPDATE b []",
 			"info Query: 3 RELEASE []", "info Query: 3 COMMIT []",
 		}, lines)

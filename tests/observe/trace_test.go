@@ -220,7 +220,7 @@ func TestTracers_Replay_IsSeen(t *testing.T) {
 		`"UPDATE a" []`, `"BEGIN" []`, `"` + kit.Savepoint + `" []`,
 		`"UPDATE b" []`, `"` + kit.RollbackTo + `" []`, `"UPDATE a" []`, // UPDATE b goes on
 		`"` + kit.Release + `" []`,
-		`"ROLLBACK" []`, `"BEGIN" []`, `"` + kit.Savepoint + `" []`, `"UPDATE a" []`, `"UPDATE b" []`,
+		`"` + kit.RollbackTo + `" []`, `"UPDATE a" []`, `"UPDATE b" []`,
 		`"` + kit.Release + `" []`, `"COMMIT" []`,
 	}, started)
 }

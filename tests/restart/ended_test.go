@@ -39,7 +39,8 @@ func TestRestart_DDLRefusedForThePriority_LowersIt(t *testing.T) {
 	t.Parallel()
 	const ddl = "ALTER TABLE x ADD y INT"
 	high := []string{
-		"BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK TO; UPDATE a", "ROLLBACK", "BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a",
+		"BEGIN; SAVEPOINT; UPDATE a", "ROLLBACK; BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a",
+		"ROLLBACK", "BEGIN PRIORITY HIGH; SAVEPOINT; UPDATE a",
 	}
 	t.Run("alone", func(t *testing.T) {
 		script := kit.Script{"UPDATE a": {kit.Aborted, kit.Aborted, kit.OK}, ddl: {noDDL, kit.OK}}

@@ -212,7 +212,7 @@ func TestRestartAuto_Aborted_HasPriority(t *testing.T) {
 	kit.Exec(t, tx, "UPDATE a")
 	require.NoError(t, tx.Commit())
 	assert.Equal(t, []string{
-		"BEGIN; UPDATE a", "ROLLBACK; BEGIN; UPDATE a", "ROLLBACK", "BEGIN PRIORITY HIGH; UPDATE a", "COMMIT",
+		"BEGIN; UPDATE a", "ROLLBACK; BEGIN PRIORITY HIGH; UPDATE a", "ROLLBACK", "BEGIN PRIORITY HIGH; UPDATE a", "COMMIT",
 	}, st.Trips(1))
 }
 

@@ -229,7 +229,7 @@ func TestRestart_WithModes_KeepsThem(t *testing.T) {
 				require.NoError(t, kit.ExecAll(tx, "SELECT a"))
 				require.NoError(t, tx.Commit())
 				assert.Equal(t, []string{
-					tc.want + "; SAVEPOINT; SELECT a", "ROLLBACK TO; SELECT a",
+					tc.want + "; SAVEPOINT; SELECT a", "ROLLBACK; " + tc.want + " PRIORITY HIGH; SAVEPOINT; SELECT a",
 					"ROLLBACK", tc.want + " PRIORITY HIGH; SAVEPOINT; SELECT a", "RELEASE; COMMIT",
 				}, r.Trips(first))
 			})

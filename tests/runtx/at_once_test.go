@@ -97,7 +97,11 @@ func TestRunTx_NothingUnlockedWasShown_Replays(t *testing.T) {
 				return kit.ExecAll(tx, kit.Update(1))
 			}))
 			assert.Equal(t, 1, calls)
-			assert.Contains(t, r.Statements(), []string{kit.RollbackTo, tc.first, kit.Update(1)})
+			opening := []string{kit.RollbackTo}
+			if name == "another transaction aborted it" {
+				opening = []string{"ROLLBACK", "BEGIN PRIORITY HIGH", kit.Savepoint}
+			}
+			assert.Contains(t, r.Statements(), append(opening, tc.first, kit.Update(1)))
 			kit.WantUsable(t, r.DB)
 		})
 	}

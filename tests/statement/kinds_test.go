@@ -138,10 +138,10 @@ func TestStatement_DDLInPriorityHigh_IsTheApplicationsError(t *testing.T) {
 		_ = tx.Rollback() // an error, if something is committed
 		kit.WantUsable(t, r.DB)
 	})
-	// A transaction that is aborted twice in the lane waits, and comes back with PRIORITY HIGH.
+	// A transaction that was aborted comes back with PRIORITY HIGH.
 	lost := func(t *testing.T, p kit.Script) (*kit.Rig, *sql.Tx, error) {
 		t.Helper()
-		p[kit.Update(2)] = []fakepg.Reply{kit.Aborted, kit.Aborted}
+		p[kit.Update(2)] = []fakepg.Reply{kit.Aborted}
 		if p[kit.Update(1)] == nil {
 			p[kit.Update(1)] = kit.Always(kit.Tag("UPDATE 1"))
 		}
@@ -175,7 +175,7 @@ func TestStatement_DDLInPriorityHigh_IsTheApplicationsError(t *testing.T) {
 	t.Run("the driver's own, and the restart for it diverges", func(t *testing.T) {
 		t.Parallel()
 		one := kit.Tag("UPDATE 1")
-		r, tx, err := lost(t, kit.Script{ddl: {refused, kit.OK}, kit.Update(1): {one, one, one, kit.Tag("UPDATE 2")}})
+		r, tx, err := lost(t, kit.Script{ddl: {refused, kit.OK}, kit.Update(1): {one, one, kit.Tag("UPDATE 2")}})
 		d := kit.As[*cockroachdb.DivergenceError](t, err)
 		assert.Equal(t, cockroachdb.DivergedCount, d.Kind)
 		assert.NotZero(t, d.Attempts)
@@ -187,7 +187,7 @@ func TestStatement_DDLInPriorityHigh_IsTheApplicationsError(t *testing.T) {
 	})
 	t.Run("the driver's own, and the restart for it loses", func(t *testing.T) {
 		t.Parallel()
-		r, tx, err := lost(t, kit.Script{ddl: {refused, kit.OK}, kit.Update(1): kit.ConflictOn(4)})
+		r, tx, err := lost(t, kit.Script{ddl: {refused, kit.OK}, kit.Update(1): kit.ConflictOn(3)})
 		require.NoError(t, err)
 		require.NoError(t, tx.Commit())
 		assert.Equal(t, 1, r.Times(kit.Release))
