@@ -78,8 +78,13 @@ func (s *Server) Close() {
 	s.running.Wait()
 }
 
-// announced is the version: that of the server whose rules these are.
-const announced = "CockroachDB OSS v22.1.0 (crdbmodel)"
+// announced is the version: that of the server whose rules these are, or of the first that buffers writes by default.
+func (cfg *Config) announced() string {
+	if cfg.Buffered {
+		return "CockroachDB OSS v26.2.0 (crdbmodel)"
+	}
+	return "CockroachDB OSS v22.1.0 (crdbmodel)"
+}
 
 func (s *Server) serve(c *end) {
 	be := pgproto3.NewBackend(c, c)
@@ -130,7 +135,7 @@ func (s *session) greet() {
 		{"integer_datetimes", "on"},
 		{"standard_conforming_strings", "on"},
 		{"TimeZone", "UTC"},
-		{"crdb_version", announced},
+		{"crdb_version", s.e.cfg.announced()},
 	} {
 		s.reserve(&pgproto3.ParameterStatus{Name: p[0], Value: p[1]})
 	}
