@@ -227,8 +227,8 @@ func (t *tx) giveUpLocks(ctx context.Context) error {
 	return nil
 }
 
-// mostYields bounds how often a transaction yields its place in the lane: a commit that was lost may have been so to the
-// one that came in.
+// mostYields bounds how often a transaction yields its place in the lane: a commit that was lost may have been so to
+// the one that came in.
 const mostYields = 2
 
 // yieldLane lets the next into the lane while the commit is under way. On CockroachDB that one waits for the commit

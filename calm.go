@@ -5,8 +5,8 @@ import "sync/atomic"
 // calmAfter is after how many commits without a conflict RunTx does without the restart savepoint.
 const calmAfter = 256
 
-// calm counts the commits of a connector since one of its transactions last met a conflict. It may be used by any number
-// of goroutines.
+// calm counts the commits of a connector since one of its transactions last met a conflict. It may be used by any
+// number of goroutines.
 type calm struct{ commits atomic.Int64 }
 
 func (c *calm) committed() {

@@ -126,7 +126,8 @@ type Config struct {
 	// which it does with CommitMarker only. The context is the commit's. Otherwise what is said of OnRetry holds.
 	OnCommitAsked func(context.Context, CommitEvent)
 
-	// OnLockChanged, if set, is called when a statement's text begins to lock, or does not any more; see LearnLocks. The context is that of the statement, or BeginTx's. Otherwise what is said of OnRetry holds.
+	// OnLockChanged, if set, is called when a statement's text begins to lock, or does not any more; see LearnLocks. The
+	// context is that of the statement, or BeginTx's. Otherwise what is said of OnRetry holds.
 	OnLockChanged func(context.Context, LockEvent)
 
 	// deadPeer is the DSN's dead_peer_timeout; zero for none.

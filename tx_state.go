@@ -139,7 +139,7 @@ func (t *tx) fail(err error) error {
 	if t.runner == nil && !t.mustStep() {
 		t.leave() // all that the application can do is to roll back
 	}
-	if t.outcome != OutcomeDiverged && !t.attempt.owesCall { // RunTx goes on then, in its place in the lane, or before others
+	if t.outcome != OutcomeDiverged && !t.attempt.owesCall { // RunTx goes on then, in its place or before others
 		t.leaveLane()
 	}
 	return err

@@ -26,7 +26,8 @@ func variants() (all []variant) {
 	}
 	for _, list := range [][]setting{
 		values("max-backoff", "retry_max_backoff=", "20ms", "100ms", "250ms", "1s", "5s"),
-		values("throttle: tokens per commit", "retry_throttle_tokens=100&retry_throttle_tokens_per_commit=", "0.1", "1", "10"),
+		values("throttle: tokens per commit",
+			"retry_throttle_tokens=100&retry_throttle_tokens_per_commit=", "0.1", "1", "10"),
 		values("learned locks in RunTx", "retry_learn_locks=", "off", "runtx"),
 		values("restart", "retry_restart=", "savepoint", "begin"),
 	} {

@@ -45,7 +45,7 @@ func withHindsight(tb testing.TB, w workload) (all []hindsight) {
 		candidates = append(candidates, workload{"FOR UPDATE", w.schema, readModifyWriteTwo(forUpdate, asDrawn), w.check})
 	}
 	for _, w := range candidates {
-		for _, n := range []int{1, 2, 4, 8, 16} {
+		for _, n := range []int{1, 2, 4, 16} {
 			all = append(all, hindsight{w, admitting(tb, "pgx-loop", n)}, hindsight{w, admitting(tb, "RunTx", n)})
 		}
 	}

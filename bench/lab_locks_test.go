@@ -14,7 +14,9 @@ import (
 )
 
 // learning is unchanged code with learned locks.
-var learning = peer{"learned locks", ours(plainly, func(c *cockroachdb.Config) { c.LearnLocks = cockroachdb.LearnLocksAlways })}
+var learning = peer{"learned locks", ours(plainly, func(c *cockroachdb.Config) {
+	c.LearnLocks = cockroachdb.LearnLocksAlways
+})}
 
 // forLocks are all workloads, and those that read two rows in either order.
 func forLocks() []workload {

@@ -119,7 +119,7 @@ func (w workload) why(t *testing.T, c cell, byPeer map[string]figures) string {
 		return ""
 	}
 	r, ok := reasons[w.name]
-	assert.True(t, ok, "%s, %v: a peer commits %.0f, this driver %.0f, and there is no reason", w.name, c.latency, theirs, ours)
+	assert.True(t, ok, "%s, %v: a peer commits %.0f, this driver %.0f, without a reason", w.name, c.latency, theirs, ours)
 	assert.Greater(t, ours, r.least*theirs, "%s, %v: what the best of the peers does", w.name, c.latency)
 	return r.why
 }

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// sweeps are what bench/sweep or bench/curves has measured: of each benchmark by the parts of its name, the figures by unit.
+// sweeps are what bench/sweep or bench/curves has measured: of each benchmark by the parts of its name, the figures by
+// unit.
 type sweeps struct{ cells []sweepCell }
 
 type sweepCell struct {
@@ -40,7 +41,8 @@ func readSweeps(files []string) (*sweeps, error) {
 		return nil, err
 	}
 	if len(all.list("Policy", "knob")) == 0 {
-		return nil, fmt.Errorf("no result of BenchmarkPolicy in %s: run bench/sweep or bench/curves", strings.Join(files, ", "))
+		names := strings.Join(files, ", ")
+		return nil, fmt.Errorf("no result of BenchmarkPolicy in %s: run bench/sweep or bench/curves", names)
 	}
 	return &all, nil
 }

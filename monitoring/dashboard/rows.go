@@ -121,7 +121,7 @@ var rows = []row{
 		},
 		{
 			title: "Learned locks", unit: perSecond, axis: "1/s",
-			means: "Reads that were sent with a lock that the driver has learned to add, and texts that began to lock or ceased to. Without retry_learn_locks there are none.",
+			means: "Reads that were sent with a lock that the driver has learned to add, and texts that began to lock or ceased to. By default only RunTx on CockroachDB learns them.",
 			queries: []query{
 				{"reads that lock", sum("", rate("cockroachdb_locked_reads_total"))},
 				{"texts: {{change}}", sum("change", rate("cockroachdb_lock_changes_total"))},

@@ -68,8 +68,8 @@ type bed struct {
 
 	taught bool // a pool may have learnt something from the latest case
 
-	known map[*variant]bool        // of these the pool has learnt all texts
-	locks map[dialect]*atomic.Bool // the pool has learned a lock, and still adds it
+	known map[*variant]bool         // of these the pool has learnt all texts
+	locks map[dialect]*atomic.Int32 // where the pool has learned a lock, and still adds it: in RunTx, and elsewhere
 }
 
 func newBed(t testing.TB) *bed {
@@ -83,7 +83,7 @@ func newBed(t testing.TB) *bed {
 	h := &bed{
 		t: t, admin: admin, wire: wirecut.New((&net.Dialer{}).DialContext), dirty: true,
 		sims: map[dialect]*crdbsim.Sim{}, dsns: map[dialect]string{}, dbs: map[dialect]*sql.DB{}, fresh: map[dialect]bool{},
-		known: map[*variant]bool{}, locks: map[dialect]*atomic.Bool{},
+		known: map[*variant]bool{}, locks: map[dialect]*atomic.Int32{},
 	}
 	createCommitTable(t, dsn)
 	for m, cfg := range matrixServers {
@@ -108,9 +108,11 @@ func (h *bed) open(m dialect) error {
 		return err
 	}
 	cfg.ConnConfig.DialFunc, cfg.Metrics = h.wire.Dial, nil
-	learned := &atomic.Bool{}
+	learned := &atomic.Int32{}
 	cfg.OnLockChanged = func(_ context.Context, e cockroachdb.LockEvent) {
-		learned.Store(e.Change == cockroachdb.LockLearned)
+		if learned.Add(1); e.Change != cockroachdb.LockLearned {
+			learned.Store(0)
+		}
 	}
 	h.locks[m] = learned
 	connector, err := cockroachdb.NewConnector(cfg)

@@ -76,16 +76,17 @@ func (r *result) locked() bool {
 	return false
 }
 
-// The driver learns a text that has diverged so often, in so many transactions.
+// The driver learns a text that has diverged so often, in so many transactions; in RunTx it takes more of them.
 const (
-	teachDivergences = 4
-	teachRuns        = 16
+	teachDivergences, teachRuns           = 4, 16
+	teachDivergencesInRunTx, teachInRunTx = 8, 128
+	bothLearned                           = 2
 )
 
 // teachLock has a new pool learn to lock, unless the one there is has learned it and still does.
 func (h *bed) teachLock(ctx context.Context, s *variant) error {
 	m := s.dialect
-	if h.locks[m].Load() {
+	if h.locks[m].Load() == bothLearned {
 		return nil
 	}
 	if err := h.open(m); err != nil {
@@ -102,30 +103,46 @@ func (h *bed) teachLock(ctx context.Context, s *variant) error {
 			return fmt.Errorf("teach the lock, the %dth time: %w", n+1, err)
 		}
 	}
-	if !h.locks[m].Load() {
+	for n := range teachInRunTx {
+		diverges := n < teachDivergencesInRunTx
+		err := cockroachdb.RunTx(ctx, h.dbs[m], nil, func(tx *sql.Tx) error {
+			disturbed := diverges
+			diverges = false
+			return h.count(ctx, tx, disturbed)
+		})
+		if err != nil {
+			return fmt.Errorf("teach the lock in RunTx, the %dth time: %w", n+1, err)
+		}
+	}
+	if h.locks[m].Load() != bothLearned {
 		return errors.New("the pool has not learned to lock")
 	}
 	return nil
 }
 
-// countOnce reads the counter and counts it up, and has somebody else do so in between if it is to diverge.
-func (h *bed) countOnce(ctx context.Context, db *sql.DB, diverges bool) error {
+// countOnce counts in a transaction.
+func (h *bed) countOnce(ctx context.Context, db *sql.DB, disturbed bool) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	var v int
-	if err := tx.QueryRowContext(ctx, readCounter, 1).Scan(&v); err != nil {
+	if err := h.count(ctx, tx, disturbed); err != nil {
 		return err
 	}
-	if diverges {
+	return tx.Commit()
+}
+
+// count reads the counter and counts it up, and has somebody else do so in between if it is to be disturbed.
+func (h *bed) count(ctx context.Context, tx *sql.Tx, disturbed bool) error {
+	if err := tx.QueryRowContext(ctx, readCounter, 1).Scan(new(int)); err != nil {
+		return err
+	}
+	if disturbed {
 		if _, err := h.admin.Exec(ctx, countUp, 1); err != nil {
 			return err
 		}
 	}
-	if _, err := tx.ExecContext(ctx, countUp, 1); err != nil {
-		return err
-	}
-	return tx.Commit()
+	_, err := tx.ExecContext(ctx, countUp, 1)
+	return err
 }

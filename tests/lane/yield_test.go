@@ -66,7 +66,8 @@ func TestLane_CommitLost_GoesBeforeThoseWhoWait(t *testing.T) {
 		}
 		time.Sleep(2 * time.Millisecond)
 		require.NoError(t, holder.Commit())
-		assert.InDelta(t, 3*time.Second, time.Since(r.Started), float64(time.Second), "the second's turn, and not the third's")
+		const afterTheSecond = 3 * time.Second
+		assert.InDelta(t, afterTheSecond, time.Since(r.Started), float64(time.Second), "not after the third")
 		others.Wait()
 	}, kit.Patient)
 }

@@ -62,7 +62,8 @@ func rowOf(v ...int64) fakepg.Reply {
 
 func newRowServer() *rowServer {
 	return &rowServer{
-		keys: keysOf("1", "k"), locked: func(int) fakepg.Reply { return rowOf(7) }, conflict: kit.Conflict, script: kit.Script{},
+		keys: keysOf("1", "k"), locked: func(int) fakepg.Reply { return rowOf(7) },
+		conflict: kit.Conflict, script: kit.Script{},
 	}
 }
 

@@ -39,7 +39,8 @@ func TestRunTx_WhileNothingConflicts_GoesWithoutSavepoint(t *testing.T) {
 	assert.Equal(t, []string{"BEGIN; SAVEPOINT; UPDATE a", "RELEASE; COMMIT"}, trips(func(t *testing.T, r *kit.Rig) {
 		require.NoError(t, kit.InTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error { return kit.ExecAll(tx, "UPDATE a") }))
 	}), "unchanged code")
-	assert.Equal(t, []string{"BEGIN; " + kit.Update(1), "ROLLBACK; BEGIN; " + kit.Update(1), "COMMIT"}, trips(updateInRunTx))
+	assert.Equal(t, []string{"BEGIN; " + kit.Update(1), "ROLLBACK; BEGIN; " + kit.Update(1), "COMMIT"},
+		trips(updateInRunTx))
 	assert.Equal(t, []string{first, "RELEASE; COMMIT"}, trips(updateInRunTx), "after a conflict")
 }
 
