@@ -83,7 +83,7 @@ func waysOutOfTheLane() map[string]wayOut {
 			assert.IsType(t, (*cockroachdb.AmbiguousCommitError)(nil), tx.Commit())
 		}),
 		"commit whose replay is cut": held(
-			kit.Script{release: {kit.Aborted}, kit.RollbackTo: {kit.OK, kit.CutOff}},
+			kit.Script{release: {kit.Aborted}, "BEGIN PRIORITY HIGH": {kit.CutOff}},
 			func(t *testing.T, tx *sql.Tx) {
 				assert.IsType(t, (*cockroachdb.ConnectionLostError)(nil), tx.Commit())
 			},
