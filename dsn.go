@@ -124,7 +124,7 @@ var settings = []setting{
 	wholeNumber("retry_max_statements", func(c *Config) *int { return &c.RetryPolicy.MaxStatements }),
 	wholeNumber("retry_max_bytes", func(c *Config) *int { return &c.RetryPolicy.MaxBytes }),
 	wholeNumber("retry_max_failovers", func(c *Config) *int { return &c.RetryPolicy.MaxFailovers }),
-	{"retry_restart", "savepoint, begin or auto", (*Config).setRestart},
+	word("retry_restart", "savepoint, begin or auto", func(c *Config) *RestartMode { return &c.Restart }),
 	wholeNumber("retry_throttle_tokens", func(c *Config) *int { return &c.RetryThrottle.MaxTokens }),
 	number("retry_throttle_tokens_per_commit", func(c *Config) *float64 { return &c.RetryThrottle.TokensPerCommit }),
 	duration("ping_after", func(c *Config) *time.Duration { return &c.PingAfter }),
@@ -133,7 +133,7 @@ var settings = []setting{
 	choice("load_balance_hosts", "random", "disable", func(c *Config) *bool { return &c.BalanceHosts }),
 	{"load_balance_groups", `a list of numbers such as "2,1"`, (*Config).setHostGroups},
 	choice("retry_pin_generated", "on", "off", func(c *Config) *bool { return &c.PinGenerated }),
-	{"retry_learn_locks", "runtx, on or off", (*Config).setLearnLocks},
+	word("retry_learn_locks", "runtx, on or off", func(c *Config) *LockLearning { return &c.LearnLocks }),
 	choice("retry_commit_marker", "on", "off", func(c *Config) *bool { return &c.CommitMarker }),
 	{"retry_commit_table", "the name of a table", (*Config).setCommitTable},
 	{"dead_peer_timeout", durationKind, (*Config).parseDeadPeerTimeout},
@@ -178,20 +178,18 @@ func choice(key, yes, no string, field func(*Config) *bool) setting {
 	}}
 }
 
-func (c *Config) setRestart(text string) error {
-	c.Restart = RestartMode(text)
-	if text == "" || c.Restart.validate() != nil {
-		return errors.New("the value is none of them")
-	}
-	return nil
-}
-
-func (c *Config) setLearnLocks(text string) error {
-	c.LearnLocks = LockLearning(text)
-	if text == "" || c.LearnLocks.validate() != nil {
-		return errors.New("the value is none of them")
-	}
-	return nil
+// word is for a field of a type that knows its words.
+func word[T interface {
+	~string
+	validate() error
+}](key, kind string, field func(*Config) *T) setting {
+	return setting{key, kind, func(c *Config, text string) error {
+		*field(c) = T(text)
+		if text == "" || T(text).validate() != nil {
+			return errors.New("the value is none of them")
+		}
+		return nil
+	}}
 }
 
 func (c *Config) setCommitTable(text string) error {
