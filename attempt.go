@@ -236,9 +236,8 @@ const mostYields = 2
 //
 // One of PRIORITY HIGH keeps its place: the more of them run, those of other pools included, the more they abort.
 func (t *tx) yieldLane() {
-	if t.c.crdb && !t.opening.high && t.attempt.pass.Holds() && t.attempt.yields < mostYields {
+	if t.c.crdb && !t.opening.high && t.attempt.yields < mostYields && t.attempt.pass.Yield() {
 		t.attempt.yields++
-		t.attempt.pass.Yield()
 	}
 }
 

@@ -118,12 +118,14 @@ func (p *Pass) Leave() {
 }
 
 // Yield is Leave for a transaction that has not ended, but locks nothing any more: its commit is under way. If that
-// loses, the transaction goes on before those who wait; see [Lane.Enter].
-func (p *Pass) Yield() {
-	if p.Holds() {
+// loses, the transaction goes on before those who wait; see [Lane.Enter]. It reports whether there was a place to yield.
+func (p *Pass) Yield() bool {
+	held := p.Holds()
+	if held {
 		p.Leave()
 		p.yielded = true
 	}
+	return held
 }
 
 // Lost says that the holder has lost the attempt that it has made since it entered or since it lost the one before, if

@@ -1027,8 +1027,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "lane: a place is yielded any number of times", File: "attempt.go",
-		Old:   "t.attempt.yields < mostYields {",
-		New:   "t.attempt.yields >= 0 {",
+		Old:   "t.attempt.yields < mostYields &&",
+		New:   "t.attempt.yields >= 0 &&",
 		Found: []Instrument{Test(runtx, "TestRunTx_CalledAtOnceAndThenReplayed_IsBounded")},
 	},
 	{
