@@ -23,11 +23,7 @@ var tooLate = kit.Fails("40001", "restart transaction: TransactionRetryWithProto
 // addOneInRunTx is addOne in RunTx.
 func addOneInRunTx(ctx context.Context, db *sql.DB) error {
 	return cockroachdb.RunTx(ctx, db, nil, func(tx *sql.Tx) error {
-		var v int64
-		if err := tx.QueryRowContext(ctx, readRow, 1).Scan(&v); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, writeRow, v+1, 1)
+		_, err := addOneIn(ctx, tx)
 		return err
 	})
 }

@@ -107,13 +107,18 @@ func learning(c *cockroachdb.Config) { c.LearnLocks = cockroachdb.LearnLocksAlwa
 
 // addOne reads a row in a transaction and writes it, and returns what it read.
 func addOne(ctx context.Context, db *sql.DB) (v int64, err error) {
-	return v, kit.InTx(ctx, db, nil, func(tx *sql.Tx) error {
-		if err := tx.QueryRowContext(ctx, readRow, 1).Scan(&v); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, writeRow, v+1, 1)
+	return v, kit.InTx(ctx, db, nil, func(tx *sql.Tx) (err error) {
+		v, err = addOneIn(ctx, tx)
 		return err
 	})
+}
+
+func addOneIn(ctx context.Context, tx *sql.Tx) (v int64, err error) {
+	if err := tx.QueryRowContext(ctx, readRow, 1).Scan(&v); err != nil {
+		return v, err
+	}
+	_, err = tx.ExecContext(ctx, writeRow, v+1, 1)
+	return v, err
 }
 
 // learn has addOne diverge until its read locks, and then no more. It returns how often the server was asked for keys.
