@@ -18,7 +18,7 @@ const serveCommand = "serve-canned-answers" // what the program is called with t
 // IsServer reports whether this process is to be the server: main calls Serve then, and nothing else.
 func IsServer() bool { return len(os.Args) == 2 && os.Args[1] == serveCommand }
 
-// Serve answers until its standard input ends, be it that the measuring process has died.
+// Serve answers until its standard input ends, as it does when the measuring process has ended, or died.
 func Serve(replies map[string]cannedpg.Reply) error {
 	srv, err := cannedpg.Listen(replies)
 	if err != nil {
