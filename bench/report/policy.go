@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/perf/benchfmt"
+
+	"github.com/reprise-go/cockroachdb/bench/internal/figures"
 )
 
 // sweeps are what bench/sweep or bench/curves has measured: of each benchmark by the parts of its name, the figures by
@@ -26,12 +28,8 @@ func readSweeps(files []string) (*sweeps, error) {
 		if !ok {
 			continue
 		}
-		base, parts := r.Name.Parts()
-		c := sweepCell{bench: string(base), parts: make(map[string]string), values: make(map[string]float64)}
-		for _, part := range parts {
-			key, value, _ := strings.Cut(strings.TrimPrefix(string(part), "/"), "=")
-			c.parts[key] = value
-		}
+		c := sweepCell{values: make(map[string]float64)}
+		c.bench, c.parts = nameParts(r.Name)
 		for _, v := range r.Values {
 			c.values[v.Unit] = v.Value
 		}
@@ -75,7 +73,7 @@ func (all *sweeps) of(bench, unit string, where ...string) float64 {
 			values = append(values, v)
 		}
 	}
-	return median(values)
+	return figures.Median(values)
 }
 
 // policyTables has a table for each knob, and of bench/sweep one for the crowd on one row and one for two pools.

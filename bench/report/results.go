@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/perf/benchfmt"
+
+	"github.com/reprise-go/cockroachdb/bench/internal/figures"
 )
 
 // A cell is one benchmark: its name without the number of processors.
@@ -39,22 +41,11 @@ func read(files []string) (*results, error) {
 }
 
 func (all *results) add(r *benchfmt.Result) {
-	base, parts := r.Name.Parts()
-	c := cell{bench: string(base)}
-	if c.bench != "Contention" && c.bench != "Latency" {
+	bench, parts := nameParts(r.Name)
+	if bench != "Contention" && bench != "Latency" {
 		return
 	}
-	for _, part := range parts {
-		key, value, _ := strings.Cut(strings.TrimPrefix(string(part), "/"), "=")
-		switch key {
-		case "workload":
-			c.workload = value
-		case "peer":
-			c.peer = value
-		case "latency":
-			c.latency = value
-		}
-	}
+	c := cell{bench, parts["workload"], parts["peer"], parts["latency"]}
 	if all.values[c] == nil {
 		all.values[c] = make(map[string][]float64)
 	}
@@ -75,18 +66,20 @@ func with(list []string, s string) []string {
 	return append(list, s)
 }
 
-// of is the median of all runs, NaN if there is none.
-func (all *results) of(workload, peer, latency, unit string) float64 {
-	return median(all.values[cell{"Contention", workload, peer, latency}][unit])
+// nameParts returns what a benchmark is called, and the values of its name's parts.
+func nameParts(name benchfmt.Name) (bench string, values map[string]string) {
+	base, parts := name.Parts()
+	values = make(map[string]string)
+	for _, part := range parts {
+		key, value, _ := strings.Cut(strings.TrimPrefix(string(part), "/"), "=")
+		values[key] = value
+	}
+	return string(base), values
 }
 
-func median(values []float64) float64 {
-	if len(values) == 0 {
-		return math.NaN()
-	}
-	values = slices.Sorted(slices.Values(values))
-	n := len(values)
-	return (values[(n-1)/2] + values[n/2]) / 2
+// of is the median of all runs, NaN if there is none.
+func (all *results) of(workload, peer, latency, unit string) float64 {
+	return figures.Median(all.values[cell{"Contention", workload, peer, latency}][unit])
 }
 
 // ratio is how many times another peer's figure a peer's is, in the geometric mean over all workloads that have both.
@@ -108,8 +101,8 @@ func (all *results) spread(unit string) (runs int, usual, most float64) {
 	for c, units := range all.values {
 		if v := units[unit]; c.bench == "Contention" && len(v) > 0 {
 			runs = max(runs, len(v))
-			spreads = append(spreads, (slices.Max(v)-slices.Min(v))/median(v))
+			spreads = append(spreads, (slices.Max(v)-slices.Min(v))/figures.Median(v))
 		}
 	}
-	return runs, median(spreads), slices.Max(spreads)
+	return runs, figures.Median(spreads), slices.Max(spreads)
 }

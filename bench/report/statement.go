@@ -60,10 +60,14 @@ func readStatements(file string) (ratios map[string]opRatio, ops []string, err e
 	in := benchfmt.Files{Paths: []string{file}}
 	for in.Scan() {
 		r, ok := in.Result().(*benchfmt.Result)
-		if !ok || string(r.Name.Base()) != "Statement" {
+		if !ok {
 			continue
 		}
-		op, peer := statementParts(r.Name)
+		bench, parts := nameParts(r.Name)
+		op, peer := parts["op"], parts["peer"]
+		if bench != "Statement" {
+			continue
+		}
 		if times[op] == nil {
 			times[op] = make(map[string][]float64)
 			ops = append(ops, op)
@@ -91,18 +95,4 @@ func readStatements(file string) (ratios map[string]opRatio, ops []string, err e
 		return nil, nil, fmt.Errorf("no result of BenchmarkStatement in %s", file)
 	}
 	return ratios, ops, nil
-}
-
-func statementParts(name benchfmt.Name) (op, peer string) {
-	_, parts := name.Parts()
-	for _, part := range parts {
-		key, value, _ := strings.Cut(strings.TrimPrefix(string(part), "/"), "=")
-		switch key {
-		case "op":
-			op = value
-		case "peer":
-			peer = value
-		}
-	}
-	return op, peer
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/reprise-go/cockroachdb/bench/internal/figures"
 )
 
 // The peers that ratios are made of.
@@ -80,7 +82,7 @@ func (all *results) measuredLatency(b *strings.Builder) {
 	rule(b, 4)
 	for _, latency := range all.latencies {
 		v := all.values[cell{"Latency", "", "", latency}]
-		row(b, heading(latency), figure(median(v["asked-ms"])), figure(median(v["p50-ms"])), figure(median(v["p99-ms"])))
+		row(b, heading(latency), figure(figures.Median(v["asked-ms"])), figure(figures.Median(v["p50-ms"])), figure(figures.Median(v["p99-ms"])))
 	}
 	b.WriteString("\n")
 }

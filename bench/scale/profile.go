@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"runtime"
 	"runtime/pprof"
-	"slices"
 	"strings"
 	"time"
 
@@ -130,10 +129,4 @@ func (p profile) holder(s *pprofile.Sample) (function string) {
 		}
 	}
 	return function
-}
-
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	n := len(sorted)
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/reprise-go/cockroachdb/bench/internal/aside"
+	"github.com/reprise-go/cockroachdb/bench/internal/figures"
 	"github.com/reprise-go/cockroachdb/internal/engine"
 )
 
@@ -86,8 +87,8 @@ func (s *stormer) print(w io.Writer, storms, pgx []storm) {
 		opened = min(opened, s.opened)
 	}
 	fmt.Fprintf(w, "| %s | %d | %d | %.2f s | %.2f s | %.2f to %.2f s | %.2f |\n", s.title, opened, failed,
-		median(times(storms, func(s storm) time.Duration { return s.half })), median(all), slices.Min(all), slices.Max(all),
-		median(all)/median(ofPgx))
+		figures.Median(times(storms, func(s storm) time.Duration { return s.half })), figures.Median(all), slices.Min(all), slices.Max(all),
+		figures.Median(all)/figures.Median(ofPgx))
 }
 
 func times(storms []storm, of func(storm) time.Duration) (seconds []float64) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/reprise-go/cockroachdb/bench/internal/aside"
+	"github.com/reprise-go/cockroachdb/bench/internal/figures"
 )
 
 // measured is what a load came to with a peer, over all turns.
@@ -57,7 +58,7 @@ func measureWaits(ctx context.Context, w io.Writer, o *options) error {
 func (m *measured) print(w io.Writer, title, peer string, pgx *measured) {
 	ratio := "–"
 	if pgx != nil {
-		ratio = fmt.Sprintf("%.2f", median(m.rates)/median(pgx.rates))
+		ratio = fmt.Sprintf("%.2f", figures.Median(m.rates)/figures.Median(pgx.rates))
 	}
 	fmt.Fprintf(w, "| %s | %s | %s |", title, peer, ratio)
 	for _, owner := range owners {
