@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"database/sql"
+
+	"github.com/reprise-go/cockroachdb/bench/internal/transact"
 )
 
 // An op is what the application does, the i-th time.
@@ -32,7 +34,7 @@ func write(ctx context.Context, on querier, i int) error {
 // inTx is a transaction of so many writes.
 func inTx(writes int) func(context.Context, *sql.DB, int) error {
 	return func(ctx context.Context, db *sql.DB, i int) error {
-		return transact(ctx, db, func(tx *sql.Tx) error {
+		return transact.Once(ctx, db, func(tx *sql.Tx) error {
 			for n := range writes {
 				if err := write(ctx, tx, i*writes+n); err != nil {
 					return err
@@ -44,20 +46,8 @@ func inTx(writes int) func(context.Context, *sql.DB, int) error {
 }
 
 func readInTx(ctx context.Context, db *sql.DB, i int) error {
-	return transact(ctx, db, func(tx *sql.Tx) error {
+	return transact.Once(ctx, db, func(tx *sql.Tx) error {
 		var balance int64
 		return tx.QueryRowContext(ctx, "SELECT balance FROM accounts WHERE id = $1", i%accounts).Scan(&balance)
 	})
-}
-
-func transact(ctx context.Context, db *sql.DB, body func(*sql.Tx) error) error {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	if err := body(tx); err != nil {
-		_ = tx.Rollback()
-		return err
-	}
-	return tx.Commit()
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"database/sql"
 
+	"github.com/reprise-go/cockroachdb/bench/internal/transact"
 	"github.com/reprise-go/cockroachdb/internal/cannedpg"
 )
 
@@ -68,15 +70,5 @@ var readAndInsert = transaction(func(tx *sql.Tx) error {
 })
 
 func transaction(run func(*sql.Tx) error) func(*sql.DB) error {
-	return func(db *sql.DB) error {
-		tx, err := db.Begin()
-		if err != nil {
-			return err
-		}
-		if err := run(tx); err != nil {
-			_ = tx.Rollback()
-			return err
-		}
-		return tx.Commit()
-	}
+	return func(db *sql.DB) error { return transact.Once(context.Background(), db, run) }
 }

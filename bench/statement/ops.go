@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 
+	"github.com/reprise-go/cockroachdb/bench/internal/transact"
 	"github.com/reprise-go/cockroachdb/internal/cannedpg"
 )
 
@@ -68,20 +70,10 @@ func outside(run func(queryer) error) func(*sql.DB) (func() error, error) {
 
 func inTx(run func(queryer) error) func(*sql.DB) (func() error, error) {
 	return func(db *sql.DB) (func() error, error) {
-		return func() error { return transact(db, func(tx *sql.Tx) error { return run(tx) }) }, nil
+		return func() error {
+			return transact.Once(context.Background(), db, func(tx *sql.Tx) error { return run(tx) })
+		}, nil
 	}
-}
-
-func transact(db *sql.DB, run func(*sql.Tx) error) error {
-	tx, err := db.Begin()
-	if err != nil {
-		return err
-	}
-	if err := run(tx); err != nil {
-		_ = tx.Rollback()
-		return err
-	}
-	return tx.Commit()
 }
 
 // prepared runs a statement that database/sql has prepared.
@@ -103,7 +95,7 @@ func preparedInTx(n int) func(*sql.DB) (func() error, error) {
 			return nil, err
 		}
 		return func() error {
-			return transact(db, func(tx *sql.Tx) error {
+			return transact.Once(context.Background(), db, func(tx *sql.Tx) error {
 				mine := tx.Stmt(stmt) //nolint:sqlclosecheck // the transaction closes it
 				for range n {
 					if _, err := mine.Exec(5, 6); err != nil {
