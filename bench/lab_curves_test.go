@@ -55,8 +55,7 @@ func built(name string) []variant {
 
 // ofCurves are the workloads for which there is something to decide: all transactions are RunTx's.
 func ofCurves(tb testing.TB) []workload {
-	list := workloadsNamed(tb, "transfer", "rmw", "wide-read", "write-skew", "ycsb-f")
-	return append(list, workload{"rmw-two", keyValue(hotRows), readModifyWriteTwo("", asDrawn), sumIsKept}, twoForUpdate)
+	return append(workloadsNamed(tb, "transfer", "rmw", "wide-read", "write-skew", "ycsb-f"), two, twoForUpdate)
 }
 
 // TestCurves measures what each value of the policy's knobs commits, and appends it to the file that LAB_CURVES names,

@@ -80,12 +80,18 @@ func inOrder(name string) (w workload, ok bool) {
 	return workload{}, false
 }
 
+// by is what the cell comes to with a workload and a peer.
+func (c cell) by(t *testing.T, w workload, p peer) figures {
+	t.Helper()
+	c.workload, c.peer = w, p
+	return measured(t, c)
+}
+
 // best returns the name and the figures of the peer that commits most.
 func (c cell) best(t *testing.T, all []hindsight) (name string, most figures) {
 	t.Helper()
 	for _, h := range all {
-		c.workload, c.peer = h.workload, h.peer
-		if f := measured(t, c); f.perSecond > most.perSecond {
+		if f := c.by(t, h.workload, h.peer); f.perSecond > most.perSecond {
 			name, most = h.peer.name, f
 		}
 	}
@@ -112,14 +118,13 @@ func goalRow(t *testing.T, w workload, c cell) string {
 	}
 	_, loop := c.best(t, all)
 	to := func(f figures) string { return fmt.Sprintf("%.2f ×", f.perSecond/loop.perSecond) }
-	_, executeTx := c.best(t, []hindsight{{w, peerNamed(t, "ExecuteTx")}})
-	_, unchanged := c.best(t, []hindsight{{w, peerNamed(t, "transparent")}})
-	_, ours := c.best(t, []hindsight{{w, peerNamed(t, "RunTx")}})
+	executeTx := c.by(t, w, peerNamed(t, "ExecuteTx"))
+	unchanged := c.by(t, w, peerNamed(t, "transparent"))
+	ours := c.by(t, w, peerNamed(t, "RunTx"))
 	name, best := c.best(t, withHindsight(t, w))
 	ordered := "–"
 	if program, ok := inOrder(w.name); ok {
-		_, f := c.best(t, []hindsight{{program, peerNamed(t, "pgx-loop")}})
-		ordered = to(f)
+		ordered = to(c.by(t, program, peerNamed(t, "pgx-loop")))
 	}
 	reached := ours.perSecond >= goalOfLoop*loop.perSecond && ours.perSecond >= goalOfExecuteTx*executeTx.perSecond
 	assert.True(t, reached || ours.perSecond > mostMissed*best.perSecond,

@@ -20,12 +20,14 @@ var learning = peer{"learned locks", ours(plainly, func(c *cockroachdb.Config) {
 
 // forLocks are all workloads, and those that read two rows in either order.
 func forLocks() []workload {
-	two := workload{"rmw-two", keyValue(hotRows), readModifyWriteTwo("", asDrawn), sumIsKept}
 	return append(slices.Clone(workloads), two, twoForUpdate)
 }
 
-// twoForUpdate locks both rows by its own words.
-var twoForUpdate = workload{"rmw-two-for-update", keyValue(hotRows), readModifyWriteTwo(forUpdate, asDrawn), sumIsKept}
+// two reads two rows and writes them, and twoForUpdate locks both by its own words.
+var (
+	two          = workload{"rmw-two", keyValue(hotRows), readModifyWriteTwo("", asDrawn), sumIsKept}
+	twoForUpdate = workload{"rmw-two-for-update", keyValue(hotRows), readModifyWriteTwo(forUpdate, asDrawn), sumIsKept}
+)
 
 // TestLab_LearnedLocks_AreWrittenDown measures unchanged code with learned locks and without, and writes the table into
 // the file that LAB_LOCKS names.
