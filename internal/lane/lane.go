@@ -118,7 +118,8 @@ func (p *Pass) Leave() {
 }
 
 // Yield is Leave for a transaction that has not ended, but locks nothing any more: its commit is under way. If that
-// loses, the transaction goes on before those who wait; see [Lane.Enter]. It reports whether there was a place to yield.
+// loses, the transaction goes on before those who wait; see [Lane.Enter]. It reports whether there was a place to
+// yield.
 func (p *Pass) Yield() bool {
 	held := p.Holds()
 	if held {
