@@ -82,7 +82,11 @@ func (all *results) measuredLatency(b *strings.Builder) {
 	rule(b, 4)
 	for _, latency := range all.latencies {
 		v := all.values[cell{"Latency", "", "", latency}]
-		row(b, heading(latency), figure(figures.Median(v["asked-ms"])), figure(figures.Median(v["p50-ms"])), figure(figures.Median(v["p99-ms"])))
+		cells := []string{heading(latency)}
+		for _, unit := range []string{"asked-ms", "p50-ms", "p99-ms"} {
+			cells = append(cells, figure(figures.Median(v[unit])))
+		}
+		row(b, cells...)
 	}
 	b.WriteString("\n")
 }

@@ -87,8 +87,8 @@ func (s *stormer) print(w io.Writer, storms, pgx []storm) {
 		opened = min(opened, s.opened)
 	}
 	fmt.Fprintf(w, "| %s | %d | %d | %.2f s | %.2f s | %.2f to %.2f s | %.2f |\n", s.title, opened, failed,
-		figures.Median(times(storms, func(s storm) time.Duration { return s.half })), figures.Median(all), slices.Min(all), slices.Max(all),
-		figures.Median(all)/figures.Median(ofPgx))
+		figures.Median(times(storms, func(s storm) time.Duration { return s.half })),
+		figures.Median(all), slices.Min(all), slices.Max(all), figures.Median(all)/figures.Median(ofPgx))
 }
 
 func times(storms []storm, of func(storm) time.Duration) (seconds []float64) {
