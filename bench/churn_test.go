@@ -96,7 +96,7 @@ func churnTransaction(ctx context.Context, db *sql.DB, request int) error {
 func BenchmarkChurn(b *testing.B) {
 	for _, latency := range latencies {
 		b.Run("latency="+latency.String(), func(b *testing.B) {
-			g := newGround(b)
+			g := newGround(b, likeCockroachDB)
 			pgx, own := newChurner(b, "pgx", g, pgxConnector), newChurner(b, "cockroachdb", g, ownConnector)
 			for k := range churnRequests {
 				_, err := pgx.db.ExecContext(b.Context(), fmt.Sprintf("CREATE TABLE kv_%d AS SELECT 1 AS k, 0 AS v", k))

@@ -40,7 +40,7 @@ func BenchmarkContention(b *testing.B) {
 		for _, latency := range latencies {
 			for _, p := range peers {
 				b.Run("workload="+w.name+"/peer="+p.name+"/latency="+latency.String(), func(b *testing.B) {
-					measure(b, newArena(b, newGround(b), w, p, 1, workers(b)), latency)
+					measure(b, newArena(b, newGround(b, p.manners), w, p, 1, workers(b)), latency)
 				})
 			}
 		}
@@ -71,11 +71,11 @@ func measure(b *testing.B, a *arena, latency time.Duration) {
 
 // TestWorkloads keeps the benchmarks alive: each workload, by each peer, loses nothing.
 func TestWorkloads(t *testing.T) {
-	g := newGround(t)
+	grounds := map[manners]ground{likePostgreSQL: newGround(t, likePostgreSQL), likeCockroachDB: newGround(t, likeCockroachDB)}
 	for _, w := range workloads {
 		for _, p := range peers {
 			t.Run("workload="+w.name+"/peer="+p.name, func(t *testing.T) {
-				a := newArena(t, g, w, p, 1, 4)
+				a := newArena(t, grounds[p.manners], w, p, 1, 4)
 				took, _ := a.contend(t, times(50))
 				require.EqualValues(t, 50, took.TotalCount())
 				got := a.tally()
@@ -100,12 +100,20 @@ type ground struct {
 	dial    dialFunc
 }
 
-func newGround(tb testing.TB) ground {
+// manners are whose answers a ground gives, where PostgreSQL is the database.
+type manners bool
+
+const (
+	likePostgreSQL  manners = false
+	likeCockroachDB manners = true // for who needs SAVEPOINT cockroach_restart
+)
+
+func newGround(tb testing.TB, m manners) ground {
 	if enginetest.Get(tb).IsCockroach() {
 		w := &wire{}
 		return ground{enginetest.NewDB(tb), w, w.dial}
 	}
-	sim, dsn := enginetest.NewSim(tb, crdbsim.Config{})
+	sim, dsn := enginetest.NewSim(tb, crdbsim.Config{PostgreSQL: m == likePostgreSQL})
 	return ground{dsn, sim, (&net.Dialer{}).DialContext}
 }
 

@@ -89,7 +89,7 @@ func sumThenIncrement(r *rand.Rand) body {
 
 // impatient tries again at once, as if each attempt were a transaction of its own: the share of those that fail is what
 // was measured on the real server without retries.
-var impatient = peer{"no retries", with(pgxConnector, atOnce)}
+var impatient = peer{"no retries", likeCockroachDB, with(pgxConnector, atOnce)}
 
 func atOnce(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
 	for {
@@ -123,13 +123,13 @@ type prototype struct {
 // policies are those that the table has, beside the loop.
 func policies() []peer {
 	made := func(name string, p prototype) peer {
-		return peer{name, func(tb testing.TB, g ground) *client {
+		return peer{name, likeCockroachDB, func(tb testing.TB, g ground) *client {
 			p.lane = make(chan struct{}, 1)
 			return with(pgxConnector, p.untilCommitted)(tb, g)
 		}}
 	}
 	return []peer{
-		{"ExecuteTx", with(pgxConnector, executeTx)},
+		{"ExecuteTx", likeCockroachDB, with(pgxConnector, executeTx)},
 		made("lane", prototype{}),
 		made("lane, savepoint if free", prototype{savepoint: true}),
 		made("lane, HIGH", prototype{high: true}),

@@ -22,7 +22,7 @@ const (
 // loops are the loop on pgx with several backoffs.
 func loops() (all []peer) {
 	for _, backoff := range []time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 80 * time.Millisecond} {
-		all = append(all, peer{"loop, " + backoff.String(), func(tb testing.TB, g ground) *client {
+		all = append(all, peer{"loop, " + backoff.String(), likeCockroachDB, func(tb testing.TB, g ground) *client {
 			c := peerNamed(tb, "pgx-loop").open(tb, g)
 			c.backoff = backoff
 			return c
@@ -55,7 +55,7 @@ func withHindsight(tb testing.TB, w workload) (all []hindsight) {
 // admitting lets only so many transactions run at once.
 func admitting(tb testing.TB, name string, n int) peer {
 	p := peerNamed(tb, name)
-	return peer{fmt.Sprintf("%s, %d at a time", name, n), func(tb testing.TB, g ground) *client {
+	return peer{fmt.Sprintf("%s, %d at a time", name, n), likeCockroachDB, func(tb testing.TB, g ground) *client {
 		places := make(chan struct{}, n)
 		c := p.open(tb, g)
 		once := c.once

@@ -14,7 +14,7 @@ import (
 )
 
 // learning is unchanged code with learned locks.
-var learning = peer{"learned locks", ours(plainly, func(c *cockroachdb.Config) {
+var learning = peer{"learned locks", likeCockroachDB, ours(plainly, func(c *cockroachdb.Config) {
 	c.LearnLocks = cockroachdb.LearnLocksAlways
 })}
 

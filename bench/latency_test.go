@@ -15,7 +15,7 @@ import (
 func BenchmarkLatency(b *testing.B) {
 	for _, latency := range latencies {
 		b.Run("latency="+latency.String(), func(b *testing.B) {
-			g := newGround(b)
+			g := newGround(b, likePostgreSQL)
 			db := peers[0].open(b, g).db
 			defer func() { require.NoError(b, db.Close()) }()
 			db.SetMaxOpenConns(1)

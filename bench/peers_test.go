@@ -24,8 +24,9 @@ import (
 
 // A peer is a way to have transactions retried until they commit: this driver's, or what is used in its place.
 type peer struct {
-	name string
-	open func(tb testing.TB, g ground) *client
+	name    string
+	manners manners // that it needs
+	open    func(tb testing.TB, g ground) *client
 }
 
 // A client is a peer at work on one database.
@@ -41,11 +42,11 @@ type client struct {
 }
 
 var peers = []peer{
-	{"pgx-loop", with(pgxConnector, plainly)},
-	{"ExecuteTx", with(pgxConnector, executeTx)},
-	{"ExecuteTx-pq", with(pqConnector, executeTx)},
-	{"transparent", ours(plainly)},
-	{"RunTx", ours(func(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
+	{"pgx-loop", likePostgreSQL, with(pgxConnector, plainly)},
+	{"ExecuteTx", likeCockroachDB, with(pgxConnector, executeTx)},
+	{"ExecuteTx-pq", likeCockroachDB, with(pqConnector, executeTx)},
+	{"transparent", likePostgreSQL, ours(plainly)},
+	{"RunTx", likePostgreSQL, ours(func(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
 		return cockroachdb.RunTx(ctx, db, nil, work)
 	})},
 }

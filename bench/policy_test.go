@@ -62,7 +62,7 @@ func BenchmarkPolicy(b *testing.B) {
 		for _, latency := range []time.Duration{0, 5 * time.Millisecond} {
 			for _, s := range list {
 				b.Run("knob="+s.knob+"/value="+s.value+"/workload="+w.name+"/latency="+latency.String(), func(b *testing.B) {
-					measure(b, newArena(b, newGround(b), w, s.with(peerNamed(b, "RunTx")), 1, workers(b)), latency)
+					measure(b, newArena(b, newGround(b, likePostgreSQL), w, s.with(peerNamed(b, "RunTx")), 1, workers(b)), latency)
 				})
 			}
 		}
@@ -99,7 +99,7 @@ func BenchmarkOneRow(b *testing.B) {
 		for _, latency := range latencies[:2] {
 			for _, p := range peers {
 				b.Run("workload="+w.name+"/peer="+p.name+"/latency="+latency.String(), func(b *testing.B) {
-					measure(b, newArena(b, newGround(b), w, p, 1, crowd), latency)
+					measure(b, newArena(b, newGround(b, p.manners), w, p, 1, crowd), latency)
 				})
 			}
 		}
@@ -117,7 +117,7 @@ func BenchmarkPools(b *testing.B) {
 						continue
 					}
 					b.Run("workload="+w.name+"/lane="+s.value+"/pools="+name+"/latency="+latency.String(), func(b *testing.B) {
-						measure(b, newArena(b, newGround(b), w, s.with(peerNamed(b, "RunTx")), pools, workers(b)), latency)
+						measure(b, newArena(b, newGround(b, likePostgreSQL), w, s.with(peerNamed(b, "RunTx")), pools, workers(b)), latency)
 					})
 				}
 			}
@@ -129,7 +129,7 @@ func BenchmarkPools(b *testing.B) {
 func TestPools(t *testing.T) {
 	for _, w := range oneRow {
 		t.Run(w.name, func(t *testing.T) {
-			a := newArena(t, newGround(t), w, settings[0].with(peerNamed(t, "RunTx")), 2, 4)
+			a := newArena(t, newGround(t, likePostgreSQL), w, settings[0].with(peerNamed(t, "RunTx")), 2, 4)
 			_, _ = a.contend(t, times(50))
 			require.EqualValues(t, 50, a.tally().commits)
 			a.check(t)
