@@ -277,7 +277,7 @@ func (c *conn) finish() error {
 		}
 		if a.failed != nil {
 			c.tx.aborted = true
-			c.fail(translate(a.failed))
+			c.fail(c.worded(a.failed))
 			c.skipping = false
 		}
 	}

@@ -84,6 +84,14 @@ func conflictFor(reason string) *pgproto3.ErrorResponse {
 	return conflict(prefix + reason)
 }
 
+// worded is an error of PostgreSQL's as the client is told it.
+func (c *conn) worded(e *pgproto3.ErrorResponse) *pgproto3.ErrorResponse {
+	if c.sim.cfg.PostgreSQL {
+		return e
+	}
+	return translate(e)
+}
+
 // translate turns what PostgreSQL says of a conflict into what CockroachDB would say. Other errors stay as they are:
 // the two agree on their codes.
 func translate(e *pgproto3.ErrorResponse) *pgproto3.ErrorResponse {

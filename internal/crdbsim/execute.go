@@ -98,7 +98,7 @@ func (c *conn) performOrdinary(s *statement, r run, limit int) (bool, error) {
 		if c.status == 'I' {
 			c.restoreCompleted(s.parts, a.completed)
 		}
-		c.fail(translate(a.failed))
+		c.fail(c.worded(a.failed))
 		return false, nil
 	}
 	c.remember(s, r)

@@ -156,6 +156,25 @@ func TestPostgreSQLMode(t *testing.T) {
 	})
 }
 
+// TestPostgreSQLConflict checks that a conflict is told in PostgreSQL's words, with its code.
+func TestPostgreSQLConflict(t *testing.T) {
+	t.Parallel()
+	w := newTestbed(t, Config{PostgreSQL: true})
+	c := w.connect(t)
+	_, err := c.Exec(t.Context(), "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT v FROM kv")
+	require.NoError(t, err)
+	_, err = w.connect(t).Exec(t.Context(), update)
+	require.NoError(t, err)
+	_, err = c.Exec(t.Context(), update)
+	require.ErrorContains(t, err, "ERROR: could not serialize access due to concurrent update (SQLSTATE 40001)")
+	require.NotContains(t, err.Error(), "restart transaction")
+	_, err = c.Exec(t.Context(), "ROLLBACK")
+	require.NoError(t, err)
+
+	_, err = c.Exec(t.Context(), "DO $$ BEGIN RAISE 'deadlock detected' USING ERRCODE = '40P01'; END $$")
+	require.ErrorContains(t, err, "ERROR: deadlock detected (SQLSTATE 40P01)")
+}
+
 // TestPostgreSQLPipeline checks that statements under one Sync stay one transaction there.
 func TestPostgreSQLPipeline(t *testing.T) {
 	t.Parallel()

@@ -117,7 +117,7 @@ func (c *conn) settle() (ok bool, err error) {
 		return err == nil, err
 	}
 	c.tx.aborted = true
-	c.fail(translate(a.failed))
+	c.fail(c.worded(a.failed))
 	return false, nil
 }
 

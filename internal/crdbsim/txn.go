@@ -311,7 +311,7 @@ func (c *conn) commitUpstream() (*pgproto3.ErrorResponse, error) {
 	case err != nil:
 		return nil, err
 	case a.failed != nil:
-		return translate(a.failed), nil
+		return c.worded(a.failed), nil
 	}
 	return failure("XX000", "PostgreSQL answers COMMIT with "+a.tag), nil
 }
