@@ -83,7 +83,6 @@ func (t *tx) newAttempt(ctx context.Context, reason Reason, at site, wait time.D
 // takeTurn decides whether there is to be another attempt, waits if it must, and sets the opening.
 func (t *tx) takeTurn(ctx context.Context, conflict error, at site) error {
 	t.pool.calm.disturbed()
-	defer t.attempt.pass.Lost() // after the wait: it belongs to what the conflict has cost
 	t.attempt.lost(conflict, at)
 	if cause := t.history.cause; cause != "" {
 		return &NotReplayableError{Cause: cause, err: conflict}
@@ -126,19 +125,22 @@ func (t *tx) exhausted(bound Bound) error {
 	}
 }
 
-// queue returns when it is this transaction's turn to retry, with the opening set. Only a few transactions of a
-// connector retry at a time, in the lane: retriers mostly fight each other. It never waits with locks held, nor for
-// longer than there is time for a new attempt.
+// queue returns when it is this transaction's turn to retry, with the opening set. Those that have lost over the same
+// thing take turns, in the lane: they would mostly fight each other. It never waits with locks held, nor for longer than
+// there is time for a new attempt.
 func (t *tx) queue(ctx context.Context) error {
-	before := t.attempt.pass
+	over, before := t.lostOver(), t.attempt.pass
 	if before.Holds() {
-		return t.backOff(ctx)
+		if before.IsOver(over) {
+			return t.backOff(ctx)
+		}
+		t.leaveLane()
 	}
-	if t.attempt.pass = t.pool.lane.TryEnter(); t.attempt.pass != nil {
+	if t.attempt.pass = t.pool.lane.TryEnter(over); t.attempt.pass != nil {
 		t.openInLane()
 		return nil
 	}
-	return t.waitForLane(ctx, before)
+	return t.waitForLane(ctx, over, before)
 }
 
 // openInLane opens the attempt of a transaction that has found a place in the lane at once. One that was aborted has no
@@ -169,15 +171,16 @@ func (t *tx) backOff(ctx context.Context) error {
 	return err
 }
 
-// waitForLane waits for a place in the lane. before is the pass that the transaction has had so far.
-func (t *tx) waitForLane(ctx context.Context, before *lane.Pass) error {
+// waitForLane waits for a place in the lane among those that have lost over the same thing. before is the pass that the
+// transaction has had so far.
+func (t *tx) waitForLane(ctx context.Context, over string, before *lane.Pass) error {
 	if err := t.giveUpLocks(ctx); err != nil {
 		return err
 	}
 	metrics, came := t.pool.metrics(), time.Now()
 	metrics.laneWaiting(1)
 	var err error
-	t.attempt.pass, err = t.pool.lane.Enter(ctx, t.ctx, min(t.policy.LaneWait, t.timeLeft()), before)
+	t.attempt.pass, err = t.pool.lane.Enter(ctx, t.ctx, min(t.policy.LaneWait, t.timeLeft()), over, before)
 	metrics.laneWaiting(-1)
 	t.attempt.waited += time.Since(came)
 	metrics.waitedForLane(time.Since(came))
@@ -211,7 +214,6 @@ func (t *tx) giveUpLocks(ctx context.Context) error {
 	if !t.explicit || t.session().Status() == wire.Idle {
 		return nil
 	}
-	sent := time.Now()
 	if reach, err := t.session().Control(ctx, sqlRollback); err != nil {
 		f := fault{err: err, reach: reach}
 		switch {
@@ -223,7 +225,6 @@ func (t *tx) giveUpLocks(ctx context.Context) error {
 		t.session().Die() // the locks go with it, and the next message finds that out
 		return nil
 	}
-	t.pool.lane.TripTook(time.Since(sent))
 	return nil
 }
 

@@ -111,8 +111,8 @@
 //
 // A [RetryPolicy] bounds attempts, time and memory. It belongs to a connector, or by [WithRetryPolicy] to one
 // transaction; [WithoutRetries] switches retries off. Of the transactions of a connector only one at a time retries,
-// in the retry lane, and on PostgreSQL a few; the others wait for their turn without holding locks. A [RetryThrottle]
-// keeps a struggling cluster from being drowned in retries.
+// in the retry lane, and on PostgreSQL one for each row; the others wait for their turn without holding locks. A
+// [RetryThrottle] keeps a struggling cluster from being drowned in retries.
 //
 // # Metrics
 //

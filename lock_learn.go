@@ -75,7 +75,7 @@ func (t *tx) learnLockOfCall(f fault) {
 	}
 	t.locking.lost = true
 	last := len(t.history.records) - 1
-	if reasonOf(f.err) != ReasonWriteTooOld || f.earlier || last < 0 || !t.mightLock() {
+	if !isLostWrite(f) || last < 0 || !t.mightLock() {
 		return
 	}
 	for _, r := range t.history.records[:last] {
@@ -83,6 +83,13 @@ func (t *tx) learnLockOfCall(f fault) {
 			t.noteLost(r, read)
 		}
 	}
+}
+
+// isLostWrite reports whether a statement has lost to others who have written before it. On PostgreSQL it may have lost
+// otherwise.
+func isLostWrite(f fault) bool {
+	reason := reasonOf(f.err)
+	return !f.earlier && (reason == ReasonWriteTooOld || reason == ReasonSerializationFailure)
 }
 
 // noteLost notes that the row that r has read was written by others before the transaction wrote it.

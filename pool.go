@@ -32,6 +32,7 @@ type pool struct {
 	calm       calm
 	throttle   *throttle
 	savepoints avoidance
+	deadlocks  deadlocks
 	ledger     *ledger
 
 	descriptions *wire.Descriptions

@@ -31,9 +31,9 @@ type RetryPolicy struct {
 	MaxBackoff        time.Duration
 	BackoffMultiplier float64
 
-	// LaneWait bounds the wait for the retry lane, in which only a few transactions of a connector at a time retry.
-	// After it the transaction retries without the lane, so that an application that opens a transaction inside
-	// another does not wait for itself. Zero means not to wait. Not below zero.
+	// LaneWait bounds the wait for the retry lane, in which one transaction of a connector at a time retries, or on
+	// PostgreSQL one for each row. After it the transaction retries without the lane, so that an application that opens
+	// a transaction inside another does not wait for itself. Zero means not to wait. Not below zero.
 	LaneWait time.Duration
 
 	// MaxStatements and MaxBytes bound what is recorded of a transaction in order to run it again: the number of

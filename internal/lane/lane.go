@@ -9,17 +9,28 @@ import (
 	"time"
 )
 
-// A Lane is the retry lane of a connector: of the transactions that have lost a conflict, only one at a time tries
-// again in it, or on PostgreSQL a few, each until it ends; see [width]. The others wait their turn, first come, first
-// served.
+// A Lane is the retry lane of a connector: of the transactions that have lost a conflict over the same thing, only one
+// at a time tries again in it, until it ends. The others wait their turn, first come, first served.
+//
+// Where they don't say what the conflict was over, that is one for all of them, but on PostgreSQL [abreast].
 //
 // It exists for throughput, not for correctness. A transaction that has waited long enough runs without the lane, so
 // nobody waits for ever, whatever the holders do; see [Lane.Enter].
 //
 // A Lane may be used by any number of goroutines.
 type Lane struct {
-	mu      sync.Mutex
-	width   width
+	mu     sync.Mutex
+	others turns             // of those that don't say what their conflict was over
+	over   map[string]*turns // of those that do; nothing is kept of what nobody is in the lane for
+}
+
+// abreast is how many of those who don't say what their conflict was over may try again at a time on PostgreSQL. Their
+// conflicts are mostly with transactions that have ended, and so with nobody who is in the lane.
+const abreast = 16
+
+// turns are the turns of those who have lost over the same thing.
+type turns struct {
+	places  int
 	holders []*Pass // those that retry, the first to enter at the front
 	queue   []*Pass // those that wait, the first to come at the front; empty while there is a place
 }
@@ -28,40 +39,44 @@ type Lane struct {
 // that of a transaction that goes without.
 type Pass struct {
 	lane    *Lane
+	over    string // what the conflict was over; "" if that is not known
+	turns   *turns
 	since   time.Time     // when it got its place in the lane
-	mark    time.Time     // and when its latest attempt there began
 	turn    chan struct{} // closed when it gets its place; nil if it did not have to wait
 	yielded bool          // it has left before its transaction has ended
 }
 
-// New makes a lane that is for one, until it is known that the server is PostgreSQL; see [Lane.ConnectedTo].
-func New() *Lane { return &Lane{width: width{most: 1}} }
+// New makes a lane in which one has a place whose conflict is not known to be over something, until it is known that
+// the server is PostgreSQL; see [Lane.ConnectedTo].
+func New() *Lane { return &Lane{others: turns{places: 1}, over: make(map[string]*turns)} }
 
 // ConnectedTo says what kind of server a new connection of the connector has come to. All of them should be of one
 // kind; if they are not, the latest counts.
 func (l *Lane) ConnectedTo(cockroachDB bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.width.most = widest
+	l.others.places = abreast
 	if cockroachDB {
-		l.width.most = 1
+		l.others.places = 1
 	}
-	l.advance()
+	l.others.advance()
 }
 
-// TryEnter enters the lane if there is a place, and returns nil if there is none.
-func (l *Lane) TryEnter() *Pass {
+// TryEnter enters the lane if there is a place, and returns nil if there is none. over says what the conflict was over,
+// in any words that others use for the same thing; "" if that is not known.
+func (l *Lane) TryEnter(over string) *Pass {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.holders) >= l.width.places() {
+	t := l.turnsOver(over)
+	if len(t.holders) >= t.places {
 		return nil
 	}
-	p := &Pass{lane: l}
-	l.give(p)
+	p := &Pass{lane: l, over: over, turns: t}
+	t.give(p)
 	return p
 }
 
-// Enter waits for its turn in the lane. before is the pass that the transaction had so far; nil is none. If that was
+// Enter waits for its turn in the lane; for over see [Lane.TryEnter]. before is the pass that the transaction had so far; nil is none. If that was
 // yielded, it goes to the front of the queue. Enter returns
 //   - the pass, once there is a place and all that came before have had theirs;
 //   - a context's error, once ctx or ctx2 is done;
@@ -72,14 +87,14 @@ func (l *Lane) TryEnter() *Pass {
 // the lane for at least as long, takes its place, and the old pass is void. That waiter would run now in any case, so
 // the takeover makes nothing run that would not have run without it; what it changes is that those after it wait for
 // a transaction that ends instead of each paying the full bound.
-func (l *Lane) Enter(ctx, ctx2 context.Context, bound time.Duration, before *Pass) (*Pass, error) {
+func (l *Lane) Enter(ctx, ctx2 context.Context, bound time.Duration, over string, before *Pass) (*Pass, error) {
 	if err := cmp.Or(ctx.Err(), ctx2.Err()); err != nil {
 		return nil, err
 	}
 	if bound <= 0 {
-		return l.TryEnter(), nil
+		return l.TryEnter(over), nil
 	}
-	p := l.join(before)
+	p := l.join(over, before)
 	timer := time.NewTimer(bound)
 	defer timer.Stop()
 	select {
@@ -108,13 +123,10 @@ func (p *Pass) Leave() {
 	l := p.lane
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if i := slices.Index(l.holders, p); i >= 0 {
-		l.holders = slices.Delete(l.holders, i, i+1)
-		l.width.win(time.Since(p.mark), len(l.queue) > 0)
-		l.advance()
-		return
+	p.turns.leave(p)
+	if l.over[p.over] == p.turns && p.turns.isEmpty() {
+		delete(l.over, p.over)
 	}
-	l.drop(p)
 }
 
 // Yield is Leave for a transaction that has not ended, but locks nothing any more: its commit is under way. If that
@@ -129,21 +141,6 @@ func (p *Pass) Yield() bool {
 	return held
 }
 
-// Lost says that the holder has lost the attempt that it has made since it entered or since it lost the one before, if
-// it has made one there. What follows is the next.
-func (p *Pass) Lost() {
-	if p == nil {
-		return
-	}
-	l := p.lane
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if slices.Contains(l.holders, p) {
-		l.width.lose(time.Since(p.mark))
-		p.mark = time.Now()
-	}
-}
-
 // Holds reports whether the pass has a place in the lane: false for nil, after leave, and once another has taken it
 // over.
 func (p *Pass) Holds() bool {
@@ -152,29 +149,38 @@ func (p *Pass) Holds() bool {
 	}
 	p.lane.mu.Lock()
 	defer p.lane.mu.Unlock()
-	return slices.Contains(p.lane.holders, p)
+	return slices.Contains(p.turns.holders, p)
 }
 
-// TripTook says how long the server took to answer a message that gave it next to nothing to do.
-func (l *Lane) TripTook(took time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.width.tripTook(took)
-	l.advance()
+// IsOver reports whether the pass is for those who have lost over this. It is not for nil.
+func (p *Pass) IsOver(over string) bool { return p.over == over }
+
+// turnsOver returns the turns of those who have lost over this. The caller holds mu, and gives somebody a pass of them.
+func (l *Lane) turnsOver(over string) *turns {
+	if over == "" {
+		return &l.others
+	}
+	t := l.over[over]
+	if t == nil {
+		t = &turns{places: 1}
+		l.over[over] = t
+	}
+	return t
 }
 
 // join returns a pass that either has a place in the lane, if there was one, or is in the queue: in front if before was
 // yielded, else at the end.
-func (l *Lane) join(before *Pass) *Pass {
-	p := &Pass{lane: l, turn: make(chan struct{})}
+func (l *Lane) join(over string, before *Pass) *Pass {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at := len(l.queue)
+	t := l.turnsOver(over)
+	p := &Pass{lane: l, over: over, turns: t, turn: make(chan struct{})}
+	at := len(t.queue)
 	if before != nil && before.yielded {
 		at = 0
 	}
-	l.queue = slices.Insert(l.queue, at, p)
-	l.advance()
+	t.queue = slices.Insert(t.queue, at, p)
+	t.advance()
 	return p
 }
 
@@ -183,36 +189,48 @@ func (l *Lane) join(before *Pass) *Pass {
 func (l *Lane) timeUp(p *Pass, bound time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.queue) > 0 && l.queue[0] == p && time.Since(l.holders[0].since) >= bound {
-		l.holders = slices.Delete(l.holders, 0, 1)
-		l.give(p)
+	t := p.turns
+	if len(t.queue) > 0 && t.queue[0] == p && time.Since(t.holders[0].since) >= bound {
+		t.holders = slices.Delete(t.holders, 0, 1)
+		t.give(p)
 	}
-	l.drop(p)
-	return slices.Contains(l.holders, p)
+	t.drop(p)
+	return slices.Contains(t.holders, p)
 }
 
-// give gives p a place. The caller holds mu.
-func (l *Lane) give(p *Pass) {
+// isEmpty reports whether nobody retries, and nobody waits.
+func (t *turns) isEmpty() bool { return len(t.holders)+len(t.queue) == 0 }
+
+// leave takes p out, wherever it is.
+func (t *turns) leave(p *Pass) {
+	t.drop(p)
+	if i := slices.Index(t.holders, p); i >= 0 {
+		t.holders = slices.Delete(t.holders, i, i+1)
+		t.advance()
+	}
+}
+
+// give gives p a place.
+func (t *turns) give(p *Pass) {
 	p.since = time.Now()
-	p.mark = p.since
-	l.holders = append(l.holders, p)
+	t.holders = append(t.holders, p)
 	if p.turn != nil {
 		close(p.turn)
 	}
 }
 
-// advance gives the places that there are to the first in the queue. The caller holds mu.
-func (l *Lane) advance() {
-	for len(l.queue) > 0 && len(l.holders) < l.width.places() {
-		first := l.queue[0]
-		l.drop(first)
-		l.give(first)
+// advance gives the places that there are to the first in the queue.
+func (t *turns) advance() {
+	for len(t.queue) > 0 && len(t.holders) < t.places {
+		first := t.queue[0]
+		t.drop(first)
+		t.give(first)
 	}
 }
 
-// drop takes p out of the queue, if it is in it. The caller holds mu.
-func (l *Lane) drop(p *Pass) {
-	if i := slices.Index(l.queue, p); i >= 0 {
-		l.queue = slices.Delete(l.queue, i, i+1)
+// drop takes p out of the queue, if it is in it.
+func (t *turns) drop(p *Pass) {
+	if i := slices.Index(t.queue, p); i >= 0 {
+		t.queue = slices.Delete(t.queue, i, i+1)
 	}
 }

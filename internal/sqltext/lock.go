@@ -304,7 +304,7 @@ func (p *keyParser) isAtTerm() bool {
 	case tokenEnd, tokenSemicolon:
 		return true
 	case tokenWord:
-		return isOneOf(after.text(), "and", "or", "returning")
+		return isOneOf(after.text(), "and", "or", "returning", "order", "limit", "for")
 	}
 	return false
 }

@@ -774,9 +774,21 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "the lane on CockroachDB is as wide as on PostgreSQL", File: "internal/lane/lane.go",
-		Old:   "{most: 1}",
-		New:   "{most: widest}",
-		Found: []Instrument{Test(driver+"/internal/lane", "TestLaneIsForOneOnCockroachDB")},
+		Old:   "turns{places: 1},",
+		New:   "turns{places: abreast},",
+		Found: []Instrument{Test(driver+"/internal/lane", "TestLane_NotSaidOverWhat_IsForOneOnCockroachDB")},
+	},
+	{
+		Name: "the lane keeps what nobody fights over any more", File: "internal/lane/lane.go",
+		Old:   "		delete(l.over, p.over)\n",
+		New:   "",
+		Found: []Instrument{Test(driver+"/internal/lane", "TestLane_LostOverTheSame_TakeTurns")},
+	},
+	{
+		Name: "crdbsim rewords the conflicts of a PostgreSQL", File: "internal/crdbsim/errors.go",
+		Old:   "	if c.sim.cfg.PostgreSQL {\n		return e\n",
+		New:   "	if false {\n		return e\n",
+		Found: []Instrument{Test(driver+"/internal/crdbsim", "TestPostgreSQLConflict")},
 	},
 	{
 		Name: "a reader keeps its place in the lane while its rows are read", File: "rows.go",
@@ -1009,9 +1021,15 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "locks: RunTx learns from every conflict", File: "lock_learn.go",
-		Old:   "	if reasonOf(f.err) != ReasonWriteTooOld || f.earlier",
-		New:   "	if f.earlier",
+		Old:   "	return !f.earlier && (reason ==",
+		New:   "	return !f.earlier && (reason != ReasonOther || reason ==",
 		Found: []Instrument{Test(replay, "TestLocks_RunTxThatLostOtherwise_DoesNotLock")},
+	},
+	{
+		Name: "locks: RunTx learns nothing by PostgreSQL's words", File: "lock_learn.go",
+		Old:   "(reason == ReasonWriteTooOld || reason == ReasonSerializationFailure)",
+		New:   "reason == ReasonWriteTooOld",
+		Found: []Instrument{Test(replay, "TestLocks_RunTxThatCameTooLateOnPostgreSQL_LocksFromThenOn")},
 	},
 	{
 		Name: "locks: RunTx learns on every server", File: "lock.go",
@@ -1024,6 +1042,48 @@ var ofDriver = []Mutant{
 		Old:   "	if t.c.crdb && !t.opening.high && t.attempt",
 		New:   "	if !t.opening.high && t.attempt",
 		Found: []Instrument{Test(lane, "TestLane_CommitUnderWay_TheNextEnters")},
+	},
+	{
+		Name: "lane: those that have lost other rows take turns on PostgreSQL", File: "lost_over.go",
+		Old:   "	return r.row()\n",
+		New:   "	return r.table()\n",
+		Found: []Instrument{Test(lane, "TestLane_LostAnotherRow_DoesNotWaitOnPostgreSQL")},
+	},
+	{
+		Name: "lane: a row is its table and columns, whatever their values", File: "lost_over.go",
+		Old:   "		case i < len(r.Values):\n",
+		New:   "		case i < 0:\n",
+		Found: []Instrument{Test(lane, "TestLane_LostRowOfAnArgument_TakesTurns")},
+	},
+	{
+		Name: "lane: those that have lost other rows don't wait on CockroachDB", File: "lost_over.go",
+		Old:   "	if t.c.crdb {\n",
+		New:   "	if false {\n",
+		Found: []Instrument{Test(lane, "TestLane_LostAnotherRow_DoesNotWaitOnPostgreSQL")},
+	},
+	{
+		Name: "lane: a deadlock is no reason to take turns over the table", File: "lost_over.go",
+		Old:   "		t.pool.deadlocks.note()\n",
+		New:   "",
+		Found: []Instrument{Test(lane, "TestLane_AfterADeadlock_TurnsAreOverTheTable")},
+	},
+	{
+		Name: "lane: after a deadlock turns are over the table for ever", File: "lost_over.go",
+		Old:   " < deadlockLasts }",
+		New:   " >= 0 && d.at.Load() != 0 }",
+		Found: []Instrument{Test(lane, "TestLane_AfterADeadlock_TurnsAreOverTheTable")},
+	},
+	{
+		Name: "lane: who has lost another row keeps its turn", File: "attempt.go",
+		Old:   "		if before.IsOver(over) {\n",
+		New:   "		if before.Holds() {\n",
+		Found: []Instrument{Test(lane, "TestLane_LosesAnotherRowInTheLane_LeavesItsTurn")},
+	},
+	{
+		Name: "runtx: what PostgreSQL has lost at the commit is called at once", File: "runtx.go",
+		Old:   "		return at != PlaceCommit && ",
+		New:   "		return ",
+		Found: []Instrument{Test(runtx, "TestRunTx_LostOnPostgreSQL_CallsAtOnceUnlessItWasTheCommit")},
 	},
 	{
 		Name: "lane: a place is yielded any number of times", File: "attempt.go",

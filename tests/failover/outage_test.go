@@ -47,6 +47,7 @@ func (c contender) name() string { return c.driver + c.params }
 func (s outage) run(t *testing.T, way contender) {
 	t.Helper()
 	direct := s.open(t, "pgx", s.direct)
+	direct.SetMaxIdleConns(-1) // one that is idle during the outage would be lost, and pgx may only notice when it is used
 	for _, statement := range tables {
 		_, err := direct.ExecContext(t.Context(), statement)
 		require.NoError(t, err)

@@ -144,29 +144,6 @@ func TestLane_ManyWait_ComeInTheirOrder(t *testing.T) {
 	})
 }
 
-// On PostgreSQL a transaction that loses rolls back, and that tells how slow the network is: three milliseconds, so
-// that there are places for three.
-func TestLane_SlowNetworkOnPostgreSQL_IsWider(t *testing.T) {
-	t.Parallel()
-	const trip = 3 * time.Millisecond
-	script := kit.Script{"ROLLBACK": {{Delay: trip}, {Delay: trip}, {Delay: trip}, kit.OK}}
-	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
-		first := r.HoldLane(t)
-		before := time.Now()
-		second := r.Begin(t)
-		require.NoError(t, kit.ExecAll(second, "UPDATE hold 2"))
-		assert.Equal(t, trip, time.Since(before), "no wait but for the answer to ROLLBACK")
-		before = time.Now()
-		third := r.Begin(t)
-		require.NoError(t, kit.ExecAll(third, "UPDATE hold 3"))
-		assert.Equal(t, trip, time.Since(before), "nor here: there was a place for a third")
-		for _, tx := range []*sql.Tx{first, second, third} {
-			require.NoError(t, tx.Commit())
-		}
-		r.WantUsable(t)
-	}, fakepg.PlainPostgreSQL())
-}
-
 func unixMillis(times []time.Time) (ms []int64) {
 	for _, at := range times {
 		ms = append(ms, at.UnixMilli())

@@ -27,12 +27,12 @@ func TestLane_CommitUnderWay_TheNextEnters(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			script := kit.Script{c.commit: {slowly}, "UPDATE a": {kit.Conflict}}
+			script := kit.Script{c.commit: {slowly}}
 			kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 				holder, next := r.HoldLane(t), r.Begin(t)
 				entered := make(chan time.Duration, 1)
 				go func() {
-					assert.NoError(t, kit.ExecAll(next, "UPDATE a"))
+					assert.NoError(t, kit.ExecAll(next, sameRow))
 					entered <- time.Since(r.Started)
 				}()
 				time.Sleep(time.Second)

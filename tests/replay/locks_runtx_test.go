@@ -59,6 +59,16 @@ func TestLocks_RunTxThatCameTooLate_LocksFromThenOn(t *testing.T) {
 	assert.Zero(t, r.Times(lockRow), "unchanged code has not learned it")
 }
 
+// Where the application wants locks on PostgreSQL, it is by PostgreSQL's words that RunTx learns them.
+func TestLocks_RunTxThatCameTooLateOnPostgreSQL_LocksFromThenOn(t *testing.T) {
+	t.Parallel()
+	s, l := lateServer(), &lockListener{}
+	s.conflict = kit.Fails("40001", "could not serialize access due to concurrent update")
+	r := kit.Answering(t, s.reply, l.hook, fakepg.PlainPostgreSQL(), learning, "default_transaction_isolation=serializable")
+	s.loseInRunTx(t, r.DB)
+	assert.Equal(t, []cockroachdb.LockChange{cockroachdb.LockLearned}, l.changes())
+}
+
 func TestLocks_RunTxThatLostOtherwise_DoesNotLock(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

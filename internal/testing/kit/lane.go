@@ -11,7 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const holding = "UPDATE hold"
+const (
+	holds   = "UPDATE hold"
+	holding = holds + " SET v = 1 WHERE k = 1"
+)
 
 // HoldLane has a transaction enter the lane, and stay.
 func (r *Rig) HoldLane(t testing.TB) *sql.Tx {
@@ -26,7 +29,7 @@ func (r *Rig) HoldLane(t testing.TB) *sql.Tx {
 func (r *Rig) WantFreeLane(t testing.TB) {
 	t.Helper()
 	r.probes++
-	probe := fmt.Sprintf("%s, probe %d", holding, r.probes)
+	probe := fmt.Sprintf("%s /* probe %d */", holding, r.probes)
 	tx := r.BeginIn(t, t.Context())
 	before := time.Now()
 	assert.NoError(t, ExecAll(tx, probe))

@@ -54,7 +54,7 @@ func InBubble(t *testing.T, s Script, test func(t *testing.T, r *Rig), options .
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, fakepg.Answer(func(st fakepg.Statement) fakepg.Reply {
-			if s[st.SQL] == nil && st.Nth == 1 && strings.HasPrefix(st.SQL, holding) {
+			if s[st.SQL] == nil && st.Nth == 1 && strings.HasPrefix(st.SQL, holds) {
 				return Conflict
 			}
 			return s.Reply(st)

@@ -1,0 +1,132 @@
+package lane_test
+
+import (
+	"database/sql"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/reprise-go/cockroachdb/internal/fakepg"
+	"github.com/reprise-go/cockroachdb/internal/testing/kit"
+)
+
+// What HoldLane has lost, another row of the same table, and one of another table.
+const (
+	sameRow    = "UPDATE hold SET v = 2 WHERE k = 1"
+	otherRow   = "UPDATE hold SET v = 1 WHERE k = 2"
+	otherTable = "UPDATE hold_too SET v = 1 WHERE k = 1"
+)
+
+// wait returns how long a transaction waits that loses with its first statement.
+func wait(t *testing.T, r *kit.Rig, statement string) time.Duration {
+	t.Helper()
+	tx, began := r.Begin(t), time.Now()
+	require.NoError(t, kit.ExecAll(tx, statement))
+	took := time.Since(began)
+	require.NoError(t, tx.Commit())
+	return took
+}
+
+const laneWait = 5 * time.Second
+
+// On PostgreSQL those that have lost the same row take turns, by whichever statement. On CockroachDB all do.
+func TestLane_LostAnotherRow_DoesNotWaitOnPostgreSQL(t *testing.T) {
+	t.Parallel()
+	kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
+		holder := r.HoldLane(t)
+		assert.Zero(t, wait(t, r, otherRow))
+		assert.Zero(t, wait(t, r, otherTable))
+		assert.Zero(t, wait(t, r, "UPDATE hold SET v = 1"), "it is not known which row that has lost")
+		assert.Equal(t, laneWait, wait(t, r, sameRow))
+		require.NoError(t, holder.Commit())
+		r.WantUsable(t)
+	}, fakepg.PlainPostgreSQL())
+	kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
+		holder := r.HoldLane(t)
+		assert.Equal(t, laneWait, wait(t, r, otherRow))
+		require.NoError(t, holder.Commit())
+		r.WantUsable(t)
+	})
+}
+
+// A row is told by its arguments too, and by any statement that reads or writes it.
+func TestLane_LostRowOfAnArgument_TakesTurns(t *testing.T) {
+	t.Parallel()
+	const (
+		update = "UPDATE kv SET v = 1 WHERE k = $1"
+		lock   = "SELECT v FROM kv WHERE k = $1 FOR UPDATE"
+		share  = "SELECT v FROM kv WHERE k = $1 AND v > 0 FOR SHARE"
+		del    = "DELETE FROM kv WHERE k = $1"
+	)
+	lost := []fakepg.Reply{kit.Conflict, kit.OK}
+	script := kit.Script{update: lost, lock: lost, share: lost, del: lost}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
+		holder := r.Begin(t)
+		_, err := holder.Exec(update, "1")
+		require.NoError(t, err)
+		wait := func(statement, k string) time.Duration {
+			tx, began := r.Begin(t), time.Now()
+			_, err := tx.Exec(statement, k)
+			require.NoError(t, err)
+			took := time.Since(began)
+			require.NoError(t, tx.Commit())
+			return took
+		}
+		assert.Zero(t, wait(share, "2"))
+		assert.Equal(t, laneWait, wait(lock, "1"))
+		assert.Zero(t, wait(del, "1"), "the holder has been put out, and the one after it has gone")
+		require.NoError(t, holder.Commit())
+		r.WantUsable(t)
+	}, fakepg.PlainPostgreSQL())
+}
+
+// For a second after a deadlock those that lose in one table take turns, whichever row it was.
+func TestLane_AfterADeadlock_TurnsAreOverTheTable(t *testing.T) {
+	t.Parallel()
+	const deadlocked = "UPDATE hold SET v = 1 WHERE k = 3"
+	script := kit.Script{deadlocked: {kit.Fails("40P01", "deadlock detected"), kit.OK}}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
+		holder := r.Begin(t)
+		require.NoError(t, kit.ExecAll(holder, deadlocked))
+		assert.Zero(t, wait(t, r, otherTable))
+		assert.Equal(t, laneWait, wait(t, r, otherRow))
+
+		assert.Zero(t, wait(t, r, sameRow), "it was long ago")
+		require.NoError(t, holder.Commit())
+		r.WantUsable(t)
+	}, fakepg.PlainPostgreSQL())
+}
+
+// A commit that is lost on PostgreSQL was not over a row that is known.
+func TestLane_CommitLostOnPostgreSQL_DoesNotWait(t *testing.T) {
+	t.Parallel()
+	script := kit.Script{"COMMIT": {kit.Conflict, kit.OK}}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
+		holder, loser := r.HoldLane(t), r.Begin(t)
+		require.NoError(t, kit.ExecAll(loser, "UPDATE a SET v = 1 WHERE k = 1"))
+		began := time.Now()
+		require.NoError(t, loser.Commit())
+		assert.Zero(t, time.Since(began))
+		require.NoError(t, holder.Commit())
+		r.WantUsable(t)
+	}, fakepg.PlainPostgreSQL())
+}
+
+// A transaction that retries, and loses another row, leaves its turn to the next.
+func TestLane_LosesAnotherRowInTheLane_LeavesItsTurn(t *testing.T) {
+	t.Parallel()
+	kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
+		holder := r.HoldLane(t)
+		require.NoError(t, kit.ExecAll(holder, otherRow))
+		assert.Zero(t, wait(t, r, sameRow))
+		tx, began := r.Begin(t), time.Now()
+		require.NoError(t, kit.ExecAll(tx, "UPDATE hold SET v = 3 WHERE k = 2"))
+		assert.Equal(t, laneWait, time.Since(began), "its turn is over the other row now")
+		for _, tx := range []*sql.Tx{holder, tx} {
+			require.NoError(t, tx.Commit())
+		}
+		r.WantUsable(t)
+	}, fakepg.PlainPostgreSQL())
+}
