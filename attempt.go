@@ -28,7 +28,8 @@ type attempt struct {
 	why      error  // what made the latest attempt necessary: a conflict, or a statement that was out of date
 	conflict error  // the latest conflict
 	reason   Reason // why the attempt before the latest came to nothing,
-	site     site   // and where
+	site     site   // and where,
+	over     string // and over what; see [tx.lostOver]
 
 	pass   *lane.Pass // its place in the retry lane
 	yields int        // how often it has yielded that
@@ -129,7 +130,7 @@ func (t *tx) exhausted(bound Bound) error {
 // thing take turns, in the lane: they would mostly fight each other. It never waits with locks held, nor for longer than
 // there is time for a new attempt.
 func (t *tx) queue(ctx context.Context) error {
-	over, before := t.lostOver(), t.attempt.pass
+	over, before := t.attempt.over, t.attempt.pass
 	if before.Holds() {
 		if before.IsOver(over) {
 			return t.backOff(ctx)

@@ -22,7 +22,7 @@ func (d *deadlocks) note() { d.at.Store(time.Now().UnixNano()) }
 
 func (d *deadlocks) last() bool { return time.Since(time.Unix(0, d.at.Load())) < deadlockLasts }
 
-// lostOver returns what the transaction has lost its conflict over, in words that are the same for all that have lost
+// lostOver returns what the transaction has lost a conflict over, in words that are the same for all that have lost
 // over the same thing, so that they take turns. "" means that this is not known.
 //
 // On PostgreSQL that is a row, as the conditions of the statement name it: of all that want to write a row only one
@@ -30,14 +30,14 @@ func (d *deadlocks) last() bool { return time.Since(time.Unix(0, d.at.Load())) <
 // long to be found. Then everybody takes turns over the table.
 //
 // On CockroachDB it is never known. Who has lost keeps its locks there, and is in everybody's way.
-func (t *tx) lostOver() string {
+func (t *tx) lostOver(conflict error, at site) string {
 	if t.c.crdb {
 		return ""
 	}
-	if t.attempt.reason == ReasonDeadlock {
+	if reasonOf(conflict) == ReasonDeadlock {
 		t.pool.deadlocks.note()
 	}
-	n := min(t.attempt.site.statement, len(t.history.records))
+	n := min(at.statement, len(t.history.records))
 	if n == 0 { // it was the commit
 		return ""
 	}

@@ -93,6 +93,7 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 // retry sets the opening of another attempt after a conflict, or leaves that to RunTx.
 func (t *tx) retry(ctx context.Context, s step, conflict fault) (told error, over bool) {
 	at := t.siteOf(s, conflict)
+	t.attempt.over = t.lostOver(conflict.err, at)
 	if t.callsAtOnce(at.at, conflict) {
 		t.attempt.lost(conflict.err, at)
 		t.attempt.owesCall = true

@@ -284,7 +284,7 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	}
 	at := t.attempt.site
 	if !errors.Is(err, t.attempt.conflict) {
-		at = site{at: PlaceStatement} // not one of this transaction's
+		at, t.attempt.over = site{at: PlaceStatement}, "" // not one of this transaction's
 	}
 	t.reopen()
 	t.forget()

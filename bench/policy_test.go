@@ -45,8 +45,8 @@ func (s setting) with(p peer) peer {
 
 // BenchmarkPolicy sweeps the policy's knobs over workloads that contend in different ways, with every transaction in
 // RunTx, so that the driver alone retries. BENCH_POLICY says what to sweep: "dsn" is all that can be set in a DSN;
-// anything else is the name of a setting that the program was built with (knob:value), since the lane's width is no
-// knob; bench/sweep does both.
+// anything else is the name of a setting that the program was built with (knob:value), since with whom a transaction
+// takes turns is no knob; bench/sweep does both.
 func BenchmarkPolicy(b *testing.B) {
 	list := settings
 	switch build := os.Getenv("BENCH_POLICY"); build {

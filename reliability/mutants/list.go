@@ -1080,6 +1080,12 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(lane, "TestLane_LosesAnotherRowInTheLane_LeavesItsTurn")},
 	},
 	{
+		Name: "lane: what was lost is forgotten when RunTx calls its function again", File: "runtx.go",
+		Old:   "	t.reopen()\n	t.forget()\n	t.goesBack()\n",
+		New:   "	t.reopen()\n	t.attempt.over = \"\"\n	t.forget()\n	t.goesBack()\n",
+		Found: []Instrument{Test(lane, "TestLane_RunTxLostARow_TakesTurns")},
+	},
+	{
 		Name: "runtx: what PostgreSQL has lost at the commit is called at once", File: "runtx.go",
 		Old:   "		return at != PlaceCommit && ",
 		New:   "		return ",

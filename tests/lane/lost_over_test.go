@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
@@ -127,6 +128,32 @@ func TestLane_LosesAnotherRowInTheLane_LeavesItsTurn(t *testing.T) {
 		for _, tx := range []*sql.Tx{holder, tx} {
 			require.NoError(t, tx.Commit())
 		}
+		r.WantUsable(t)
+	}, fakepg.PlainPostgreSQL())
+}
+
+// RunTx, whose function is called again without a replay, takes turns over the row all the same.
+func TestLane_RunTxLostARow_TakesTurns(t *testing.T) {
+	t.Parallel()
+	const read = "SELECT v FROM hold WHERE k = 1"
+	script := kit.Script{read: {kit.Ints(7)}}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
+		holder := r.HoldLane(t)
+		run := func(write string) time.Duration {
+			calls, began := 0, time.Now()
+			require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
+				calls++
+				if err := tx.QueryRow(read).Scan(new(int)); err != nil {
+					return err
+				}
+				return kit.ExecAll(tx, write)
+			}))
+			assert.Equal(t, 2, calls)
+			return time.Since(began)
+		}
+		assert.Zero(t, run(otherRow))
+		assert.Equal(t, laneWait, run(sameRow))
+		require.NoError(t, holder.Commit())
 		r.WantUsable(t)
 	}, fakepg.PlainPostgreSQL())
 }
