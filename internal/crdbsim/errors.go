@@ -59,8 +59,8 @@ func errInjectedRetry() *pgproto3.ErrorResponse {
 
 const forcedRetry = "forced by crdb_internal.force_retry()"
 
-// Conflict is a 40001 as CockroachDB words it. The reason is one such as RETRY_SERIALIZABLE,
-// ABORT_REASON_ABORTED_RECORD_FOUND or WriteTooOldError.
+// Conflict is a 40001 as CockroachDB words it, or PostgreSQL where the Sim is one. The reason is one such as
+// RETRY_SERIALIZABLE, ABORT_REASON_ABORTED_RECORD_FOUND or WriteTooOldError.
 func Conflict(reason string) Error {
 	e := conflictFor(reason)
 	return Error{Code: e.Code, Message: e.Message, Hint: e.Hint}
@@ -90,6 +90,16 @@ func (c *conn) worded(e *pgproto3.ErrorResponse) *pgproto3.ErrorResponse {
 		return e
 	}
 	return translate(e)
+}
+
+// injected is what a fault says. A [Conflict] reads as the server's own conflicts do.
+func (c *conn) injected(e Error) *pgproto3.ErrorResponse {
+	r := e.response()
+	if c.sim.cfg.PostgreSQL && e.Code == "40001" && strings.HasPrefix(e.Message, "restart transaction: ") {
+		r.Message = "could not serialize access due to read/write dependencies among transactions"
+		r.Hint = "The transaction might succeed if retried."
+	}
+	return r
 }
 
 // translate turns what PostgreSQL says of a conflict into what CockroachDB would say. Other errors stay as they are:

@@ -173,6 +173,10 @@ func TestPostgreSQLConflict(t *testing.T) {
 
 	_, err = c.Exec(t.Context(), "DO $$ BEGIN RAISE 'deadlock detected' USING ERRCODE = '40P01'; END $$")
 	require.ErrorContains(t, err, "ERROR: deadlock detected (SQLSTATE 40P01)")
+
+	w.Inject(On("^update", Action{Then: Fail, Error: Conflict("RETRY_SERIALIZABLE")}))
+	_, err = c.Exec(t.Context(), update)
+	require.ErrorContains(t, err, "ERROR: could not serialize access due to read/write dependencies among transactions (SQLSTATE 40001)")
 }
 
 // TestPostgreSQLPipeline checks that statements under one Sync stay one transaction there.
