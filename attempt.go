@@ -127,8 +127,8 @@ func (t *tx) exhausted(bound Bound) error {
 }
 
 // queue returns when it is this transaction's turn to retry, with the opening set. Those that have lost over the same
-// thing take turns, in the lane: they would mostly fight each other. It never waits with locks held, nor for longer than
-// there is time for a new attempt.
+// thing take turns, in the lane: they would mostly fight each other. It never waits with locks held, nor for longer
+// than there is time for a new attempt.
 func (t *tx) queue(ctx context.Context) error {
 	over, before := t.attempt.over, t.attempt.pass
 	if before.Holds() {

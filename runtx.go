@@ -21,9 +21,10 @@ import (
 // A conflict is absorbed by a transparent replay, as in any transaction of this driver. Where a replay shows fn
 // something else than it has seen, or is not possible, RunTx goes back to the start of the transaction and calls fn
 // again: with [RestartSavepoint] inside the same server transaction if it need not wait for its turn, so that its locks
-// stay. It does so without a replay at a conflict by which the server says that others have written what the
-// transaction had read ([ReasonWriteTooOld], [ReasonSerializable], [ReasonSerializationFailure]), if fn was shown the
-// answer to a query that locks nothing; on CockroachDB at the first such conflict. fn may thus run several times, and must not have effects outside the transaction that must not happen twice.
+// stay. It does so without a replay at the first conflict by which the server says that others have written what the
+// transaction had read ([ReasonWriteTooOld], [ReasonSerializable], and [ReasonSerializationFailure] unless it was the
+// commit that lost), if fn was shown the answer to a query that locks nothing. fn may thus run several times, and must
+// not have effects outside the transaction that must not happen twice.
 //
 // On CockroachDB, reads by key of which others often write the row before fn does are sent with FOR UPDATE; see
 // Config.LearnLocks.
@@ -304,8 +305,8 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 // these reasons the server says that something was written since the transaction has read it, and the function was
 // shown what it has read without locking it. Where the two were not the same, the call does no harm.
 //
-// In the lane of CockroachDB there is a replay all the same: if it differs, it has taken the locks, and the call after it
-// goes through.
+// In the lane there is a replay all the same: if it differs, it has taken the locks on CockroachDB, and the call after
+// it goes through. PostgreSQL does not say what a commit has lost to, and there is a replay too.
 func (t *tx) callsAtOnce(at Place, f fault) bool {
 	if t.runner == nil || t.attempt.pass.Holds() {
 		return false

@@ -71,7 +71,10 @@ func measure(b *testing.B, a *arena, latency time.Duration) {
 
 // TestWorkloads keeps the benchmarks alive: each workload, by each peer, loses nothing.
 func TestWorkloads(t *testing.T) {
-	grounds := map[manners]ground{likePostgreSQL: newGround(t, likePostgreSQL), likeCockroachDB: newGround(t, likeCockroachDB)}
+	grounds := make(map[manners]ground)
+	for _, m := range []manners{likePostgreSQL, likeCockroachDB} {
+		grounds[m] = newGround(t, m)
+	}
 	for _, w := range workloads {
 		for _, p := range peers {
 			t.Run("workload="+w.name+"/peer="+p.name, func(t *testing.T) {

@@ -62,7 +62,8 @@ func BenchmarkPolicy(b *testing.B) {
 		for _, latency := range []time.Duration{0, 5 * time.Millisecond} {
 			for _, s := range list {
 				b.Run("knob="+s.knob+"/value="+s.value+"/workload="+w.name+"/latency="+latency.String(), func(b *testing.B) {
-					measure(b, newArena(b, newGround(b, likePostgreSQL), w, s.with(peerNamed(b, "RunTx")), 1, workers(b)), latency)
+					runTx := s.with(peerNamed(b, "RunTx"))
+					measure(b, newArena(b, newGround(b, runTx.manners), w, runTx, 1, workers(b)), latency)
 				})
 			}
 		}
@@ -117,7 +118,8 @@ func BenchmarkPools(b *testing.B) {
 						continue
 					}
 					b.Run("workload="+w.name+"/lane="+s.value+"/pools="+name+"/latency="+latency.String(), func(b *testing.B) {
-						measure(b, newArena(b, newGround(b, likePostgreSQL), w, s.with(peerNamed(b, "RunTx")), pools, workers(b)), latency)
+						runTx := s.with(peerNamed(b, "RunTx"))
+						measure(b, newArena(b, newGround(b, runTx.manners), w, runTx, pools, workers(b)), latency)
 					})
 				}
 			}

@@ -76,8 +76,8 @@ func (l *Lane) TryEnter(over string) *Pass {
 	return p
 }
 
-// Enter waits for its turn in the lane; for over see [Lane.TryEnter]. before is the pass that the transaction had so far; nil is none. If that was
-// yielded, it goes to the front of the queue. Enter returns
+// Enter waits for its turn in the lane; for over see [Lane.TryEnter]. before is the pass that the transaction had so
+// far; nil is none. If that was yielded, it goes to the front of the queue. Enter returns
 //   - the pass, once there is a place and all that came before have had theirs;
 //   - a context's error, once ctx or ctx2 is done;
 //   - nil and no error once it has waited for bound: go without. A bound of zero or less does not wait at all.

@@ -64,7 +64,8 @@ func TestLocks_RunTxThatCameTooLateOnPostgreSQL_LocksFromThenOn(t *testing.T) {
 	t.Parallel()
 	s, l := lateServer(), &lockListener{}
 	s.conflict = kit.Fails("40001", "could not serialize access due to concurrent update")
-	r := kit.Answering(t, s.reply, l.hook, fakepg.PlainPostgreSQL(), learning, "default_transaction_isolation=serializable")
+	const serializable = "default_transaction_isolation=serializable"
+	r := kit.Answering(t, s.reply, l.hook, fakepg.PlainPostgreSQL(), learning, serializable)
 	s.loseInRunTx(t, r.DB)
 	assert.Equal(t, []cockroachdb.LockChange{cockroachdb.LockLearned}, l.changes())
 }

@@ -65,8 +65,8 @@ func TestRunTx_ShownReadWasWrittenSince_CallsAtOnce(t *testing.T) {
 	}
 }
 
-// On PostgreSQL a statement that loses has mostly lost a row to others, which the function was shown as it was. A commit
-// may have lost although all that was shown is as before, and is replayed first.
+// On PostgreSQL a statement that loses has mostly lost a row to others, which the function was shown as it was. A
+// commit may have lost although all that was shown is as before, and is replayed first.
 func TestRunTx_LostOnPostgreSQL_CallsAtOnceUnlessItWasTheCommit(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
