@@ -12,7 +12,7 @@ import (
 // A Lane is the retry lane of a connector: of the transactions that have lost a conflict over the same thing, only one
 // at a time tries again in it, until it ends. The others wait their turn, first come, first served.
 //
-// Where they don't say what the conflict was over, that is one for all of them, but on PostgreSQL [abreast].
+// Of those that don't say what it was over, one does, or on PostgreSQL as many as [abreast].
 //
 // It exists for throughput, not for correctness. A transaction that has waited long enough runs without the lane, so
 // nobody waits for ever, whatever the holders do; see [Lane.Enter].
@@ -46,8 +46,8 @@ type Pass struct {
 	yielded bool          // it has left before its transaction has ended
 }
 
-// New makes a lane in which one has a place whose conflict is not known to be over something, until it is known that
-// the server is PostgreSQL; see [Lane.ConnectedTo].
+// New makes a lane for a server that is not known yet: of those that don't say what they have lost over, one has a
+// place. See [Lane.ConnectedTo].
 func New() *Lane { return &Lane{others: turns{places: 1}, over: make(map[string]*turns)} }
 
 // ConnectedTo says what kind of server a new connection of the connector has come to. All of them should be of one
