@@ -88,16 +88,17 @@ func TestLane_AfterADeadlock_TurnsAreOverTheTable(t *testing.T) {
 	t.Parallel()
 	const deadlocked = "UPDATE hold SET v = 1 WHERE k = 3"
 	script := kit.Script{deadlocked: {kit.Fails("40P01", "deadlock detected"), kit.OK}}
-	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
-		holder := r.Begin(t)
-		require.NoError(t, kit.ExecAll(holder, deadlocked))
-		assert.Zero(t, wait(t, r, otherTable))
-		assert.Equal(t, laneWait, wait(t, r, otherRow))
-
-		assert.Zero(t, wait(t, r, sameRow), "it was long ago")
-		require.NoError(t, holder.Commit())
-		r.WantUsable(t)
-	}, fakepg.PlainPostgreSQL())
+	for after, waits := range map[time.Duration]time.Duration{0: laneWait, time.Second - 1: laneWait, time.Second: 0} {
+		kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
+			holder := r.Begin(t)
+			require.NoError(t, kit.ExecAll(holder, deadlocked))
+			assert.Zero(t, wait(t, r, otherTable))
+			time.Sleep(after)
+			assert.Equal(t, waits, wait(t, r, otherRow), "%s after the deadlock", after)
+			require.NoError(t, holder.Commit())
+			r.WantUsable(t)
+		}, fakepg.PlainPostgreSQL())
+	}
 }
 
 // A commit that is lost on PostgreSQL was not over a row that is known.
