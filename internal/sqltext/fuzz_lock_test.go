@@ -73,6 +73,7 @@ func FuzzKeyReadAgainstPostgreSQL(f *testing.F) {
 func checkKeyRead(t *testing.T, pg *pgconn.PgConn, sql string) {
 	t.Helper()
 	r := ParseKeyRead(sql)
+	table, where := Target(sql)
 	if r == nil {
 		return
 	}
@@ -89,6 +90,8 @@ func checkKeyRead(t *testing.T, pg *pgconn.PgConn, sql string) {
 	if was.Err != nil {
 		return // PostgreSQL refuses it: it would never be learned
 	}
+	require.Equal(t, r.Table, table, "the target of %q", sql)
+	require.Subset(t, r.Where, where, "the target of %q", sql)
 	is := pg.ExecParams(ctx, r.Locking(), args, nil, nil, nil).Read()
 	if is.Err != nil { // it would be run again as it was
 		simply(t, pg, "ROLLBACK")
