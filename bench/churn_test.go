@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb"
+	sums "github.com/reprise-go/cockroachdb/bench/internal/figures"
+	"github.com/reprise-go/cockroachdb/bench/internal/transact"
 )
 
 const (
@@ -76,7 +77,7 @@ func (c *churner) burst(tb testing.TB) {
 
 // churnTransaction runs three texts, on a table of the request's own.
 func churnTransaction(ctx context.Context, db *sql.DB, request int) error {
-	return plainly(ctx, db, func(tx *sql.Tx) error {
+	return transact.Once(ctx, db, func(tx *sql.Tx) error {
 		var v int
 		table := fmt.Sprint("kv_", request)
 		if err := tx.QueryRowContext(ctx, "SELECT v FROM "+table+" WHERE k = $1", 1).Scan(&v); err != nil {
@@ -120,7 +121,7 @@ func BenchmarkChurn(b *testing.B) {
 			transactions := float64(bursts * churnRequests * churnEach)
 			b.ReportMetric(0, "ns/op")
 			for _, c := range both {
-				b.ReportMetric(churnRequests*churnEach/median(c.took), c.name+"-tx/s")
+				b.ReportMetric(churnRequests*churnEach/sums.Median(c.took), c.name+"-tx/s")
 				b.ReportMetric(float64(c.dials.Load())/transactions, c.name+"-dials/tx")
 				b.ReportMetric(float64(c.trips)/transactions, c.name+"-trips/tx")
 			}
@@ -128,12 +129,7 @@ func BenchmarkChurn(b *testing.B) {
 			for i := range ratios {
 				ratios[i] = pgx.took[i] / own.took[i]
 			}
-			b.ReportMetric(median(ratios), "ratio")
+			b.ReportMetric(sums.Median(ratios), "ratio")
 		})
 	}
-}
-
-func median(of []float64) float64 {
-	sorted := slices.Sorted(slices.Values(of))
-	return sorted[len(sorted)/2]
 }

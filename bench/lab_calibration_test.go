@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/reprise-go/cockroachdb/bench/internal/transact"
 	"github.com/reprise-go/cockroachdb/internal/chance"
 	"github.com/reprise-go/cockroachdb/internal/crdbmodel"
 )
@@ -93,7 +94,7 @@ var impatient = peer{"no retries", likeCockroachDB, with(pgxConnector, atOnce)}
 
 func atOnce(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
 	for {
-		if err := plainly(ctx, db, work); !isConflict(err) {
+		if err := transact.Once(ctx, db, work); !isConflict(err) {
 			return err
 		}
 	}

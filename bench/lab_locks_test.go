@@ -11,10 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/bench/internal/transact"
 )
 
 // learning is unchanged code with learned locks.
-var learning = peer{"learned locks", likeCockroachDB, ours(plainly, func(c *cockroachdb.Config) {
+var learning = peer{"learned locks", likeCockroachDB, ours(transact.Once, func(c *cockroachdb.Config) {
 	c.LearnLocks = cockroachdb.LearnLocksAlways
 })}
 

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/bench/internal/transact"
 	"github.com/reprise-go/cockroachdb/internal/chance"
 )
 
@@ -42,10 +43,10 @@ type client struct {
 }
 
 var peers = []peer{
-	{"pgx-loop", likePostgreSQL, with(pgxConnector, plainly)},
+	{"pgx-loop", likePostgreSQL, with(pgxConnector, transact.Once)},
 	{"ExecuteTx", likeCockroachDB, with(pgxConnector, executeTx)},
 	{"ExecuteTx-pq", likeCockroachDB, with(pqConnector, executeTx)},
-	{"transparent", likePostgreSQL, ours(plainly)},
+	{"transparent", likePostgreSQL, ours(transact.Once)},
 	{"RunTx", likePostgreSQL, ours(func(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
 		return cockroachdb.RunTx(ctx, db, nil, work)
 	})},
@@ -115,18 +116,6 @@ func ours(
 			return 0, 0
 		}}
 	}
-}
-
-func plainly(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }()
-	if err := work(tx); err != nil {
-		return err
-	}
-	return tx.Commit()
 }
 
 // executeTx lifts cockroach-go's bound of 50 attempts: nobody gives up here.
