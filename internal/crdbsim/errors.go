@@ -92,10 +92,10 @@ func (c *conn) worded(e *pgproto3.ErrorResponse) *pgproto3.ErrorResponse {
 	return translate(e)
 }
 
-// injected is what a fault says. A [Conflict] reads as the server's own conflicts do.
-func (c *conn) injected(e Error) *pgproto3.ErrorResponse {
+// likePostgreSQL is what a fault says on a Sim that is PostgreSQL: a [Conflict] reads as PostgreSQL's own.
+func (e Error) likePostgreSQL() *pgproto3.ErrorResponse {
 	r := e.response()
-	if c.sim.cfg.PostgreSQL && e.Code == "40001" && strings.HasPrefix(e.Message, "restart transaction: ") {
+	if e.Code == "40001" && strings.HasPrefix(e.Message, "restart transaction: ") {
 		r.Message = "could not serialize access due to read/write dependencies among transactions"
 		r.Hint = "The transaction might succeed if retried."
 	}

@@ -176,7 +176,8 @@ func TestPostgreSQLConflict(t *testing.T) {
 
 	w.Inject(On("^update", Action{Then: Fail, Error: Conflict("RETRY_SERIALIZABLE")}))
 	_, err = c.Exec(t.Context(), update)
-	require.ErrorContains(t, err, "ERROR: could not serialize access due to read/write dependencies among transactions (SQLSTATE 40001)")
+	require.ErrorContains(t, err,
+		"ERROR: could not serialize access due to read/write dependencies among transactions (SQLSTATE 40001)")
 }
 
 // TestPostgreSQLPipeline checks that statements under one Sync stay one transaction there.

@@ -134,7 +134,7 @@ func (c *conn) failBefore(s *statement, e Error) error {
 	case s.kind == kindOrdinary && c.status == 'I':
 		c.commitTime = ""
 	}
-	c.fail(c.injected(e))
+	c.fail(e.response())
 	return nil
 }
 
@@ -149,7 +149,7 @@ func (c *conn) failAfter(s *statement, e Error, committed bool) error {
 	if committed || s.kind == kindOrdinary {
 		c.commitTime = ""
 	}
-	c.fail(c.injected(e))
+	c.fail(e.response())
 	return nil
 }
 
@@ -163,6 +163,6 @@ func (c *conn) failForReal(s *statement, e Error) error {
 	if _, err := c.ask(0); err != nil {
 		return err
 	}
-	c.fail(c.injected(e))
+	c.fail(e.likePostgreSQL())
 	return nil
 }
