@@ -28,8 +28,7 @@ type attempt struct {
 	why      error  // what made the latest attempt necessary: a conflict, or a statement that was out of date
 	conflict error  // the latest conflict
 	reason   Reason // why the attempt before the latest came to nothing,
-	site     site   // and where,
-	over     string // and over what; see [tx.lostOver]
+	site     site   // and where
 
 	pass   *lane.Pass // its place in the retry lane
 	yields int        // how often it has yielded that
@@ -40,7 +39,8 @@ type attempt struct {
 // site is where an attempt came to nothing.
 type site struct {
 	at        Place
-	statement int // its number, from 1; 0 if it was none of the transaction's
+	statement int    // its number, from 1; 0 if it was none of the transaction's
+	over      string // what it has lost a conflict over; see [tx.lostOver]
 }
 
 // start notes when the transaction began to do something.
@@ -130,13 +130,11 @@ func (t *tx) exhausted(bound Bound) error {
 // thing take turns, in the lane: they would mostly fight each other. It never waits with locks held, nor for longer
 // than there is time for a new attempt.
 func (t *tx) queue(ctx context.Context) error {
-	over, before := t.attempt.over, t.attempt.pass
-	if before.Holds() {
-		if before.IsOver(over) {
-			return t.backOff(ctx)
-		}
-		t.leaveLane()
+	over, before := t.attempt.site.over, t.attempt.pass
+	if before.Holds() && before.IsOver(over) {
+		return t.backOff(ctx)
 	}
+	before.Leave() // its turn was over something else
 	if t.attempt.pass = t.pool.lane.TryEnter(over); t.attempt.pass != nil {
 		t.openInLane()
 		return nil

@@ -343,7 +343,7 @@ func (c *conn) IsValid() bool {
 	if c.session.Closed() || c.session.Status() != wire.Idle {
 		return false
 	}
-	c.pool.noteWell(c.rests)
+	c.pool.well.note(c.rests)
 	retires := c.member.Retire(c.rests)
 	if retires {
 		c.pool.metrics().retired()

@@ -101,7 +101,7 @@ func (c *Connector) mayComeBack(err error) bool {
 	if answer, ok := errors.AsType[*pgconn.PgError](err); ok && !pgerr.NeverSent(answer) {
 		return failureOf(answer) == fleet.Refused
 	}
-	return c.pool.wasWell(dialPatience)
+	return c.pool.well.within(dialPatience)
 }
 
 // dialAny tries the hosts in turn. What may differ from dial to dial, such as a password, is read anew.

@@ -4,23 +4,14 @@ import (
 	"cmp"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
 )
 
-// deadlocks is when the latest deadlock of a connector was, in nanoseconds since 1970. It may be used by any number of
-// goroutines.
-type deadlocks struct{ at atomic.Int64 }
-
 // deadlockLasts is for how long a deadlock is taken as a sign that there will be others. It is what PostgreSQL takes to
 // find one, unless it is told otherwise.
 const deadlockLasts = time.Second
-
-func (d *deadlocks) note() { d.at.Store(time.Now().UnixNano()) }
-
-func (d *deadlocks) last() bool { return time.Since(time.Unix(0, d.at.Load())) < deadlockLasts }
 
 // lostOver returns what the transaction has lost a conflict over, in words that are the same for all that have lost
 // over the same thing, so that they take turns. "" means that this is not known.
@@ -35,14 +26,14 @@ func (t *tx) lostOver(conflict error, at site) string {
 		return ""
 	}
 	if reasonOf(conflict) == ReasonDeadlock {
-		t.pool.deadlocks.note()
+		t.pool.deadlocked.note(time.Now())
 	}
 	n := min(at.statement, len(t.history.records))
 	if n == 0 { // it was the commit
 		return ""
 	}
 	r := t.history.records[n-1]
-	if t.pool.deadlocks.last() {
+	if t.pool.deadlocked.within(deadlockLasts) {
 		return r.table()
 	}
 	return r.row()

@@ -32,12 +32,12 @@ type pool struct {
 	calm       calm
 	throttle   *throttle
 	savepoints avoidance
-	deadlocks  deadlocks
+	deadlocked moment // when there was a deadlock
 	ledger     *ledger
 
 	descriptions *wire.Descriptions
 
-	wellAt atomic.Int64 // when a connection was last seen to be well, in nanoseconds since 1970
+	well moment // when a connection was seen to be well
 
 	fleet   *fleet.Fleet                                          // the servers
 	connect func(ctx context.Context, avoid string) (link, error) // makes a new session
@@ -79,13 +79,13 @@ func (p *pool) reset(ctx context.Context, s *wire.Session) error {
 	return p.resetSession(withoutRunner(ctx), s.Pgx)
 }
 
-// noteWell notes that a connection is well.
-func (p *pool) noteWell(now time.Time) { p.wellAt.Store(now.UnixNano()) }
+// moment is when something last happened, in nanoseconds since 1970. It may be used by any number of goroutines.
+type moment struct{ at atomic.Int64 }
 
-// wasWell reports whether a connection was well within the last d.
-func (p *pool) wasWell(d time.Duration) bool {
-	return time.Since(time.Unix(0, p.wellAt.Load())) < d
-}
+func (m *moment) note(now time.Time) { m.at.Store(now.UnixNano()) }
+
+// within reports whether it happened within the last d.
+func (m *moment) within(d time.Duration) bool { return time.Since(time.Unix(0, m.at.Load())) < d }
 
 // open makes the pool's series appear under a db_name, unless they are there already.
 func (p *pool) open(dbName string) {

@@ -93,7 +93,7 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 // retry sets the opening of another attempt after a conflict, or leaves that to RunTx.
 func (t *tx) retry(ctx context.Context, s step, conflict fault) (told error, over bool) {
 	at := t.siteOf(s, conflict)
-	t.attempt.over = t.lostOver(conflict.err, at)
+	at.over = t.lostOver(conflict.err, at)
 	if t.callsAtOnce(at.at, conflict) {
 		t.attempt.lost(conflict.err, at)
 		t.attempt.owesCall = true
@@ -116,7 +116,7 @@ func (f *fault) heedPooler() {
 
 func (t *tx) siteOf(s step, f fault) site {
 	if f.earlier {
-		return site{PlaceStatement, t.attempt.replayed}
+		return site{at: PlaceStatement, statement: t.attempt.replayed}
 	}
 	return s.site()
 }

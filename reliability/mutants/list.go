@@ -1063,26 +1063,26 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "lane: a deadlock is no reason to take turns over the table", File: "lost_over.go",
-		Old:   "		t.pool.deadlocks.note()\n",
+		Old:   "		t.pool.deadlocked.note(time.Now())\n",
 		New:   "",
 		Found: []Instrument{Test(lane, "TestLane_AfterADeadlock_TurnsAreOverTheTable")},
 	},
 	{
 		Name: "lane: after a deadlock turns are over the table for ever", File: "lost_over.go",
-		Old:   " < deadlockLasts }",
-		New:   " >= 0 && d.at.Load() != 0 }",
+		Old:   "	if t.pool.deadlocked.within(deadlockLasts) {\n",
+		New:   "	if t.pool.deadlocked.at.Load() != 0 {\n",
 		Found: []Instrument{Test(lane, "TestLane_AfterADeadlock_TurnsAreOverTheTable")},
 	},
 	{
 		Name: "lane: who has lost another row keeps its turn", File: "attempt.go",
-		Old:   "		if before.IsOver(over) {\n",
-		New:   "		if before.Holds() {\n",
+		Old:   "	if before.Holds() && before.IsOver(over) {\n",
+		New:   "	if before.Holds() {\n",
 		Found: []Instrument{Test(lane, "TestLane_LosesAnotherRowInTheLane_LeavesItsTurn")},
 	},
 	{
 		Name: "lane: what was lost is forgotten when RunTx calls its function again", File: "runtx.go",
 		Old:   "	t.reopen()\n	t.forget()\n	t.goesBack()\n",
-		New:   "	t.reopen()\n	t.attempt.over = \"\"\n	t.forget()\n	t.goesBack()\n",
+		New:   "	t.reopen()\n	at.over = \"\"\n	t.forget()\n	t.goesBack()\n",
 		Found: []Instrument{Test(lane, "TestLane_RunTxLostARow_TakesTurns")},
 	},
 	{

@@ -21,10 +21,11 @@ const (
 )
 
 // wait returns how long a transaction waits that loses with its first statement.
-func wait(t *testing.T, r *kit.Rig, statement string) time.Duration {
+func wait(t *testing.T, r *kit.Rig, statement string, args ...any) time.Duration {
 	t.Helper()
 	tx, began := r.Begin(t), time.Now()
-	require.NoError(t, kit.ExecAll(tx, statement))
+	_, err := tx.Exec(statement, args...)
+	require.NoError(t, err)
 	took := time.Since(began)
 	require.NoError(t, tx.Commit())
 	return took
@@ -67,17 +68,9 @@ func TestLane_LostRowOfAnArgument_TakesTurns(t *testing.T) {
 		holder := r.Begin(t)
 		_, err := holder.Exec(update, "1")
 		require.NoError(t, err)
-		wait := func(statement, k string) time.Duration {
-			tx, began := r.Begin(t), time.Now()
-			_, err := tx.Exec(statement, k)
-			require.NoError(t, err)
-			took := time.Since(began)
-			require.NoError(t, tx.Commit())
-			return took
-		}
-		assert.Zero(t, wait(share, "2"))
-		assert.Equal(t, laneWait, wait(lock, "1"))
-		assert.Zero(t, wait(del, "1"), "the holder has been put out, and the one after it has gone")
+		assert.Zero(t, wait(t, r, share, "2"))
+		assert.Equal(t, laneWait, wait(t, r, lock, "1"))
+		assert.Zero(t, wait(t, r, del, "1"), "the holder has been put out, and the one after it has gone")
 		require.NoError(t, holder.Commit())
 		r.WantUsable(t)
 	}, fakepg.PlainPostgreSQL())
