@@ -51,7 +51,7 @@ type Wire struct {
 	server []byte
 	asked  int // how much of server there was when the client last sent something
 	live   map[*conn]bool
-	made   int           // connections
+	begun  int           // sessions
 	left   chan struct{} // closed when a client has said goodbye since Arm
 }
 
@@ -72,15 +72,21 @@ func (w *Wire) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.live[c] = true
-	w.made++
 	return c, nil
 }
 
-// Made says how many connections have been made.
-func (w *Wire) Made() int {
+// Begun says how many sessions have begun. A connection by which a statement is to be cancelled is none, and may be
+// made long after the one that it is about has ended.
+func (w *Wire) Begun() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.made
+	return w.begun
+}
+
+func (w *Wire) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.begun++
 }
 
 // Arm begins to count, anew; cut may be nil.

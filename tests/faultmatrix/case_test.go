@@ -145,11 +145,11 @@ func (h *bed) put(s *variant, strikes ...strike) (*result, error) {
 	}
 	h.dirty = s.isDDL()
 	r := h.watch(s, p, own, strikes)
-	made := h.wire.Made()
+	begun := h.wire.Begun()
 	if err := h.look(ctx, db, r); err != nil {
 		return r, fmt.Errorf("after %v and %w: %w", r.struck, r.err, err)
 	}
-	h.fresh[s.dialect] = h.wire.Made() > made
+	h.fresh[s.dialect] = h.wire.Begun() > begun
 	return r, nil
 }
 
