@@ -81,6 +81,7 @@ type Action struct {
 	Call       func()        // called after Delay; the connection waits until it returns
 	Then       Then
 	Error      Error
+	Ends       bool // after Error the node says that it shuts down, and closes the connection
 	AfterRows  int
 	DelayReply time.Duration // before the answer is given
 	CallReply  func()        // called after DelayReply, when the statement has been executed and not been answered

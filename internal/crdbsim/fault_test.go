@@ -145,6 +145,26 @@ func TestFaultAfterExecution(t *testing.T) {
 	})
 }
 
+// A node that ends cancels what runs, and says then why.
+func TestFaultEnds(t *testing.T) {
+	t.Parallel()
+	canceled := Error{Code: "57014"}
+	eachProtocol(t, func(t *testing.T, exec func(*client, ...string) []string) {
+		w := newTestbed(t, Config{})
+		w.Inject(On("^update", Action{Then: Fail, Error: canceled, Ends: true}))
+		assert.Equal(t, []string{"E 57014", "E 57P01", "EOF"}, exec(w.client(t), update))
+		assert.Equal(t, 10, w.value(t, 1))
+		w.Inject(On("^update", Action{Then: ExecuteFail, Error: canceled, Ends: true}))
+		assert.Equal(t, []string{"E 57014", "E 57P01", "EOF"}, exec(w.client(t), update))
+		assert.Equal(t, 11, w.value(t, 1))
+	})
+	w := newTestbed(t, Config{})
+	f := On("^update", Action{Then: Fail, Error: canceled, Ends: true})
+	f.At = AtParse
+	w.Inject(f)
+	assert.Equal(t, []string{"E 57014", "E 57P01", "EOF"}, w.client(t).pipeline(update))
+}
+
 func TestFaultCuts(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -42,7 +42,7 @@ func (c *conn) strikeEarly(at Stage, s *statement) (struck bool, err error) {
 	c.before(a)
 	switch a.Then {
 	case Fail:
-		return true, c.failBefore(&statement{sql: s.sql}, a.Error)
+		return true, c.lastWord(a, c.failBefore(&statement{sql: s.sql}, a.Error))
 	case Cut:
 		return true, errCut
 	}
@@ -65,7 +65,7 @@ func (c *conn) execute(s *statement, r run) (ok bool, err error) {
 	limit := noLimit
 	switch a.Then {
 	case Fail:
-		return false, c.failBefore(s, a.Error)
+		return false, c.lastWord(a, c.failBefore(s, a.Error))
 	case Cut:
 		return false, errCut
 	case ExecuteFail:
@@ -91,7 +91,7 @@ func (c *conn) after(s *statement, a Action, ok, committed bool) (bool, error) {
 	switch a.Then {
 	case ExecuteFail:
 		if ok {
-			return false, c.failAfter(s, a.Error, committed)
+			return false, c.lastWord(a, c.failAfter(s, a.Error, committed))
 		}
 	case ExecuteCut, ExecuteHalf:
 		if c.up.dirty { // executed means: lasting, if it was not part of a transaction
@@ -107,6 +107,18 @@ func (c *conn) after(s *statement, a Action, ok, committed bool) (bool, error) {
 		return false, errCut
 	}
 	return ok, nil
+}
+
+// lastWord ends the connection after an action's error, which was given with err, if the action wants that.
+func (c *conn) lastWord(a Action, err error) error {
+	if err != nil || !a.Ends {
+		return err
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	c.send(shutDown.response())
+	return errors.Join(c.flush(), errCut)
 }
 
 // half drops the second half of the last message in b.

@@ -65,7 +65,8 @@ func (a *Answer) Fields() []pgconn.FieldDescription {
 	return a.result.FieldDescriptions()
 }
 
-// Close reads what is left, up to the server's ReadyForQuery. Its error is the statement's.
+// Close reads what is left, up to the server's ReadyForQuery. Its error is the statement's. What it means may show only
+// at the end: a node that goes away cancels what runs, and says then why.
 func (a *Answer) Close() (pgconn.CommandTag, error) {
 	if a.result != nil {
 		a.keep(a.result.Close())
@@ -80,7 +81,8 @@ func (a *Answer) Close() (pgconn.CommandTag, error) {
 		a.whole = a.err == nil
 		a.keep(a.tag, a.rest.finish(a.whole))
 	}
-	*a = Answer{s: a.s, ctx: a.ctx, tag: a.tag, err: a.err, whole: a.whole, Several: a.Several}
+	err := a.s.reason(a.ctx, a.err)
+	*a = Answer{s: a.s, ctx: a.ctx, tag: a.tag, err: err, whole: a.whole, Several: a.Several}
 	return a.tag, a.err
 }
 
@@ -114,7 +116,7 @@ func (a *Answer) count() {
 func (a *Answer) keep(tag pgconn.CommandTag, err error) {
 	a.tag = tag
 	if a.err == nil {
-		a.err = a.s.reason(a.ctx, err)
+		a.err = err
 	}
 }
 

@@ -745,6 +745,12 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(restart, "TestConnectionClosedByTheServer_AfterAnError_TheReasonIsFound")},
 	},
 	{
+		Name: "a statement that its node has cancelled in going away is thought cancelled by somebody", File: "internal/wire/answer.go",
+		Old:   "	err := a.s.reason(a.ctx, a.err)\n",
+		New:   "	err := a.err\n",
+		Found: []Instrument{Test(failover, "TestFailover_StatementIsCancelledByADrain_Unseen")},
+	},
+	{
 		Name: "the server's errors come in a type of the driver's own", File: "cursor.go",
 		Old:   "	cu.over, cu.err = true, err\n	cu.rec.settle()\n	t.noteSession(",
 		New:   "	cu.over, cu.err = true, &quietError{\"it failed\", err}\n	cu.rec.settle()\n	t.noteSession(",

@@ -113,45 +113,59 @@ func TestFailover_AddressesOfTheNameHaveChanged_DialsTheNewOnes(t *testing.T) {
 // A node that has waited for long enough for its transactions cancels what they run, and says then why.
 func TestFailover_StatementIsCancelledByADrain_Unseen(t *testing.T) {
 	t.Parallel()
+	const sql = "SELECT b WHERE v = $1"
 	for _, mode := range kit.QueryModes {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			srv := fakepg.Start(t, cancelledOnce("57P01"))
-			tx := kit.Begin(t, kit.Open(t, srv.DSN()+"&default_query_exec_mode="+mode))
-			kit.Exec(t, tx, "UPDATE a")
-			kit.Exec(t, tx, "UPDATE b SET v = $1", 1)
-			require.NoError(t, tx.Commit())
-			assert.Equal(t, 2, srv.Connections())
-			assert.Equal(t, 2, srv.Times("UPDATE a"))
-		})
+		for _, before := range []string{"nothing", "a statement", "its description by another connection"} {
+			t.Run(mode+", before it "+before, func(t *testing.T) {
+				t.Parallel()
+				srv := fakepg.Start(t, cancelled(2, "57P01"))
+				db := kit.Open(t, srv.DSN()+"&default_query_exec_mode="+mode)
+				other := kit.Conn(t, db)
+				if before == "its description by another connection" {
+					kit.Scan[int](t, other, sql, 1)
+				}
+				tx := kit.Begin(t, db)
+				if before == "a statement" {
+					kit.Exec(t, tx, "UPDATE a")
+				}
+				assert.Equal(t, 7, kit.Scan[int](t, tx, sql, 1))
+				require.NoError(t, tx.Commit())
+				assert.Equal(t, 3, srv.Connections())
+			})
+		}
 	}
 }
 
 // Somebody who cancels a session ends it in the same way, but for the reason.
 func TestFailover_SessionIsCancelled_IsTold(t *testing.T) {
 	t.Parallel()
-	srv := fakepg.Start(t, cancelledOnce(""))
+	srv := fakepg.Start(t, cancelled(1, ""))
 	tx := kit.Begin(t, kit.Open(t, srv.DSN()))
 	kit.Exec(t, tx, "UPDATE a")
-	kit.WantCodeWithin(t, kit.ExecAll(tx, "UPDATE b"), "57014")
+	kit.WantCodeWithin(t, kit.ExecAll(tx, "SELECT b"), "57014")
 	assert.Equal(t, 1, srv.Connections())
 }
 
-// cancelledOnce answers the second statement of the first connection with 57014, in place of an end to the exchange
-// with another code, if there is one, and hangs up.
-func cancelledOnce(code string) func(*fakepg.Conn) {
+// cancelled answers the SELECT of a connection with 57014 in place of its rows, with another code in place of an end to
+// the exchange, if there is one, and hangs up.
+func cancelled(conn int, code string) func(*fakepg.Conn) {
 	return func(c *fakepg.Conn) {
-		c.Serve(func(st fakepg.Statement) fakepg.Reply {
-			if st.Describing || st.Conn > 1 || !strings.HasPrefix(st.SQL, "UPDATE b") {
-				return kit.OK
-			}
+		hangUp := func(func([][]byte) bool) {
 			c.Send(fakepg.Error("57014", "query execution canceled"))
 			if code != "" {
 				c.Send(fakepg.Error(code, "server is shutting down"))
 			}
-			c.Flush()
 			c.Close()
-			return kit.OK
+		}
+		c.Serve(func(st fakepg.Statement) fakepg.Reply {
+			switch rows := kit.Ints(7); {
+			case !strings.HasPrefix(st.SQL, "SELECT"):
+				return kit.OK
+			case st.Describing, st.Conn != conn:
+				return rows
+			default:
+				return fakepg.Reply{Columns: rows.Columns, RowsFunc: hangUp}
+			}
 		})
 	}
 }

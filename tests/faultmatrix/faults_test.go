@@ -67,6 +67,14 @@ func afterwards(a crdbsim.Action) crdbsim.Action {
 	return a
 }
 
+// ends is CockroachDB's alone: PostgreSQL gives no answer to what it is at when it ends.
+func ends(a crdbsim.Action) crdbsim.Action {
+	a.Ends = true
+	return a
+}
+
+func onPostgreSQL(_ point, m dialect) bool { return m.isPostgreSQL() }
+
 var (
 	conflicts40001 = crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_SERIALIZABLE")}
 	cutBefore      = crdbsim.Action{Then: crdbsim.Cut}
@@ -93,6 +101,8 @@ var matrixFaults = []*fault{
 		act:  afterwards(answers("57014")),
 		lie:  func(o point, m dialect) bool { return m.isPostgreSQL() && o.commits(m) },
 	},
+	{name: "node ends", act: ends(answers("57014")), early: true, lie: onPostgreSQL},
+	{name: "node ends after", act: ends(afterwards(answers("57014"))), lie: onPostgreSQL},
 	{name: "cancelled before", act: cutBefore, early: true, leave: ctxCancelled},
 	{name: "cancelled after", act: cutAfter, leave: ctxCancelled},
 	{name: "deadline before", act: cutBefore, early: true, leave: ctxExpired},
