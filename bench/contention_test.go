@@ -16,6 +16,7 @@ import (
 
 	"github.com/reprise-go/cockroachdb/internal/crdbsim"
 	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
+	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
 func TestMain(m *testing.M) { enginetest.Main(m) }
@@ -111,12 +112,17 @@ const (
 	likeCockroachDB manners = true // for who needs SAVEPOINT cockroach_restart
 )
 
+// newGround makes a ground. BENCH_DEADLOCK_TIMEOUT is how long PostgreSQL takes to find a deadlock there, in place of
+// the 50 ms of the engine.
 func newGround(tb testing.TB, m manners) ground {
 	if enginetest.Get(tb).IsCockroach() {
 		w := &wire{}
 		return ground{enginetest.NewDB(tb), w, w.dial}
 	}
 	sim, dsn := enginetest.NewSim(tb, crdbsim.Config{PostgreSQL: m == likePostgreSQL})
+	if timeout, ok := os.LookupEnv("BENCH_DEADLOCK_TIMEOUT"); ok {
+		dsn = kit.WithParams(dsn, "deadlock_timeout="+timeout)
+	}
 	return ground{dsn, sim, (&net.Dialer{}).DialContext}
 }
 
