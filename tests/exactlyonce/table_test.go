@@ -247,15 +247,17 @@ func TestCommit_MarkerLocked_EndsWithinTheBounds(t *testing.T) {
 func TestCommit_MarkerLockedForAWhile_IsAnswered(t *testing.T) {
 	t.Parallel()
 	servers(t, func(t *testing.T, s *testbed) {
+		unlocked := make(chan error, 1)
 		tx := s.begin(t, t.Context(), nil)
 		s.inject(strike(crdbsim.Action{Then: crdbsim.ExecuteCut}), crdbsim.On(onAsking, crdbsim.Action{Call: func() {
 			holder, err := s.plain.BeginTx(context.Background(), nil)
 			assert.NoError(t, err)
 			_, err = holder.ExecContext(context.Background(), "SELECT * FROM "+table+" FOR UPDATE")
 			assert.NoError(t, err)
-			time.AfterFunc(100*time.Millisecond, func() { assert.NoError(t, holder.Rollback()) })
+			time.AfterFunc(100*time.Millisecond, func() { unlocked <- holder.Rollback() })
 		}}))
 		require.NoError(t, tx.Commit())
+		require.NoError(t, <-unlocked)
 		s.wants(t, 1, committed)
 	})
 }

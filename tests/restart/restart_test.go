@@ -116,6 +116,7 @@ func TestRestart_AtTheCommitWithTheLaneHeld_Waits(t *testing.T) {
 		require.NoError(t, kit.ExecAll(tx, "UPDATE a"))
 		time.AfterFunc(time.Second, func() { assert.NoError(t, holder.Commit()) })
 		require.NoError(t, tx.Commit())
+		synctest.Wait() // for the holder, which leaves the lane before its Commit returns
 		assert.Equal(t, []string{
 			"BEGIN; SAVEPOINT; UPDATE a", "RELEASE; COMMIT", "ROLLBACK",
 			"BEGIN; SAVEPOINT; UPDATE a", "RELEASE; COMMIT",
@@ -203,6 +204,7 @@ func TestRestart_OnPostgreSQL_RollsBackAndBegins(t *testing.T) {
 			time.AfterFunc(time.Second, func() { assert.NoError(t, holder.Commit()) })
 			require.NoError(t, kit.ExecAll(tx, "UPDATE a", held))
 			require.NoError(t, tx.Commit())
+			synctest.Wait() // for the holder
 			trips := []string{"BEGIN; UPDATE a", held, "ROLLBACK", "BEGIN; UPDATE a; " + held, "COMMIT"}
 			assert.Equal(t, trips, r.Trips(second))
 		}, fakepg.PlainPostgreSQL())
