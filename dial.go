@@ -23,24 +23,40 @@ type link struct {
 	member *fleet.Member // nil if it is not known to the fleet
 }
 
+// mostChecked is how many connections are made where each is lost while the table of markers is tried out on it.
+const mostChecked = 3
+
 // connect makes a new session, if it can to another host than avoid, and prepares it.
 func (c *Connector) connect(ctx context.Context, avoid string) (link, error) {
 	ctx = withoutRunner(ctx)
+	for n := 1; ; n++ {
+		l, err := c.prepared(ctx, avoid)
+		if err != nil || c.pool.marks == nil {
+			return l, err
+		}
+		if err = c.pool.marks.check(ctx, l.Session); err == nil {
+			return l, nil
+		}
+		lost := l.Closed()
+		if lost {
+			l.member.Lost()
+		}
+		l.hangUp(ctx)
+		if !lost || n == mostChecked || ctx.Err() != nil {
+			return link{}, err
+		}
+	}
+}
+
+// prepared makes a new session, and calls the hook for it.
+func (c *Connector) prepared(ctx context.Context, avoid string) (link, error) {
 	l, err := c.dial(ctx, avoid)
-	if err != nil {
+	if err != nil || c.cfg.AfterConnect == nil {
+		return l, err
+	}
+	if err := c.cfg.AfterConnect(ctx, l.Pgx); err != nil {
+		l.hangUp(ctx)
 		return link{}, err
-	}
-	if c.cfg.AfterConnect != nil {
-		if err := c.cfg.AfterConnect(ctx, l.Pgx); err != nil {
-			l.hangUp(ctx)
-			return link{}, err
-		}
-	}
-	if m := c.pool.marks; m != nil {
-		if err := m.check(ctx, l.Session); err != nil {
-			l.hangUp(ctx)
-			return link{}, err
-		}
 	}
 	return l, nil
 }

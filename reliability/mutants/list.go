@@ -751,6 +751,12 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(failover, "TestFailover_StatementIsCancelledByADrain_Unseen")},
 	},
 	{
+		Name: "a pool gives up when a connection is lost while it tries out the table of markers", File: "dial.go",
+		Old:   "		lost := l.Closed()\n",
+		New:   "		lost := false\n",
+		Found: []Instrument{Test(once, "TestTableTriedOut_ConnectionIsLost_TriesAnother")},
+	},
+	{
 		Name: "the server's errors come in a type of the driver's own", File: "cursor.go",
 		Old:   "	cu.over, cu.err = true, err\n	cu.rec.settle()\n	t.noteSession(",
 		New:   "	cu.over, cu.err = true, &quietError{\"it failed\", err}\n	cu.rec.settle()\n	t.noteSession(",

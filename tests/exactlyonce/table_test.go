@@ -147,6 +147,25 @@ func TestTableMissing_ErrorAtTheFirstConnection(t *testing.T) {
 	require.NoError(t, db.PingContext(t.Context()))
 }
 
+// A node may go away right after a login. Another one can be asked about the table.
+func TestTableTriedOut_ConnectionIsLost_TriesAnother(t *testing.T) {
+	t.Parallel()
+	s := newTestbed(t, crdbsim.Config{})
+	for times, works := range map[int]bool{1: true, 2: true, 3: false} {
+		for _, at := range []string{"^SELECT pg_relation_filenode", "^INSERT INTO .*" + table} {
+			db, err := sql.Open("cockroachdb", s.dsn+"&retry_commit_marker=on")
+			require.NoError(t, err)
+			defer db.Close()
+			cut := crdbsim.On(at, crdbsim.Action{Then: crdbsim.Cut})
+			cut.Times = times
+			s.inject(cut)
+			err = db.PingContext(t.Context())
+			assert.Equal(t, works, err == nil, "%d times at %s: %v", times, at, err)
+			assert.Equal(t, times, cut.Hits())
+		}
+	}
+}
+
 func TestTableForbidden_ErrorAtTheFirstConnection(t *testing.T) {
 	t.Parallel()
 	s := newTestbed(t, crdbsim.Config{})
