@@ -43,6 +43,9 @@ type site struct {
 	over      string // what it has lost a conflict over; see [tx.lostOver]
 }
 
+// atStatement is the site of the n-th statement.
+func atStatement(n int) site { return site{at: PlaceStatement, statement: n} }
+
 // start notes when the transaction began to do something.
 func (a *attempt) start() {
 	if a.started.IsZero() {

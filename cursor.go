@@ -197,7 +197,7 @@ func (cu *cursor) settled(f fault) error {
 }
 
 func (cu *cursor) site() site {
-	s := site{at: PlaceStatement, statement: max(cu.t.attempt.statements, 1)}
+	s := atStatement(max(cu.t.attempt.statements, 1))
 	if cu.rec.rows > 0 {
 		s.at = PlaceRows
 	}

@@ -124,9 +124,7 @@ type parseStep struct {
 	desc  *pgconn.StatementDescription
 }
 
-func (p *parseStep) site() site {
-	return site{at: PlaceStatement, statement: p.t.attempt.statements + 1}
-}
+func (p *parseStep) site() site             { return atStatement(p.t.attempt.statements + 1) }
 func (p *parseStep) mayRunAgainAlone() bool { return true }
 func (p *parseStep) renew(fault) bool       { return false }
 func (p *parseStep) settled(f fault) error  { return f.err }

@@ -116,7 +116,7 @@ func (f *fault) heedPooler() {
 
 func (t *tx) siteOf(s step, f fault) site {
 	if f.earlier {
-		return site{at: PlaceStatement, statement: t.attempt.replayed}
+		return atStatement(t.attempt.replayed)
 	}
 	return s.site()
 }

@@ -285,7 +285,7 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	}
 	at := t.attempt.site
 	if !errors.Is(err, t.attempt.conflict) {
-		at = site{at: PlaceStatement} // not one of this transaction's
+		at = atStatement(0) // not one of this transaction's
 	}
 	t.reopen()
 	t.forget()
@@ -341,6 +341,6 @@ func (t *tx) callAgain(ctx context.Context, err, conflict error, at site) error 
 		return t.exhausted(BoundElapsed)
 	}
 	t.openAtOnce()
-	t.newAttempt(ctx, ReasonDiverged, site{at: PlaceStatement, statement: diverged.Statement}, 0, diverged)
+	t.newAttempt(ctx, ReasonDiverged, atStatement(diverged.Statement), 0, diverged)
 	return nil
 }

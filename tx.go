@@ -130,9 +130,7 @@ func (t *tx) handOver() {
 // handOverStep sends the opening alone.
 type handOverStep struct{ t *tx }
 
-func (h *handOverStep) site() site {
-	return site{at: PlaceStatement, statement: h.t.attempt.statements + 1}
-}
+func (h *handOverStep) site() site             { return atStatement(h.t.attempt.statements + 1) }
 func (h *handOverStep) mayRunAgainAlone() bool { return false }
 func (h *handOverStep) renew(fault) bool       { return false }
 func (h *handOverStep) settled(f fault) error  { return f.err }
