@@ -327,9 +327,14 @@ func (c *conn) fail(e *pgproto3.ErrorResponse) {
 	c.skipping = !c.simple
 	c.fatal = e.Severity == "FATAL" || e.Severity == "PANIC"
 	if c.terminated() && !c.fatal {
-		c.send(shutDown.response())
-		c.fatal = true
+		c.shutsDown()
 	}
+}
+
+// shutsDown has the connection end, after it has said that the node goes away.
+func (c *conn) shutsDown() {
+	c.send(shutDown.response())
+	c.fatal = true
 }
 
 // pause waits, but not beyond the end of the sim.

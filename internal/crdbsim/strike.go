@@ -109,16 +109,12 @@ func (c *conn) after(s *statement, a Action, ok, committed bool) (bool, error) {
 	return ok, nil
 }
 
-// lastWord ends the connection after an action's error, which was given with err, if the action wants that.
+// lastWord has the connection end after an action's error, which was given with err, if the action wants that.
 func (c *conn) lastWord(a Action, err error) error {
-	if err != nil || !a.Ends {
-		return err
+	if err == nil && a.Ends {
+		c.shutsDown()
 	}
-	if err := c.flush(); err != nil {
-		return err
-	}
-	c.send(shutDown.response())
-	return errors.Join(c.flush(), errCut)
+	return err
 }
 
 // half drops the second half of the last message in b.
