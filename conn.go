@@ -96,7 +96,7 @@ func (c *conn) use(l link) {
 	c.session, c.host, c.member = l.Session, l.host, l.member
 	c.told = sessionOf(l.Session)
 	c.session.Tracer = c.ofControl()
-	c.crdb, c.version, c.rests = isCockroachDB(l.Session), versionOf(l.Session), time.Time{}
+	c.crdb, c.version, c.rests = isCockroachDB(l.Session), versionOf(l.Session), time.Now()
 	params := l.Pgx.Config().RuntimeParams
 	c.savepoints = savepointsOn(l.Session, c.pool.restart, params)
 	c.snapshots = snapshotsByDefault(c.crdb, params)
@@ -294,31 +294,44 @@ func (c *conn) Ping(ctx context.Context) error {
 }
 
 // ResetSession is called before a connection is used again. One that the server closed, or is about to close, is seen
-// here; it costs a round trip only if the server has sent something since, or if the connection was idle for long.
+// here, or when it is used; it costs a round trip only if the server has sent something since, or if the connection was
+// idle for long.
 func (c *conn) ResetSession(ctx context.Context) error {
-	if c.tx != nil || c.session.Closed() || c.session.Status() != wire.Idle {
+	if c.tx != nil || c.session.Closed() || c.session.Status() != wire.Idle || !c.isWell(ctx, time.Since(c.rests)) {
 		return driver.ErrBadConn
 	}
-	if c.idleForLong() {
-		if err := c.pingInTime(ctx); err != nil {
-			c.session.Die()
-			return driver.ErrBadConn
-		}
-	} else if err := c.session.Check(ctx); err != nil {
-		if pgerr.EndsNode(err, true) {
-			c.member.Lost()
-		}
-		return driver.ErrBadConn
-	}
-	c.rests = time.Time{}
 	return c.pool.reset(ctx, c.session)
 }
 
-// idleForLong reports whether the connection was idle for so long that a look at the socket is not enough: whatever
-// stands between it and the server may have forgotten it.
-func (c *conn) idleForLong() bool {
-	after := c.pool.pingAfter
-	return after > 0 && !c.rests.IsZero() && time.Since(c.rests) >= after
+// isWell reports whether nothing speaks against the use of a connection that was idle for so long. One that was idle
+// for long is pinged: whatever stands between it and the server may have forgotten it.
+func (c *conn) isWell(ctx context.Context, idle time.Duration) bool {
+	if after := c.pool.pingAfter; after > 0 && idle >= after {
+		err := c.pingInTime(ctx)
+		if err != nil {
+			c.session.Die()
+		}
+		return err == nil
+	}
+	if idle < lookAfter && c.canBeLost(ctx) {
+		return true
+	}
+	err := c.session.Check(ctx)
+	if pgerr.EndsNode(err, true) {
+		c.member.Lost()
+	}
+	return err == nil
+}
+
+// lookAfter is how long a connection must have been idle for a look at the socket to cost next to nothing.
+const lookAfter = time.Millisecond
+
+// canBeLost reports whether the application would, as a rule, not notice that the server has closed the connection
+// before its next use: that the server has received nothing can be told then, and another connection takes its place.
+func (c *conn) canBeLost(ctx context.Context) bool {
+	policy, err := retryPolicyFrom(ctx, c.pool.policy)
+	mayMove := err == nil && policy.enabled() && policy.MaxFailovers > 0 && !c.journal.pinned
+	return mayMove && c.session.TellsReceipt() && c.session.Quiet()
 }
 
 // pingInTime asks the server for a sign of life. A process that hangs acknowledges all that it is sent, and answers

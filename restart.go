@@ -54,6 +54,7 @@ func (t *tx) resume(ctx context.Context, s step) fault {
 // restart sets the opening of another attempt, if f can be retried: it decides, waits and gives up locks. If it can't
 // be, over is true, and told is what the application is told.
 func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over bool) {
+	t.heedReceipt(&f)
 	if t.isOpen(f) {
 		if told, over := t.resolve(ctx, s, &f); over {
 			return told, true
@@ -111,6 +112,13 @@ func (t *tx) retry(ctx context.Context, s step, conflict fault) (told error, ove
 func (f *fault) heedPooler() {
 	if pgerr.NeverSent(f.err) {
 		f.reach, f.refused = wire.InOpening, true
+	}
+}
+
+// heedReceipt takes note that the server had ended the connection before it received anything of what met f.
+func (t *tx) heedReceipt(f *fault) {
+	if f.reach != wire.Unsent && t.session().Unreceived() {
+		f.reach, f.refused = wire.Unsent, !t.explicit
 	}
 }
 

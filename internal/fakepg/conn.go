@@ -114,6 +114,19 @@ func (c *Conn) Close() {
 	c.hangUp()
 }
 
+// Reset closes the connection at once: its client reads an error, and no end. Nothing acknowledges what was received.
+func (c *Conn) Reset() {
+	nc := c.nc
+	if encrypted, ok := nc.(*tls.Conn); ok {
+		nc = encrypted.NetConn()
+	}
+	if t, ok := nc.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+		_ = t.Close()
+	}
+	c.hangUp()
+}
+
 // hangUp closes the connection without sending what has been kept.
 func (c *Conn) hangUp() {
 	c.nc.Close()

@@ -1,9 +1,11 @@
-// Package liveness looks at the socket of a connection, without waiting and without taking anything out of it.
+// Package liveness asks the system what it knows of a connection, without waiting: whether the other side has closed
+// it, and how much of what was sent it has received.
 package liveness
 
 import (
 	"crypto/tls"
 	"net"
+	"syscall"
 )
 
 // Pulse is what can be seen of a connection without waiting.
@@ -16,6 +18,16 @@ const (
 	Unsure              // something has arrived that nobody has asked for
 )
 
+// Socket is what a connection is made of. It is looked at for every transaction, and so a look allocates nothing.
+type Socket struct {
+	encrypted bool
+	raw       syscall.RawConn // nil where there is nothing to be looked at
+	look      func(fd uintptr)
+
+	buf   [1]byte // the first byte of what has arrived, if look has seen any
+	pulse Pulse   // what look has seen
+}
+
 // SocketOf finds what can be looked at under a connection.
 func SocketOf(conn net.Conn) *Socket {
 	t, encrypted := conn.(*tls.Conn)
@@ -23,13 +35,22 @@ func SocketOf(conn net.Conn) *Socket {
 		conn = t.NetConn()
 	}
 	s := &Socket{encrypted: encrypted}
-	s.open(conn)
+	if sc, ok := conn.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			s.raw, s.look = raw, s.peek
+		}
+	}
 	return s
 }
 
 // Look returns what can be seen. If something has arrived, first is its first byte; readable says whether that is the
 // first byte of a message rather than of something encrypted.
 func (s *Socket) Look() (pulse Pulse, first byte, readable bool) {
-	first, pulse = s.peek()
-	return pulse, first, !s.encrypted
+	if s.raw == nil {
+		return Alive, 0, false
+	}
+	if err := s.raw.Control(s.look); err != nil {
+		return Dead, 0, false
+	}
+	return s.pulse, s.buf[0], !s.encrypted
 }

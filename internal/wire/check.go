@@ -25,8 +25,11 @@ func (s *Session) Check(ctx context.Context) error {
 	return err
 }
 
+// Quiet reports whether nothing was read of what the server has said after its latest answer.
+func (s *Session) Quiet() bool { return s.PG.Frontend().ReadBufferLen() == 0 }
+
 func (s *Session) check(ctx context.Context) error {
-	if s.PG.Frontend().ReadBufferLen() > 0 {
+	if !s.Quiet() {
 		return s.ping(ctx)
 	}
 	switch pulse, first, readable := s.socket.Look(); {
@@ -45,7 +48,7 @@ func (s *Session) ping(ctx context.Context) error {
 	if err := s.Settle(ctx); err != nil {
 		return err
 	}
-	s.last.forget()
+	s.begin()
 	return s.reason(ctx, s.PG.Ping(ctx))
 }
 

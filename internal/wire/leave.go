@@ -45,7 +45,7 @@ func (s *Session) Settle(ctx context.Context) error {
 	if s.Closed() {
 		return s.arrive(pgconn.CommandTag{}, ErrClosed)
 	}
-	s.last.forget()
+	s.begin()
 	tag, err := s.readRollback(ctx)
 	return s.arrive(tag, err)
 }

@@ -61,7 +61,7 @@ func (s *Session) NewLongRoundTrip(ctx context.Context, opening []string) RoundT
 
 func (s *Session) roundTrip(ctx context.Context, opening []string) (RoundTrip, error) {
 	err := s.unable(ctx)
-	s.last.forget()
+	s.begin()
 	return RoundTrip{s: s, ctx: ctx, opening: opening, unable: err}, err
 }
 
@@ -209,7 +209,7 @@ func (s *Session) Send(ctx context.Context, opening []string, st *Statement) (An
 	if err := s.unable(ctx); err != nil {
 		return Answer{}, Unsent, err
 	}
-	s.last.forget()
+	s.begin()
 	switch {
 	case st.Form == Simple:
 		return s.sendSimple(ctx, opening, st)

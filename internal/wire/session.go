@@ -29,7 +29,7 @@ type Session struct {
 
 	Tracer ControlTracer // nil for none
 
-	last    *LastError // nil where it can't be watched
+	line    *Line // nil where it can't be watched
 	left    leaving
 	socket  *liveness.Socket
 	builder pgx.ExtendedQueryBuilder
@@ -42,12 +42,12 @@ type ControlTracer interface {
 	End(ctx context.Context, tag pgconn.CommandTag, err error) // with what Start has returned
 }
 
-// NewSession makes a Session of an idle connection. last is what Watch returned for it, or nil.
-func NewSession(pc *pgx.Conn, last *LastError) *Session {
+// NewSession makes a Session of an idle connection. line is what Watch returned for it, or nil.
+func NewSession(pc *pgx.Conn, line *Line) *Session {
 	cfg := pc.Config()
 	return &Session{
 		Pgx:          pc,
-		last:         last,
+		line:         line,
 		PG:           pc.PgConn(),
 		Statements:   NewCache(cfg.StatementCacheCapacity),
 		Descriptions: NewCache(cfg.DescriptionCacheCapacity),

@@ -739,10 +739,46 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(restart, "TestConnectionClosedByTheServer_TheReasonIsFound")},
 	},
 	{
-		Name: "what the server said before it closed the connection is forgotten", File: "internal/wire/lasterror.go",
+		Name: "what the server said before it closed the connection is forgotten", File: "internal/wire/line.go",
 		Old:   "		return last\n",
 		New:   "		return err\n",
 		Found: []Instrument{Test(restart, "TestConnectionClosedByTheServer_AfterAnError_TheReasonIsFound")},
+	},
+	{
+		Name: "a connection that was reset counts as one that the server has ended", File: "internal/wire/delivery.go",
+		Old:   "	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {\n",
+		New:   "	if err != nil && !errors.Is(err, context.Canceled) {\n",
+		Found: []Instrument{Test(conns, "TestReceipt_ServerHasReadTheRequest_Ambiguous")},
+	},
+	{
+		Name: "a request that was acknowledged counts as not received", File: "internal/wire/delivery.go",
+		Old:   "liveness.Unacknowledged(d.TCPConn) >= sent {\n",
+		New:   "liveness.Unacknowledged(d.TCPConn) < sent+1 {\n",
+		Found: []Instrument{Test(conns, "TestReceipt_ServerHasReadTheRequest_Ambiguous")},
+	},
+	{
+		Name: "a request of which nothing could be written counts as sent", File: "internal/wire/delivery.go",
+		Old:   "err != nil && sent == 0 {\n",
+		New:   "err != nil && sent < 0 {\n",
+		Found: []Instrument{Test(conns, "TestReceipt_ServerLeftBeforeTheRequest_Unseen")},
+	},
+	{
+		Name: "a statement that the server never received is taken for one that was sent", File: "restart.go",
+		Old:   "	if f.reach != wire.Unsent && t.session().Unreceived() {\n",
+		New:   "	if f.reach == wire.Unsent && t.session().Unreceived() {\n",
+		Found: []Instrument{Test(conns, "TestReceipt_ServerLeftBeforeTheRequest_Unseen")},
+	},
+	{
+		Name: "a commit that the server never received is taken for one that was sent", File: "commit.go",
+		Old:   "	if c.t.session().Unreceived() {\n",
+		New:   "	if c.t.session().Unreceived() && false {\n",
+		Found: []Instrument{Test(conns, "TestReceipt_ServerLeftBeforeTheCommitWithoutRetries_NothingIsCommitted")},
+	},
+	{
+		Name: "a transaction of a session with state begins on a connection that is closed", File: "conn.go",
+		Old:   " && !c.journal.pinned\n",
+		New:   "\n",
+		Found: []Instrument{Test(conns, "TestLiveness_ServerLeftWhileIdle_WhatCanNotMoveIsNotBegunThere")},
 	},
 	{
 		Name: "a statement that its node has cancelled in going away is thought cancelled by somebody", File: "internal/wire/answer.go",
@@ -778,8 +814,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a connection that has rested is not pinged", File: "conn.go",
-		Old: "	return after > 0 && !c.rests.IsZero() && time.Since(c.rests) >= after\n",
-		New: "	return after < 0\n",
+		Old: "after > 0 && idle >= after {\n",
+		New: "after < 0 && idle >= after {\n",
 		Found: []Instrument{
 			Test(conns, "TestRest_FlowIsGone_StatementRunsOnAnother"), Test(kinds, "TestRestedConnection_IsPinged"),
 		},

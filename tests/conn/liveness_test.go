@@ -137,6 +137,9 @@ func sendShutdown(c *fakepg.Conn) {
 	c.Flush()
 }
 
+// rested is longer than a connection may be idle and not be looked at before it is used.
+const rested = 2 * time.Millisecond
+
 func hangUp(c *fakepg.Conn) { c.Close() }
 
 func bothModes(t *testing.T, f func(t *testing.T, encrypted bool)) {
@@ -176,6 +179,36 @@ func TestLiveness_ServerLeftWhileIdle_IsNotUsed(t *testing.T) {
 	}
 }
 
+// A transaction that could not go on, on another connection, is not begun on one that the server has closed, however
+// short the rest was.
+func TestLiveness_ServerLeftWhileIdle_WhatCanNotMoveIsNotBegunThere(t *testing.T) {
+	t.Parallel()
+	noRetries, noFailovers := cockroachdb.DefaultRetryPolicy(), cockroachdb.DefaultRetryPolicy()
+	noRetries.MaxAttempts, noFailovers.MaxFailovers = 1, 0
+	for name, c := range map[string]struct {
+		ctx   context.Context
+		first string
+	}{
+		"without retries":                   {cockroachdb.WithRetryPolicy(t.Context(), noRetries), "UPDATE a"},
+		"without failovers":                 {cockroachdb.WithRetryPolicy(t.Context(), noFailovers), "UPDATE a"},
+		"in a session with temporary state": {t.Context(), "CREATE TEMP TABLE a (i INT)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bothModes(t, func(t *testing.T, encrypted bool) {
+				k := newTalker(t, encrypted, 1)
+				kit.Exec(t, k.db, c.first)
+				k.says(t, func(c *fakepg.Conn) { sendShutdown(c); hangUp(c) })
+				tx, err := k.db.BeginTx(c.ctx, nil)
+				require.NoError(t, err)
+				kit.Exec(t, tx, "UPDATE b")
+				require.NoError(t, tx.Commit())
+				assert.Equal(t, 2, k.Connections())
+			})
+		})
+	}
+}
+
 // The error may come so soon after an answer that both are read together.
 func TestLiveness_LastErrorReadWithAnAnswer_IsNotUsed(t *testing.T) {
 	t.Parallel()
@@ -209,9 +242,11 @@ func TestLiveness_HarmlessMessages_KeepTheConnection(t *testing.T) {
 				kit.Exec(t, k.db, "UPDATE a")
 				k.says(t, func(c *fakepg.Conn) { c.Send(m); c.Flush() })
 				k.Forget()
+				time.Sleep(rested)
 				kit.Exec(t, k.db, "UPDATE a")
 				assert.Equal(t, 1, k.Connections())
 				assert.Equal(t, 2, k.RoundTrips(), "one to ask what may follow it")
+				time.Sleep(rested)
 				kit.Exec(t, k.db, "UPDATE a")
 				assert.Equal(t, 3, k.RoundTrips(), "once only")
 			})
@@ -227,6 +262,7 @@ func TestLiveness_NothingToRead_CostsNoRoundTrip(t *testing.T) {
 		k.tell <- func(*fakepg.Conn) {}
 		for range 5 {
 			kit.Exec(t, k.db, "UPDATE a")
+			time.Sleep(rested)
 		}
 		assert.Equal(t, 5, k.RoundTrips())
 		assert.Equal(t, 1, k.Connections())

@@ -8,27 +8,43 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 )
 
-// A LastError keeps the server's latest error. Where the connection ends right after it, pgconn tells of the end alone.
-type LastError struct{ err *pgconn.PgError }
-
-// Watch has a connection that is made with cc keep its server's latest error.
-func Watch(cc *pgx.ConnConfig) *LastError {
-	last, handler := &LastError{}, cc.OnPgError
-	cc.OnPgError = func(pg *pgconn.PgConn, err *pgconn.PgError) bool {
-		last.err = err
-		return handler == nil || handler(pg, err)
-	}
-	return last
+// A Line watches a connection for two things that pgconn does not tell: the server's latest error, where the connection
+// ends right after it; and whether the server can have received anything of the latest request.
+type Line struct {
+	err      *pgconn.PgError
+	delivery *delivery // nil where that can't be known
 }
 
-func (l *LastError) forget() {
-	if l != nil {
-		l.err = nil
+// Watch has a connection that is made with cc be watched.
+func Watch(cc *pgx.ConnConfig) *Line {
+	l, handler, build := &Line{}, cc.OnPgError, cc.BuildFrontend
+	cc.DialFunc = delivering(cc.DialFunc)
+	cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		l.delivery = deliveryOf(w)
+		return build(endReader{r, l.delivery}, w)
 	}
+	cc.OnPgError = func(pg *pgconn.PgConn, err *pgconn.PgError) bool {
+		l.err = err
+		if pgerr.IsFatal(err) {
+			l.delivery.ends()
+		}
+		return handler == nil || handler(pg, err)
+	}
+	return l
+}
+
+// begin is called before a request is written.
+func (s *Session) begin() {
+	if s.line == nil || s.PG.IsClosed() {
+		return
+	}
+	s.line.err = nil
+	s.line.delivery.begin()
 }
 
 // reason returns the error of a message that was sent, with what pgconn makes of it corrected: the server's own error
@@ -49,10 +65,10 @@ func (s *Session) reason(ctx context.Context, err error) error {
 
 // lastWord returns the server's latest error, if the connection has ended; nil if there is none.
 func (s *Session) lastWord() *pgconn.PgError {
-	if s.last == nil || !s.PG.IsClosed() {
+	if s.line == nil || !s.PG.IsClosed() {
 		return nil
 	}
-	return s.last.err
+	return s.line.err
 }
 
 // wasSent corrects what pgconn says of a statement that was sent: that it is safe to send it again; and its word for a
