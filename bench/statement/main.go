@@ -19,11 +19,10 @@ import (
 	"strings"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/spf13/pflag"
 
-	_ "github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/bench/internal/aside"
+	"github.com/reprise-go/cockroachdb/internal/cannedpg"
 )
 
 func main() {
@@ -38,19 +37,32 @@ func main() {
 	peer := pflag.String("peer", "cockroachdb", "with --profile, whose")
 	pair := pflag.String("pair", "pgx,cockroachdb", "which two are compared: pgx, cockroachdb, unwatched, metrics, tracer")
 	procs := pflag.Int("procs", 1, "GOMAXPROCS: with more than one, threads that look for work while the server is at it are counted too")
+	memory := pflag.Bool("memory", false, "have the server answer in this process, without a system call: what is left is the client's code, and the server's, which is the same for both")
 	pflag.Parse()
 	runtime.GOMAXPROCS(*procs)
 	match, err := regexp.Compile(*only)
 	exitOn(err)
-	dsn, stop, err := aside.Start()
+	s, stop, err := start(*memory)
 	exitOn(err)
 	defer stop()
 	if *profile != "" {
-		exitOn(profileOne(dsn, match, *peer, *profile))
+		exitOn(profileOne(s, match, *peer, *profile))
 		return
 	}
 	one, other, _ := strings.Cut(*pair, ",")
-	exitOn(compare(dsn, [2]string{one, other}, match, *turns, *slice))
+	exitOn(compare(s, [2]string{one, other}, match, *turns, *slice))
+}
+
+func start(inMemory bool) (s server, stop func(), err error) {
+	if !inMemory {
+		s.dsn, stop, err = aside.Start()
+		return s, stop, err
+	}
+	srv, err := cannedpg.Listen(replies)
+	if err != nil {
+		return s, nil, err
+	}
+	return server{dsn: srv.DSN(), dial: srv.Dial}, srv.Close, nil
 }
 
 func exitOn(err error) {
@@ -61,7 +73,7 @@ func exitOn(err error) {
 }
 
 // compare prints a line for each slice, and at the end, on standard error, the ratios.
-func compare(dsn string, names [2]string, match *regexp.Regexp, turns int, slice time.Duration) error {
+func compare(s server, names [2]string, match *regexp.Regexp, turns int, slice time.Duration) error {
 	fmt.Printf("goos: %s\ngoarch: %s\n", runtime.GOOS, runtime.GOARCH)
 	fmt.Println("pkg: github.com/reprise-go/cockroachdb/bench/statement")
 	fmt.Fprintf(os.Stderr, "%-22s %28s %8s %28s %7s %9s\n",
@@ -70,7 +82,7 @@ func compare(dsn string, names [2]string, match *regexp.Regexp, turns int, slice
 		if !match.MatchString(o.name) {
 			continue
 		}
-		pair, err := openPair(dsn, names, o)
+		pair, err := openPair(s, names, o)
 		if err != nil {
 			return err
 		}

@@ -25,17 +25,17 @@ type peer struct {
 // sample is what one operation took, on average over a slice.
 type sample struct{ time, cpu, bytes, allocs float64 }
 
-func openPair(dsn string, names [2]string, o op) (pair [2]*peer, err error) {
+func openPair(s server, names [2]string, o op) (pair [2]*peer, err error) {
 	for i, name := range names {
-		if pair[i], err = open(name, dsn, o); err != nil {
+		if pair[i], err = open(name, s, o); err != nil {
 			return pair, err
 		}
 	}
 	return pair, nil
 }
 
-func open(name, dsn string, o op) (*peer, error) {
-	db, err := openPool(name, dsn)
+func open(name string, s server, o op) (*peer, error) {
+	db, err := openPool(name, s)
 	if err != nil {
 		return nil, err
 	}
@@ -87,12 +87,12 @@ func (p *peer) slice(n int) (sample, error) {
 const profiled = 5 * time.Second
 
 // profileOne runs the first operation that matches with one peer alone.
-func profileOne(dsn string, match *regexp.Regexp, name, file string) error {
+func profileOne(s server, match *regexp.Regexp, name, file string) error {
 	first := slices.IndexFunc(ops, func(o op) bool { return match.MatchString(o.name) })
 	if first < 0 {
 		return fmt.Errorf("no operation matches %s", match)
 	}
-	p, err := open(name, dsn, ops[first])
+	p, err := open(name, s, ops[first])
 	if err != nil {
 		return err
 	}

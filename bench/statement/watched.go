@@ -6,23 +6,43 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/reprise-go/cockroachdb"
 )
 
+// server is where the answers come from.
+type server struct {
+	dsn  string
+	dial pgconn.DialFunc // nil for the usual one
+}
+
 // openPool opens a pool of a peer: pgx's stdlib, this driver as a DSN opens it, which counts in DefaultMetrics, or this
 // driver with nobody watching it, with metrics alone, or with a tracer alone.
-func openPool(name, dsn string) (*sql.DB, error) {
-	if name == "pgx" || name == "cockroachdb" {
-		return sql.Open(name, dsn)
+func openPool(name string, s server) (*sql.DB, error) {
+	if name == "pgx" {
+		cfg, err := pgx.ParseConfig(s.dsn)
+		if err != nil {
+			return nil, err
+		}
+		if s.dial != nil {
+			cfg.DialFunc = s.dial
+		}
+		return stdlib.OpenDB(*cfg), nil
 	}
-	cfg, err := cockroachdb.ParseConfig(dsn)
+	cfg, err := cockroachdb.ParseConfig(s.dsn)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Metrics = nil
+	if s.dial != nil {
+		cfg.ConnConfig.DialFunc = s.dial
+	}
+	if name != "cockroachdb" {
+		cfg.Metrics = nil
+	}
 	switch name {
-	case "unwatched":
+	case "cockroachdb", "unwatched":
 	case "metrics":
 		cfg.Metrics = cockroachdb.NewMetrics()
 	case "tracer":

@@ -180,7 +180,7 @@ type session struct {
 
 func (s *Server) serve(c net.Conn) {
 	defer func() { _ = c.Close() }()
-	if err := greet(c); err != nil {
+	if err := greet(c, c); err != nil {
 		return
 	}
 	ss := &session{
@@ -191,8 +191,8 @@ func (s *Server) serve(c net.Conn) {
 	}
 }
 
-func greet(c net.Conn) error {
-	backend := pgproto3.NewBackend(c, c)
+func greet(r io.Reader, w io.Writer) error {
+	backend := pgproto3.NewBackend(r, w)
 	if _, err := backend.ReceiveStartupMessage(); err != nil {
 		return err
 	}
