@@ -90,10 +90,10 @@ func (r endReader) Read(p []byte) (int, error) {
 }
 
 // TellsReceipt reports whether Unreceived is known, as a rule, of a server that leaves in an orderly way.
-func (s *Session) TellsReceipt() bool { return s.line != nil && s.line.delivery != nil }
+func (s *Session) TellsReceipt() bool { return s.delivery != nil }
 
 // Unreceived reports whether the connection has ended before the server received anything of the latest request, so
 // that the request can't have been carried out. False means that this is not known.
 func (s *Session) Unreceived() bool {
-	return s.TellsReceipt() && s.PG.IsClosed() && s.line.delivery.unreceived.Load()
+	return s.delivery != nil && s.PG.IsClosed() && s.delivery.unreceived.Load()
 }

@@ -13,11 +13,10 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 )
 
-// A Line watches a connection for two things that pgconn does not tell: the server's latest error, where the connection
-// ends right after it; and whether the server can have received anything of the latest request.
+// A Line keeps the server's latest error. Where the connection ends right after it, pgconn tells of the end alone.
 type Line struct {
-	err      *pgconn.PgError
-	delivery *delivery // nil where that can't be known
+	pg  *pgconn.PgConn // whose it is, once it is connected: an application may connect with its configuration, too
+	err *pgconn.PgError
 }
 
 // Watch has a connection that is made with cc be watched.
@@ -25,13 +24,14 @@ func Watch(cc *pgx.ConnConfig) *Line {
 	l, handler, build := &Line{}, cc.OnPgError, cc.BuildFrontend
 	cc.DialFunc = delivering(cc.DialFunc)
 	cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
-		l.delivery = deliveryOf(w)
-		return build(endReader{r, l.delivery}, w)
+		return build(endReader{r, deliveryOf(w)}, w)
 	}
 	cc.OnPgError = func(pg *pgconn.PgConn, err *pgconn.PgError) bool {
-		l.err = err
+		if l.pg == nil || l.pg == pg {
+			l.err = err
+		}
 		if pgerr.IsFatal(err) {
-			l.delivery.ends()
+			deliveryOf(pg.Conn()).ends()
 		}
 		return handler == nil || handler(pg, err)
 	}
@@ -40,11 +40,13 @@ func Watch(cc *pgx.ConnConfig) *Line {
 
 // begin is called before a request is written.
 func (s *Session) begin() {
-	if s.line == nil || s.PG.IsClosed() {
+	if s.PG.IsClosed() {
 		return
 	}
-	s.line.err = nil
-	s.line.delivery.begin()
+	if s.line != nil {
+		s.line.err = nil
+	}
+	s.delivery.begin()
 }
 
 // reason returns the error of a message that was sent, with what pgconn makes of it corrected: the server's own error

@@ -29,11 +29,12 @@ type Session struct {
 
 	Tracer ControlTracer // nil for none
 
-	line    *Line // nil where it can't be watched
-	left    leaving
-	socket  *liveness.Socket
-	builder pgx.ExtendedQueryBuilder
-	batch   batchSender
+	line     *Line // nil where it can't be watched
+	left     leaving
+	socket   *liveness.Socket
+	delivery *delivery // nil where it is not known what the server has received
+	builder  pgx.ExtendedQueryBuilder
+	batch    batchSender
 }
 
 // A ControlTracer is told of the driver's own statements.
@@ -44,14 +45,18 @@ type ControlTracer interface {
 
 // NewSession makes a Session of an idle connection. line is what Watch returned for it, or nil.
 func NewSession(pc *pgx.Conn, line *Line) *Session {
-	cfg := pc.Config()
+	cfg, conn := pc.Config(), pc.PgConn().Conn()
+	if line != nil {
+		line.pg = pc.PgConn()
+	}
 	return &Session{
 		Pgx:          pc,
 		line:         line,
 		PG:           pc.PgConn(),
 		Statements:   NewCache(cfg.StatementCacheCapacity),
 		Descriptions: NewCache(cfg.DescriptionCacheCapacity),
-		socket:       liveness.SocketOf(pc.PgConn().Conn()),
+		socket:       liveness.SocketOf(conn),
+		delivery:     deliveryOf(conn),
 	}
 }
 

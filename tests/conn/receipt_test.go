@@ -126,6 +126,28 @@ func TestReceipt_ServerLeftBeforeTheCommitWithoutRetries_NothingIsCommitted(t *t
 	})
 }
 
+// What is known of a connection is its own: an application may connect with its configuration.
+func TestReceipt_ApplicationConnectsWithTheConfiguration_IsNotMixedUp(t *testing.T) {
+	t.Parallel()
+	k := newTalker(t, false, 1)
+	c, err := k.db.Conn(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	kit.Exec(t, c, "UPDATE a")
+	require.NoError(t, c.Raw(func(driverConn any) error {
+		other, err := pgx.ConnectConfig(t.Context(), driverConn.(cockroachdb.Conn).Conn().Config())
+		require.NoError(t, err)
+		_, err = other.Exec(t.Context(), "UPDATE c")
+		require.NoError(t, err)
+		return other.Close(t.Context())
+	}))
+	k.says(t, hangUp)
+	_, err = c.ExecContext(t.Context(), "UPDATE b")
+	kit.As[*cockroachdb.ConnectionLostError](t, err)
+	assert.NotErrorAs(t, err, new(*cockroachdb.AmbiguousCommitError))
+	assert.Zero(t, k.Times("UPDATE b"))
+}
+
 // The server has read the request, and then it ends the connection, in whichever way: nobody knows what became of it.
 func TestReceipt_ServerHasReadTheRequest_Ambiguous(t *testing.T) {
 	t.Parallel()
