@@ -4,8 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -13,6 +13,7 @@ import (
 // once, on the same goroutine. What a client takes over it is what its own code takes.
 func (s *Server) Dial(context.Context, string, string) (net.Conn, error) {
 	c := &memory{}
+	c.answered.L = &c.mu
 	c.session = &session{
 		Server: s, in: bufio.NewReaderSize(&c.requests, 1<<16), out: bufio.NewWriterSize(&c.answers, 1<<16),
 		statements: make(map[string]*canned), status: 'I',
@@ -22,14 +23,19 @@ func (s *Server) Dial(context.Context, string, string) (net.Conn, error) {
 
 // memory is a connection in memory. Whole messages are written to it.
 type memory struct {
-	session           *session
-	greeted           bool
+	session *session
+	greeted bool
+
+	mu                sync.Mutex
+	answered          sync.Cond // there is something to read, or never will be
 	requests, answers bytes.Buffer
+	closed            bool
 }
 
-var errNothingAsked = errors.New("cannedpg: nothing was asked that is to be answered")
-
 func (c *memory) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer c.answered.Broadcast()
 	c.requests.Write(p)
 	if !c.greeted {
 		c.greeted = true
@@ -43,14 +49,24 @@ func (c *memory) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Read waits until there is something: pgx reads on another goroutine while a write takes long.
 func (c *memory) Read(p []byte) (int, error) {
-	if c.answers.Len() == 0 {
-		return 0, errNothingAsked
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.answers.Len() == 0 && !c.closed {
+		c.answered.Wait()
 	}
 	return c.answers.Read(p)
 }
 
-func (c *memory) Close() error                     { return nil }
+func (c *memory) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.answered.Broadcast()
+	return nil
+}
+
 func (c *memory) LocalAddr() net.Addr              { return &net.TCPAddr{} }
 func (c *memory) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
 func (c *memory) SetDeadline(time.Time) error      { return nil }
