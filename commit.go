@@ -162,7 +162,7 @@ func commitMet(err error) fault {
 // unknown is for a commit of which err leaves open whether it was carried out. A marked one can be asked for, and one
 // that has changed nothing can be repeated.
 func (c *commitStep) unknown(err error) fault {
-	if c.t.session().Unreceived() {
+	if c.t.neverArrived(err) {
 		return fault{err: err, reach: wire.Unsent}
 	}
 	if c.t.marking.sent != nil || c.t.wroteNothing() {
@@ -277,7 +277,7 @@ func (t *tx) commitDetached(ctx context.Context) error {
 	case t.ending == endedByRelease:
 		t.committed()
 		return nil
-	case err == nil, reach == wire.Unsent, t.session().Unreceived():
+	case err == nil, reach == wire.Unsent, t.neverArrived(err):
 	case pgerr.IsConflict(err), !idle && commitIsUnknown(err, !t.c.crdb):
 		return t.ambiguous(err)
 	}

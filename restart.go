@@ -115,11 +115,19 @@ func (f *fault) heedPooler() {
 	}
 }
 
-// heedReceipt takes note that the server had ended the connection before it received anything of what met f.
+// heedReceipt takes note that what met f never got to the server.
 func (t *tx) heedReceipt(f *fault) {
-	if f.reach != wire.Unsent && t.session().Unreceived() {
+	if f.reach != wire.Unsent && t.neverArrived(f.err) {
 		f.reach, f.refused = wire.Unsent, !t.explicit
 	}
+}
+
+// neverArrived reports whether the latest request, which met err, was sent to a server that had ended the connection
+// before. What the server has answered has arrived.
+func (t *tx) neverArrived(err error) bool {
+	answer := pgerr.Answer(err)
+	ends := answer == nil || pgerr.IsFatal(answer) || pgerr.EndsNode(answer, false)
+	return ends && t.session().Unreceived()
 }
 
 func (t *tx) siteOf(s step, f fault) site {

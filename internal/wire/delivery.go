@@ -31,7 +31,7 @@ type delivery struct {
 func delivering(dial pgconn.DialFunc) pgconn.DialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
-		if t, ok := conn.(*net.TCPConn); ok && err == nil && liveness.TellsUnacknowledged {
+		if t, ok := conn.(*net.TCPConn); ok && err == nil && liveness.TellsUnacknowledged(t) {
 			return &delivery{TCPConn: t}, nil
 		}
 		return conn, err

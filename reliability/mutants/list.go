@@ -764,14 +764,14 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a statement that the server never received is taken for one that was sent", File: "restart.go",
-		Old:   "	if f.reach != wire.Unsent && t.session().Unreceived() {\n",
-		New:   "	if f.reach == wire.Unsent && t.session().Unreceived() {\n",
+		Old:   "	if f.reach != wire.Unsent && t.neverArrived(f.err) {\n",
+		New:   "	if f.reach == wire.Unsent && t.neverArrived(f.err) {\n",
 		Found: []Instrument{Test(conns, "TestReceipt_ServerLeftBeforeTheRequest_Unseen")},
 	},
 	{
 		Name: "a commit that the server never received is taken for one that was sent", File: "commit.go",
-		Old:   "	if c.t.session().Unreceived() {\n",
-		New:   "	if c.t.session().Unreceived() && false {\n",
+		Old:   "	if c.t.neverArrived(err) {\n",
+		New:   "	if c.t.neverArrived(err) && false {\n",
 		Found: []Instrument{Test(conns, "TestReceipt_ServerLeftBeforeTheCommitWithoutRetries_NothingIsCommitted")},
 	},
 	{
