@@ -21,7 +21,6 @@ import (
 	"github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/docs/migrating/libpq/after"
 	"github.com/reprise-go/cockroachdb/docs/migrating/libpq/before"
-	"github.com/reprise-go/cockroachdb/internal/crdbsim"
 )
 
 // TestLibPQ runs the same transactions before and after.
@@ -177,13 +176,28 @@ func libPQFailedCommit(t *testing.T) {
 }
 
 func libPQContext(t *testing.T) {
-	sim, dsn := newSimBank(t)
+	const sleep = "SELECT pg_sleep(60)"
+	_, dsn := newSimBank(t)
+	admin := open(t, "cockroachdb", dsn)
+	sleepers := func() (n int) {
+		const count = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = $1"
+		require.NoError(t, admin.QueryRowContext(t.Context(), count, sleep).Scan(&n))
+		return n
+	}
 	interrupted := func(name string) error {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		sim.Inject(crdbsim.On("^select pg_sleep", crdbsim.Action{Call: cancel}))
-		_, err := open(t, name, dsn).ExecContext(ctx, "SELECT pg_sleep(60)")
-		return err
+		ended := make(chan error, 1)
+		db := open(t, name, dsn)
+		go func() {
+			_, err := db.ExecContext(ctx, sleep)
+			ended <- err
+		}()
+		for sleepers() == 0 { // a request to cancel what has not begun is lost
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+		return <-ended
 	}
 	assert.EqualValues(t, "57014", isA[*pq.Error](t, interrupted("postgres")).Code)
 	assert.ErrorIs(t, interrupted("cockroachdb"), context.Canceled)
