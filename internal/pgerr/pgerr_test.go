@@ -139,7 +139,8 @@ func TestEndsNode_WordOfAPooler(t *testing.T) {
 		return err
 	}
 	for message, neverSent := range map[string]bool{
-		"server conn crashed?": false, "suspend_timeout": false, "server shutting down": true, "query_wait_timeout": true,
+		"server conn crashed?": false, "server connection closed": false, "suspend_timeout": false,
+		"server shutting down": true, "query_wait_timeout": true,
 		"server login has been failing, try again later (server_login_retry)": true,
 	} {
 		assert.True(t, EndsNode(fatal(message), true), message)

@@ -15,7 +15,8 @@ import (
 // serverLost is what PgBouncer says to a client in the midst of its work, whose server connection is closed then.
 var serverLost = []string{
 	"server conn crashed?",
-	"suspend_timeout", // PgBouncer is being replaced by another process, and this client was not at rest in time
+	"server connection closed", // it found out while it passed on what the client had sent
+	"suspend_timeout",          // PgBouncer is being replaced by another process, and this client was not at rest in time
 }
 
 // noServer is what PgBouncer says to a client that waits for a server connection: nothing that it has sent after the

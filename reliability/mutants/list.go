@@ -745,6 +745,12 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(restart, "TestConnectionClosedByTheServer_AfterAnError_TheReasonIsFound")},
 	},
 	{
+		Name: "PgBouncer's word for a server lost while it is written to is not known", File: "internal/pgerr/pooler.go",
+		Old:   "	\"server connection closed\", // it found out while it passed on what the client had sent\n",
+		New:   "",
+		Found: []Instrument{Test(failover, "TestPooler_HasLostTheServer_Unseen")},
+	},
+	{
 		Name: "a connection that was reset counts as one that the server has ended", File: "internal/wire/delivery.go",
 		Old:   "	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {\n",
 		New:   "	if err != nil && !errors.Is(err, context.Canceled) {\n",

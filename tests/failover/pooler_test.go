@@ -17,7 +17,7 @@ import (
 
 // What PgBouncer says before it hangs up, by whether the statement may have reached a server. All of it is FATAL 08P01.
 var (
-	serverLost = []string{"server conn crashed?", "suspend_timeout"}
+	serverLost = []string{"server conn crashed?", "server connection closed", "suspend_timeout"}
 	noServer   = []string{
 		"server shutting down", "query_wait_timeout",
 		"server login has been failing, try again later (server_login_retry)",
