@@ -74,6 +74,9 @@ func (t *tx) reportAlone(f fault) error {
 // refused is for a statement that is not committed and can't be any more, and that was not run again. If that is due to
 // this connection's session, database/sql runs it on another one, unless the application has asked for this one.
 func (t *tx) refused(f fault) error {
+	if t.within != nil { // what was before it is committed, and must not be run again with it
+		return &AmbiguousCommitError{err: f.err, alone: true}
+	}
 	_, cause := t.mayMove(f)
 	if cause == CauseSession {
 		f.err = fmt.Errorf("%w; %w", f.err, driver.ErrBadConn)

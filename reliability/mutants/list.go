@@ -751,6 +751,12 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(failover, "TestPooler_HasLostTheServer_Unseen")},
 	},
 	{
+		Name: "who has committed as text is told to run the transaction again", File: "lone.go",
+		Old:   "	if t.within != nil { // what was before it is committed",
+		New:   "	if t.within != nil && f.partly { // what was before it is committed",
+		Found: []Instrument{Test(conns, "TestReceipt_ServerLeftAfterACommitAsText_IsNotToldToRunAgain")},
+	},
+	{
 		Name: "a connection that was reset counts as one that the server has ended", File: "internal/wire/delivery.go",
 		Old:   "	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {\n",
 		New:   "	if err != nil && !errors.Is(err, context.Canceled) {\n",

@@ -126,6 +126,22 @@ func TestReceipt_ServerLeftBeforeTheCommitWithoutRetries_NothingIsCommitted(t *t
 	})
 }
 
+// A statement in a transaction that the application has ended as text: what was before it is committed. Nobody may be
+// told to run the transaction again, though the statement itself was not run.
+func TestReceipt_ServerLeftAfterACommitAsText_IsNotToldToRunAgain(t *testing.T) {
+	t.Parallel()
+	k := newTalker(t, false, 2)
+	tx, err := k.db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	kit.Exec(t, tx, "UPDATE a")
+	kit.Exec(t, tx, "COMMIT")
+	k.says(t, func(c *fakepg.Conn) { sendFatal(c); hangUp(c) })
+	_, err = tx.ExecContext(t.Context(), "UPDATE b")
+	kit.As[*cockroachdb.AmbiguousCommitError](t, err)
+	kit.WantCodeWithin(t, err, "57P01")
+	assert.Zero(t, k.Times("UPDATE b"))
+}
+
 // What is known of a connection is its own: an application may connect with its configuration.
 func TestReceipt_ApplicationConnectsWithTheConfiguration_IsNotMixedUp(t *testing.T) {
 	t.Parallel()
