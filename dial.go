@@ -179,11 +179,11 @@ func (r *round) dial(ctx context.Context, host string, last bool) (link, error) 
 	defer d.Cancelled()
 	cc := onHost(r.cc, host)
 	cc.ConnectTimeout = cmp.Or(cc.ConnectTimeout, r.c.cfg.deadPeer)
-	line := wire.Watch(cc)
+	lastErr := wire.Watch(cc)
 	pc, err := pgx.ConnectConfig(ctx, cc)
 	if err == nil {
 		metrics.dialed(dialOpened)
-		s := wire.NewSession(pc, line)
+		s := wire.NewSession(pc, lastErr)
 		return link{Session: s, host: host, member: d.Opened(nodeOf(s))}, nil
 	}
 	if ctx.Err() != nil {

@@ -29,7 +29,7 @@ type Session struct {
 
 	Tracer ControlTracer // nil for none
 
-	line     *Line // nil where it can't be watched
+	last     *LastError // nil where it can't be watched
 	left     leaving
 	socket   *liveness.Socket
 	delivery *delivery // nil where it is not known what the server has received
@@ -43,15 +43,15 @@ type ControlTracer interface {
 	End(ctx context.Context, tag pgconn.CommandTag, err error) // with what Start has returned
 }
 
-// NewSession makes a Session of an idle connection. line is what Watch returned for it, or nil.
-func NewSession(pc *pgx.Conn, line *Line) *Session {
+// NewSession makes a Session of an idle connection. last is what Watch returned for it, or nil.
+func NewSession(pc *pgx.Conn, last *LastError) *Session {
 	cfg, conn := pc.Config(), pc.PgConn().Conn()
-	if line != nil {
-		line.pg = pc.PgConn()
+	if last != nil {
+		last.pg = pc.PgConn()
 	}
 	return &Session{
 		Pgx:          pc,
-		line:         line,
+		last:         last,
 		PG:           pc.PgConn(),
 		Statements:   NewCache(cfg.StatementCacheCapacity),
 		Descriptions: NewCache(cfg.DescriptionCacheCapacity),

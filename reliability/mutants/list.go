@@ -739,7 +739,7 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(restart, "TestConnectionClosedByTheServer_TheReasonIsFound")},
 	},
 	{
-		Name: "what the server said before it closed the connection is forgotten", File: "internal/wire/line.go",
+		Name: "what the server said before it closed the connection is forgotten", File: "internal/wire/lasterror.go",
 		Old:   "		return last\n",
 		New:   "		return err\n",
 		Found: []Instrument{Test(restart, "TestConnectionClosedByTheServer_AfterAnError_TheReasonIsFound")},

@@ -13,29 +13,29 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 )
 
-// A Line keeps the server's latest error. Where the connection ends right after it, pgconn tells of the end alone.
-type Line struct {
+// A LastError keeps the server's latest error. Where the connection ends right after it, pgconn tells of the end alone.
+type LastError struct {
 	pg  *pgconn.PgConn // whose it is, once it is connected: an application may connect with its configuration, too
 	err *pgconn.PgError
 }
 
 // Watch has a connection that is made with cc be watched.
-func Watch(cc *pgx.ConnConfig) *Line {
-	l, handler, build := &Line{}, cc.OnPgError, cc.BuildFrontend
+func Watch(cc *pgx.ConnConfig) *LastError {
+	last, handler, build := &LastError{}, cc.OnPgError, cc.BuildFrontend
 	cc.DialFunc = delivering(cc.DialFunc)
 	cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
 		return build(endReader{r, deliveryOf(w)}, w)
 	}
 	cc.OnPgError = func(pg *pgconn.PgConn, err *pgconn.PgError) bool {
-		if l.pg == nil || l.pg == pg {
-			l.err = err
+		if last.pg == nil || last.pg == pg {
+			last.err = err
 		}
 		if pgerr.IsFatal(err) {
 			deliveryOf(pg.Conn()).ends()
 		}
 		return handler == nil || handler(pg, err)
 	}
-	return l
+	return last
 }
 
 // begin is called before a request is written.
@@ -43,8 +43,8 @@ func (s *Session) begin() {
 	if s.PG.IsClosed() {
 		return
 	}
-	if s.line != nil {
-		s.line.err = nil
+	if s.last != nil {
+		s.last.err = nil
 	}
 	s.delivery.begin()
 }
@@ -67,10 +67,10 @@ func (s *Session) reason(ctx context.Context, err error) error {
 
 // lastWord returns the server's latest error, if the connection has ended; nil if there is none.
 func (s *Session) lastWord() *pgconn.PgError {
-	if s.line == nil || !s.PG.IsClosed() {
+	if s.last == nil || !s.PG.IsClosed() {
 		return nil
 	}
-	return s.line.err
+	return s.last.err
 }
 
 // wasSent corrects what pgconn says of a statement that was sent: that it is safe to send it again; and its word for a
