@@ -5,8 +5,11 @@
 //
 // With --pair it measures what it costs this driver to be watched: "metrics" or "tracer", beside "unwatched".
 //
-// The server gives ready-made answers from a process of its own, and so is not in the figures. The peers take turns in
-// short slices, each slice a line of the output, so that whatever else the machine does falls on both alike.
+// The server gives ready-made answers from a process of its own, and so is not in the figures. With --memory it answers
+// on the client's goroutine: what is left is the client's code, and the server's, which reads what the client sends.
+//
+// The peers take turns in short slices, each slice a line of the output, so that whatever else the machine does falls
+// on both alike.
 package main
 
 import (
@@ -37,7 +40,7 @@ func main() {
 	peer := pflag.String("peer", "cockroachdb", "with --profile, whose")
 	pair := pflag.String("pair", "pgx,cockroachdb", "which two are compared: pgx, cockroachdb, unwatched, metrics, tracer")
 	procs := pflag.Int("procs", 1, "GOMAXPROCS: with more than one, threads that look for work while the server is at it are counted too")
-	memory := pflag.Bool("memory", false, "have the server answer in this process, without a system call: what is left is the client's code, and the server's, which is the same for both")
+	memory := pflag.Bool("memory", false, "have the server answer in this process, without a system call, so that only code counts")
 	pflag.Parse()
 	runtime.GOMAXPROCS(*procs)
 	match, err := regexp.Compile(*only)

@@ -178,15 +178,19 @@ type session struct {
 	skipping   bool // after an error, until Sync
 }
 
+func (s *Server) newSession(r io.Reader, w io.Writer) *session {
+	return &session{
+		Server: s, in: bufio.NewReaderSize(r, 1<<16), out: bufio.NewWriterSize(w, 1<<16),
+		statements: make(map[string]*canned), status: 'I',
+	}
+}
+
 func (s *Server) serve(c net.Conn) {
 	defer func() { _ = c.Close() }()
 	if err := greet(c, c); err != nil {
 		return
 	}
-	ss := &session{
-		Server: s, in: bufio.NewReaderSize(c, 1<<16), out: bufio.NewWriterSize(c, 1<<16),
-		statements: make(map[string]*canned), status: 'I',
-	}
+	ss := s.newSession(c, c)
 	for ss.next() == nil {
 	}
 }

@@ -1,7 +1,6 @@
 package cannedpg
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"net"
@@ -14,10 +13,7 @@ import (
 func (s *Server) Dial(context.Context, string, string) (net.Conn, error) {
 	c := &memory{}
 	c.answered.L = &c.mu
-	c.session = &session{
-		Server: s, in: bufio.NewReaderSize(&c.requests, 1<<16), out: bufio.NewWriterSize(&c.answers, 1<<16),
-		statements: make(map[string]*canned), status: 'I',
-	}
+	c.session = s.newSession(&c.requests, &c.answers)
 	return c, nil
 }
 
