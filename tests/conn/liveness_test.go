@@ -142,6 +142,11 @@ const rested = 2 * time.Millisecond
 
 func hangUp(c *fakepg.Conn) { c.Close() }
 
+func drain(c *fakepg.Conn) {
+	sendShutdown(c)
+	hangUp(c)
+}
+
 func bothModes(t *testing.T, f func(t *testing.T, encrypted bool)) {
 	for name, encrypted := range map[string]bool{"plain": false, "TLS": true} {
 		t.Run(name, func(t *testing.T) {
@@ -155,7 +160,7 @@ func TestLiveness_ServerLeftWhileIdle_IsNotUsed(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(*fakepg.Conn){
 		"closed":  hangUp,
-		"drained": func(c *fakepg.Conn) { sendShutdown(c); hangUp(c) },
+		"drained": drain,
 		"drained with a notice before": func(c *fakepg.Conn) {
 			c.Send(&pgproto3.NoticeResponse{Severity: "NOTICE", Message: "soon"})
 			sendShutdown(c)
@@ -198,7 +203,7 @@ func TestLiveness_ServerLeftWhileIdle_WhatCanNotMoveIsNotBegunThere(t *testing.T
 			bothModes(t, func(t *testing.T, encrypted bool) {
 				k := newTalker(t, encrypted, 1)
 				kit.Exec(t, k.db, c.first)
-				k.says(t, func(c *fakepg.Conn) { sendShutdown(c); hangUp(c) })
+				k.says(t, drain)
 				tx, err := k.db.BeginTx(c.ctx, nil)
 				require.NoError(t, err)
 				kit.Exec(t, tx, "UPDATE b")
@@ -274,7 +279,7 @@ func TestLiveness_ServerLeftBeforeCommit_CommitsOnAnother(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(*fakepg.Conn){
 		"closed":  hangUp,
-		"drained": func(c *fakepg.Conn) { sendShutdown(c); hangUp(c) },
+		"drained": drain,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

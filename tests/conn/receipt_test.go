@@ -37,12 +37,7 @@ var requests = map[string]struct {
 		kit.Exec(t, c, "UPDATE b", pgx.QueryExecModeSimpleProtocol)
 	}},
 	"Query": {alone, func(t *testing.T, c *sql.Conn, _ *sql.Tx) {
-		rows, err := c.QueryContext(t.Context(), "UPDATE b")
-		require.NoError(t, err)
-		for rows.Next() {
-		}
-		require.NoError(t, rows.Err())
-		require.NoError(t, rows.Close())
+		assert.Empty(t, kit.Query(t, c, "UPDATE b").MustRest())
 	}},
 	"the first of a transaction": {alone, func(t *testing.T, c *sql.Conn, _ *sql.Tx) {
 		require.NoError(t, begun(t, c, "UPDATE b").Commit())
@@ -68,9 +63,7 @@ func inTxB(t *testing.T, c *sql.Conn) *sql.Tx { return begun(t, c, "UPDATE b") }
 
 func begun(t *testing.T, c *sql.Conn, statement string) *sql.Tx {
 	t.Helper()
-	tx, err := c.BeginTx(t.Context(), nil)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = tx.Rollback() })
+	tx := kit.Begin(t, c)
 	kit.Exec(t, tx, statement)
 	return tx
 }
@@ -80,17 +73,15 @@ func TestReceipt_ServerLeftBeforeTheRequest_Unseen(t *testing.T) {
 	for name, r := range requests {
 		for how, leave := range map[string]func(*fakepg.Conn){
 			"closed":  hangUp,
-			"drained": func(c *fakepg.Conn) { sendShutdown(c); hangUp(c) },
-			"ended":   func(c *fakepg.Conn) { sendFatal(c); hangUp(c) },
+			"drained": drain,
+			"ended":   endFatally,
 			"reset":   (*fakepg.Conn).Reset,
 		} {
 			t.Run(name+"/"+how, func(t *testing.T) {
 				t.Parallel()
 				bothModes(t, func(t *testing.T, encrypted bool) {
 					k := newTalker(t, encrypted, 1)
-					c, err := k.db.Conn(t.Context())
-					require.NoError(t, err)
-					t.Cleanup(func() { _ = c.Close() })
+					c := kit.Conn(t, k.db)
 					tx := r.before(t, c)
 					k.says(t, leave)
 					k.Forget()
@@ -103,10 +94,10 @@ func TestReceipt_ServerLeftBeforeTheRequest_Unseen(t *testing.T) {
 	}
 }
 
-// sendFatal sends what a server says before it closes the connection.
-func sendFatal(c *fakepg.Conn) {
+// endFatally closes the connection after the error with which a server does so.
+func endFatally(c *fakepg.Conn) {
 	c.Send(kit.Fatal("57P01", "terminating connection").Err)
-	c.Flush()
+	c.Close()
 }
 
 // Without retries a transaction does not move, but what became of its commit is known.
@@ -119,7 +110,7 @@ func TestReceipt_ServerLeftBeforeTheCommitWithoutRetries_NothingIsCommitted(t *t
 		tx, err := k.db.BeginTx(cockroachdb.WithRetryPolicy(t.Context(), policy), nil)
 		require.NoError(t, err)
 		kit.Exec(t, tx, "UPDATE a")
-		k.says(t, func(c *fakepg.Conn) { sendFatal(c); hangUp(c) })
+		k.says(t, endFatally)
 		err = tx.Commit()
 		kit.As[*cockroachdb.ConnectionLostError](t, err)
 		kit.WantCodeWithin(t, err, "57P01")
@@ -131,12 +122,11 @@ func TestReceipt_ServerLeftBeforeTheCommitWithoutRetries_NothingIsCommitted(t *t
 func TestReceipt_ServerLeftAfterACommitAsText_IsNotToldToRunAgain(t *testing.T) {
 	t.Parallel()
 	k := newTalker(t, false, 2)
-	tx, err := k.db.BeginTx(t.Context(), nil)
-	require.NoError(t, err)
+	tx := kit.Begin(t, k.db)
 	kit.Exec(t, tx, "UPDATE a")
 	kit.Exec(t, tx, "COMMIT")
-	k.says(t, func(c *fakepg.Conn) { sendFatal(c); hangUp(c) })
-	_, err = tx.ExecContext(t.Context(), "UPDATE b")
+	k.says(t, endFatally)
+	_, err := tx.ExecContext(t.Context(), "UPDATE b")
 	kit.As[*cockroachdb.AmbiguousCommitError](t, err)
 	kit.WantCodeWithin(t, err, "57P01")
 	assert.Zero(t, k.Times("UPDATE b"))
@@ -146,9 +136,7 @@ func TestReceipt_ServerLeftAfterACommitAsText_IsNotToldToRunAgain(t *testing.T) 
 func TestReceipt_ApplicationConnectsWithTheConfiguration_IsNotMixedUp(t *testing.T) {
 	t.Parallel()
 	k := newTalker(t, false, 1)
-	c, err := k.db.Conn(t.Context())
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = c.Close() })
+	c := kit.Conn(t, k.db)
 	kit.Exec(t, c, "UPDATE a")
 	require.NoError(t, c.Raw(func(driverConn any) error {
 		other, err := pgx.ConnectConfig(t.Context(), driverConn.(cockroachdb.Conn).Conn().Config())
@@ -158,7 +146,7 @@ func TestReceipt_ApplicationConnectsWithTheConfiguration_IsNotMixedUp(t *testing
 		return other.Close(t.Context())
 	}))
 	k.says(t, hangUp)
-	_, err = c.ExecContext(t.Context(), "UPDATE b")
+	_, err := c.ExecContext(t.Context(), "UPDATE b")
 	kit.As[*cockroachdb.ConnectionLostError](t, err)
 	assert.NotErrorAs(t, err, new(*cockroachdb.AmbiguousCommitError))
 	assert.Zero(t, k.Times("UPDATE b"))
@@ -169,7 +157,7 @@ func TestReceipt_ServerHasReadTheRequest_Ambiguous(t *testing.T) {
 	t.Parallel()
 	for how, leave := range map[string]func(*fakepg.Conn){
 		"closed": hangUp,
-		"ended":  func(c *fakepg.Conn) { sendFatal(c); hangUp(c) },
+		"ended":  endFatally,
 		"reset":  (*fakepg.Conn).Reset, // before its system has acknowledged the request
 	} {
 		t.Run(how, func(t *testing.T) {
@@ -206,14 +194,12 @@ func TestReceipt_BackendIsTerminated_WriteIsDoneOnce(t *testing.T) {
 		kit.Exec(t, admin, "SELECT pg_terminate_backend($1)", pid)
 		require.Eventually(t, func() bool { return relay.open.Load() == 0 }, time.Minute, time.Millisecond)
 	}
-	c, err := db.Conn(t.Context())
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = c.Close() })
+	c := kit.Conn(t, db)
 	writes := 0
 	for range 5 {
-		end(backend(t, c))
+		end(kit.Scan[int](t, c, "SELECT pg_backend_pid()"))
 		kit.Exec(t, c, "INSERT INTO t VALUES (1)")
-		pid := backend(t, c)
+		pid := kit.Scan[int](t, c, "SELECT pg_backend_pid()")
 		tx := begun(t, c, "INSERT INTO t VALUES (1)")
 		end(pid)
 		kit.Exec(t, tx, "COMMIT")
@@ -265,11 +251,4 @@ func overTCP(t *testing.T, dsn string) *relay {
 		}
 	})
 	return r
-}
-
-// backend returns the id of the server's process that serves c.
-func backend(t *testing.T, c *sql.Conn) (pid int) {
-	t.Helper()
-	require.NoError(t, c.QueryRowContext(t.Context(), "SELECT pg_backend_pid()").Scan(&pid))
-	return pid
 }

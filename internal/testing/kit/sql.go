@@ -18,7 +18,10 @@ type Querier interface {
 }
 
 // Begin begins a transaction, which is rolled back at the end of the test.
-func Begin(t testing.TB, db *sql.DB) *sql.Tx {
+func Begin(t testing.TB, db interface {
+	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
+},
+) *sql.Tx {
 	t.Helper()
 	tx, err := db.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
