@@ -284,12 +284,17 @@ func (c *checker) compare(m *model, p *Program, part int, res Result) bool {
 	return true
 }
 
-// beforeTheError is what was shown before the error that leaves open what has become of the part.
+// beforeTheError is what was shown before the error that leaves open what has become of the part. One that goes on after
+// errors is left in the dark by what commits alone.
 func (p *Program) beforeTheError(shown []string, part int) []string {
-	switch last := len(shown) - 1; {
-	case p.Form == Single, p.standsAlone(part):
+	if p.Form == Single || p.standsAlone(part) {
 		return nil
-	case last >= 0 && (strings.Contains(shown[last], ": error ") || strings.HasSuffix(shown[last], cancelledText)):
+	}
+	last := len(shown) - 1
+	if last < 0 || p.Careless && (p.Tail == nil || !strings.HasPrefix(shown[last], p.Tail.By.String())) {
+		return shown
+	}
+	if strings.Contains(shown[last], ": error ") || strings.HasSuffix(shown[last], cancelledText) {
 		return shown[:last]
 	}
 	return shown

@@ -190,3 +190,24 @@ func TestBelieves(t *testing.T) {
 	shown, _ = m.play(p, 1, []string{"set 0.o = NULL: error 23505"})
 	assert.Equal(t, []string{"set 0.o = NULL", "delete 0-4"}, shown)
 }
+
+// TestBeforeTheError has what the model is to believe of a program of which nobody knows whether it is committed.
+func TestBeforeTheError(t *testing.T) {
+	t.Parallel()
+	tail := &Tail{By: CommitText}
+	cut, ended := []string{"set 0.o = NULL", "get 1.o: error 40003"}, []string{"set 0.o = NULL", "COMMIT as text: error 40003"}
+	for name, c := range map[string]struct {
+		of    Program
+		shown []string
+		want  []string
+	}{
+		"the last step left it open":            {Program{}, cut, cut[:1]},
+		"the commit left it open":               {Program{}, cut[:1], cut[:1]},
+		"it went on after the error":            {Program{Careless: true}, cut, cut},
+		"it went on, and its text left it open": {Program{Careless: true, Tail: tail}, ended, ended[:1]},
+		"it went on, and has a text to come":    {Program{Careless: true, Tail: tail}, cut, cut},
+		"a statement alone":                     {Program{Form: Single}, cut, nil},
+	} {
+		assert.Equal(t, c.want, c.of.beforeTheError(c.shown, 1), name)
+	}
+}
