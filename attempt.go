@@ -265,5 +265,13 @@ func (t *tx) canRetry(s step, f fault) bool {
 // isFirstDDL reports whether f was met by a schema change before which the transaction has done nothing. Where the
 // server commits what is open before a schema change, there was nothing to commit.
 func (t *tx) isFirstDDL(f fault) bool {
-	return f.class.DDL && !f.class.Several && t.attempt.statements <= 1 && t.restartable()
+	return f.class.DDL && !f.class.Several && t.runBefore(f) == 0 && t.restartable()
+}
+
+// runBefore returns how many statements of the transaction were run before the one that met f.
+func (t *tx) runBefore(f fault) int {
+	if f.parsing {
+		return t.attempt.statements
+	}
+	return max(t.attempt.statements-1, 0)
 }

@@ -142,7 +142,7 @@ func (p *parseStep) send(ctx context.Context) fault {
 	var err error
 	p.desc, reach, err = t.session().Describe(ctx, t.opening.pending, p.sql)
 	t.opening.note(reach, t.session().Status())
-	f := fault{err: err, reach: reach}
+	f := fault{err: err, reach: reach, parsing: true}
 	switch {
 	case !t.explicit && !t.inText && t.within == nil: // whatever it does, it was not run
 		f.refused = isLostWith(t.session(), err)

@@ -227,6 +227,7 @@ type fault struct {
 	partly   bool // a part of the text that met it may be committed
 	refused  bool // it has ended the connection, and what met it is not committed and can't be any more
 	unmarked bool // it was met by the marker of a commit, in a transaction that takes no writes
+	parsing  bool // it was met by a Parse, after which nothing is executed
 }
 
 // report turns a fault that is not retried into what the application is told, and the state into what follows from it.
@@ -304,7 +305,7 @@ func (t *tx) connectionLost(f fault) error {
 // maybeKept reports whether something of the transaction may be committed after f has ended the server's transaction.
 func (t *tx) maybeKept(f fault) bool {
 	if f.class.DDL && !f.class.Several {
-		return t.attempt.statements > 1 // it has committed what was before it
+		return t.runBefore(f) > 0 // it has committed that
 	}
 	return true
 }

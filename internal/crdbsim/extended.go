@@ -14,10 +14,10 @@ func (c *conn) parse(f frame) error {
 	name, rest := cstring(f.body())
 	sql, _ := cstring(rest)
 	s := c.classify(sql)
-	if struck, err := c.strikeEarly(AtParse, s); struck || err != nil {
+	if ok, err := c.autocommit(s); !ok || err != nil {
 		return err
 	}
-	if ok, err := c.autocommit(s); !ok || err != nil {
+	if struck, err := c.strikeEarly(AtParse, s); struck || err != nil {
 		return err
 	}
 	if c.own(s) {
@@ -67,10 +67,10 @@ func (c *conn) bind(f frame) error {
 	name, rest := cstring(f.body())
 	stmt, _ := cstring(rest)
 	s := c.lookup(stmt)
-	if struck, err := c.strikeEarly(AtBind, s); struck || err != nil {
+	if ok, err := c.autocommit(s); !ok || err != nil {
 		return err
 	}
-	if ok, err := c.autocommit(s); !ok || err != nil {
+	if struck, err := c.strikeEarly(AtBind, s); struck || err != nil {
 		return err
 	}
 	p := c.portals[name]

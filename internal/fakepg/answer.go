@@ -127,6 +127,9 @@ func (s *session) parse(m *pgproto3.Parse) {
 	}
 	if r := s.ask(p, nil); r.Err != nil && r.ErrAt == AtParse {
 		s.fail(p.verb, r.Err)
+		if r.EndsTx {
+			s.tx.end()
+		}
 		return
 	}
 	s.prepared[m.Name] = p

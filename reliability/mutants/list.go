@@ -292,7 +292,7 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "DDL that loses as the first statement is not retried", File: "attempt.go",
-		Old:   "	return f.class.DDL && !f.class.Several && t.attempt.statements <= 1 && t.restartable()\n",
+		Old:   "	return f.class.DDL && !f.class.Several && t.runBefore(f) == 0 && t.restartable()\n",
 		New:   "	return false\n",
 		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 150, program.Unretried)},
 	},
@@ -737,6 +737,12 @@ var ofDriver = []Mutant{
 		Old:   "	return errors.Join(conflict, err)\n",
 		New:   "	return err\n",
 		Found: []Instrument{Test(restart, "TestConnectionClosedByTheServer_TheReasonIsFound")},
+	},
+	{
+		Name: "a Parse counts as the statement that it is for", File: "attempt.go",
+		Old:   "	if f.parsing {\n",
+		New:   "	if false {\n",
+		Found: []Instrument{Test(driver+"/tests/commit", "TestCommit_ParseOfDDLLoses_IsRunAgainIfThereWasNothingToCommit")},
 	},
 	{
 		Name: "what the server said before it closed the connection is forgotten", File: "internal/wire/lasterror.go",

@@ -121,6 +121,7 @@ func (g *generator) tail(p *Program) {
 		t.Back = p.Form == Plain && g.oneIn(4)
 		return
 	case SchemaChange:
+		t.Prepared = g.oneIn(2)
 		if g.oneIn(2) { // it is the first statement
 			p.Steps, p.Clock, p.Enter = nil, 0, 0
 		}

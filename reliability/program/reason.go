@@ -46,12 +46,15 @@ func (c *checker) namesOutcome(p *Program, err error) {
 		c.add(Misleading, p, "it goes back to savepoints of its own alone, and was told %v", err)
 	case p.Policy != Never && isBareConflict(err):
 		c.add(Unretried, p, "the driver retries, and the application was told %v", err)
-	case p.onlySchema() && c.history.Results[p.ID].err(1) != nil && strings.Contains(fmt.Sprint(err), conflictAfterCommit):
+	case p.onlySchema() && !p.Tail.Prepared && c.history.Results[p.ID].err(1) != nil && hidesConflict(err):
 		c.add(Misleading, p, "it has lost, and there was nothing that it could have committed: %v", err)
 	case c.round.Marked && p.hasMarker() && Named(err) == "ambiguous":
 		c.add(Misleading, p, "its commit has a marker, and nobody has asked what became of it: %v", err)
 	}
 }
+
+// hidesConflict reports whether err is that of a conflict which the driver does not show.
+func hidesConflict(err error) bool { return strings.Contains(fmt.Sprint(err), conflictAfterCommit) }
 
 // isBareConflict reports whether err is a conflict of which the driver has nothing to say. On the pgx connection it is
 // the application's own.

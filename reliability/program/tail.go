@@ -9,10 +9,11 @@ import (
 // program's first part; each statement after it that is a transaction of its own is another, and so is the transaction
 // that a text has begun.
 type Tail struct {
-	By    By
-	Pair  [2]Statement // of HalfwayText: what stands before the COMMIT in it, and after
-	Steps []Statement
-	Back  bool // at the end the application rolls back, or believes so
+	By       By
+	Pair     [2]Statement // of HalfwayText: what stands before the COMMIT in it, and after
+	Prepared bool         // of SchemaChange: it is prepared before it is run, which commits already
+	Steps    []Statement
+	Back     bool // at the end the application rolls back, or believes so
 }
 
 // By says what commits.
@@ -55,7 +56,7 @@ func (p *Program) onlySchema() bool {
 }
 
 func (t *Tail) write(b *strings.Builder, steps int) {
-	fmt.Fprintf(b, "    %v\n", t.By)
+	fmt.Fprintf(b, "    %v%s\n", t.By, map[bool]string{true: ", prepared"}[t.Prepared])
 	if t.By == HalfwayText {
 		fmt.Fprintf(b, "      %v; COMMIT; BEGIN; tick; enter; %v\n", &t.Pair[0], &t.Pair[1])
 	}
@@ -108,7 +109,11 @@ func (s *server) end(t *Tail) error {
 	case CommitText:
 		return s.control("COMMIT")
 	case SchemaChange:
-		return s.control("CREATE TABLE public." + madeTable(s.entry) + " (k INT8)")
+		create := "CREATE TABLE public." + madeTable(s.entry) + " (k INT8)"
+		if t.Prepared {
+			return s.prepareAndRun(create)
+		}
+		return s.control(create)
 	}
 	const add = "UPDATE kv SET i = i + %d WHERE k = %d; "
 	first, second := t.Pair[0], t.Pair[1]
@@ -122,6 +127,17 @@ func (*server) begun(*Tail) error { return nil } // by the text
 // control runs a text without arguments.
 func (s *server) control(text string) error {
 	_, err := s.on.ExecContext(s.step, text)
+	return err
+}
+
+// prepareAndRun is control with a statement that is prepared.
+func (s *server) prepareAndRun(text string) error {
+	stmt, err := s.tx.PrepareContext(s.step, text)
+	if err != nil {
+		return err
+	}
+	defer stmt.Close()
+	_, err = stmt.ExecContext(s.step)
 	return err
 }
 

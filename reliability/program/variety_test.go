@@ -81,6 +81,7 @@ func (v variety) program(p *Program) {
 		v[fmt.Sprint("tail ", t.By, " by ", p.Form)]++
 		v[fmt.Sprint("back ", t.Back)]++
 		v[fmt.Sprint("only DDL ", p.onlySchema())]++
+		v[fmt.Sprint("DDL prepared ", t.Prepared)]++
 		v[fmt.Sprint("steps after ", len(t.Steps) > 0)]++
 	}
 }
@@ -154,6 +155,7 @@ func varietyOfPrograms() (want []string) {
 		"a cursor that adds", "prepared and left open", "a read of extra only prepared", "a close without a read",
 		"cancelled", "own", "careless", "patient", "forgo", "careless in a long wait",
 		"drain", "kill", "silence", "through a balancer true", "through a balancer false",
-		"back true", "only DDL true", "only DDL false", "steps after true", "wrapped true", "wrapped false",
+		"back true", "only DDL true", "only DDL false", "DDL prepared true", "DDL prepared false",
+		"steps after true", "wrapped true", "wrapped false",
 		"marked true", "marked false", "taught true", "taught false", "only conflicts true")
 }

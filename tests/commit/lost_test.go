@@ -2,6 +2,7 @@ package commit_test
 
 import (
 	"database/sql"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -38,6 +39,38 @@ func TestCommit_ConnectionLostAtParseOfDDL_IsAmbiguous(t *testing.T) {
 			assert.Equal(t, 1, r.Times("UPDATE a"))
 		})
 	}
+}
+
+// It may lose after that.
+func TestCommit_ParseOfDDLLoses_IsRunAgainIfThereWasNothingToCommit(t *testing.T) {
+	t.Parallel()
+	const ddl = "CREATE TABLE x ()"
+	lost := fakepg.Reply{Err: fakepg.Conflict(), ErrAt: fakepg.AtParse, EndsTx: true}
+	t.Run("there was", func(t *testing.T) {
+		t.Parallel()
+		r := kit.New(t, kit.Script{ddl: {lost}})
+		tx := r.Begin(t)
+		kit.Exec(t, tx, "UPDATE a")
+		_, err := tx.PrepareContext(t.Context(), ddl)
+		assert.IsType(t, (*cockroachdb.AmbiguousCommitError)(nil), err)
+		assert.NotEqual(t, "40001", kit.StateOf(err), "who looks for conflicts would run it again")
+		assert.Equal(t, 1, r.Times("UPDATE a"))
+	})
+	t.Run("there was not", func(t *testing.T) {
+		t.Parallel()
+		var parses atomic.Int32
+		r := kit.Answering(t, func(s fakepg.Statement) fakepg.Reply {
+			if s.SQL == ddl && s.Describing && parses.Add(1) == 1 {
+				return lost
+			}
+			return kit.OK
+		})
+		tx := r.Begin(t)
+		stmt, err := tx.PrepareContext(t.Context(), ddl)
+		require.NoError(t, err)
+		require.NoError(t, stmt.Close())
+		require.NoError(t, tx.Commit())
+	})
 }
 
 // A text with a COMMIT in it failed before it came to that, and a rollback to a savepoint undid the error. In the
