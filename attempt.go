@@ -256,10 +256,15 @@ func (t *tx) canRetry(s step, f fault) bool {
 		return false
 	case !t.explicit:
 		return s.mayRunAgainAlone()
-	case t.phase() == phaseEnded: // something may be committed, unless the statement says that it was not
-		return !f.earlier && (f.class.Commits() || t.isFirstDDL(f))
+	case t.phase() == phaseEnded:
+		return t.lostBeforeCommit(f)
 	}
 	return true
+}
+
+// lostBeforeCommit reports whether f is a conflict of what was to commit, by which nothing was committed.
+func (t *tx) lostBeforeCommit(f fault) bool {
+	return pgerr.Conflict(f.err) != nil && !f.earlier && (f.class.Commits() || t.isFirstDDL(f))
 }
 
 // isFirstDDL reports whether f was met by a schema change before which the transaction has done nothing. Where the

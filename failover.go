@@ -39,9 +39,9 @@ func (t *tx) mayMove(f fault) (bool, Cause) {
 	switch {
 	case t.state > stateRestarting, t.history.passive, t.within != nil, t.policy.MaxFailovers == 0:
 		return false, ""
-	case f.reach == wire.InStatement && f.class.Commit != sqltext.NoCommit:
+	case f.reach == wire.InStatement && f.class.Commit != sqltext.NoCommit && !t.lostBeforeCommit(f):
 		return false, "" // it may be committed
-	case !t.explicit && f.refused && t.hasShown():
+	case !t.explicit && f.refused && t.hasShown() && !f.class.EndsWithSession():
 		return false, ""
 	case !t.explicit && !f.refused && (f.reach != wire.InStatement || !f.class.EndsWithSession()):
 		return false, ""

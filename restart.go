@@ -55,6 +55,7 @@ func (t *tx) resume(ctx context.Context, s step) fault {
 // be, over is true, and told is what the application is told.
 func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over bool) {
 	t.heedReceipt(&f)
+	t.heedConflict(&f)
 	if t.isOpen(f) {
 		if told, over := t.resolve(ctx, s, &f); over {
 			return told, true
@@ -119,6 +120,14 @@ func (f *fault) heedPooler() {
 func (t *tx) heedReceipt(f *fault) {
 	if f.reach != wire.Unsent && t.neverArrived(f.err) {
 		f.reach, f.refused = wire.Unsent, !t.explicit
+	}
+}
+
+// heedConflict takes note that a statement outside a transaction, which has lost a conflict and its connection with it,
+// is not committed.
+func (t *tx) heedConflict(f *fault) {
+	if !t.explicit && !f.partly && t.session().Closed() && pgerr.Conflict(f.err) != nil {
+		f.refused = true
 	}
 }
 

@@ -29,6 +29,10 @@ func (s *session) run(b *portal, limit int) {
 	case CutHalf:
 		s.out = s.out[:len(s.out)/2]
 		s.Close()
+	case CutShutDown:
+		last := Error("57P01", "server is shutting down")
+		last.Severity, last.SeverityUnlocalized = "FATAL", "FATAL"
+		s.fail("", last)
 	case CutAfter:
 		s.Close()
 	}

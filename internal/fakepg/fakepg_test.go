@@ -253,6 +253,7 @@ func TestErrorsAtEachStep(t *testing.T) {
 func TestCuts(t *testing.T) {
 	for cut, want := range map[fakepg.Cut]string{
 		fakepg.CutBefore: "BEGIN", fakepg.CutHalf: "BEGIN", fakepg.CutAfter: "BEGIN UPDATE 1", fakepg.CutUnsent: "",
+		fakepg.CutShutDown: "BEGIN UPDATE 1",
 	} {
 		conn := connect(t, fakepg.Start(t, fakepg.Answer(func(s fakepg.Statement) fakepg.Reply {
 			if s.SQL == "UPDATE kv" {

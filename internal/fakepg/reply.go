@@ -70,11 +70,12 @@ type Cut int
 
 // Where the connection is cut.
 const (
-	NoCut     Cut = iota
-	CutBefore     // what went before has been answered, the statement has not
-	CutHalf       // half of the bytes of the statement's answer are sent
-	CutAfter      // the statement has been answered, up to and with CommandComplete
-	CutUnsent     // nothing of the whole exchange is answered
+	NoCut       Cut = iota
+	CutBefore       // what went before has been answered, the statement has not
+	CutHalf         // half of the bytes of the statement's answer are sent
+	CutAfter        // the statement has been answered, up to and with CommandComplete
+	CutShutDown     // and then the server says that it shuts down
+	CutUnsent       // nothing of the whole exchange is answered
 )
 
 // Error makes an error as the server would send it.

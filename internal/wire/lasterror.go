@@ -13,10 +13,11 @@ import (
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 )
 
-// A LastError keeps the server's latest error. Where the connection ends right after it, pgconn tells of the end alone.
+// A LastError keeps the server's latest error, and the first of the latest request. Where the connection ends right
+// after an error, pgconn tells of the end alone, or of the error that says why.
 type LastError struct {
-	pg  *pgconn.PgConn // whose it is, once it is connected: an application may connect with its configuration, too
-	err *pgconn.PgError
+	pg         *pgconn.PgConn // whose it is, once it is connected: an application may connect with its configuration, too
+	first, err *pgconn.PgError
 }
 
 // Watch has a connection that is made with cc be watched.
@@ -28,7 +29,7 @@ func Watch(cc *pgx.ConnConfig) *LastError {
 	}
 	cc.OnPgError = func(pg *pgconn.PgConn, err *pgconn.PgError) bool {
 		if last.pg == nil || last.pg == pg {
-			last.err = err
+			last.first, last.err = cmp.Or(last.first, err), err
 		}
 		if pgerr.IsFatal(err) {
 			deliveryOf(pg.Conn()).ends()
@@ -44,7 +45,7 @@ func (s *Session) begin() {
 		return
 	}
 	if s.last != nil {
-		s.last.err = nil
+		s.last.first, s.last.err = nil, nil
 	}
 	s.delivery.begin()
 }
@@ -55,12 +56,14 @@ func (s *Session) reason(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	answer, last := pgerr.Answer(err), s.lastWord()
-	switch {
-	case answer != nil && !pgerr.IsCancelledByEnd(answer, last):
-		return err
-	case last != nil:
+	answer := pgerr.Answer(err)
+	switch last := s.lastWord(); {
+	case last != nil && pgerr.IsCancelledByEnd(s.last.first, last):
 		return last
+	case last != nil:
+		return s.last.first
+	case answer != nil:
+		return err
 	}
 	return wasSent(ctx, err)
 }

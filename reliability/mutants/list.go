@@ -376,8 +376,8 @@ var ofDriver = []Mutant{
 	// Another connection.
 	{
 		Name: "what may be committed is run again on another connection", File: "failover.go",
-		Old:   "	case f.reach == wire.InStatement && f.class.Commit != sqltext.NoCommit:\n",
-		New:   "	case f.reach == wire.InStatement && f.class.Commit == sqltext.CommitEnds:\n",
+		Old:   "f.class.Commit != sqltext.NoCommit && !t.lostBeforeCommit(f):",
+		New:   "f.class.Commit == sqltext.CommitEnds && !t.lostBeforeCommit(f):",
 		Found: []Instrument{Test(kinds, "TestConnectionLost_UnderWhatMayCommit_IsNotRunAgain")},
 	},
 	{
@@ -746,9 +746,21 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "what the server said before it closed the connection is forgotten", File: "internal/wire/lasterror.go",
-		Old:   "		return last\n",
+		Old:   "		return s.last.first\n",
 		New:   "		return err\n",
 		Found: []Instrument{Test(restart, "TestConnectionClosedByTheServer_AfterAnError_TheReasonIsFound")},
+	},
+	{
+		Name: "of a conflict after which the server leaves its leave alone is heard", File: "internal/wire/lasterror.go",
+		Old:   "		return s.last.first\n",
+		New:   "		return last\n",
+		Found: []Instrument{Test(driver+"/tests/failover", "TestFailover_EndsWithAConflict_Unseen")},
+	},
+	{
+		Name: "a commit that has lost with its connection is thought to be open", File: "failover.go",
+		Old:   " && !t.lostBeforeCommit(f):",
+		New:   ":",
+		Found: []Instrument{Test(driver+"/tests/failover", "TestFailover_EndsWithAConflict_Unseen")},
 	},
 	{
 		Name: "PgBouncer's word for a server lost while it is written to is not known", File: "internal/pgerr/pooler.go",

@@ -176,6 +176,11 @@ var faultKinds = []faultKind{
 	{"commit before DDL done and called unknown", 2, crdbsim.AtAutocommit, cuttable, failAfter("40003", unknownText)},
 	{"conflict at Parse", 2, crdbsim.AtParse, anywhere, conflict(crdbsim.Fail)},
 	{"conflict at Bind", 1, crdbsim.AtBind, anywhere, conflict(crdbsim.Fail)},
+	{"conflict, and the connection ends", 2, crdbsim.AtExecute, anywhere, func(rnd *rand.Rand) crdbsim.Action {
+		a := conflict(crdbsim.Fail)(rnd)
+		a.Ends = true
+		return a
+	}},
 	{"cut before", 0.5, crdbsim.AtExecute, cuttable, does(crdbsim.Cut)},
 	{"cut at Parse", 0.5, crdbsim.AtParse, cuttable, does(crdbsim.Cut)},
 	{"cut at Bind", 0.3, crdbsim.AtBind, cuttable, does(crdbsim.Cut)},

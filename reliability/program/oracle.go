@@ -284,8 +284,8 @@ func (c *checker) compare(m *model, p *Program, part int, res Result) bool {
 	return true
 }
 
-// beforeTheError is what was shown before the error that leaves open what has become of the part. One that goes on after
-// errors is left in the dark by what commits alone.
+// beforeTheError is what was shown before the error that leaves open what has become of the part. Where a program goes
+// on after errors, only what commits can leave that open.
 func (p *Program) beforeTheError(shown []string, part int) []string {
 	if p.Form == Single || p.standsAlone(part) {
 		return nil

@@ -121,6 +121,10 @@ var liesOfParts = map[string]struct {
 	"a conflict is not retried": {func(_ *Round, h *History) {
 		h.tell(6, &pgconn.PgError{Code: "40001"})
 	}, Unretried, "the driver retries, and the application was told"},
+	"what has lost is called ambiguous": {func(_ *Round, h *History) {
+		conflict := &pgconn.PgError{Severity: "ERROR", Code: "40001"}
+		h.tell(6, fmt.Errorf("%w: %w", &cockroachdb.AmbiguousCommitError{}, conflict))
+	}, Misleading, "it has lost, and so it is not committed"},
 	"nobody asks for a commit that has a marker": {func(r *Round, h *History) {
 		r.Marked = true
 		h.tell(5, &cockroachdb.AmbiguousCommitError{})
@@ -195,7 +199,8 @@ func TestBelieves(t *testing.T) {
 func TestBeforeTheError(t *testing.T) {
 	t.Parallel()
 	tail := &Tail{By: CommitText}
-	cut, ended := []string{"set 0.o = NULL", "get 1.o: error 40003"}, []string{"set 0.o = NULL", "COMMIT as text: error 40003"}
+	cut := []string{"set 0.o = NULL", "get 1.o: error 40003"}
+	ended := []string{"set 0.o = NULL", "COMMIT as text: error 40003"}
 	for name, c := range map[string]struct {
 		of    Program
 		shown []string

@@ -186,6 +186,9 @@ func TestAlone(t *testing.T) {
 	assert.Equal(t, Unnamed, write.Outcome(io.EOF))
 	assert.Equal(t, Unknown, write.Outcome(&cockroachdb.AmbiguousCommitError{}))
 	assert.Equal(t, Unknown, read.Outcome(io.EOF), "and there is nothing to be done")
+
+	prepared := &Program{Steps: []Step{step(Statement{Kind: Set, How: Prepared})}}
+	assert.Equal(t, NotCommitted, prepared.Outcome(errors.New(stmtClosed)))
 }
 
 // TestUnknown has programs that don't know whether they are committed: they may be or not.

@@ -48,7 +48,17 @@ func (c *checker) namesOutcome(p *Program, err error) {
 		c.add(Unretried, p, "the driver retries, and the application was told %v", err)
 	case p.onlySchema() && !p.Tail.Prepared && c.history.Results[p.ID].err(1) != nil && hidesConflict(err):
 		c.add(Misleading, p, "it has lost, and there was nothing that it could have committed: %v", err)
-	case c.round.Marked && p.hasMarker() && Named(err) == "ambiguous":
+	case Named(err) == "ambiguous":
+		c.knowsMore(p, err)
+	}
+}
+
+// knowsMore looks at a program that was told that it may be committed, although there is more to be known.
+func (c *checker) knowsMore(p *Program, err error) {
+	switch {
+	case p.Tail == nil && p.commitsWhole() && hasLost(err):
+		c.add(Misleading, p, "it has lost, and so it is not committed: %v", err)
+	case c.round.Marked && p.hasMarker():
 		c.add(Misleading, p, "its commit has a marker, and nobody has asked what became of it: %v", err)
 	}
 }
@@ -63,18 +73,32 @@ func isBareConflict(err error) bool {
 	return (!ok || where.what != onPgx) && slices.Contains(lost, strings.TrimPrefix(Named(err), "the server's "))
 }
 
-// hasMarker reports whether all that may commit p is marked, where markers are on: p has no text of several statements
-// and no DDL, it is retried, and it goes by the extended protocol. After a context's end there may not be time to ask.
+// hasLost reports whether err holds the server's word that the transaction has lost a conflict. One that ends the
+// connection says nothing of the statement.
+func hasLost(err error) bool {
+	server, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && slices.Contains(lost, server.Code) && server.Severity == "ERROR"
+}
+
+// hasMarker reports whether all that may commit p is marked, where markers are on: it is retried, and it goes by the
+// extended protocol. After a context's end there may not be time to ask.
 func (p *Program) hasMarker() bool {
 	if p.Tail != nil || p.Policy == Never || p.Cancel != nil {
 		return false
 	}
-	marked := true
-	eachOf(p.Steps, func(s *Statement) {
-		marked = marked && s.Mode != pgx.QueryExecModeSimpleProtocol &&
-			!slices.Contains([]Kind{Texts, Create, Drop, Retype, Remake, Copy}, s.Kind)
-	})
+	marked := p.commitsWhole()
+	eachOf(p.Steps, func(s *Statement) { marked = marked && s.Mode != pgx.QueryExecModeSimpleProtocol && s.Kind != Copy })
 	return marked
+}
+
+// commitsWhole reports whether no statement of p's may commit a part of it: there is no text of several statements, and
+// no DDL.
+func (p *Program) commitsWhole() bool {
+	whole := true
+	eachOf(p.Steps, func(s *Statement) {
+		whole = whole && !slices.Contains([]Kind{Texts, Create, Drop, Retype, Remake}, s.Kind)
+	})
+	return whole
 }
 
 // namesReason looks for errors of the server's that are told as something else.

@@ -136,7 +136,8 @@ func plainName(err error) string {
 		return "cancelled"
 	case errors.Is(err, pgx.ErrTxCommitRollback):
 		return "commit of a failed transaction"
-	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrTxDone), errors.Is(err, sql.ErrConnDone):
+	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrTxDone), errors.Is(err, sql.ErrConnDone),
+		err.Error() == stmtClosed:
 		return err.Error()
 	case ok:
 		return "the server's " + server.Code
@@ -147,6 +148,9 @@ func plainName(err error) string {
 	}
 	return ""
 }
+
+// stmtClosed is what database/sql says of a statement that was prepared in a transaction whose context has ended since.
+const stmtClosed = "sql: statement is closed"
 
 // An error besides is one that says nothing of the transaction, since it comes from elsewhere.
 type besides struct {

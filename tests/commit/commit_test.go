@@ -190,6 +190,7 @@ func TestCommit_ConnectionCutBefore_IsLost(t *testing.T) {
 	const last = "UPDATE kv SET last = true"
 	for name, cut := range map[string]fakepg.Cut{
 		"before": fakepg.CutBefore, "half": fakepg.CutHalf, "after": fakepg.CutAfter, "unsent": fakepg.CutUnsent,
+		"shut down": fakepg.CutShutDown,
 	} {
 		t.Run("in a statement, "+name, func(t *testing.T) {
 			t.Parallel()

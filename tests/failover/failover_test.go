@@ -24,7 +24,7 @@ import (
 func cuts() map[string]fakepg.Reply {
 	return map[string]fakepg.Reply{
 		"before": {Cut: fakepg.CutBefore}, "half": {Cut: fakepg.CutHalf},
-		"after": {Cut: fakepg.CutAfter}, "unsent": {Cut: fakepg.CutUnsent},
+		"after": {Cut: fakepg.CutAfter}, "shut down": {Cut: fakepg.CutShutDown}, "unsent": {Cut: fakepg.CutUnsent},
 		"FATAL 57P01": kit.Fatal("57P01", "refused"), "FATAL 57P02": kit.Fatal("57P02", "refused"),
 		"FATAL 08006": kit.Fatal("08006", "refused"), "ERROR 57P01": kit.Fails("57P01", "refused"),
 		"FATAL 08P01": kit.Fatal("08P01", "server conn crashed?"),
@@ -115,7 +115,7 @@ func TestFailover_BeforeTheCommitIsSent_Unseen(t *testing.T) {
 func TestFailover_OnceTheCommitIsSent_Ambiguous(t *testing.T) {
 	t.Parallel()
 	for name, cut := range cuts() {
-		if name == "after" || name == "ERROR 57P01" {
+		if name == "after" || name == "shut down" || name == "ERROR 57P01" {
 			continue // that is an answer
 		}
 		t.Run(name, func(t *testing.T) {
@@ -664,4 +664,63 @@ func TestFailover_WhileItWaitsForTheLane_Unseen(t *testing.T) {
 		assert.Equal(t, 2, r.Ran(kit.Release))
 		assert.Equal(t, 4, r.Connections())
 	}, func(cfg *cockroachdb.Config) { cfg.RetryPolicy.MaxFailovers = 4 })
+}
+
+// A conflict says that nothing is committed, even if the connection ends with it.
+func TestFailover_EndsWithAConflict_Unseen(t *testing.T) {
+	t.Parallel()
+	for _, cut := range []fakepg.Cut{fakepg.CutAfter, fakepg.CutShutDown} {
+		lost, lostLater := kit.Conflict, kit.BreakOff(kit.Texts("a", "b", "c"), 2)
+		lost.Cut, lostLater.Cut = cut, cut
+		for name, script := range map[string]kit.Script{
+			"in a statement":     {"UPDATE a": {lost, kit.OK}},
+			"in the commit":      {kit.Release: {lost, kit.OK}},
+			"in DDL":             {"CREATE TABLE t ()": {lost, kit.OK}},
+			"in DDL inside":      {"CREATE TABLE u ()": {lost, kit.OK}},
+			"outside":            {"UPDATE b": {lost, kit.OK}},
+			"outside, in a read": {"SELECT v": {lost, kit.Texts("a", "b", "c")}},
+			"outside, in rows":   {"SELECT v": {lostLater, kit.Texts("a", "b", "c")}},
+		} {
+			t.Run(fmt.Sprint(name, ", cut ", cut), func(t *testing.T) {
+				t.Parallel()
+				if script["SELECT v"] == nil {
+					script["SELECT v"] = kit.Always(kit.Texts("a", "b", "c"))
+				}
+				st := kit.New(t, script)
+				tx := st.Begin(t)
+				kit.Exec(t, tx, "UPDATE a")
+				require.NoError(t, tx.Commit())
+				kit.Exec(t, st, "UPDATE b")
+				kit.Exec(t, st, "CREATE TABLE t ()")
+				tx = st.Begin(t)
+				kit.Exec(t, tx, "CREATE TABLE u ()")
+				require.NoError(t, tx.Commit())
+				assert.Equal(t, []string{"a", "b", "c"}, kit.Query(t, st, "SELECT v").MustRest())
+				assert.Equal(t, 2, st.Server.Connections())
+			})
+		}
+	}
+}
+
+// Where it may not be run again, the application is told that nothing is committed.
+func TestFailover_EndsWithAConflict_CantMove_SaysSo(t *testing.T) {
+	t.Parallel()
+	for _, cut := range []fakepg.Cut{fakepg.CutAfter, fakepg.CutShutDown} {
+		lost := kit.Conflict
+		lost.Cut = cut
+		for name, run := range map[string]func(st *kit.Rig) error{
+			"outside": func(st *kit.Rig) error { return kit.ExecAll(st, "UPDATE a") },
+			"several": func(st *kit.Rig) error { return kit.ExecAll(st, "UPDATE b; UPDATE a") },
+			"inside":  func(st *kit.Rig) error { return kit.ExecAll(st.Begin(t), "UPDATE a") },
+			"in the commit": func(st *kit.Rig) error {
+				tx := st.Begin(t)
+				kit.Exec(t, tx, "UPDATE b")
+				return tx.Commit()
+			},
+		} {
+			err := run(kit.New(t, kit.Script{"UPDATE a": {lost}, kit.Release: {lost}}, kit.NoFailover))
+			assert.IsType(t, (*cockroachdb.ConnectionLostError)(nil), err, name)
+			kit.WantCodeWithin(t, err, "40001")
+		}
+	}
 }

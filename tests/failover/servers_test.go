@@ -171,7 +171,7 @@ func cancelled(conn int, code string) func(*fakepg.Conn) {
 }
 
 // A mute connection takes what is written. Once it is silent, reading finds out as a socket does of which nothing was
-// acknowledged for the time of TCP_USER_TIMEOUT. In a bubble no time goes by until the server has read what was written.
+// acknowledged for the time of TCP_USER_TIMEOUT. In a bubble no time goes by until the server has read all there is.
 type mute struct {
 	net.Conn
 	silent *atomic.Bool

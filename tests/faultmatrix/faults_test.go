@@ -112,6 +112,7 @@ var matrixFaults = []*fault{
 	{name: "cut after handling", side: wirecut.Client, how: wirecut.After},
 	{name: "cut in the answer", side: wirecut.Server, how: wirecut.Half},
 	{name: "cut after the answer", side: wirecut.Server, how: wirecut.After},
+	{name: "40001, node ends", act: ends(conflicts40001), early: true, lie: onPostgreSQL},
 }
 
 // A point is a stage of a statement.

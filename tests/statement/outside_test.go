@@ -246,6 +246,7 @@ func TestOutside_AnswerLost_IsNotRunAgain(t *testing.T) {
 	t.Parallel()
 	for name, cutAt := range map[string]fakepg.Cut{
 		"before": fakepg.CutBefore, "half": fakepg.CutHalf, "after": fakepg.CutAfter, "unsent": fakepg.CutUnsent,
+		"shut down": fakepg.CutShutDown,
 	} {
 		for _, losesFirst := range []bool{false, true} {
 			replies := []fakepg.Reply{{Cut: cutAt}}
