@@ -270,7 +270,7 @@ func (t *tx) lostBeforeCommit(f fault) bool {
 // isFirstDDL reports whether f was met by a schema change before which the transaction has done nothing. Where the
 // server commits what is open before a schema change, there was nothing to commit.
 func (t *tx) isFirstDDL(f fault) bool {
-	return f.class.DDL && !f.class.Several && t.runBefore(f) == 0 && t.restartable()
+	return f.class.DDL && !f.class.Several && t.runBefore(f) == 0
 }
 
 // runBefore returns how many statements of the transaction were run before the one that met f.

@@ -292,7 +292,8 @@ func (t *tx) connectionLost(f fault) error {
 		return t.ambiguous(f.err)
 	case t.state == stateDetached && t.ending == endedByRelease:
 		return t.close(OutcomeCommitted, f.err)
-	case inStatement && f.class.Commit == sqltext.MayCommit, inStatement && f.class.Commits() && !pgerr.IsConflict(f.err):
+	case inStatement && f.class.Commit == sqltext.MayCommit && !t.lostBeforeCommit(f),
+		inStatement && f.class.Commits() && !pgerr.IsConflict(f.err):
 		return t.ambiguous(f.err)
 	case t.state == stateDetached:
 		return t.close(OutcomeOver, f.err)

@@ -292,7 +292,7 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "DDL that loses as the first statement is not retried", File: "attempt.go",
-		Old:   "	return f.class.DDL && !f.class.Several && t.runBefore(f) == 0 && t.restartable()\n",
+		Old:   "	return f.class.DDL && !f.class.Several && t.runBefore(f) == 0\n",
 		New:   "	return false\n",
 		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 150, program.Unretried)},
 	},

@@ -710,6 +710,7 @@ func TestFailover_EndsWithAConflict_CantMove_SaysSo(t *testing.T) {
 		lost.Cut = cut
 		for name, run := range map[string]func(st *kit.Rig) error{
 			"outside": func(st *kit.Rig) error { return kit.ExecAll(st, "UPDATE a") },
+			"DDL":     func(st *kit.Rig) error { return kit.ExecAll(st.Begin(t), "CREATE TABLE x ()") },
 			"several": func(st *kit.Rig) error { return kit.ExecAll(st, "UPDATE b; UPDATE a") },
 			"inside":  func(st *kit.Rig) error { return kit.ExecAll(st.Begin(t), "UPDATE a") },
 			"in the commit": func(st *kit.Rig) error {
@@ -718,7 +719,7 @@ func TestFailover_EndsWithAConflict_CantMove_SaysSo(t *testing.T) {
 				return tx.Commit()
 			},
 		} {
-			err := run(kit.New(t, kit.Script{"UPDATE a": {lost}, kit.Release: {lost}}, kit.NoFailover))
+			err := run(kit.New(t, kit.Script{"UPDATE a": {lost}, kit.Release: {lost}, "CREATE TABLE x ()": {lost}}, kit.NoFailover))
 			assert.IsType(t, (*cockroachdb.ConnectionLostError)(nil), err, name)
 			kit.WantCodeWithin(t, err, "40001")
 		}
