@@ -139,8 +139,7 @@ func (cu *cursor) read() bool {
 		refused := cu.tidy(err)
 		unmarked := cu.marked && cu.t.marking.sent != nil && cu.ans.Whole() && cu.t.isUnmarked(err)
 		cu.carryOn(fault{
-			err: err, reach: wire.InStatement, class: cu.rec.Class, partly: cu.partlyCommitted(),
-			refused: refused, unmarked: unmarked,
+			err: err, reach: wire.InStatement, class: cu.rec.Class, refused: refused, unmarked: unmarked,
 		})
 	}
 	return false
@@ -155,6 +154,7 @@ func (cu *cursor) drain() {
 
 // carryOn deals with a fault in place of the answer, or in its middle.
 func (cu *cursor) carryOn(f fault) {
+	f.partly = f.reach == wire.InStatement && cu.partlyCommitted()
 	if cu.t.unlocks(cu.ctx, cu.rec, f) {
 		f = fault{err: errUnlocked}
 	}

@@ -739,6 +739,12 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(restart, "TestConnectionClosedByTheServer_TheReasonIsFound")},
 	},
 	{
+		Name: "a procedure that has lost is said to have committed nothing", File: "cursor.go",
+		Old:   "	f.partly = f.reach == wire.InStatement && cu.partlyCommitted()\n",
+		New:   "",
+		Found: []Instrument{Test(driver+"/tests/statement", "TestOutside_MayHaveCommittedAPart_IsNotRunAgain")},
+	},
+	{
 		Name: "a Parse counts as the statement that it is for", File: "attempt.go",
 		Old:   "	if f.parsing {\n",
 		New:   "	if false {\n",

@@ -723,5 +723,13 @@ func TestFailover_EndsWithAConflict_CantMove_SaysSo(t *testing.T) {
 			assert.IsType(t, (*cockroachdb.ConnectionLostError)(nil), err, name)
 			kit.WantCodeWithin(t, err, "40001")
 		}
+		for _, mode := range kit.QueryModes {
+			for _, text := range []string{"CALL p()", "CREATE TABLE t (); CALL p()"} {
+				st := kit.New(t, kit.Script{"CALL p()": {lost}}, "default_query_exec_mode="+mode)
+				err := kit.ExecAll(st, text)
+				assert.IsType(t, (*cockroachdb.AmbiguousCommitError)(nil), err, "a part of it may be committed")
+				assert.NotEqual(t, "40001", kit.StateOf(err), "who looks for conflicts would run it again")
+			}
+		}
 	}
 }
