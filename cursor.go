@@ -30,7 +30,7 @@ type cursor struct {
 	lost    error // it is committed, and this lost its answer
 	renewed bool  // its prepared statement was found out of date once, and it is not renewed again
 
-	buffer   [][][]byte // of a query with a marker: rows that were read before it was committed, to be handed over after
+	buffer   [][][]byte // of a write outside a transaction: rows that were read before they may be handed over
 	buffered int        // how many bytes they have
 
 	trace traced
@@ -62,7 +62,6 @@ func (cu *cursor) send(ctx context.Context) fault {
 	if cu.rec.Form == wire.Simple { // nothing can go with a Query message
 		cu.rec.Form = wire.Unnamed
 	}
-	cu.buffer, cu.buffered = nil, 0
 	with := wire.Around{Commit: true, Later: cu != &t.c.executing}
 	refused := false
 	if with.After, err = t.place(ctx, true); err == nil {
@@ -169,8 +168,9 @@ func (cu *cursor) carryOn(f fault) {
 
 // resume runs the record again. The statement's answer comes back after the rows that the application has seen.
 func (cu *cursor) resume(ctx context.Context) (f fault) {
+	cu.buffer, cu.buffered = nil, 0 // nothing of that was shown
 	if cu.marked {
-		return cu.send(ctx) // nothing of it was shown
+		return cu.send(ctx)
 	}
 	cu.ans, f = cu.t.replay(ctx, cu.rec)
 	return f

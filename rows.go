@@ -36,9 +36,12 @@ var (
 func (t *tx) query(ctx context.Context, s *wire.Statement, locked *lockedRead, tr traced) (driver.Rows, error) {
 	r := &rows{cursor: cursor{t: t, ctx: ctx, trace: tr}}
 	r.open(s, locked)
-	if r.marked {
-		r.keepAll()
-	} else {
+	switch {
+	case r.marked:
+		r.keep(t.policy.MaxBytes)
+	case !t.explicit && !t.history.passive && r.rec.Class.RowsOnly && !r.rec.Class.Reads:
+		r.keep(maxKeptAlone)
+	default:
 		r.ahead = r.read()
 	}
 	if r.err != nil {
@@ -52,11 +55,15 @@ func (t *tx) query(ctx context.Context, s *wire.Statement, locked *lockedRead, t
 	return r, nil
 }
 
-// keepAll reads the rows of a statement outside a transaction that is committed with a marker, as far as the policy's
-// memory goes. So the application sees none before the commit, of which it might not hear: few look at the error of
-// Rows.Close.
-func (r *rows) keepAll() {
-	for r.buffered < r.t.policy.MaxBytes && r.read() {
+// maxKeptAlone is how many bytes of the answer to a write outside a transaction are kept back until it is committed.
+// PostgreSQL itself sends nothing before it has as much, and CockroachDB nothing before it has more.
+const maxKeptAlone = 8 << 10
+
+// keep reads the rows of a write outside a transaction as far as its end, or until they have so many bytes. So the
+// application sees none before the commit. If that loses a conflict, the write can be run again; and if it is lost, few
+// would hear of that: hardly anyone looks at the error of Rows.Close.
+func (r *rows) keep(most int) {
+	for r.buffered < most && r.read() {
 		r.buffer = append(r.buffer, r.t.history.arena.copyOf(r.row))
 		r.buffered += r.size
 	}

@@ -100,8 +100,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "rows of what is not committed yet are shown", File: "rows.go",
-		Old:   "	if r.marked {\n",
-		New:   "	if false {\n",
+		Old:   "		r.keep(t.policy.MaxBytes)\n",
+		New:   "		r.ahead = r.read()\n",
 		Found: []Instrument{Test(driver+"/tests/exactlyonce", "TestAlone_Returning_ShownOnceCommitted")},
 	},
 	{
@@ -743,6 +743,18 @@ var ofDriver = []Mutant{
 		Old:   "	f.partly = f.reach == wire.InStatement && cu.partlyCommitted()\n",
 		New:   "",
 		Found: []Instrument{Test(driver+"/tests/statement", "TestOutside_MayHaveCommittedAPart_IsNotRunAgain")},
+	},
+	{
+		Name: "rows of a write that can still lose are shown", File: "rows.go",
+		Old:   "		r.keep(maxKeptAlone)\n",
+		New:   "		r.ahead = r.read()\n",
+		Found: []Instrument{Test(driver+"/tests/statement", "TestOutside_WriteWithRows_IsRunAgainUntilTheyAreShown")},
+	},
+	{
+		Name: "rows of an attempt that was lost are kept", File: "cursor.go",
+		Old:   "	cu.buffer, cu.buffered = nil, 0 // nothing of that was shown\n",
+		New:   "",
+		Found: []Instrument{Test(driver+"/tests/statement", "TestOutside_WriteWithRows_IsRunAgainUntilTheyAreShown")},
 	},
 	{
 		Name: "a Parse counts as the statement that it is for", File: "attempt.go",

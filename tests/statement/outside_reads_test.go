@@ -1,6 +1,7 @@
 package statement_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -40,13 +41,14 @@ func TestOutside_LosesAfterRows_ReadsAreRunAgain(t *testing.T) {
 	} {
 		t.Run(text, func(t *testing.T) {
 			t.Parallel()
-			all := kit.Texts("1", "2", "3")
+			const large = 9 << 10 // so that it is shown at once
+			all := kit.Texts(strings.Repeat("1", large), "2", "3")
 			st := kit.New(t, kit.Script{text: kit.Always(kit.BreakOff(all, 2), all)})
 			rows := kit.Query(t, st, text)
 			values, err := rows.Rest()
 			if again {
 				require.NoError(t, err)
-				assert.Equal(t, []string{"1", "2", "3"}, values)
+				assert.Equal(t, []string{strings.Repeat("1", large), "2", "3"}, values)
 				return
 			}
 			require.Equal(t, "40001", kit.StateOf(err))

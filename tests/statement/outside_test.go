@@ -285,17 +285,32 @@ func TestOutside_AnswerLost_IsNotRunAgain(t *testing.T) {
 
 // Outside of a transaction a statement commits as it ends. Run again to be compared with what the application has
 // seen, it is committed before it can be found to differ: so what may write is not run again once it has shown
-// something.
-func TestOutside_WriteThatHasShownRows_IsNotRunAgain(t *testing.T) {
+// something. What fits into 8 KiB is shown when it is committed.
+func TestOutside_WriteWithRows_IsRunAgainUntilTheyAreShown(t *testing.T) {
 	t.Parallel()
+	few, many := kit.Texts("5", "6"), kit.Texts(strings.Repeat("5", 5_000), strings.Repeat("6", 5_000))
 	for _, insert := range []string{
 		"INSERT INTO kv VALUES (1) RETURNING id",
 		"SELECT id FROM [INSERT INTO kv VALUES (1) RETURNING id]",
 		"WITH i AS (INSERT INTO kv VALUES (1) RETURNING id) SELECT id FROM i",
 	} {
-		t.Run(insert, func(t *testing.T) {
+		for name, first := range map[string]fakepg.Reply{
+			"before rows": kit.BreakOff(few, 0), "amid rows": kit.BreakOff(few, 1), "after rows": kit.BreakOff(few, 2),
+			"of many, before they are shown": kit.BreakOff(many, 1),
+		} {
+			t.Run(insert+" "+name, func(t *testing.T) {
+				t.Parallel()
+				for _, mode := range kit.QueryModes {
+					st := kit.New(t, kit.Script{insert: {first, kit.Texts("7", "8", "9")}}, "default_query_exec_mode="+mode)
+					got, err := kit.ReadAll(t.Context(), st, insert)
+					require.NoError(t, err, mode)
+					assert.Equal(t, []string{"7", "8", "9"}, got, mode)
+				}
+			})
+		}
+		t.Run(insert+" of many, once they are shown", func(t *testing.T) {
 			t.Parallel()
-			st := kit.New(t, kit.Script{insert: {kit.BreakOff(kit.Texts("5"), 1), kit.Texts("6")}})
+			st := kit.New(t, kit.Script{insert: {kit.BreakOff(many, 2), kit.Texts("7")}})
 			var id string
 			err := st.QueryRowContext(t.Context(), insert).Scan(&id)
 			kit.WantCode(t, err, "40001")
@@ -304,12 +319,4 @@ func TestOutside_WriteThatHasShownRows_IsNotRunAgain(t *testing.T) {
 			assert.Equal(t, 1, st.Times(insert), "the second one was committed")
 		})
 	}
-	t.Run("nothing shown", func(t *testing.T) {
-		t.Parallel()
-		const insert = "INSERT INTO kv VALUES (1) RETURNING id"
-		st := kit.New(t, kit.Script{insert: {{Columns: kit.Texts("").Columns, Err: fakepg.Conflict()}, kit.Texts("6")}})
-		var id string
-		require.NoError(t, st.QueryRowContext(t.Context(), insert).Scan(&id))
-		assert.Equal(t, "6", id)
-	})
 }
