@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
@@ -319,4 +320,23 @@ func TestOutside_WriteWithRows_IsRunAgainUntilTheyAreShown(t *testing.T) {
 			assert.Equal(t, 1, st.Times(insert), "the second one was committed")
 		})
 	}
+}
+
+// PostgreSQL sends the rows before it looks whether the transaction can be committed.
+func TestOutside_WriteWithRows_LosesAsItCommits_Unseen(t *testing.T) {
+	t.Parallel()
+	db := kit.Open(t, enginetest.NewDirectDB(t))
+	for _, text := range []string{
+		"CREATE TABLE kv (k INT)", "CREATE SEQUENCE tries",
+		"CREATE FUNCTION lose_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN " +
+			"IF nextval('tries') = 1 THEN RAISE EXCEPTION 'could not serialize access' USING ERRCODE = '40001'; END IF; " +
+			"RETURN NULL; END $$",
+		"CREATE CONSTRAINT TRIGGER lose AFTER INSERT ON kv DEFERRABLE INITIALLY DEFERRED " +
+			"FOR EACH ROW EXECUTE FUNCTION lose_once()",
+	} {
+		kit.Exec(t, db, text)
+	}
+	assert.Equal(t, 7, kit.Scan[int](t, db, "INSERT INTO kv VALUES (7) RETURNING k"))
+	assert.Equal(t, 2, kit.Scan[int](t, db, "SELECT last_value FROM tries"), "it was not run again")
+	assert.Equal(t, 1, kit.Scan[int](t, db, "SELECT count(*) FROM kv"))
 }
