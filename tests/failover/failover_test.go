@@ -719,7 +719,8 @@ func TestFailover_EndsWithAConflict_CantMove_SaysSo(t *testing.T) {
 				return tx.Commit()
 			},
 		} {
-			err := run(kit.New(t, kit.Script{"UPDATE a": {lost}, kit.Release: {lost}, "CREATE TABLE x ()": {lost}}, kit.NoFailover))
+			loses := kit.Script{"UPDATE a": {lost}, kit.Release: {lost}, "CREATE TABLE x ()": {lost}}
+			err := run(kit.New(t, loses, kit.NoFailover))
 			assert.IsType(t, (*cockroachdb.ConnectionLostError)(nil), err, name)
 			kit.WantCodeWithin(t, err, "40001")
 		}
