@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +194,26 @@ func TestBelieves(t *testing.T) {
 
 	shown, _ = m.play(p, 1, []string{"set 0.o = NULL: error 23505"})
 	assert.Equal(t, []string{"set 0.o = NULL", "delete 0-4"}, shown)
+}
+
+// TestBelieves_RowsClosedByAContext has rows that were left open, and closed as the context of their step ended.
+func TestBelieves_RowsClosedByAContext(t *testing.T) {
+	t.Parallel()
+	left := step(Statement{Kind: Upsert, Lo: 1, Column: Bool})
+	left.Slot = 1
+	p := &Program{ID: 1, Own: true, Steps: []Step{left, step(Statement{Kind: Set, Lo: 0, Column: Bool})}}
+	play := func(told []string) []string {
+		shown, err := newModel(PostgreSQL, 4).play(p, 1, told)
+		require.NoError(t, err)
+		return shown
+	}
+	open := play(nil)
+	require.Contains(t, strings.Join(open, "; "), "there are rows still open")
+	closed := slices.DeleteFunc(slices.Clone(open), func(line string) bool { return strings.Contains(line, "still open") })
+	assert.Equal(t, open, play(closed))
+	p.Cancel = &Cancel{Step: 1}
+	assert.Equal(t, closed, play(closed))
+	assert.Equal(t, open, play(open))
 }
 
 // TestBeforeTheError has what the model is to believe of a program of which nobody knows whether it is committed.

@@ -129,7 +129,9 @@ func (p *player) run(s *Statement, v value) (string, error) {
 func (p *player) tell(text string, run func() (string, error)) error {
 	shown, err := p.try(text, run)
 	if stillOpen(err) {
-		p.shown = append(p.shown, text+": there are rows still open")
+		if open := text + ": there are rows still open"; !p.mayHaveClosed(open) {
+			p.shown = append(p.shown, open)
+		}
 		if err := p.giveWay(); err != nil {
 			return err
 		}
@@ -151,6 +153,14 @@ const (
 	cancelledText = ": cancelled"
 	preparedText  = ": done"
 )
+
+// mayHaveClosed reports whether the end of a context may have closed the rows that are in the way: the application was
+// not told that they are open.
+func (p *player) mayHaveClosed(open string) bool {
+	n := len(p.shown)
+	told := n < len(p.believes) && p.believes[n] == open
+	return p.believes != nil && p.program.Cancel != nil && !told
+}
 
 // quietly is tell for what shows nothing but errors.
 func (p *player) quietly(text string, run func() error) error {
