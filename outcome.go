@@ -191,7 +191,7 @@ const (
 	CauseMayCommit    Cause = "may_commit"    // DDL, CALL, COMMIT as text, several statements in one text, and the like
 	CauseFailoversOff Cause = "failovers_off" // RetryPolicy.MaxFailovers is zero
 	CauseDiverged     Cause = "diverged"      // a conflict came, and the replay would have shown something else
-	CauseRowsOfWrite  Cause = "rows_of_write" // outside a transaction: it writes, and its rows were read
+	CauseRowsOfWrite  Cause = "rows_of_write" // outside a transaction: it writes, and over 8 KiB of its rows were read
 )
 
 // endingCauses are all that can end a protection.

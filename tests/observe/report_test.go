@@ -92,7 +92,12 @@ func TestReport_EachCause_IsFoundWithItsText(t *testing.T) {
 		"a write, outside": {run: outside("UPDATE a"), out: until},
 		"rows of a write, outside": {
 			run: func(t *testing.T, r *kit.Rig) { kit.Scan[string](t, r, "UPDATE a SET v = 7 RETURNING v") },
-			out: ended, cause: cockroachdb.CauseRowsOfWrite, text: "UPDATE a SET v = ? RETURNING v",
+			out: until,
+		},
+		"many rows of a write, outside": {
+			script: kit.Script{"UPDATE a SET v = 7 RETURNING v": {kit.Texts(strings.Repeat("x", 9<<10))}},
+			run:    func(t *testing.T, r *kit.Rig) { kit.Scan[string](t, r, "UPDATE a SET v = 7 RETURNING v") },
+			out:    ended, cause: cockroachdb.CauseRowsOfWrite, text: "UPDATE a SET v = ? RETURNING v",
 		},
 		"several statements, outside": {
 			run: outside("UPDATE a; UPDATE b"), out: ended, cause: cockroachdb.CauseMayCommit, text: "UPDATE a; UPDATE b",
