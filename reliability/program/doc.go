@@ -26,7 +26,7 @@
 //     before the programs begin, or as they run;
 //   - "timeouts": lock_timeout and statement_timeout, which also strike in replays;
 //   - "endings": what commits before the end, and what comes after that: COMMIT as text, a text with COMMIT in its
-//     middle, SHOW COMMIT TIMESTAMP, DDL that commits what is open (tail.go);
+//     middle, SHOW COMMIT TIMESTAMP, DDL that commits what is open, prepared or not (tail.go);
 //   - "the pgx connection": statements and COPY on the connection that Raw hands over (raw.go), and applications that
 //     go on after any error.
 //
