@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/internal/crdbsim"
 )
 
@@ -64,10 +65,15 @@ func TestMigrate(t *testing.T) {
 // requireMigrationError looks into the library's error, which does not unwrap.
 func requireMigrationError(t *testing.T, err error, what, code string) {
 	t.Helper()
+	requireCode(t, migrationError(t, err, what), code)
+}
+
+func migrationError(t *testing.T, err error, what string) error {
+	t.Helper()
 	var failed database.Error
 	require.ErrorAs(t, err, &failed)
 	assert.Equal(t, what, failed.Err)
-	requireCode(t, failed.OrigErr, code)
+	return failed.OrigErr
 }
 
 var lose = crdbsim.Action{Then: crdbsim.Fail, Error: crdbsim.Conflict("RETRY_WRITE_TOO_OLD")}
@@ -98,7 +104,8 @@ func TestMigrateConflictInSeveralStatements(t *testing.T) {
 	m := openMigrate(t, b)
 
 	sim.Inject(crdbsim.On("INSERT INTO accounts", lose))
-	requireMigrationError(t, m.Steps(1), "migration failed", "40001")
+	var ambiguous *cockroachdb.AmbiguousCommitError
+	assert.ErrorAs(t, migrationError(t, m.Steps(1), "migration failed"), &ambiguous)
 	requireVersion(t, m, 1, true)
 }
 
