@@ -156,6 +156,7 @@ func TestOutside_MayHaveCommittedAPart_IsNotRunAgain(t *testing.T) {
 		partly bool // nobody may run it again
 	}{
 		"several statements": {query: "UPDATE a; UPDATE b"},
+		"DDL, and more":      {query: "CREATE TABLE t (); UPDATE b", partly: true},
 		"a procedure":        {query: "CALL p()", partly: true},
 		"a block":            {query: "DO $$BEGIN COMMIT; END$$", partly: true},
 		"without retries":    {query: "UPDATE b", ctx: cockroachdb.WithoutRetries},
