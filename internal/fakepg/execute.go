@@ -30,9 +30,7 @@ func (s *session) run(b *portal, limit int) {
 		s.out = s.out[:len(s.out)/2]
 		s.Close()
 	case CutShutDown:
-		last := Error("57P01", "server is shutting down")
-		last.Severity, last.SeverityUnlocalized = "FATAL", "FATAL"
-		s.fail("", last)
+		s.fail("", Fatal(Error("57P01", "server is shutting down")))
 	case CutAfter:
 		s.Close()
 	}

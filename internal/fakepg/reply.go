@@ -83,6 +83,12 @@ func Error(code, message string) *pgproto3.ErrorResponse {
 	return &pgproto3.ErrorResponse{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: code, Message: message}
 }
 
+// Fatal makes err one with which the server ends the connection, and returns it.
+func Fatal(err *pgproto3.ErrorResponse) *pgproto3.ErrorResponse {
+	err.Severity, err.SeverityUnlocalized = "FATAL", "FATAL"
+	return err
+}
+
 // Conflict is the error of a transaction that has to be retried.
 func Conflict() *pgproto3.ErrorResponse {
 	e := Error("40001", "restart transaction: TransactionRetryWithProtoRefreshError: TransactionRetryError: "+

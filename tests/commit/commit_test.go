@@ -73,9 +73,7 @@ func TestCommit_AnswerToReleaseLost_IsAmbiguous(t *testing.T) {
 	}
 	t.Run("FATAL", func(t *testing.T) {
 		t.Parallel()
-		fatal := fakepg.Error("57P01", "server is shutting down")
-		fatal.Severity, fatal.SeverityUnlocalized = "FATAL", "FATAL"
-		r := kit.New(t, kit.Script{kit.Release: {fakepg.Reply{Err: fatal}, kit.OK}})
+		r := kit.New(t, kit.Script{kit.Release: {kit.Fatal("57P01", "server is shutting down"), kit.OK}})
 		err := wrote(t, r.DB).Commit()
 		kit.WantCodeWithin(t, err, "57P01")
 		ambiguous(t, r, err)
@@ -228,9 +226,7 @@ func TestCommit_ConnectionCutBefore_IsLost(t *testing.T) {
 	})
 	t.Run("by the server's FATAL", func(t *testing.T) {
 		t.Parallel()
-		fatal := fakepg.Error("57P01", "server is shutting down")
-		fatal.Severity, fatal.SeverityUnlocalized = "FATAL", "FATAL"
-		r := kit.New(t, kit.Script{last: {fakepg.Reply{Err: fatal}, kit.OK}}, kit.NoFailover)
+		r := kit.New(t, kit.Script{last: {kit.Fatal("57P01", "server is shutting down"), kit.OK}}, kit.NoFailover)
 		_, err := wrote(t, r.DB).ExecContext(t.Context(), last)
 		clean(t, err)
 		kit.WantCodeWithin(t, err, "57P01")

@@ -78,8 +78,7 @@ func TestCommit_ParseOfDDLLoses_IsRunAgainIfThereWasNothingToCommit(t *testing.T
 func TestCommit_ConnectionLostInReplayOfATextThatMayCommit_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	const text = "UPDATE b; COMMIT; BEGIN; UPDATE d"
-	fatal := fakepg.Conflict()
-	fatal.Severity, fatal.SeverityUnlocalized = "FATAL", "FATAL"
+	fatal := fakepg.Fatal(fakepg.Conflict())
 	for name, d := range map[string]fakepg.Reply{"no answer": {Cut: fakepg.CutUnsent}, "a conflict": {Err: fatal}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -119,8 +118,7 @@ func TestCommit_ConnectionLostInAStatementThatMayCommit_IsAmbiguous(t *testing.T
 // it again.
 func TestCommit_ConflictThatLeavesTheOutcomeOpen_IsNotUnwrapped(t *testing.T) {
 	t.Parallel()
-	fatal := fakepg.Conflict()
-	fatal.Severity, fatal.SeverityUnlocalized = "FATAL", "FATAL"
+	fatal := fakepg.Fatal(fakepg.Conflict())
 	for name, tc := range map[string]struct {
 		err     *pgproto3.ErrorResponse
 		options []any

@@ -198,7 +198,7 @@ func conflictCases() map[string]outcomeCase {
 
 func lossCases() map[string]outcomeCase {
 	last := sayingSecrets("57P01")
-	last.Err.Severity, last.Err.SeverityUnlocalized = "FATAL", "FATAL"
+	fakepg.Fatal(last.Err)
 	return map[string]outcomeCase{
 		"ambiguous, an error": {
 			script: kit.Script{kit.Release: {sayingSecrets("40003")}}, do: committing, want: "AmbiguousCommitError",

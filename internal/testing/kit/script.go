@@ -81,9 +81,7 @@ func Fails(code, message string) fakepg.Reply { return fakepg.Reply{Err: fakepg.
 
 // Fatal is an error that ends the connection.
 func Fatal(code, message string) fakepg.Reply {
-	r := Fails(code, message)
-	r.Err.Severity, r.Err.SeverityUnlocalized = "FATAL", "FATAL"
-	return r
+	return fakepg.Reply{Err: fakepg.Fatal(fakepg.Error(code, message))}
 }
 
 // Tag is success with a command tag.
