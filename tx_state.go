@@ -256,7 +256,7 @@ func (t *tx) report(f fault) error {
 		if f.class.Commits() || pgerr.IsConflict(f.err) {
 			return t.fail(f.err)
 		}
-		t.detach(endingOf(&f.class), t.maybeKept(f))
+		t.detach(endingOf(&f.class), !t.isFirstDDL(f))
 	}
 	t.rollbackEarly()
 	return f.err
@@ -275,7 +275,7 @@ func (t *tx) committedBefore(f fault) bool {
 	case f.class.Commits():
 		return !conflict && commitIsUnknown(f.err, !t.c.crdb)
 	}
-	return conflict && t.phase() == phaseEnded && t.maybeKept(f)
+	return conflict && t.phase() == phaseEnded && !t.isFirstDDL(f)
 }
 
 // commitIsUnknown reports whether a transaction may be committed by a statement of the application's that answers err.
@@ -301,14 +301,6 @@ func (t *tx) connectionLost(f fault) error {
 		return t.close(OutcomeCancelled, f.err) // the caller's own doing, and no network failure
 	}
 	return t.close(OutcomeConnectionLost, &ConnectionLostError{err: lostAfter(t.unsolved(), f.err)})
-}
-
-// maybeKept reports whether something of the transaction may be committed after f has ended the server's transaction.
-func (t *tx) maybeKept(f fault) bool {
-	if f.class.DDL && !f.class.Several {
-		return t.runBefore(f) > 0 // it has committed that
-	}
-	return true
 }
 
 // endingOf returns how a statement has ended the server's transaction.

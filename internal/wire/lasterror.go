@@ -56,13 +56,12 @@ func (s *Session) reason(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	answer := pgerr.Answer(err)
 	switch last := s.lastWord(); {
 	case last != nil && pgerr.IsCancelledByEnd(s.last.first, last):
 		return last
 	case last != nil:
 		return s.last.first
-	case answer != nil:
+	case pgerr.Answer(err) != nil:
 		return err
 	}
 	return wasSent(ctx, err)

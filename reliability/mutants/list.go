@@ -292,8 +292,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "DDL that loses as the first statement is not retried", File: "attempt.go",
-		Old:   "	return f.class.DDL && !f.class.Several && t.runBefore(f) == 0\n",
-		New:   "	return false\n",
+		Old:   "(f.class.Commits() || t.isFirstDDL(f))",
+		New:   "f.class.Commits()",
 		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 150, program.Unretried)},
 	},
 	{
@@ -603,7 +603,7 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "without retries a first schema change that loses is called ambiguous", File: "tx_state.go",
-		Old:   "	return conflict && t.phase() == phaseEnded && t.maybeKept(f)\n",
+		Old:   "	return conflict && t.phase() == phaseEnded && !t.isFirstDDL(f)\n",
 		New:   "	return conflict && t.phase() == phaseEnded\n",
 		Found: []Instrument{Test(restart, "TestFirstDDL_LosesWithoutRetries_IsAConflict")},
 	},
