@@ -149,8 +149,8 @@ func (c *conn) receive() ([]byte, error) {
 	c.mu.Lock()
 	c.owed.received(f[0])
 	c.mu.Unlock()
-	if f[0] == 'Z' && c.status.Swap(uint32(f[header])) == '-' {
-		c.wire.begin()
+	if f[0] == 'Z' {
+		c.status.Store(uint32(f[header]))
 	}
 	return f, nil
 }

@@ -51,7 +51,6 @@ type Wire struct {
 	server []byte
 	asked  int // how much of server there was when the client last sent something
 	live   map[*conn]bool
-	begun  int           // sessions
 	left   chan struct{} // closed when a client has said goodbye since Arm
 }
 
@@ -73,20 +72,6 @@ func (w *Wire) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	defer w.mu.Unlock()
 	w.live[c] = true
 	return c, nil
-}
-
-// Begun says how many sessions have begun. A connection by which a statement is to be cancelled is none, and may be
-// made long after the one that it is about has ended.
-func (w *Wire) Begun() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.begun
-}
-
-func (w *Wire) begin() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.begun++
 }
 
 // Arm begins to count, anew; cut may be nil.

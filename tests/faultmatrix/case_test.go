@@ -62,7 +62,6 @@ type bed struct {
 	sims  map[dialect]*crdbsim.Sim
 	dsns  map[dialect]string
 	dbs   map[dialect]*sql.DB
-	fresh map[dialect]bool // the pool's connection has prepared nothing
 	cases int
 	dirty bool // the schema may have been changed
 
@@ -82,7 +81,7 @@ func newBed(t testing.TB) *bed {
 	require.NoError(t, err)
 	h := &bed{
 		t: t, admin: admin, wire: wirecut.New((&net.Dialer{}).DialContext), dirty: true,
-		sims: map[dialect]*crdbsim.Sim{}, dsns: map[dialect]string{}, dbs: map[dialect]*sql.DB{}, fresh: map[dialect]bool{},
+		sims: map[dialect]*crdbsim.Sim{}, dsns: map[dialect]string{}, dbs: map[dialect]*sql.DB{},
 		known: map[*variant]bool{}, locks: map[dialect]*atomic.Int32{},
 	}
 	createCommitTable(t, dsn)
@@ -121,7 +120,6 @@ func (h *bed) open(m dialect) error {
 	}
 	h.dbs[m] = sql.OpenDB(connector)
 	h.dbs[m].SetMaxOpenConns(1)
-	h.fresh[m] = false
 	maps.DeleteFunc(h.known, func(s *variant, _ bool) bool { return s.dialect == m })
 	return nil
 }
@@ -145,11 +143,9 @@ func (h *bed) put(s *variant, strikes ...strike) (*result, error) {
 	}
 	h.dirty = s.isDDL()
 	r := h.watch(s, p, own, strikes)
-	begun := h.wire.Begun()
 	if err := h.look(ctx, db, r); err != nil {
 		return r, fmt.Errorf("after %v and %w: %w", r.struck, r.err, err)
 	}
-	h.fresh[s.dialect] = h.wire.Begun() > begun
 	return r, nil
 }
 
@@ -179,12 +175,12 @@ func (h *bed) teach(ctx context.Context, s *variant) error {
 	}
 	own := newEnding(ctx)
 	r := h.watch(s, &runner{db: h.dbs[s.dialect], ctx: own, begin: own}, own, nil)
-	h.known[s], h.fresh[s.dialect] = true, false
+	h.known[s] = true
 	return r.err
 }
 
-// prepare has all as it was in the beginning, and one connection that has been used for nothing: a second one like it
-// would say the same.
+// prepare has all as it was in the beginning, and one connection that has been used for nothing. One whose session was
+// replaced won't do: it knows what the one before had prepared.
 func (h *bed) prepare(ctx context.Context, s *variant, db *sql.DB) error {
 	h.cases++
 	text := "DELETE FROM notes; INSERT INTO notes VALUES (0, 'zero'); UPDATE counters SET v = 0 WHERE v <> 0"
@@ -197,12 +193,9 @@ func (h *bed) prepare(ctx context.Context, s *variant, db *sql.DB) error {
 	if _, err := h.admin.Exec(ctx, text, pgx.QueryExecModeSimpleProtocol); err != nil {
 		return err
 	}
-	for m, other := range h.dbs {
-		if m != s.dialect || !h.fresh[m] {
-			other.SetMaxIdleConns(0) // closes what there is
-			other.SetMaxIdleConns(1)
-			h.fresh[m] = false
-		}
+	for _, pool := range h.dbs {
+		pool.SetMaxIdleConns(0) // closes what there is
+		pool.SetMaxIdleConns(1)
 	}
 	_, err := db.ExecContext(ctx, "SELECT 1")
 	return err

@@ -28,6 +28,7 @@ type matrixCase struct {
 	*variant
 	row     string
 	strikes []strike
+	before  *result // of the run that showed where the last fault can strike
 }
 
 // A matrix is all the cases, and how they have ended.
@@ -137,7 +138,8 @@ func (m *matrix) try(h *bed, tr matrixCase) {
 		m.t.Errorf("%v: %v", tr.variant, err)
 		return
 	case len(r.struck) != len(tr.strikes), tr.strikes == nil && v != doneOnce:
-		m.t.Errorf("%v: not as it was before: of %v there was %q; error: %v", tr.variant, tr.strikes, r.struck, r.err)
+		const text = "%v: not as it was before: of %v there was %q; error: %v%s"
+		m.t.Errorf(text, tr.variant, tr.strikes, r.struck, r.err, tr.talks(r))
 		return
 	}
 	if tr.strikes == nil && tr.dialect.learnsLocks() != r.locked() {
@@ -157,6 +159,15 @@ func (m *matrix) try(h *bed, tr matrixCase) {
 	}
 }
 
+// talks shows the conversation of r, and the one before it.
+func (tr matrixCase) talks(r *result) string {
+	talks := fmt.Sprintf("\nnow    %v %v", r.talk, r.points)
+	if tr.before != nil {
+		talks += fmt.Sprintf("\nbefore %v %v", tr.before.talk, tr.before.points)
+	}
+	return talks
+}
+
 func (m *matrix) count(tr matrixCase, v ending) {
 	key := rowOf(tr.variant, tr.row)
 	if m.counts[key] == nil {
@@ -174,7 +185,7 @@ func (m *matrix) firstFaults(s *variant, r *result) (cases []matrixCase) {
 		turns.most = s.dialect == ofCockroachDB || s.dialect == ofNewerCockroachDB || s.dialect == ofLockingCockroachDB
 	}
 	turns.take(boundaries(s, r, 0, 0, 0), func(f *fault, at int) {
-		cases = append(cases, matrixCase{s, f.name, []strike{{f, at}}})
+		cases = append(cases, matrixCase{s, f.name, []strike{{f, at}}, r})
 	})
 	return cases
 }
@@ -187,7 +198,7 @@ func (m *matrix) secondFaults(first matrixCase, r *result) (cases []matrixCase) 
 	}
 	turns := turns{all: m.full || first.thorough, every: 23, from: at}
 	turns.take(boundaries(first.variant, r, at+1, r.client, r.server), func(f *fault, then int) {
-		cases = append(cases, matrixCase{first.variant, "40001, then another", []strike{first.strikes[0], {f, then}}})
+		cases = append(cases, matrixCase{first.variant, "40001, then another", []strike{first.strikes[0], {f, then}}, r})
 	})
 	return cases
 }
