@@ -35,6 +35,7 @@ type conn struct {
 	skipping bool // after an error, until Sync
 	simple   bool // at work on a Query message
 	fatal    bool // the error just sent ends the connection
+	leaves   bool // the connection ends once the client has been told that we are ready
 	asked    bool // it has sent something since it was told that we are ready
 	admitted bool // guarded by sim.mu
 	stmts    map[string]*statement
@@ -296,6 +297,10 @@ func (c *conn) ready() error {
 	}
 	c.asked = false
 	c.rest.Store(c.status == 'I')
+	if c.leaves {
+		c.shutsDown()
+		return errors.Join(c.flush(), errCut)
+	}
 	return c.depart()
 }
 
@@ -331,9 +336,13 @@ func (c *conn) fail(e *pgproto3.ErrorResponse) {
 	}
 }
 
-// shutsDown has the connection end, after it has said that the node goes away.
+// shutsDown has the connection end, after it has said that the node goes away. PostgreSQL says so as FATAL.
 func (c *conn) shutsDown() {
-	c.send(shutDown.response())
+	e := shutDown
+	if c.sim.cfg.PostgreSQL {
+		e.Severity = "FATAL"
+	}
+	c.send(e.response())
 	c.fatal = true
 }
 

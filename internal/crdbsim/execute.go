@@ -78,7 +78,7 @@ func (c *conn) performOrdinary(s *statement, r run, limit int) (bool, error) {
 	if s.database != "" {
 		c.sim.spares.leaveDatabase(s.database)
 	}
-	window := c.windowOpen()
+	window := c.windowOpen() && !s.mayCommit()
 	if s.forceRetry {
 		if ok, err := c.tellForceRetry(r, window); !ok || err != nil {
 			return false, err
@@ -141,6 +141,9 @@ func (c *conn) refusal(s *statement) *pgproto3.ErrorResponse {
 	}
 	return nil
 }
+
+// mayCommit reports whether a statement may commit in its middle. What it has committed the server does not try again.
+func (s *statement) mayCommit() bool { return s.word == "call" || s.word == "do" }
 
 // windowOpen reports whether the server may try a statement again automatically: nothing of this transaction has been
 // answered yet.

@@ -81,7 +81,7 @@ type Action struct {
 	Call       func()        // called after Delay; the connection waits until it returns
 	Then       Then
 	Error      Error
-	Ends       bool // after Error the node says that it shuts down, and closes the connection
+	Ends       bool // after Error, or after ReadyForQuery with Pass, the node says that it shuts down, and hangs up
 	AfterRows  int
 	DelayReply time.Duration // before the answer is given
 	CallReply  func()        // called after DelayReply, when the statement has been executed and not been answered

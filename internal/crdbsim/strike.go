@@ -46,6 +46,7 @@ func (c *conn) strikeEarly(at Stage, s *statement) (struck bool, err error) {
 	case Cut:
 		return true, errCut
 	}
+	c.leaves = c.leaves || a.Ends
 	return false, nil
 }
 
@@ -64,6 +65,8 @@ func (c *conn) execute(s *statement, r run) (ok bool, err error) {
 	c.before(a)
 	limit := noLimit
 	switch a.Then {
+	case Pass:
+		c.leaves = c.leaves || a.Ends
 	case Fail:
 		return false, c.lastWord(a, c.failBefore(s, a.Error))
 	case Cut:
