@@ -141,6 +141,9 @@ func (c *conn) exec(ctx context.Context, query string, st *stmt, args []driver.N
 		return nil, err
 	}
 	s, ctx, tr, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st})
+	if err == nil && t.state == stateDetached { // perhaps by its own Parse
+		t, err = c.ready(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -179,6 +182,9 @@ func (c *conn) query(ctx context.Context, query string, st *stmt, args []driver.
 	}
 	r := &request{sql: query, args: c.values(args), mode: c.mode, stmt: st, query: true}
 	s, ctx, tr, err := c.start(ctx, t, r)
+	if err == nil && t.state == stateDetached { // likewise
+		t, err = c.ready(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -192,7 +198,7 @@ func (c *conn) ready(ctx context.Context) (*tx, error) {
 	if t == nil && c.session.Closed() {
 		return nil, driver.ErrBadConn
 	}
-	if t == nil || t.state == stateDetached && c.session.Status() == wire.Idle && !c.session.Closed() {
+	if t == nil || t.standsAlone() {
 		return c.newLone(ctx, t)
 	}
 	if err := t.refuse(); err != nil {
@@ -209,6 +215,19 @@ func (c *conn) ready(ctx context.Context) (*tx, error) {
 		return nil, t.cantMove(fault{err: wire.ErrClosed})
 	}
 	return t, nil
+}
+
+// standsAlone reports whether the next statement is a transaction of its own, since the server's has ended. Unless
+// something is committed, it may run on another connection.
+func (t *tx) standsAlone() bool {
+	switch s := t.session(); {
+	case t.state != stateDetached:
+		return false
+	case s.Closed():
+		return t.ending == endedByDDL && !t.kept
+	default:
+		return s.Status() == wire.Idle
+	}
 }
 
 // start compiles a request, under the application's tracer.

@@ -37,7 +37,7 @@ func (t *tx) hasLost(ctx context.Context, f fault) bool {
 // where that is its own doing.
 func (t *tx) mayMove(f fault) (bool, Cause) {
 	switch {
-	case t.state > stateRestarting, t.history.passive, t.within != nil, t.policy.MaxFailovers == 0:
+	case t.state > stateRestarting, t.history.passive, t.isAfterCommit(), t.policy.MaxFailovers == 0:
 		return false, ""
 	case f.reach == wire.InStatement && f.class.Commit != sqltext.NoCommit && !t.lostBeforeCommit(f):
 		return false, "" // it may be committed

@@ -57,13 +57,11 @@ func (t *tx) reportAlone(f fault) error {
 	switch {
 	case f.err == nil:
 		return nil
-	case pgerr.IsConflict(f.err) && (f.partly || t.within != nil):
+	case pgerr.IsConflict(f.err) && (f.partly || t.isAfterCommit()):
 		return &AmbiguousCommitError{err: errConflictAfterCommit}
-	case f.refused && pgerr.IsCancellation(f.err):
-		return f.err
 	case f.refused:
 		return t.refused(f)
-	case closed && t.mayHaveWritten(f):
+	case closed && t.leavesOpen(f):
 		return &AmbiguousCommitError{err: f.err, alone: true}
 	case f.reach == wire.Unsent && (closed || t.ctx.Err() == nil) && !t.hasShown() && t.within == nil:
 		return driver.ErrBadConn // database/sql tries another connection
@@ -71,11 +69,17 @@ func (t *tx) reportAlone(f fault) error {
 	return f.err
 }
 
+// isAfterCommit reports whether the statement runs in an sql.Tx of which something is committed already.
+func (t *tx) isAfterCommit() bool { return t.within != nil && t.within.kept }
+
 // refused is for a statement that is not committed and can't be any more, and that was not run again. If that is due to
 // this connection's session, database/sql runs it on another one, unless the application has asked for this one.
 func (t *tx) refused(f fault) error {
-	if t.within != nil { // what was before it is committed, and must not be run again with it
+	if t.isAfterCommit() { // what was before it must not be run again with it
 		return &AmbiguousCommitError{err: f.err, alone: true}
+	}
+	if pgerr.IsCancellation(f.err) {
+		return f.err
 	}
 	_, cause := t.mayMove(f)
 	if cause == CauseSession {
@@ -89,14 +93,24 @@ func isLostWith(s *wire.Session, err error) bool {
 	return s.Closed() && pgerr.Answer(err) == nil || pgerr.EndsNode(err, s.Closed())
 }
 
-// mayHaveWritten reports whether f has left open what became of a statement that may write, and commit.
-func (t *tx) mayHaveWritten(f fault) bool {
+// leavesOpen reports whether f, after which the connection is closed, has left open what is committed: by the statement,
+// or by a schema change before it.
+func (t *tx) leavesOpen(f fault) bool {
+	if t.isAfterCommit() && t.within.ending == endedByDDL {
+		return true
+	}
 	lost := pgerr.Answer(f.err) == nil || pgerr.EndsNode(f.err, true)
-	return lost && f.reach == wire.InStatement && !f.class.EndsWithSession() && !t.inText && !pgerr.IsCancellation(f.err)
+	ownDoing := pgerr.IsCancellation(f.err) && t.within == nil
+	return lost && f.reach == wire.InStatement && !f.class.EndsWithSession() && !t.inText && !ownDoing
 }
 
 // hasShown reports whether the application has seen something of the statement's answer.
 func (t *tx) hasShown() bool { return len(t.history.records) > 0 && t.history.records[0].shown }
+
+// readsAlone reports whether the statement writes nothing, or none was run.
+func (t *tx) readsAlone() bool {
+	return len(t.history.records) == 0 || t.history.records[0].Class.Reads
+}
 
 // nothingToLose has a reader outside a transaction leave the lane once it reads its rows, which may take an hour.
 func (t *tx) nothingToLose() {
@@ -111,9 +125,12 @@ func (t *tx) endAlone(ctx context.Context, err error) {
 	if err == nil && t.attempt.conflict != nil {
 		t.pool.throttle.committed()
 	}
-	if err == nil {
-		t.announceEnd(ctx, OutcomeCommitted, nil)
-		return
+	outcome := OutcomeCommitted
+	if err != nil {
+		outcome = outcomeOf(err)
 	}
-	t.announceEnd(ctx, outcomeOf(err), err)
+	if t.within != nil && (err == nil || outcome == OutcomeAmbiguous) && !t.readsAlone() {
+		t.within.keeps()
+	}
+	t.announceEnd(ctx, outcome, err)
 }

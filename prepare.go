@@ -111,9 +111,17 @@ func (c *conn) parse(ctx context.Context, t *tx, named bool, sql string) (p *wir
 		}
 		return nil, err
 	}
+	t.noteParsed(&class)
 	p = wire.NewPrepared(named, sql, class, step.desc)
 	c.share(t, p)
 	return p, nil
+}
+
+// noteParsed takes note that a Parse has committed the transaction, as that of a schema change may.
+func (t *tx) noteParsed(class *sqltext.Class) {
+	if t.explicit && t.state == stateOpen && t.phase() == phaseEnded {
+		t.detach(endingOf(class), t.attempt.statements > 0)
+	}
 }
 
 // parseStep is a Parse, which may take several attempts.

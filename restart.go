@@ -116,10 +116,14 @@ func (f *fault) heedPooler() {
 	}
 }
 
-// heedReceipt takes note that what met f never got to the server.
+// heedReceipt takes note that what met f never got to the server. What stands alone in an sql.Tx is run again by nobody
+// else then.
 func (t *tx) heedReceipt(f *fault) {
-	if f.reach != wire.Unsent && t.neverArrived(f.err) {
+	switch {
+	case f.reach != wire.Unsent && t.neverArrived(f.err):
 		f.reach, f.refused = wire.Unsent, !t.explicit
+	case f.reach == wire.Unsent && t.within != nil && t.session().Closed():
+		f.refused = true
 	}
 }
 

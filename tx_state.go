@@ -196,6 +196,9 @@ func (t *tx) detach(by ending, kept bool) {
 	t.leaveLane()
 }
 
+// keeps takes note that something of a transaction that was ended by something else is committed.
+func (t *tx) keeps() { t.kept = true }
+
 // notCommitted takes note of how a transaction ends in which nothing was committed. The first such outcome counts.
 func (t *tx) notCommitted(o Outcome) {
 	if t.outcome == "" {
@@ -288,7 +291,7 @@ func commitIsUnknown(err error, postgres bool) bool {
 func (t *tx) connectionLost(f fault) error {
 	inStatement := f.reach == wire.InStatement
 	switch {
-	case t.state == stateDetached && t.kept && pgerr.IsConflict(f.err):
+	case t.state == stateDetached && t.kept && (t.ending == endedByDDL || pgerr.IsConflict(f.err)):
 		return t.ambiguous(f.err)
 	case t.state == stateDetached && t.ending == endedByRelease:
 		return t.close(OutcomeCommitted, f.err)

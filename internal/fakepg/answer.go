@@ -125,15 +125,19 @@ func (s *session) parse(m *pgproto3.Parse) {
 		s.fail(p.verb, err)
 		return
 	}
-	if r := s.ask(p, nil); r.Err != nil && r.ErrAt == AtParse {
-		s.fail(p.verb, r.Err)
-		if r.EndsTx {
-			s.tx.end()
-		}
-		return
+	r := s.ask(p, nil)
+	if r.ErrAt != AtParse {
+		r = Reply{}
 	}
-	s.prepared[m.Name] = p
-	s.Send(&pgproto3.ParseComplete{})
+	if r.Err != nil {
+		s.fail(p.verb, r.Err)
+	} else {
+		s.prepared[m.Name] = p
+		s.Send(&pgproto3.ParseComplete{})
+	}
+	if r.EndsTx {
+		s.tx.end()
+	}
 }
 
 // ask asks the test's function: for a reply to b, or where that is nil for a description.

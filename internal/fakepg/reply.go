@@ -41,7 +41,7 @@ type Reply struct {
 	ErrAt        Step
 	ErrAfterRows int // with Err at execution: this many of the rows go before it
 
-	EndsTx bool // at execution, or with Err at Parse: the server's transaction ends, as it does with DDL that commits
+	EndsTx bool // at execution, or if ErrAt says so at Parse: the server's transaction ends, as with DDL that commits
 
 	Delay time.Duration // before anything of the statement is done
 	Cut   Cut

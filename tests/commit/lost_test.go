@@ -2,6 +2,7 @@ package commit_test
 
 import (
 	"database/sql"
+	"fmt"
 	"sync/atomic"
 	"testing"
 
@@ -71,6 +72,100 @@ func TestCommit_ParseOfDDLLoses_IsRunAgainIfThereWasNothingToCommit(t *testing.T
 		require.NoError(t, stmt.Close())
 		require.NoError(t, tx.Commit())
 	})
+}
+
+// Parse has committed, and the connection is lost after that.
+func TestCommit_ConnectionLostAfterParseOfDDL_NothingIsRunTwice(t *testing.T) {
+	t.Parallel()
+	const ddl, read = "CREATE TABLE x ()", "SELECT v"
+	left := func(use func(*sql.Tx, *sql.Stmt) error) func(*kit.Rig, *sql.Tx, *sql.Stmt) error {
+		return func(r *kit.Rig, tx *sql.Tx, s *sql.Stmt) error {
+			r.Disconnect()
+			return use(tx, s)
+		}
+	}
+	runs := left(func(_ *sql.Tx, s *sql.Stmt) error { return execAlone(s) })
+	commits := left(func(tx *sql.Tx, _ *sql.Stmt) error { return tx.Commit() })
+	for name, tc := range map[string]struct {
+		before    []string
+		use       func(*kit.Rig, *sql.Tx, *sql.Stmt) error
+		ambiguous bool
+	}{
+		"it is run":               {[]string{"UPDATE a"}, runs, true},
+		"nothing was done before": {nil, runs, false},
+		"another statement is run": {[]string{"UPDATE a"}, left(func(tx *sql.Tx, _ *sql.Stmt) error {
+			return kit.ExecAll(tx, "UPDATE b")
+		}), true},
+		"in a read": {[]string{"UPDATE a"}, func(_ *kit.Rig, tx *sql.Tx, _ *sql.Stmt) error {
+			return kit.ExecAll(tx, read)
+		}, true},
+		"Commit":            {[]string{"UPDATE a"}, commits, false},
+		"Commit of nothing": {nil, commits, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			parsed := fakepg.Reply{ErrAt: fakepg.AtParse, EndsTx: true}
+			r := kit.New(t, kit.Script{ddl: kit.Always(parsed), read: kit.Always(kit.CutOff)})
+			tx := r.Begin(t)
+			require.NoError(t, kit.ExecAll(tx, tc.before...))
+			stmt, err := tx.PrepareContext(t.Context(), ddl)
+			require.NoError(t, err)
+			if err = tc.use(r, tx, stmt); tc.ambiguous {
+				assert.IsType(t, (*cockroachdb.AmbiguousCommitError)(nil), err)
+			} else {
+				assert.NoError(t, err)
+			}
+			_ = tx.Rollback()
+			assert.Equal(t, len(tc.before), r.Times("UPDATE a"))
+		})
+	}
+}
+
+// What was prepared loses when it is run. Where another connection has prepared it before, it is parsed only then.
+func TestCommit_PreparedDDLLoses_IsRunAgain(t *testing.T) {
+	t.Parallel()
+	const ddl = "CREATE TABLE x ()"
+	for name, before := range map[string][]string{"after a write": {"UPDATE a"}, "first": nil} {
+		for _, known := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, known %t", name, known), func(t *testing.T) {
+				t.Parallel()
+				r := kit.Answering(t, func(s fakepg.Statement) fakepg.Reply {
+					switch {
+					case s.SQL != ddl:
+						return kit.OK
+					case s.Describing:
+						return fakepg.Reply{ErrAt: fakepg.AtParse, EndsTx: true}
+					case s.Nth < 3:
+						return kit.Conflict
+					}
+					return kit.OK
+				})
+				if known {
+					prepareAlone(t, r, ddl)
+					r.SetMaxIdleConns(0) // closes the connection
+				}
+				tx := r.Begin(t)
+				require.NoError(t, kit.ExecAll(tx, before...))
+				stmt, err := tx.PrepareContext(t.Context(), ddl)
+				require.NoError(t, err)
+				require.NoError(t, execAlone(stmt))
+				require.NoError(t, tx.Commit())
+				assert.Equal(t, len(before), r.Times("UPDATE a"))
+			})
+		}
+	}
+}
+
+func prepareAlone(t *testing.T, r *kit.Rig, text string) {
+	t.Helper()
+	stmt, err := r.PrepareContext(t.Context(), text)
+	require.NoError(t, err)
+	require.NoError(t, stmt.Close())
+}
+
+func execAlone(s *sql.Stmt) error {
+	_, err := s.Exec()
+	return err
 }
 
 // A text with a COMMIT in it failed before it came to that, and a rollback to a savepoint undid the error. In the

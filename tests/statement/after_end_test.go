@@ -48,6 +48,16 @@ func TestStatementAfterARollback_Loses_IsAConflict(t *testing.T) {
 		require.NoError(t, kit.ExecAll(tx, "UPDATE one", rollback))
 		require.NoError(t, kit.ExecAll(tx, "UPDATE two"), "it stands alone, and is run again")
 		assert.Equal(t, 2, st.Times("UPDATE two"))
-		require.NoError(t, tx.Rollback())
+		require.ErrorContains(t, tx.Rollback(), "has committed it", "the one that stands alone is")
 	}
+}
+
+// What only reads leaves nothing that could be committed.
+func TestReadAfterARollback_RollbackReturnsNil(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{"SELECT v": {kit.Ints(1)}})
+	tx := st.Begin(t)
+	require.NoError(t, kit.ExecAll(tx, "UPDATE one", "ROLLBACK"))
+	require.NoError(t, tx.QueryRowContext(t.Context(), "SELECT v").Scan(new(int)))
+	require.NoError(t, tx.Rollback())
 }
