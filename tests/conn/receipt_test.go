@@ -100,6 +100,24 @@ func endFatally(c *fakepg.Conn) {
 	c.Close()
 }
 
+// What may not be run twice was not run once.
+func TestReceipt_ServerLeftBeforeAStatementThatMayCommit_Unseen(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"CALL p()", "DO $$ BEGIN COMMIT; END $$", "CREATE TABLE x (); INSERT INTO x VALUES (1)",
+	} {
+		bothModes(t, func(t *testing.T, encrypted bool) {
+			k := newTalker(t, encrypted, 1)
+			kit.Exec(t, k.db, "UPDATE a")
+			k.says(t, endFatally)
+			k.Forget()
+			kit.Exec(t, k.db, text)
+			assert.Equal(t, 1, len(k.Sent()), "%q", k.Sent())
+			assert.Equal(t, 2, k.Connections())
+		})
+	}
+}
+
 // Without retries a transaction does not move, but what became of its commit is known.
 func TestReceipt_ServerLeftBeforeTheCommitWithoutRetries_NothingIsCommitted(t *testing.T) {
 	t.Parallel()
