@@ -149,6 +149,8 @@ func (t *tx) stranded(f fault, cause Cause, err error) error {
 	case f.refused && err != nil:
 		t.leaveLane()
 		return lost
+	case cause == CauseSession && !t.hasShown(): // it only reads, or was refused
+		f.refused = true
 	}
 	return t.reportAlone(f)
 }

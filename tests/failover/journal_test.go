@@ -168,6 +168,22 @@ func TestJournal_WhatCantBeMadeAgain_EndsTheTransaction(t *testing.T) {
 	})
 }
 
+// A read of the pool's does not depend on what somebody else has done to the session: database/sql has others.
+func TestJournal_ReadOnASessionThatCantBeMadeAgain_RunsOnAnotherConnection(t *testing.T) {
+	t.Parallel()
+	for name, lost := range map[string]fakepg.Reply{
+		"FATAL 57P01": kit.Fatal("57P01", "shutting down"), "cut": {Cut: fakepg.CutBefore},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := kit.New(t, kit.Script{"SELECT v": {lost, kit.Ints(1)}})
+			kit.Exec(t, st.DB, "UPDATE a; UPDATE b")
+			assert.Equal(t, []string{"1"}, kit.Query(t, st.DB, "SELECT v").MustRest())
+			assert.Equal(t, 2, st.Server.Connections())
+		})
+	}
+}
+
 func TestJournal_NewSessionIsLostToo_AnotherIsMade(t *testing.T) {
 	t.Parallel()
 	for name, refused := range map[string]fakepg.Reply{
