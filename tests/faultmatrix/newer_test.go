@@ -16,7 +16,10 @@ const ofNewerCockroachDB dialect = "CockroachDB v25.4"
 // which a loop runs it again, or that says that nothing was committed.
 func committedPartly(err error) bool {
 	_, lost := errors.AsType[*cockroachdb.ConnectionLostError](err)
-	return kit.StateOf(err) != "40001" && !lost
+	_, diverged := errors.AsType[*cockroachdb.DivergenceError](err)
+	_, exhausted := errors.AsType[*cockroachdb.RetriesExhaustedError](err)
+	_, notReplayable := errors.AsType[*cockroachdb.NotReplayableError](err)
+	return kit.StateOf(err) != "40001" && !lost && !diverged && !exhausted && !notReplayable
 }
 
 // seededAnd is the table as it was, with changes of these names.
@@ -127,6 +130,17 @@ var newerTransactions = []transaction{
 		partly: [][]string{
 			notes{"0": "zero", "1": value(1)}.lines(), notes{"0": "zero", "1": value(1), "column": "w"}.lines(),
 		},
+	},
+	{
+		name: "DDL that commits, prepared", run: txOf(counts, addColumnPrepared, insert(2)), careful: true,
+		perhaps: committedPartly,
+		partly: [][]string{
+			notes{"0": "zero", "counter": "1"}.lines(), notes{"0": "zero", "counter": "1", "column": "w"}.lines(),
+		},
+	},
+	{
+		name: "DDL that commits, prepared first", run: txOf(addColumnPrepared, insert(1)), careful: true,
+		perhaps: committedPartly, partly: [][]string{seededAnd("column")},
 	},
 	{name: "DDL that commits, alone", run: txOf(addColumn), careful: true, perhaps: committedPartly},
 	{name: "DDL that commits, in RunTx", run: closure(addColumn), careful: true, perhaps: committedPartly},

@@ -309,7 +309,23 @@ func batch() (steps []step) {
 }
 
 // addColumn changes the schema, which shows as a row.
-var addColumn = execStep("ALTER TABLE notes ADD COLUMN w INT", func(p *runner) { p.table["column"] = "w" })
+var addColumn = execStep(addColumnText, func(p *runner) { p.table["column"] = "w" })
+
+const addColumnText = "ALTER TABLE notes ADD COLUMN w INT"
+
+// addColumnPrepared is addColumn by a statement that is prepared first.
+func addColumnPrepared(p *runner) error {
+	st, err := p.tx.PrepareContext(p.ctx, addColumnText)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	if _, err := st.ExecContext(p.ctx); err != nil {
+		return err
+	}
+	p.table["column"] = "w"
+	return nil
+}
 
 // ownCommit is a transaction that ends by the application's own word.
 func ownCommit(steps ...step) func(*runner) error {
