@@ -763,6 +763,45 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(driver+"/tests/commit", "TestCommit_ParseOfDDLLoses_IsRunAgainIfThereWasNothingToCommit")},
 	},
 	{
+		Name: "nobody notes that a Parse has committed", File: "prepare.go",
+		Old: "	t.noteParsed(&class)\n",
+		New: "",
+		Found: []Instrument{
+			Test(commit, "TestCommit_ConnectionLostAfterParseOfDDL_NothingIsRunTwice"),
+			Programs(program.NewerCockroachDB, "endings", 150, program.Twice, program.Phantom),
+		},
+	},
+	{
+		Name: "what a Parse of its own has set free is run in the transaction", File: "conn.go",
+		Old:   "	if err == nil && t.state == stateDetached { // perhaps by its own Parse\n",
+		New:   "	if false {\n",
+		Found: []Instrument{Test(commit, "TestCommit_PreparedDDLLoses_IsRunAgain")},
+	},
+	{
+		Name: "a read after a commit by DDL loses its connection, and nothing is said of the commit", File: "lone.go",
+		Old:   "	if t.isAfterCommit() && t.within.ending == endedByDDL {\n",
+		New:   "	if false {\n",
+		Found: []Instrument{Test(commit, "TestCommit_ConnectionLostAfterParseOfDDL_NothingIsRunTwice")},
+	},
+	{
+		Name: "what stands alone in a transaction is not run on another connection", File: "restart.go",
+		Old:   "	case f.reach == wire.Unsent && t.within != nil && t.session().Closed():\n",
+		New:   "	case false:\n",
+		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 300, program.Nameless)},
+	},
+	{
+		Name: "what may not be run twice is not run once", File: "lone.go",
+		Old:   "	if cause == CauseSession || t.isOnce() && f.reach != wire.InStatement {\n",
+		New:   "	if cause == CauseSession {\n",
+		Found: []Instrument{Test(conns, "TestReceipt_ServerLeftBeforeAStatementThatMayCommit_Unseen")},
+	},
+	{
+		Name: "a read is told of a connection on which somebody has changed the session", File: "failover.go",
+		Old:   "	case cause == CauseSession && !t.hasShown(): // it only reads, or was refused\n",
+		New:   "	case false:\n",
+		Found: []Instrument{Test(failover, "TestJournal_ReadOnASessionThatCantBeMadeAgain_RunsOnAnotherConnection")},
+	},
+	{
 		Name: "what the server said before it closed the connection is forgotten", File: "internal/wire/lasterror.go",
 		Old:   "		return s.last.first\n",
 		New:   "		return err\n",
@@ -788,8 +827,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "who has committed as text is told to run the transaction again", File: "lone.go",
-		Old:   "	if t.within != nil { // what was before it is committed",
-		New:   "	if t.within != nil && f.partly { // what was before it is committed",
+		Old:   "	if t.isAfterCommit() { // what was before it",
+		New:   "	if t.isAfterCommit() && f.partly { // what was before it",
 		Found: []Instrument{Test(conns, "TestReceipt_ServerLeftAfterACommitAsText_IsNotToldToRunAgain")},
 	},
 	{
@@ -812,8 +851,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a statement that the server never received is taken for one that was sent", File: "restart.go",
-		Old:   "	if f.reach != wire.Unsent && t.neverArrived(f.err) {\n",
-		New:   "	if f.reach == wire.Unsent && t.neverArrived(f.err) {\n",
+		Old:   "	case f.reach != wire.Unsent && t.neverArrived(f.err):\n",
+		New:   "	case false:\n",
 		Found: []Instrument{Test(conns, "TestReceipt_ServerLeftBeforeTheRequest_Unseen")},
 	},
 	{

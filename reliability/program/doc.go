@@ -26,7 +26,8 @@
 //     before the programs begin, or as they run;
 //   - "timeouts": lock_timeout and statement_timeout, which also strike in replays;
 //   - "endings": what commits before the end, and what comes after that: COMMIT as text, a text with COMMIT in its
-//     middle, SHOW COMMIT TIMESTAMP, DDL that commits what is open, prepared or not (tail.go);
+//     middle, SHOW COMMIT TIMESTAMP, DDL that commits what is open, prepared or not (tail.go); and, outside of a
+//     transaction, CALL, DO and texts that commit in their middle (halves.go);
 //   - "the pgx connection": statements and COPY on the connection that Raw hands over (raw.go), and applications that
 //     go on after any error.
 //
@@ -37,8 +38,8 @@
 //
 // # What they don't do
 //
-// One database on one node; no isolation level but the default; no LISTEN, large objects, cursors, procedures,
-// temporary tables, PREPARE as text or DISCARD; no AS OF SYSTEM TIME; no savepoint cockroach_restart of the
+// One database on one node; no isolation level but the default; no LISTEN, large objects, temporary tables,
+// PREPARE as text or DISCARD; no AS OF SYSTEM TIME; no savepoint cockroach_restart of the
 // application's own; no pooler in between; no reads outside a transaction but the clock's. No two goroutines use one
 // transaction. Hooks only look. Packages history and kinds, and the driver's own tests, have some of these.
 //

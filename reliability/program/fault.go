@@ -58,6 +58,7 @@ type faultKind struct {
 // A place is what is known of a point.
 type place struct {
 	commit   bool // RELEASE of the restart savepoint, COMMIT, or what else commits
+	schema   bool // a change of the schema that a program ends with
 	rollback bool // ROLLBACK, which never fails
 	restart  bool // ROLLBACK TO the restart savepoint
 	data     bool // a statement of the application's that reads or writes
@@ -74,10 +75,12 @@ func placeOf(p crdbsim.Point) *place {
 	text := strings.ToLower(p.SQL)
 	word, _, _ := strings.Cut(text, " ")
 	begins := func(with string) bool { return strings.HasPrefix(text, with) }
-	commit := begins("release savepoint cockroach_restart") || begins("show commit") || begins("commit") ||
-		begins("create table public.made") || strings.Contains(text, "; commit;")
+	schema := begins("create table public.made")
+	commit := schema || begins("release savepoint cockroach_restart") || begins("show commit") || begins("commit") ||
+		begins("call ") || strings.Contains(text, "; commit;")
 	return &place{
 		commit:   commit,
+		schema:   schema,
 		rollback: text == "rollback",
 		restart:  begins("rollback to savepoint cockroach_restart"),
 		data:     !commit && slices.Contains([]string{"select", "insert", "update", "delete", "with"}, word),
@@ -94,6 +97,7 @@ func ofData(at *place) bool     { return at.data }
 func dataInside(at *place) bool { return at.data && at.inside }
 func ofLock(at *place) bool     { return at.locked && at.inside }
 func ofCommit(at *place) bool   { return at.commit && at.inside }
+func ofSchema(at *place) bool   { return at.schema }
 func ofRestart(at *place) bool  { return at.restart }
 func restarted(at *place) bool  { return at.data && at.inside && at.restarted }
 func forgotten(at *place) bool  { return at.forgotten }
@@ -181,6 +185,8 @@ var faultKinds = []faultKind{
 		a.Ends = true
 		return a
 	}},
+	{"connection ends after the answer", 1, crdbsim.AtExecute, cuttable, then(crdbsim.Action{Ends: true})},
+	{"connection ends after DDL was parsed", 8, crdbsim.AtParse, ofSchema, then(crdbsim.Action{Ends: true})},
 	{"cut before", 0.5, crdbsim.AtExecute, cuttable, does(crdbsim.Cut)},
 	{"cut at Parse", 0.5, crdbsim.AtParse, cuttable, does(crdbsim.Cut)},
 	{"cut at Bind", 0.3, crdbsim.AtBind, cuttable, does(crdbsim.Cut)},

@@ -19,6 +19,8 @@ func TestNoLiars(t *testing.T) {
 		{SQL: "COMMIT", Status: 'T'},
 		{SQL: "SHOW COMMIT TIMESTAMP", Status: 'T'},
 		{SQL: "CREATE TABLE public.made_1_1 (k INT8)", Status: 'T'},
+		{SQL: "CALL halves($1, $2, $3, $4, $5, $6)", Status: 'I'},
+		{SQL: "DO $$ BEGIN UPDATE kv SET i = 1; COMMIT; UPDATE kv SET i = 2; END $$", Status: 'I'},
 		{SQL: "UPDATE kv SET i = 1; COMMIT; BEGIN; UPDATE kv SET i = 2", Status: 'T'}, // PostgreSQL takes it whole
 	}
 	unknown := map[string]bool{"40003": true}

@@ -40,6 +40,10 @@ func (g *generator) newProgram(id int64) *Program {
 	}
 	switch p.Form {
 	case Single:
+		if g.oneIn(g.halving) {
+			g.halves(p)
+			break
+		}
 		p.Steps = []Step{{Statement: g.single(g.alone().pick(g))}}
 	case ReadOnly:
 		g.reader(p)
@@ -128,6 +132,7 @@ func (g *generator) tail(p *Program) {
 	case HalfwayText:
 		t.Pair = [2]Statement{g.add(), g.add()}
 	case CommitText:
+		t.Prepared = g.oneIn(3)
 		t.Back = p.Form == Plain && g.oneIn(4)
 	}
 	for range g.IntN(3) {

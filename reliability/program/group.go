@@ -134,6 +134,7 @@ func (g *Group) create(ctx context.Context) error {
 		"CREATE TABLE commits (n INT8, program INT8, call INT8, part INT8)",
 		"CREATE TABLE copied (program INT8, i INT8)",
 		createBorn,
+		createHalves,
 		makeMoods,
 		"CREATE TABLE typed (k INT8 PRIMARY KEY, v " + firstType + ", m mood)",
 		alterDatabase("enable_seqscan", "off"),

@@ -142,7 +142,7 @@ func (c *checker) toldOf(p *Program, part, n int, ran bool, res Result) {
 	case told == Unnamed:
 		c.add(Nameless, p, "%T: %v", res.Err, res.Err)
 	case n > 1:
-		c.add(Twice, p, unmatched, p.titleOf(part), told, n)
+		c.add(Twice, p, unmatched+": %v", p.titleOf(part), told, n, res.Err)
 	case told == NotCommitted && n > 0:
 		c.add(Phantom, p, unmatched+": %v", p.titleOf(part), told, n, res.Err)
 	case told == Committed && n == 0 && p.enters(part):
@@ -155,6 +155,11 @@ func (c *checker) toldOf(p *Program, part, n int, ran bool, res Result) {
 // rollsBack reports whether the program ends by a Rollback of all that it did.
 func (p *Program) rollsBack() bool {
 	return p.ends(1) && p.Tail.By != HalfwayText && p.Tail.Back
+}
+
+// makesTable reports whether a program makes a table of its own.
+func (p *Program) makesTable() bool {
+	return p.Tail != nil && p.Tail.By == SchemaChange || p.Halves != nil && p.Halves.By == MakeTable
 }
 
 // made counts the tables that programs have made, by program.
@@ -172,7 +177,7 @@ func (c *checker) made() map[int64]int {
 
 // toldOfSchema compares what a program was told of the table that it makes with the tables there are.
 func (c *checker) toldOfSchema(p *Program, n int, res Result) {
-	if p.Tail == nil || p.Tail.By != SchemaChange {
+	if !p.makesTable() {
 		return
 	}
 	call := res.last()
@@ -287,7 +292,7 @@ func (c *checker) compare(m *model, p *Program, part int, res Result) bool {
 // beforeTheError is what was shown before the error that leaves open what has become of the part. Where a program goes
 // on after errors, only what commits can leave that open.
 func (p *Program) beforeTheError(shown []string, part int) []string {
-	if p.Form == Single || p.standsAlone(part) {
+	if p.outside() || p.standsAlone(part) {
 		return nil
 	}
 	last := len(shown) - 1

@@ -35,19 +35,21 @@ func aRoundOfParts() *Round {
 			step(Statement{Kind: Stamp, Lo: 2}), step(Statement{Kind: Assign, Path: true, Word: paths[1]}),
 			step(Statement{Kind: PutSpot, Lo: 1, Delta: 7}), step(Statement{Kind: PutTyped, Lo: 1, Word: numerals[1]}),
 		}},
-		{ID: 6, Own: true, Forgo: true, Steps: []Step{step(Statement{Kind: Copy, Delta: 1, How: Raw})}},
+		{ID: 6, Form: Halved, Halves: &Halves{By: Procedure, Pair: [2]Statement{add, add}}},
+		{ID: 7, Form: Halved, Halves: &Halves{By: MakeTable, Pair: [2]Statement{add, add}}},
+		{ID: 8, Own: true, Forgo: true, Steps: []Step{step(Statement{Kind: Copy, Delta: 1, How: Raw})}},
 	}}}
 }
 
 // honestParts is honest for that round, in which the last program rolls back.
 func honestParts(r *Round) *History {
-	last := r.Workers[0][5]
+	last := r.Workers[0][7]
 	last.Forgo = false
 	list := r.Workers[0]
-	r.Workers[0] = list[:5]
+	r.Workers[0] = list[:7]
 	h := honest(r)
 	r.Workers[0], last.Forgo = list, true
-	h.Results[6] = Result{Err: errForgone, Conn: 7, Began: time.Unix(1, 0), Ended: time.Unix(3, 0)}
+	h.Results[8] = Result{Err: errForgone, Conn: 7, Began: time.Unix(1, 0), Ended: time.Unix(3, 0)}
 	return h
 }
 
@@ -91,10 +93,19 @@ var liesOfParts = map[string]struct {
 	"its table is there twice": {func(_ *Round, h *History) {
 		h.Made = append(h.Made, "made_2_2")
 	}, Twice, "program 2 was told that it is committed of its table, and there are 2"},
-	"its table is not there": {func(_ *Round, h *History) { h.Made = nil }, Lost, "and there are 0"},
+	"its table is not there": {func(_ *Round, h *History) { h.Made = h.Made[1:] }, Lost, "and there are 0"},
 	"its table is there all the same": {func(_ *Round, h *History) {
 		h.Results[2] = Result{Err: &pgconn.PgError{Code: "42P07"}}
 	}, Phantom, "program 2 was told that it is not committed of its table, and there are 1"},
+	"a half is committed, and told to have lost": {func(_ *Round, h *History) {
+		h.tell(6, &pgconn.PgError{Code: "40001"})
+	}, Rerun, "program 6 is committed, or a part of it"},
+	"a half is not there": {func(_ *Round, h *History) {
+		h.Commits = slices.DeleteFunc(h.Commits, func(c Commit) bool { return c.Program == 6 && c.Part == 2 })
+	}, Lost, "part 2 of program 6 was told that it is committed"},
+	"a text's table is there all the same": {func(_ *Round, h *History) {
+		h.Results[7] = Result{Err: &pgconn.PgError{Code: "40001"}}
+	}, Phantom, "program 7 was told that it is not committed of its table, and there are 1"},
 	"RunTx complains of a schema change": {func(_ *Round, h *History) {
 		h.tell(2, errors.New("cockroachdb: the function given to RunTx ended the transaction itself"))
 	}, Misleading, "the schema change is done, and RunTx says"},
@@ -104,27 +115,27 @@ var liesOfParts = map[string]struct {
 		h.Results[2] = Result{Err: fmt.Errorf("it %s: %w", conflictAfterCommit, ambiguous)}
 	}, Misleading, "there was nothing that it could have committed"},
 	"a timeout is called a divergence": {func(_ *Round, h *History) {
-		h.tell(6, fmt.Errorf("it answered SQLSTATE 55P03: %w", &cockroachdb.DivergenceError{}))
+		h.tell(8, fmt.Errorf("it answered SQLSTATE 55P03: %w", &cockroachdb.DivergenceError{}))
 	}, Misleading, "a divergence is made of the server's 55P03"},
 	"a timeout is not to be found": {func(_ *Round, h *History) {
-		h.tell(6, fmt.Errorf("SQLSTATE 57014: %w", pgx.ErrTxCommitRollback))
+		h.tell(8, fmt.Errorf("SQLSTATE 57014: %w", pgx.ErrTxCommitRollback))
 	}, Reasonless, "no errors.As finds the 57014"},
 	"the server has said why it goes": {func(_ *Round, h *History) {
-		h.tell(6, &cockroachdb.ConnectionLostError{})
+		h.tell(8, &cockroachdb.ConnectionLostError{})
 		h.Farewells = map[uint64]Farewell{7: {"25P03", time.Unix(2, 0)}}
 	}, Reasonless, "the server ended the connection with 25P03"},
 	"a cancellation is called a lost connection": {func(_ *Round, h *History) {
-		h.tell(6, fmt.Errorf("%w: %w", &cockroachdb.ConnectionLostError{}, context.Canceled))
+		h.tell(8, fmt.Errorf("%w: %w", &cockroachdb.ConnectionLostError{}, context.Canceled))
 	}, Misleading, "it was cancelled, and told that its connection was lost"},
 	"a savepoint is gone": {func(_ *Round, h *History) {
-		h.tell(6, &pgconn.PgError{Code: "3B001"})
+		h.tell(8, &pgconn.PgError{Code: "3B001"})
 	}, Misleading, "it goes back to savepoints of its own alone"},
 	"a conflict is not retried": {func(_ *Round, h *History) {
-		h.tell(6, &pgconn.PgError{Code: "40001"})
+		h.tell(8, &pgconn.PgError{Code: "40001"})
 	}, Unretried, "the driver retries, and the application was told"},
 	"what has lost is called ambiguous": {func(_ *Round, h *History) {
 		conflict := &pgconn.PgError{Severity: "ERROR", Code: "40001"}
-		h.tell(6, fmt.Errorf("%w: %w", &cockroachdb.AmbiguousCommitError{}, conflict))
+		h.tell(8, fmt.Errorf("%w: %w", &cockroachdb.AmbiguousCommitError{}, conflict))
 	}, Misleading, "it has lost, and so it is not committed"},
 	"nobody asks for a commit that has a marker": {func(r *Round, h *History) {
 		r.Marked = true
@@ -132,11 +143,11 @@ var liesOfParts = map[string]struct {
 	}, Misleading, "nobody has asked what became of it"},
 	"a lost connection is not replaced": {func(r *Round, h *History) {
 		r.Server = Cluster
-		h.tell(6, &cockroachdb.ConnectionLostError{})
+		h.tell(8, &cockroachdb.ConnectionLostError{})
 	}, Stranded, "there were nodes to go on with"},
 	"no connection is to be had": {func(r *Round, h *History) {
-		r.Server, h.Began = Cluster, h.Results[6].Began
-		h.tell(6, &pgconn.ConnectError{})
+		r.Server, h.Began = Cluster, h.Results[8].Began
+		h.tell(8, &pgconn.ConnectError{})
 	}, Stranded, "there were nodes to go on with"},
 	"a connection does not recover": {func(_ *Round, h *History) { h.Stuck = []string{"try 2"} }, Stuck, "try 2"},
 	"a hook is told too little":     {func(_ *Round, h *History) { h.Told = []string{"nothing"} }, Reasonless, "nothing"},

@@ -66,7 +66,7 @@ func honestly(m *model, p *Program, h *History) Result {
 			m.clock++
 			h.Commits = append(h.Commits, Commit{Clock: m.clock, Program: p.ID, Call: 1, Part: part})
 		}
-		if part == 1 && p.Tail != nil && p.Tail.By == SchemaChange {
+		if part == 1 && p.makesTable() {
 			h.Made = append(h.Made, madeTable(entry{p.ID, 1, 1}))
 		}
 	}

@@ -14,6 +14,7 @@ type store interface {
 	savepoint(verb, name string) error
 	end(*Tail) error
 	begun(*Tail) error
+	half(h *Halves, part int) error
 }
 
 const (
@@ -39,7 +40,10 @@ type player struct {
 
 // play plays a part of a program.
 func (p *player) play(part int) error {
-	if part > 1 {
+	switch {
+	case p.program.Halves != nil:
+		return p.half(part)
+	case part > 1:
 		return p.after(part)
 	}
 	for i := range p.program.Steps {

@@ -17,6 +17,7 @@ const (
 	Closure              // RunTx
 	ReadOnly             // BeginTx, and nothing is written; reading the clock gives the program its place
 	Single               // one statement, outside of a transaction
+	Halved               // likewise, and it may commit in its middle
 )
 
 // A Program is a short transaction. Each runs once, in the hope of being committed; what becomes of it is its [Result].
@@ -24,11 +25,12 @@ type Program struct {
 	ID       int64
 	Form     Form
 	Steps    []Step
-	Tail     *Tail // nil for a program that commits at its end
-	Clock    int   // the clock is counted up before this step, or at the end
-	Enter    int   // the commit is noted before this step, or at the end; not before the clock
-	Forgo    bool  // the application rolls back at the end
-	Own      bool  // it has a *sql.Conn of its own; only Plain
+	Tail     *Tail   // nil for a program that commits at its end
+	Halves   *Halves // nil unless it is Halved
+	Clock    int     // the clock is counted up before this step, or at the end
+	Enter    int     // the commit is noted before this step, or at the end; not before the clock
+	Forgo    bool    // the application rolls back at the end
+	Own      bool    // it has a *sql.Conn of its own; only Plain
 	Settings Settings
 	Mask     Mask
 	Careless bool // it goes on after errors, and looks at what Commit says; only Plain
@@ -36,6 +38,9 @@ type Program struct {
 	Policy   Policy
 	Cancel   *Cancel
 }
+
+// outside reports whether a program is one statement outside of a transaction.
+func (p *Program) outside() bool { return p.Form == Single || p.Form == Halved }
 
 // A Mask is a read in the form of which a program counts the clock up and notes its commit. Unless it also writes
 // otherwise, nothing but the servers' knowledge of a function says that it has written.
@@ -140,7 +145,7 @@ const (
 
 func (p *Program) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "program %d, %s", p.ID, []string{"BeginTx", "RunTx", "read-only", "a statement alone"}[p.Form])
+	fmt.Fprintf(&b, "program %d, %s", p.ID, []string{"BeginTx", "RunTx", "read-only", "a statement alone", "halves"}[p.Form])
 	b.WriteString([]string{"", ", a tight policy", ", no retries", ", long waits", ", no other connection"}[p.Policy])
 	b.WriteString([]string{"", ", settings first", ", settings inside"}[p.Settings])
 	b.WriteString(p.Mask.String())
@@ -166,6 +171,9 @@ func (p *Program) String() string {
 	p.hidden(&b, len(p.Steps))
 	if p.Tail != nil {
 		p.Tail.write(&b, len(p.Steps))
+	}
+	if p.Halves != nil {
+		b.WriteString(p.Halves.String())
 	}
 	if p.Forgo {
 		b.WriteString("    roll back\n")

@@ -136,7 +136,7 @@ func sameAsModel(t *testing.T, m *model, r *Round, id int64, res Result) {
 	for part := 1; part <= len(res.last()); part++ {
 		before := m.clone()
 		shown, err := m.play(p, part, nil)
-		if p.Forgo || part > 1 && p.Tail.By == HalfwayText && res.Err != nil {
+		if p.Forgo || part > 1 && p.Tail != nil && p.Tail.By == HalfwayText && res.Err != nil {
 			m.state = before
 		}
 		if p.Form != ReadOnly && p.Steps != nil && p.Steps[0].Kind != ReadClock {

@@ -44,9 +44,9 @@ func (c *checker) namesOutcome(p *Program, err error) {
 		c.add(Misleading, p, "the schema change is done, and RunTx says: %v", err)
 	case codeWithin(err) == codeNoSavepoint:
 		c.add(Misleading, p, "it goes back to savepoints of its own alone, and was told %v", err)
-	case p.Policy != Never && isBareConflict(err):
+	case p.Policy != Never && p.Halves == nil && isBareConflict(err):
 		c.add(Unretried, p, "the driver retries, and the application was told %v", err)
-	case p.onlySchema() && !p.Tail.Prepared && c.history.Results[p.ID].err(1) != nil && hidesConflict(err):
+	case p.onlySchema() && c.history.Results[p.ID].err(1) != nil && hidesConflict(err):
 		c.add(Misleading, p, "it has lost, and there was nothing that it could have committed: %v", err)
 	case Named(err) == "ambiguous":
 		c.knowsMore(p, err)
@@ -69,8 +69,7 @@ func hidesConflict(err error) bool { return strings.Contains(fmt.Sprint(err), co
 // isBareConflict reports whether err is a conflict of which the driver has nothing to say. On the pgx connection it is
 // the application's own.
 func isBareConflict(err error) bool {
-	where, ok := errors.AsType[besides](err)
-	return (!ok || where.what != onPgx) && slices.Contains(lost, strings.TrimPrefix(Named(err), "the server's "))
+	return !isBesides(err, onPgx) && slices.Contains(lost, strings.TrimPrefix(Named(err), "the server's "))
 }
 
 // hasLost reports whether err holds the server's word that the transaction has lost a conflict. One that ends the
@@ -94,7 +93,7 @@ func (p *Program) hasMarker() bool {
 // commitsWhole reports whether no statement of p's may commit a part of it: there is no text of several statements, and
 // no DDL.
 func (p *Program) commitsWhole() bool {
-	whole := true
+	whole := p.Halves == nil
 	eachOf(p.Steps, func(s *Statement) {
 		whole = whole && !slices.Contains([]Kind{Texts, Create, Drop, Retype, Remake}, s.Kind)
 	})

@@ -51,7 +51,7 @@ func (r *runner) run(ctx context.Context, p *Program) Result {
 	res := &Result{Began: time.Now()}
 	run := &execution{runner: r, ctx: ctx, cancel: cancel, program: p, result: res}
 	switch {
-	case p.Form == Single:
+	case p.outside():
 		res.Err = run.alone()
 	case p.Form == Closure:
 		res.Err = cockroachdb.RunTx(ctx, r.db, nil, run.inside)
@@ -194,6 +194,7 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 }
 
 func (s *server) savepoint(verb, name string) error {

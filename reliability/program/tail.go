@@ -11,7 +11,7 @@ import (
 type Tail struct {
 	By       By
 	Pair     [2]Statement // of HalfwayText: what stands before the COMMIT in it, and after
-	Prepared bool         // of SchemaChange: it is prepared before it is run, which commits already
+	Prepared bool         // it is prepared before it is run, by which a SchemaChange commits already
 	Steps    []Statement
 	Back     bool // at the end the application rolls back, or believes so
 }
@@ -36,6 +36,8 @@ func (b By) String() string {
 // parts is how many parts a program can have.
 func (p *Program) parts() int {
 	switch {
+	case p.Halves != nil:
+		return p.Halves.parts()
 	case p.Tail == nil:
 		return 1
 	case p.Tail.By == HalfwayText:
@@ -45,7 +47,9 @@ func (p *Program) parts() int {
 }
 
 // standsAlone reports whether a part is one statement that is a transaction of its own.
-func (p *Program) standsAlone(part int) bool { return part > 1 && p.Tail.By != HalfwayText }
+func (p *Program) standsAlone(part int) bool {
+	return part > 1 && p.Tail != nil && p.Tail.By != HalfwayText
+}
 
 // ends reports whether a part is committed by a statement, of whose answer the application knows.
 func (p *Program) ends(part int) bool { return p.Tail != nil && (part == 1 || p.standsAlone(part)) }
@@ -107,39 +111,41 @@ func (s *server) end(t *Tail) error {
 	case ShowTimestamp:
 		return s.showTimestamp()
 	case CommitText:
-		return s.control("COMMIT")
+		return s.control(t, "COMMIT")
 	case SchemaChange:
-		create := "CREATE TABLE public." + madeTable(s.entry) + " (k INT8)"
-		if t.Prepared {
-			return s.prepareAndRun(create)
-		}
-		return s.control(create)
+		return s.control(t, "CREATE TABLE public."+madeTable(s.entry)+" (k INT8)")
 	}
 	const add = "UPDATE kv SET i = i + %d WHERE k = %d; "
 	first, second := t.Pair[0], t.Pair[1]
-	return s.control(fmt.Sprintf(add+"COMMIT; BEGIN; UPDATE clock SET n = n + 1; "+
+	return s.control(t, fmt.Sprintf(add+"COMMIT; BEGIN; UPDATE clock SET n = n + 1; "+
 		"INSERT INTO commits SELECT n, %d, %d, 2 FROM clock; "+add,
 		first.Delta, first.Lo, s.entry.program, s.entry.call, second.Delta, second.Lo))
 }
 
 func (*server) begun(*Tail) error { return nil } // by the text
 
-// control runs a text without arguments.
-func (s *server) control(text string) error {
+// control runs what commits.
+func (s *server) control(t *Tail, text string) error {
+	if t.Prepared {
+		return s.prepareAndRun(text)
+	}
 	_, err := s.on.ExecContext(s.step, text)
 	return err
 }
 
-// prepareAndRun is control with a statement that is prepared.
-func (s *server) prepareAndRun(text string) error {
-	stmt, err := s.tx.PrepareContext(s.step, text)
+// prepareAndRun prepares a statement, runs it once, and closes it.
+func (s *server) prepareAndRun(text string, args ...any) error {
+	stmt, err := s.on.PrepareContext(s.step, text)
 	if err != nil {
 		return err
 	}
 	defer stmt.Close()
-	_, err = stmt.ExecContext(s.step)
+	_, err = stmt.ExecContext(s.step, args...)
 	return err
 }
+
+// timestampUnread says that SHOW COMMIT TIMESTAMP has begun to answer, and was cancelled.
+const timestampUnread = "the commit's timestamp was not read"
 
 func (s *server) showTimestamp() error {
 	r, err := s.rows(s.on.QueryContext(s.step, "SHOW COMMIT TIMESTAMP"))
@@ -148,6 +154,9 @@ func (s *server) showTimestamp() error {
 	}
 	_, _, err = (&player{}).read(r, false, -1) // it is never the same, so that it is not shown
 	_, err = (&player{}).closed(r, false, "", err)
+	if cancelled(err) { // by database/sql, which closes the rows
+		return besides{timestampUnread, err}
+	}
 	return err
 }
 

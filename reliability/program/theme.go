@@ -24,6 +24,7 @@ type topic struct {
 	only     int // a statement is prepared, and not run
 	settings int // a program has settings of its own
 	tails    int // it commits before its end
+	halving  int // a statement alone commits in its middle
 	own      int // a program of BeginTx has a connection of its own
 	raw      int // a statement runs on the pgx connection
 	careless int
@@ -51,7 +52,7 @@ var topics = weighted[topic]{
 		name: "keys of the database", kinds: births, calm: true, open: 12, own: 6, careless: 16, slow: 40, cancel: 30,
 	}, 2},
 	{topic{name: "settings", kinds: settings, settings: 1, own: 1, open: 12, cancel: 30}, 3},
-	{topic{name: "endings", kinds: sets, tails: 1, own: 4, cancel: 20}, 3},
+	{topic{name: "endings", kinds: sets, tails: 1, halving: 1, own: 4, cancel: 20}, 3},
 	{topic{
 		name: "the pgx connection", kinds: append(copies, sets...), own: 1, plain: true, raw: 3, careless: 2, slow: 2,
 		cancel: 2,

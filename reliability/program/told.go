@@ -35,11 +35,11 @@ func (p *Program) Outcome(err error) Outcome {
 	switch {
 	case err == nil, resultLost(err):
 		return Committed
-	case ambiguous:
+	case ambiguous, isBesides(err, timestampUnread):
 		return Unknown
 	case Named(err) == "" && !p.readsOnly():
 		return Unnamed
-	case p.Form == Single && !refusal(err):
+	case p.outside() && !refusal(err):
 		return Unknown // a statement outside of a transaction has the errors that it has without this driver
 	case Named(err) == "":
 		return Unnamed
@@ -52,6 +52,8 @@ func (p *Program) told(res Result, part int) Outcome {
 	call := res.last()
 	ran := len(call) >= part
 	switch {
+	case p.Halves != nil:
+		return p.Outcome(res.Err)
 	case part > 1 && !ran:
 		return NotCommitted // the application has not come so far
 	case p.ends(part) && ran && call[part-1].Err == nil:
@@ -160,6 +162,11 @@ type besides struct {
 
 func (e besides) Error() string { return e.what + ": " + e.err.Error() }
 func (e besides) Unwrap() error { return e.err }
+
+func isBesides(err error, what string) bool {
+	other, ok := errors.AsType[besides](err)
+	return ok && other.what == what
+}
 
 // endedInside reports whether RunTx says that its function has ended the transaction.
 func endedInside(err error) bool {

@@ -77,11 +77,16 @@ func (v variety) program(p *Program) {
 			v[name]++
 		}
 	}
+	if h := p.Halves; h != nil {
+		v[h.By.String()]++
+		v[fmt.Sprint(h.By, " prepared ", h.Prepared)]++
+		v[fmt.Sprint(h.By, " mode ", h.Mode)]++
+	}
 	if t := p.Tail; t != nil {
 		v[fmt.Sprint("tail ", t.By, " by ", p.Form)]++
 		v[fmt.Sprint("back ", t.Back)]++
 		v[fmt.Sprint("only DDL ", p.onlySchema())]++
-		v[fmt.Sprint("DDL prepared ", t.Prepared)]++
+		v[fmt.Sprint(t.By, " prepared ", t.Prepared)]++
 		v[fmt.Sprint("steps after ", len(t.Steps) > 0)]++
 	}
 }
@@ -145,7 +150,19 @@ func varietyOfPrograms() (want []string) {
 	for by := CommitText; by <= SchemaChange; by++ {
 		want = append(want, fmt.Sprint("tail ", by, " by ", Plain), fmt.Sprint("tail ", by, " by ", Closure))
 	}
-	for what, n := range map[string]int{"how": 4, "form": 4, "policy": 5, "block": 3, "settings": 3, "mask": 4} {
+	for _, by := range []By{CommitText, SchemaChange} {
+		want = append(want, fmt.Sprint(by, " prepared true"), fmt.Sprint(by, " prepared false"))
+	}
+	for by := range halvings {
+		want = append(want, by.String())
+	}
+	for _, by := range []Halving{Procedure, Anonymous} {
+		want = append(want, fmt.Sprint(by, " prepared true"), fmt.Sprint(by, " prepared false"))
+	}
+	for _, m := range modes {
+		want = append(want, fmt.Sprint(Procedure, " mode ", m))
+	}
+	for what, n := range map[string]int{"how": 4, "form": 5, "policy": 5, "block": 3, "settings": 3, "mask": 4} {
 		for i := range n {
 			want = append(want, fmt.Sprint(what, " ", i))
 		}
@@ -155,7 +172,7 @@ func varietyOfPrograms() (want []string) {
 		"a cursor that adds", "prepared and left open", "a read of extra only prepared", "a close without a read",
 		"cancelled", "own", "careless", "patient", "forgo", "careless in a long wait",
 		"drain", "kill", "silence", "through a balancer true", "through a balancer false",
-		"back true", "only DDL true", "only DDL false", "DDL prepared true", "DDL prepared false",
+		"back true", "only DDL true", "only DDL false",
 		"steps after true", "wrapped true", "wrapped false",
 		"marked true", "marked false", "taught true", "taught false", "only conflicts true")
 }
