@@ -27,10 +27,13 @@ func spread(c *crdbsim.Cluster) (most, fewest int) {
 // evensOut waits until the connections are spread evenly.
 func evensOut(t *testing.T, c *crdbsim.Cluster) {
 	t.Helper()
-	require.Eventually(t, func() bool {
+	even := func() bool {
 		most, fewest := spread(c)
 		return most-fewest <= 2
-	}, time.Minute, 50*time.Millisecond, "%v", c.Conns())
+	}
+	if !assert.Eventually(t, even, time.Minute, 50*time.Millisecond) {
+		t.Fatalf("connections by node: %v", c.Conns())
+	}
 }
 
 func TestHosts_NewConnections_GoToTheHostWithFewest(t *testing.T) {
