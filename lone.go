@@ -99,7 +99,7 @@ func isLostWith(s *wire.Session, err error) bool {
 	return s.Closed() && pgerr.Answer(err) == nil || pgerr.EndsNode(err, s.Closed())
 }
 
-// leavesOpen reports whether f, after which the connection is closed, has left open what is committed: by the statement,
+// leavesOpen reports whether f, with which the connection has ended, has left open what is committed: by the statement,
 // or by a schema change before it.
 func (t *tx) leavesOpen(f fault) bool {
 	if t.isAfterCommit() && t.within.ending == endedByDDL {
