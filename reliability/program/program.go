@@ -145,7 +145,8 @@ const (
 
 func (p *Program) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "program %d, %s", p.ID, []string{"BeginTx", "RunTx", "read-only", "a statement alone", "halves"}[p.Form])
+	form := []string{"BeginTx", "RunTx", "read-only", "a statement alone", "halves"}[p.Form]
+	fmt.Fprintf(&b, "program %d, %s", p.ID, form)
 	b.WriteString([]string{"", ", a tight policy", ", no retries", ", long waits", ", no other connection"}[p.Policy])
 	b.WriteString([]string{"", ", settings first", ", settings inside"}[p.Settings])
 	b.WriteString(p.Mask.String())
