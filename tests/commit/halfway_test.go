@@ -21,10 +21,14 @@ var errHalfway = errors.New("the network broke in the middle")
 // A breakingConn breaks in the middle of a write: once it is told to, it lets so many bytes more through.
 type breakingConn struct {
 	net.Conn
-	left *atomic.Int64 // below zero: as many as there are
+	left   *atomic.Int64 // below zero: as many as there are
+	broken atomic.Bool
 }
 
-func (h breakingConn) Write(b []byte) (int, error) {
+func (h *breakingConn) Write(b []byte) (int, error) {
+	if h.broken.Load() { // pgconn says goodbye on a goroutine of its own, whenever that comes to it
+		return 0, net.ErrClosed
+	}
 	left := h.left.Load()
 	if left < 0 || left >= int64(len(b)) {
 		if left > 0 {
@@ -32,6 +36,7 @@ func (h breakingConn) Write(b []byte) (int, error) {
 		}
 		return h.Conn.Write(b)
 	}
+	h.broken.Store(true)
 	n, _ := h.Conn.Write(b[:left])
 	h.left.Store(-1) // other connections are whole
 	_ = h.Conn.Close()
@@ -46,7 +51,7 @@ func newHalfwayRig(t testing.TB, answer func(fakepg.Statement) fakepg.Reply) (*k
 		dial := cfg.ConnConfig.DialFunc
 		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := dial(ctx, network, addr)
-			return breakingConn{conn, &left}, err
+			return &breakingConn{Conn: conn, left: &left}, err
 		}
 	}), &left
 }
