@@ -64,7 +64,13 @@ func (g *generator) newProgram(id int64) *Program {
 // single is a statement that is a transaction of its own.
 func (g *generator) single(k Kind) Statement {
 	s := g.statement(k)
-	s.How, s.Slot, s.Row, s.Only = Direct, 0, false, false
+	s.Slot, s.Row, s.Only = 0, false, false
+	switch s.How {
+	case Shared:
+		s.How = Prepared
+	case Raw:
+		s.How = Direct
+	}
 	return s
 }
 

@@ -99,7 +99,9 @@ func (e *execution) reach(step int) {
 }
 
 func (e *execution) alone() error {
-	return e.call(&server{execution: e, on: e.db})
+	s := &server{execution: e, on: e.db}
+	defer s.closePrepared()
+	return e.call(s)
 }
 
 // call runs the parts of the program.
@@ -225,7 +227,7 @@ func (s *server) ready(st *Statement, v value) (r ready, err error) {
 	case (s.tx == nil || s.program.standsAlone(s.entry.part)) && !readsOnly(st.Kind):
 		r.text, r.args = st.alone(r.text, r.args, s.entry)
 	}
-	if (st.How == Prepared || st.How == Shared) && s.tx != nil {
+	if st.How == Prepared || st.How == Shared {
 		r.stmt, err = s.stmt(r.ctx, st, r.text)
 		return r, err
 	}
@@ -299,7 +301,7 @@ func (s *server) prepare(st *Statement) error {
 	return err
 }
 
-// stmt gives a statement that database/sql closes with the transaction.
+// stmt gives a statement. One that was prepared in a transaction database/sql closes with that.
 func (s *server) stmt(ctx context.Context, st *Statement, text string) (*sql.Stmt, error) {
 	if shared, ok := s.shared[text]; ok && st.How == Shared {
 		return s.tx.StmtContext(ctx, shared), nil
@@ -307,12 +309,21 @@ func (s *server) stmt(ctx context.Context, st *Statement, text string) (*sql.Stm
 	if all := s.prepared[text]; len(all) > 0 {
 		return all[len(all)-1], nil
 	}
-	stmt, err := s.tx.PrepareContext(ctx, text)
+	stmt, err := s.on.PrepareContext(ctx, text)
 	if err != nil {
 		return nil, err
 	}
 	s.keep(text, stmt)
 	return stmt, nil
+}
+
+// closePrepared closes what was prepared outside of a transaction.
+func (s *server) closePrepared() {
+	for _, all := range s.prepared {
+		for _, stmt := range all {
+			_ = stmt.Close()
+		}
+	}
 }
 
 func (s *server) keep(text string, stmt *sql.Stmt) {

@@ -77,6 +77,9 @@ func (v variety) program(p *Program) {
 			v[name]++
 		}
 	}
+	if p.Form == Single {
+		v[fmt.Sprint("alone, how ", p.Steps[0].How)]++
+	}
 	if h := p.Halves; h != nil {
 		v[h.By.String()]++
 		v[fmt.Sprint(h.By, " prepared ", h.Prepared)]++
@@ -152,6 +155,9 @@ func varietyOfPrograms() (want []string) {
 	}
 	for _, by := range []By{CommitText, SchemaChange} {
 		want = append(want, fmt.Sprint(by, " prepared true"), fmt.Sprint(by, " prepared false"))
+	}
+	for _, how := range []How{Direct, Prepared} {
+		want = append(want, fmt.Sprint("alone, how ", how))
 	}
 	for by := range halvings {
 		want = append(want, by.String())
