@@ -772,7 +772,7 @@ var ofDriver = []Mutant{
 		},
 	},
 	{
-		Name: "what a Parse of its own has set free is run in the transaction", File: "conn.go",
+		Name: "what stands alone since its own Parse is run in the transaction", File: "conn.go",
 		Old:   "	if err == nil && t.state == stateDetached { // perhaps by its own Parse\n",
 		New:   "	if false {\n",
 		Found: []Instrument{Test(commit, "TestCommit_PreparedDDLLoses_IsRunAgain")},
@@ -788,6 +788,12 @@ var ofDriver = []Mutant{
 		Old:   "	case f.reach == wire.Unsent && t.within != nil && t.session().Closed():\n",
 		New:   "	case false:\n",
 		Found: []Instrument{Programs(program.NewerCockroachDB, "endings", 300, program.Nameless)},
+	},
+	{
+		Name: "what stands alone in a transaction counts as not done once its context ends", File: "lone.go",
+		Old:   "	ownDoing := pgerr.IsCancellation(f.err) && t.within == nil\n",
+		New:   "	ownDoing := pgerr.IsCancellation(f.err)\n",
+		Found: []Instrument{Test(commit, "TestCommit_PreparedDDLIsCancelled_IsAmbiguous")},
 	},
 	{
 		Name: "what may not be run twice is not run once", File: "lone.go",

@@ -1,6 +1,7 @@
 package commit_test
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"sync/atomic"
@@ -154,6 +155,30 @@ func TestCommit_PreparedDDLLoses_IsRunAgain(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Its context ends while it runs. In a transaction that must not look as if nothing was done.
+func TestCommit_PreparedDDLIsCancelled_IsAmbiguous(t *testing.T) {
+	t.Parallel()
+	const ddl = "CREATE TABLE x ()"
+	ctx, cancel := context.WithCancel(t.Context())
+	r := kit.Answering(t, func(s fakepg.Statement) fakepg.Reply {
+		switch {
+		case s.SQL != ddl:
+			return kit.OK
+		case s.Describing:
+			return fakepg.Reply{ErrAt: fakepg.AtParse, EndsTx: true}
+		}
+		cancel()
+		return kit.Slow
+	})
+	tx := r.Begin(t)
+	stmt, err := tx.PrepareContext(t.Context(), ddl)
+	require.NoError(t, err)
+	_, err = stmt.ExecContext(ctx)
+	assert.IsType(t, (*cockroachdb.AmbiguousCommitError)(nil), err)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.ErrorContains(t, tx.Rollback(), "has committed it")
 }
 
 func prepareAlone(t *testing.T, r *kit.Rig, text string) {
