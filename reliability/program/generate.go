@@ -40,6 +40,7 @@ func (g *generator) newProgram(id int64) *Program {
 	}
 	switch p.Form {
 	case Single:
+		p.Own = g.oneIn(g.own)
 		if g.oneIn(g.halving) {
 			g.halves(p)
 			break

@@ -51,12 +51,12 @@ func (r *runner) run(ctx context.Context, p *Program) Result {
 	res := &Result{Began: time.Now()}
 	run := &execution{runner: r, ctx: ctx, cancel: cancel, program: p, result: res}
 	switch {
-	case p.outside():
-		res.Err = run.alone()
-	case p.Form == Closure:
-		res.Err = cockroachdb.RunTx(ctx, r.db, nil, run.inside)
 	case p.Own:
 		res.Err = run.onItsOwn()
+	case p.outside():
+		res.Err = run.alone(r.db)
+	case p.Form == Closure:
+		res.Err = cockroachdb.RunTx(ctx, r.db, nil, run.inside)
 	default:
 		res.Err = run.begin(r.db, &sql.TxOptions{ReadOnly: p.Form == ReadOnly})
 	}
@@ -98,8 +98,8 @@ func (e *execution) reach(step int) {
 	e.timer = time.AfterFunc(c.After, cancel)
 }
 
-func (e *execution) alone() error {
-	s := &server{execution: e, on: e.db}
+func (e *execution) alone(on querier) error {
+	s := &server{execution: e, on: on}
 	defer s.closePrepared()
 	return e.call(s)
 }
@@ -142,6 +142,9 @@ func (e *execution) onItsOwn() (err error) {
 	}
 	if err != nil {
 		return besides{"before the transaction", err}
+	}
+	if e.program.outside() {
+		return e.alone(e.conn)
 	}
 	return e.begin(e.conn, nil)
 }
