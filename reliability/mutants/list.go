@@ -1151,7 +1151,7 @@ var ofDriver = []Mutant{
 		New: "	locked := text.stage == lockLearned\n",
 		Found: []Instrument{
 			Test(replay, "TestLocks_Error_IsNotTheApplications"),
-			Programs(program.CockroachDB, "locks", 60, program.WrongLock),
+			Programs(program.CockroachDB, "locks", 200, program.WrongLock),
 		},
 	},
 	{
@@ -1291,7 +1291,7 @@ var ofDriver = []Mutant{
 		Name: "locks: what a locked read returns in a replay is not compared", File: "replay.go",
 		Old:   "	if differs = r.judge(differs, err); differs != nil {\n",
 		New:   "	if differs = r.judge(differs, err); differs != nil && r.locked == nil {\n",
-		Found: []Instrument{Programs(program.CockroachDB, "locks", 60, program.Shown)},
+		Found: []Instrument{Programs(program.CockroachDB, "locks", 200, program.Shown)},
 	},
 	{
 		Name: "locks: a statement that is to run without the lock keeps it", File: "lock.go",
