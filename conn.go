@@ -140,10 +140,7 @@ func (c *conn) exec(ctx context.Context, query string, st *stmt, args []driver.N
 	if err != nil {
 		return nil, err
 	}
-	s, ctx, tr, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st})
-	if err == nil && t.state == stateDetached { // perhaps by its own Parse
-		t, err = c.ready(ctx)
-	}
+	t, s, ctx, tr, err := c.start(ctx, t, &request{sql: query, args: c.values(args), mode: c.mode, stmt: st})
 	if err != nil {
 		return nil, err
 	}
@@ -181,10 +178,7 @@ func (c *conn) query(ctx context.Context, query string, st *stmt, args []driver.
 		return nil, err
 	}
 	r := &request{sql: query, args: c.values(args), mode: c.mode, stmt: st, query: true}
-	s, ctx, tr, err := c.start(ctx, t, r)
-	if err == nil && t.state == stateDetached { // likewise
-		t, err = c.ready(ctx)
-	}
+	t, s, ctx, tr, err := c.start(ctx, t, r)
 	if err != nil {
 		return nil, err
 	}
@@ -230,8 +224,9 @@ func (t *tx) standsAlone() bool {
 	}
 }
 
-// start compiles a request, under the application's tracer.
-func (c *conn) start(ctx context.Context, t *tx, r *request) (wire.Statement, context.Context, traced, error) {
+// start compiles a request, under the application's tracer. It returns the transaction that the statement belongs to,
+// which is another one where its own Parse has ended t on the server.
+func (c *conn) start(ctx context.Context, t *tx, r *request) (*tx, wire.Statement, context.Context, traced, error) {
 	args := r.args
 	t.findLock(r)
 	ctx, tr := c.trace.start(ctx, c.session.Pgx, t, r.tracedText(), args)
@@ -251,9 +246,12 @@ func (c *conn) start(ctx context.Context, t *tx, r *request) (wire.Statement, co
 		if !t.explicit {
 			t.endAlone(ctx, err)
 		}
-		return wire.Statement{}, ctx, traced{}, err
+		return nil, wire.Statement{}, ctx, traced{}, err
 	}
-	return s, ctx, tr, nil
+	if t.state == stateDetached { // perhaps by its own Parse
+		t, err = c.ready(ctx)
+	}
+	return t, s, ctx, tr, err
 }
 
 // values takes the values out of named, into memory that the next statement uses again; but not under a tracer, which

@@ -773,7 +773,7 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "what stands alone since its own Parse is run in the transaction", File: "conn.go",
-		Old:   "	if err == nil && t.state == stateDetached { // perhaps by its own Parse\n",
+		Old:   "	if t.state == stateDetached { // perhaps by its own Parse\n",
 		New:   "	if false {\n",
 		Found: []Instrument{Test(commit, "TestCommit_PreparedDDLLoses_IsRunAgain")},
 	},
