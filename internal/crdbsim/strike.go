@@ -24,6 +24,7 @@ func (c *conn) strike(at Stage, sql string) (Action, bool) {
 
 // before does what an action wants done before the statement is handled.
 func (c *conn) before(a Action) {
+	c.leaves = c.leaves || a.Then == Pass && a.Ends
 	c.pause(a.Delay)
 	if a.Call != nil {
 		a.Call()
@@ -46,7 +47,6 @@ func (c *conn) strikeEarly(at Stage, s *statement) (struck bool, err error) {
 	case Cut:
 		return true, errCut
 	}
-	c.leaves = c.leaves || a.Ends
 	return false, nil
 }
 
@@ -65,8 +65,6 @@ func (c *conn) execute(s *statement, r run) (ok bool, err error) {
 	c.before(a)
 	limit := noLimit
 	switch a.Then {
-	case Pass:
-		c.leaves = c.leaves || a.Ends
 	case Fail:
 		return false, c.lastWord(a, c.failBefore(s, a.Error))
 	case Cut:
