@@ -130,13 +130,8 @@ func TestCommit_PreparedDDLLoses_IsRunAgain(t *testing.T) {
 		for _, known := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, known %t", name, known), func(t *testing.T) {
 				t.Parallel()
-				r := kit.Answering(t, func(s fakepg.Statement) fakepg.Reply {
-					switch {
-					case s.SQL != ddl:
-						return kit.OK
-					case s.Describing:
-						return fakepg.Reply{ErrAt: fakepg.AtParse, EndsTx: true}
-					case s.Nth < 3:
+				r := parsingDDL(t, ddl, func(s fakepg.Statement) fakepg.Reply {
+					if s.Nth < 3 {
 						return kit.Conflict
 					}
 					return kit.OK
@@ -162,13 +157,7 @@ func TestCommit_PreparedDDLIsCancelled_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	const ddl = "CREATE TABLE x ()"
 	ctx, cancel := context.WithCancel(t.Context())
-	r := kit.Answering(t, func(s fakepg.Statement) fakepg.Reply {
-		switch {
-		case s.SQL != ddl:
-			return kit.OK
-		case s.Describing:
-			return fakepg.Reply{ErrAt: fakepg.AtParse, EndsTx: true}
-		}
+	r := parsingDDL(t, ddl, func(fakepg.Statement) fakepg.Reply {
 		cancel()
 		return kit.Slow
 	})
@@ -179,6 +168,20 @@ func TestCommit_PreparedDDLIsCancelled_IsAmbiguous(t *testing.T) {
 	assert.IsType(t, (*cockroachdb.AmbiguousCommitError)(nil), err)
 	require.ErrorIs(t, err, context.Canceled)
 	assert.ErrorContains(t, tx.Rollback(), "has committed it")
+}
+
+// parsingDDL is a server whose Parse of ddl commits. It runs that as run says.
+func parsingDDL(t *testing.T, ddl string, run func(fakepg.Statement) fakepg.Reply) *kit.Rig {
+	t.Helper()
+	return kit.Answering(t, func(s fakepg.Statement) fakepg.Reply {
+		switch {
+		case s.SQL != ddl:
+			return kit.OK
+		case s.Describing:
+			return fakepg.Reply{ErrAt: fakepg.AtParse, EndsTx: true}
+		}
+		return run(s)
+	})
 }
 
 func prepareAlone(t *testing.T, r *kit.Rig, text string) {

@@ -331,14 +331,19 @@ func isAmbiguous(err error) bool {
 	return ok || kit.StateOf(err) == "40003"
 }
 
-// isNamed says whether err says in a word of this package, of the server or of the context what has happened.
-func isNamed(err error) bool {
+// saysNothingDone reports whether err is one of this package's that say that nothing was committed.
+func saysNothingDone(err error) bool {
 	_, lost := errors.AsType[*cockroachdb.ConnectionLostError](err)
 	_, diverged := errors.AsType[*cockroachdb.DivergenceError](err)
 	_, exhausted := errors.AsType[*cockroachdb.RetriesExhaustedError](err)
 	_, notReplayable := errors.AsType[*cockroachdb.NotReplayableError](err)
+	return lost || diverged || exhausted || notReplayable
+}
+
+// isNamed says whether err says in a word of this package, of the server or of the context what has happened.
+func isNamed(err error) bool {
 	_, server := errors.AsType[*pgconn.PgError](err)
-	return lost || diverged || exhausted || notReplayable || server || errors.Is(err, errByRaw) ||
+	return saysNothingDone(err) || server || errors.Is(err, errByRaw) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, pgx.ErrTxCommitRollback)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
@@ -15,11 +14,7 @@ const ofNewerCockroachDB dialect = "CockroachDB v25.4"
 // committedPartly is for transactions of which a part may be committed when they fail: but never with an error after
 // which a loop runs it again, or that says that nothing was committed.
 func committedPartly(err error) bool {
-	_, lost := errors.AsType[*cockroachdb.ConnectionLostError](err)
-	_, diverged := errors.AsType[*cockroachdb.DivergenceError](err)
-	_, exhausted := errors.AsType[*cockroachdb.RetriesExhaustedError](err)
-	_, notReplayable := errors.AsType[*cockroachdb.NotReplayableError](err)
-	return kit.StateOf(err) != "40001" && !lost && !diverged && !exhausted && !notReplayable
+	return kit.StateOf(err) != "40001" && !saysNothingDone(err)
 }
 
 // seededAnd is the table as it was, with changes of these names.
