@@ -36,11 +36,9 @@ func (h Halving) String() string {
 }
 
 // createHalves makes the procedure.
-const createHalves = "CREATE PROCEDURE halves(p INT8, c INT8, k1 INT8, d1 INT8, k2 INT8, d2 INT8) LANGUAGE plpgsql " +
-	"AS $$ BEGIN UPDATE kv SET i = i + d1 WHERE k = k1; UPDATE clock SET n = n + 1; " +
-	"INSERT INTO commits SELECT n, p, c, 1 FROM clock; COMMIT; " +
-	"UPDATE kv SET i = i + d2 WHERE k = k2; UPDATE clock SET n = n + 1; " +
-	"INSERT INTO commits SELECT n, p, c, 2 FROM clock; END $$"
+var createHalves = "CREATE PROCEDURE halves(p INT8, c INT8, k1 INT8, d1 INT8, k2 INT8, d2 INT8) LANGUAGE plpgsql " +
+	"AS $$ BEGIN " + adds("k1", "d1") + "; " + tickAndEnter("p", "c", 1) + "COMMIT; " +
+	adds("k2", "d2") + "; " + tickAndEnter("p", "c", 2) + "END $$"
 
 // halves has a program consist of them.
 func (g *generator) halves(p *Program) {
@@ -112,8 +110,7 @@ func (s *server) half(h *Halves, part int) error {
 func (h *Halves) sql(e entry) (text string, args []any) {
 	a, b := &h.Pair[0], &h.Pair[1]
 	write := func(s *Statement, part int) string {
-		return fmt.Sprintf("UPDATE kv SET i = i + %d WHERE k = %d; UPDATE clock SET n = n + 1; "+
-			"INSERT INTO commits SELECT n, %d, %d, %d FROM clock; ", s.Delta, s.Lo, e.program, e.call, part)
+		return adds(s.Lo, s.Delta) + "; " + tickAndEnter(e.program, e.call, part)
 	}
 	switch h.By {
 	case Procedure:
@@ -124,7 +121,6 @@ func (h *Halves) sql(e entry) (text string, args []any) {
 		return "BEGIN; " + write(a, 1) + "COMMIT; BEGIN; " + write(b, 2) + "COMMIT", nil
 	}
 	// The write is one statement: where DDL commits by itself, statements after it may be a transaction each.
-	return fmt.Sprintf("CREATE TABLE public.%s (k INT8); WITH ticked AS (UPDATE clock SET n = n + 1 RETURNING n), "+
-		"entered AS (INSERT INTO commits SELECT n, %d, %d, 1 FROM ticked) UPDATE kv SET i = i + %d WHERE k = %d",
-		madeTable(e), e.program, e.call, a.Delta, a.Lo), nil
+	table := "CREATE TABLE public." + madeTable(e) + " (k INT8); "
+	return table + entering(e.program, e.call, 1) + adds(a.Lo, a.Delta), nil
 }

@@ -238,7 +238,23 @@ func (s *Statement) alone(text string, args []any, e entry) (string, []any) {
 		return bumpAlone(args, e)
 	}
 	n := len(args)
-	text = fmt.Sprintf("WITH ticked AS (UPDATE clock SET n = n + 1 RETURNING n), "+
-		"entered AS (INSERT INTO commits SELECT n, $%d::INT8, $%d::INT8, $%d::INT8 FROM ticked) ", n+1, n+2, n+3) + text
-	return text, append(args, e.program, e.call, e.part)
+	param := func(i int) string { return fmt.Sprintf("$%d::INT8", n+i) }
+	return entering(param(1), param(2), param(3)) + text, append(args, e.program, e.call, e.part)
+}
+
+// entering is what a statement begins with that also counts the clock up and notes the commit.
+func entering(program, call, part any) string {
+	return fmt.Sprintf("WITH ticked AS (UPDATE clock SET n = n + 1 RETURNING n), "+
+		"entered AS (INSERT INTO commits SELECT n, %v, %v, %v FROM ticked) ", program, call, part)
+}
+
+// tickAndEnter is the text that does both.
+func tickAndEnter(program, call, part any) string {
+	return fmt.Sprintf("UPDATE clock SET n = n + 1; INSERT INTO commits SELECT n, %v, %v, %v FROM clock; ",
+		program, call, part)
+}
+
+// adds is the text of an addition to one key.
+func adds(key, delta any) string {
+	return fmt.Sprintf("UPDATE kv SET i = i + %v WHERE k = %v", delta, key)
 }

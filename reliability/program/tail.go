@@ -115,11 +115,9 @@ func (s *server) end(t *Tail) error {
 	case SchemaChange:
 		return s.control(t, "CREATE TABLE public."+madeTable(s.entry)+" (k INT8)")
 	}
-	const add = "UPDATE kv SET i = i + %d WHERE k = %d; "
 	first, second := t.Pair[0], t.Pair[1]
-	return s.control(t, fmt.Sprintf(add+"COMMIT; BEGIN; UPDATE clock SET n = n + 1; "+
-		"INSERT INTO commits SELECT n, %d, %d, 2 FROM clock; "+add,
-		first.Delta, first.Lo, s.entry.program, s.entry.call, second.Delta, second.Lo))
+	return s.control(t, adds(first.Lo, first.Delta)+"; COMMIT; BEGIN; "+tickAndEnter(s.entry.program, s.entry.call, 2)+
+		adds(second.Lo, second.Delta)+"; ")
 }
 
 func (*server) begun(*Tail) error { return nil } // by the text
