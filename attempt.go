@@ -222,7 +222,7 @@ func (t *tx) giveUpLocks(ctx context.Context) error {
 		case !t.hasLost(ctx, f):
 			return t.report(f)
 		case !t.canMove():
-			return t.cantMove(f)
+			return t.cantMove(f, t.attempt.site)
 		}
 		t.session().Die() // the locks go with it, and the next message finds that out
 		return nil

@@ -49,7 +49,7 @@ func (t *tx) commit(ctx context.Context) error {
 	switch t.phase() {
 	case phaseGone:
 		if !t.canMove() {
-			return t.cantMove(fault{err: wire.ErrClosed})
+			return t.cantMove(fault{err: wire.ErrClosed}, site{at: PlaceCommit})
 		}
 		if len(t.history.records) == 0 { // nothing was done
 			t.committed()

@@ -136,7 +136,7 @@ func (c *conn) exec(ctx context.Context, query string, st *stmt, args []driver.N
 	if o := c.tx.orderIn(ctx); o != nil {
 		return driver.ResultNoRows, o.obey(ctx, c.tx)
 	}
-	t, err := c.ready(ctx)
+	t, err := c.ready(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +173,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 }
 
 func (c *conn) query(ctx context.Context, query string, st *stmt, args []driver.NamedValue) (driver.Rows, error) {
-	t, err := c.ready(ctx)
+	t, err := c.ready(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -185,15 +185,18 @@ func (c *conn) query(ctx context.Context, query string, st *stmt, args []driver.
 	return t.query(ctx, &s, r.locked, tr)
 }
 
-// ready returns the transaction that a statement belongs to. In an sql.Tx whose transaction has ended on the server,
-// each statement stands alone.
-func (c *conn) ready(ctx context.Context) (*tx, error) {
+// ready returns the transaction that the statement query belongs to. In an sql.Tx whose transaction has ended on the
+// server, each statement stands alone.
+func (c *conn) ready(ctx context.Context, query string) (*tx, error) {
 	t := c.tx
 	if t == nil && c.session.Closed() {
 		return nil, driver.ErrBadConn
 	}
 	if t == nil || t.standsAlone() {
 		return c.newLone(ctx, t)
+	}
+	if err := t.goBack(ctx, query); err != nil {
+		return nil, err
 	}
 	if err := t.refuse(); err != nil {
 		return nil, err
@@ -206,7 +209,7 @@ func (c *conn) ready(ctx context.Context) (*tx, error) {
 		return nil, err
 	}
 	if c.session.Closed() && !t.canMove() {
-		return nil, t.cantMove(fault{err: wire.ErrClosed})
+		return nil, t.cantMove(fault{err: wire.ErrClosed}, atStatement(t.attempt.statements+1))
 	}
 	return t, nil
 }
@@ -249,7 +252,7 @@ func (c *conn) start(ctx context.Context, t *tx, r *request) (*tx, wire.Statemen
 		return nil, wire.Statement{}, ctx, traced{}, err
 	}
 	if t.state == stateDetached { // perhaps by its own Parse
-		t, err = c.ready(ctx)
+		t, err = c.ready(ctx, r.sql)
 	}
 	return t, s, ctx, tr, err
 }

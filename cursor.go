@@ -124,7 +124,7 @@ func (cu *cursor) read() bool {
 			}
 		}
 		tag, err := cu.t.session().Conclude(&cu.rec.Statement, &cu.ans)
-		if cu.t.explicit && (cu.ans.Commits || cu.ans.Begins) {
+		if cu.t.explicit && cu.rec.Class.Several && (cu.ans.Commits || cu.ans.Begins) {
 			cu.t.detach(endedByText, cu.ans.Commits || cu.rec.Class.DDL)
 		}
 		switch {
@@ -169,7 +169,7 @@ func (cu *cursor) carryOn(f fault) {
 // resume runs the record again. The statement's answer comes back after the rows that the application has seen.
 func (cu *cursor) resume(ctx context.Context) (f fault) {
 	cu.buffer, cu.buffered = nil, 0 // nothing of that was shown
-	if cu.marked {
+	if cu.marked || cu.t.history.passive {
 		return cu.send(ctx)
 	}
 	cu.ans, f = cu.t.replay(ctx, cu.rec)
@@ -269,6 +269,7 @@ func (cu *cursor) succeed(tag pgconn.CommandTag) {
 	t.concludeMark(tag)
 	t.c.noteSwitch(t, cu.rec.Class.ForceSavepoint)
 	t.noteSession(&cu.rec.Statement, false)
+	t.noteLoop(&cu.rec.Statement)
 	t.noteTag(&cu.rec.Class, tag, &cu.ans.Several)
 	cu.end()
 }

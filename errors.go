@@ -201,6 +201,9 @@ func (e *ResultLostError) Unwrap() error { return e.err }
 // transaction could not go on, on another connection: nothing was committed, and the transaction can be run again. It
 // unwraps to what went wrong; and before that to the conflict, if the connection was lost while the driver dealt with
 // one.
+//
+// To an application that retries by its own SAVEPOINT cockroach_restart it is a conflict: it unwraps to a 40001, and
+// after ROLLBACK TO that savepoint the transaction goes on, on another connection.
 type ConnectionLostError struct {
 	// Cause is why the transaction could not be run again on another connection; "" where it could have been, but none was
 	// to be had within the policy's bounds, or where retries are switched off.
@@ -208,12 +211,15 @@ type ConnectionLostError struct {
 
 	err     error
 	because error // what kept another connection from being made
+	goBack  bool  // the application's loop is to go back to its savepoint
 }
 
 // Error says what happened and what to do. It holds no value and no argument.
 func (e *ConnectionLostError) Error() string {
 	why := ""
 	switch {
+	case e.goBack:
+		return "cockroachdb: the connection was lost before the commit was sent; nothing was committed: go back to the savepoint cockroach_restart, and run the transaction again on another connection (SQLSTATE 40001)"
 	case e.Cause == CauseSession:
 		why = "; it could not go on, on another connection, because its session was changed in a way that can't be repeated there"
 	case e.Cause != "":

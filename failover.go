@@ -37,10 +37,12 @@ func (t *tx) hasLost(ctx context.Context, f fault) bool {
 // where that is its own doing.
 func (t *tx) mayMove(f fault) (bool, Cause) {
 	switch {
-	case t.state > stateRestarting, t.history.passive, t.isAfterCommit(), t.policy.MaxFailovers == 0:
+	case t.state > stateRestarting, t.isAfterCommit(), t.policy.MaxFailovers == 0:
 		return false, ""
-	case f.reach == wire.InStatement && f.class.Commit != sqltext.NoCommit && !t.lostBeforeCommit(f):
-		return false, "" // it may be committed
+	case t.mayHaveCommitted(f):
+		return false, ""
+	case t.history.passive && !t.standsAtLoop(&f.class):
+		return false, t.loop.cause()
 	case !t.explicit && f.refused && t.hasShown() && !f.class.EndsWithSession():
 		return false, ""
 	case !t.explicit && !f.refused && (f.reach != wire.InStatement || !f.class.EndsWithSession()):
@@ -53,23 +55,31 @@ func (t *tx) mayMove(f fault) (bool, Cause) {
 	return true, ""
 }
 
+// mayHaveCommitted reports whether the statement that met f may have committed.
+func (t *tx) mayHaveCommitted(f fault) bool {
+	return f.reach == wire.InStatement && f.class.Commit != sqltext.NoCommit && !t.lostBeforeCommit(f)
+}
+
 // canMove reports whether t may go on, on another connection, although its own is closed. Nothing is under way.
 func (t *tx) canMove() bool {
 	may, _ := t.mayMove(fault{})
 	return may && t.explicit
 }
 
-// cantMove ends a transaction that has lost its connection with f while nothing of the application's was under way, and
-// can't go on, on another one. It returns what the application is told.
-func (t *tx) cantMove(f fault) error {
-	if _, cause := t.mayMove(fault{}); cause != "" {
-		return t.refuseToMove(f, cause)
+// cantMove is for a transaction that has lost its connection with f, and can't go on, on another one. It returns what
+// the application is told.
+func (t *tx) cantMove(f fault, at site) error {
+	_, cause := t.mayMove(f)
+	if t.leavesToLoop(f, at) {
+		may, why := t.mayMove(fault{class: goingBack})
+		if may {
+			return t.tellLoop(f)
+		}
+		cause = why
 	}
-	return t.report(f)
-}
-
-// refuseToMove ends a transaction whose connection is lost, and that can't go on, on another one, by its own doing.
-func (t *tx) refuseToMove(f fault, cause Cause) error {
+	if cause == "" {
+		return t.report(f)
+	}
 	t.session().Die()
 	t.pool.metrics().failedOver(failoverRefused, 0)
 	return t.stranded(f, cause, nil)
@@ -83,14 +93,19 @@ func (t *tx) failOver(ctx context.Context, f fault, at site) error {
 		t.attempt.haunted = t.explicit
 		t.pool.metrics().sessionAbandoned()
 	}
-	may, cause := t.mayMove(f)
-	switch {
-	case !may && cause == "":
-		return t.report(f)
-	case !may:
-		return t.refuseToMove(f, cause)
+	if may, _ := t.mayMove(f); !may {
+		return t.cantMove(f, at)
 	}
 	t.restarts()
+	return t.move(ctx, f, at)
+}
+
+// move replaces the connection that was lost with f, and sets the opening. It returns what the application is told if
+// it can't.
+func (t *tx) move(ctx context.Context, f fault, at site) error {
+	if t.history.passive { // nothing is replayed that would set it again
+		t.goesBack()
+	}
 	began := time.Now()
 	err := t.reconnect(ctx, t.noteLoss(f))
 	took := time.Since(began)

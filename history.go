@@ -195,7 +195,7 @@ func (t *tx) becomePassive() {
 		return
 	}
 	t.pool.metrics().notReplayable(CauseApplicationSavepoint)
-	t.history.passive = true
+	t.history.passive, t.loop.own = true, true
 	t.forget()
 	if !t.opening.begun {
 		t.opening.savepoint = false

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"slices"
 
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
@@ -126,6 +127,9 @@ func (t *tx) openFresh(high bool) {
 	if t.explicit {
 		high = high && t.c.crdb && t.pool.restart != RestartBegin && !t.history.hasDDL()
 		t.opening.fromBegin(t.session().Status(), high)
+	}
+	if t.loop.savepoint != "" {
+		t.opening.pending = append(slices.Clone(t.opening.pending), t.loop.savepoint)
 	}
 }
 

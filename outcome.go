@@ -98,6 +98,8 @@ func (c Cause) explain() string {
 		return "it used the pgx connection through Raw, of which nothing is on record"
 	case CauseSession:
 		return "it changed the session after other statements, by SET for example, and a rollback does not undo that"
+	case CauseApplicationSavepoint:
+		return "it has a savepoint cockroach_restart of its own, and so is not on record"
 	case CauseAsOfSystemTime:
 		return "it reads AS OF SYSTEM TIME, where another attempt would fare no better"
 	}

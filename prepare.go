@@ -13,7 +13,7 @@ import (
 
 // PrepareContext prepares a statement, for as long as the connection lives or the statement is closed.
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	t, err := c.ready(ctx)
+	t, err := c.ready(ctx, query)
 	if err != nil {
 		return nil, err
 	}

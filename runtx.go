@@ -292,6 +292,7 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	t.goesBack()
 	t.attempt.owesCall = false
 	t.history.reset()
+	t.loop = loop{}
 	t.attempt.statements = 0
 	t.opening.savepoint = t.opening.savepoint || t.mayHaveSavepoint()
 	if told := t.callAgain(ctx, err, conflict, at); told != nil {

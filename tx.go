@@ -20,6 +20,7 @@ type tx struct {
 	opening opening  // how its attempts begin: opening.go
 	history history  // what it ran, and what the application was shown: history.go
 	attempt attempt  // where it stands in its attempts: attempt.go
+	loop    loop     // the application's own around it: loop.go
 	shield  shield   // whether it was protected all the time: protection.go
 	rows    *rows    // those that the application still reads
 	runner  *runner  // RunTx's, if that began it

@@ -222,6 +222,8 @@ func cockroachGoLost(t *testing.T) {
 	cutAt(sim, "^update")
 	require.NoError(t, cockroachdb.RunTx(t.Context(), open(t, "cockroachdb", dsn), nil, fn))
 	cutAt(sim, "^update")
+	require.NoError(t, crdb.ExecuteTx(t.Context(), open(t, "cockroachdb", dsn), nil, fn), "on top")
+	cutAt(sim, "^update")
 	err := cockroachdb.RunTx(t.Context(), open(t, "cockroachdb", dsn+withoutFailovers), nil, fn)
 	isA[*cockroachdb.ConnectionLostError](t, err)
 }

@@ -40,6 +40,9 @@ type Class struct {
 	// Savepoint says which kind of savepoint the text makes, if it makes one.
 	Savepoint Savepoint
 
+	// GoesBack says that the text is a ROLLBACK TO a savepoint that CockroachDB takes for its restart savepoint.
+	GoesBack bool
+
 	// Session says how the text changes the session for later transactions.
 	Session Session
 
@@ -308,7 +311,19 @@ func lookRollback(c Class, s scanner) Class {
 	if s.odd || !isKeyword(word, "to") {
 		return once
 	}
+	c.GoesBack = s.namesRestart() && !s.odd
 	return c
+}
+
+// namesRestart reports whether a savepoint comes, with or without the word, that is a restart savepoint by its name.
+func (s *scanner) namesRestart() bool {
+	name := *s
+	if isKeyword(s.word(), "savepoint") {
+		name = *s
+	}
+	is := name.nextIsRestartName()
+	s.odd = s.odd || name.odd
+	return is
 }
 
 // lookCommit tells a COMMIT from COMMIT PREPARED, and from what is none.
@@ -343,11 +358,7 @@ func lookSavepoint(c Class, s scanner) Class {
 
 // lookRelease tells whether it is a restart savepoint that is released, which is a commit.
 func lookRelease(c Class, s scanner) Class {
-	name := s
-	if isKeyword(s.word(), "savepoint") {
-		name = s
-	}
-	if name.nextIsRestartName() || name.odd {
+	if s.namesRestart() || s.odd {
 		return Class{Commit: CommitStays, Once: true}
 	}
 	return c

@@ -376,8 +376,8 @@ var ofDriver = []Mutant{
 	// Another connection.
 	{
 		Name: "what may be committed is run again on another connection", File: "failover.go",
-		Old:   "f.class.Commit != sqltext.NoCommit && !t.lostBeforeCommit(f):",
-		New:   "f.class.Commit == sqltext.CommitEnds && !t.lostBeforeCommit(f):",
+		Old:   "f.class.Commit != sqltext.NoCommit && !t.lostBeforeCommit(f)\n",
+		New:   "f.class.Commit == sqltext.CommitEnds && !t.lostBeforeCommit(f)\n",
 		Found: []Instrument{Test(kinds, "TestConnectionLost_UnderWhatMayCommit_IsNotRunAgain")},
 	},
 	{
@@ -821,8 +821,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a commit that has lost with its connection is thought to be open", File: "failover.go",
-		Old:   " && !t.lostBeforeCommit(f):",
-		New:   ":",
+		Old:   " && !t.lostBeforeCommit(f)\n",
+		New:   "\n",
 		Found: []Instrument{Test(driver+"/tests/failover", "TestFailover_EndsWithAConflict_Unseen")},
 	},
 	{
@@ -890,6 +890,30 @@ var ofDriver = []Mutant{
 		Old:   "	cu.over, cu.err = true, err\n	cu.rec.settle()\n	t.noteSession(",
 		New:   "	cu.over, cu.err = true, &quietError{\"it failed\", err}\n	cu.rec.settle()\n	t.noteSession(",
 		Found: []Instrument{Test(errs, "TestErrors_OfStatements_AreTheServers")},
+	},
+	{
+		Name: "a loop of the application's own goes back though its RELEASE may have committed", File: "loop.go",
+		Old: " && !t.mayHaveCommitted(f)\n",
+		New: "\n",
+		Found: []Instrument{Test(failover, "TestLoop_ConnectionLostAtTheRelease_Ambiguous")},
+	},
+	{
+		Name: "a loop of the application's own goes on, on another connection, without going back", File: "loop.go",
+		Old:   " || !t.session().Classify(sql).GoesBack {\n",
+		New:   " {\n",
+		Found: []Instrument{Test(failover, "TestLoop_ConnectionLost_IsToldAsAConflict")},
+	},
+	{
+		Name: "in the simple protocol the application's RELEASE is not known to have committed", File: "cursor.go",
+		Old:   "		if cu.t.explicit && cu.rec.Class.Several && (",
+		New:   "		if cu.t.explicit && (",
+		Found: []Instrument{Test(failover, "TestLoop_LostAtEachStatement_CommitsOnce")},
+	},
+	{
+		Name: "another connection is not given the savepoint of the application's loop", File: "opening.go",
+		Old:   "	if t.loop.savepoint != \"\" {\n",
+		New:   "	if t.loop.savepoint != \"\" && false {\n",
+		Found: []Instrument{Test(failover, "TestLoop_BeginsOnTheOtherConnectionWithItsSavepoint")},
 	},
 	{
 		Name: "a hot standby's conflict is retried like any other", File: "attempt.go",

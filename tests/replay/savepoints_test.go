@@ -1,13 +1,10 @@
 package replay_test
 
 import (
-	"context"
 	"database/sql"
-	"errors"
 	"net/url"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -158,38 +155,6 @@ func TestSavepoint_OfTheSameNameTwice_IsReplayed(t *testing.T) {
 	}
 }
 
-// executeTx does what cockroach-go's crdb.ExecuteTx does with a transaction, under any name of the savepoint.
-func executeTx(ctx context.Context, db *sql.DB, name string, fn func(*sql.Tx) error) error {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }()
-	if _, err := tx.ExecContext(ctx, "SAVEPOINT "+name); err != nil {
-		return err
-	}
-	for range 10 {
-		released := false
-		if err = fn(tx); err == nil {
-			released = true
-			if _, err = tx.ExecContext(ctx, "RELEASE SAVEPOINT "+name); err == nil {
-				return tx.Commit()
-			}
-		}
-		var pgErr *pgconn.PgError
-		if !errors.As(err, &pgErr) || pgErr.Code != "40001" {
-			if released {
-				return errors.Join(errors.New("ambiguous"), err)
-			}
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT "+name); err != nil {
-			return err
-		}
-	}
-	return err
-}
-
 // cockroach-go's crdb.ExecuteTx on top → the driver stands aside; any name with the prefix, and
 // force_savepoint_restart=on.
 func TestSavepoint_OfCockroachGosExecuteTx_StandsAside(t *testing.T) {
@@ -211,7 +176,7 @@ func TestSavepoint_OfCockroachGosExecuteTx_StandsAside(t *testing.T) {
 			}
 			r := kit.New(t, kit.Script{kit.Update(2): kit.ConflictOn(1), free: kit.ConflictOn(1)})
 			calls := 0
-			require.NoError(t, executeTx(t.Context(), r.DB, tc.savepoint, func(tx *sql.Tx) error {
+			require.NoError(t, kit.ExecuteTx(t.Context(), r.DB, tc.savepoint, func(tx *sql.Tx) error {
 				calls++
 				if _, err := tx.ExecContext(t.Context(), kit.Update(1)); err != nil {
 					return err
@@ -254,7 +219,7 @@ func TestSavepoint_OfCockroachGosExecuteTx_StandsAside(t *testing.T) {
 			atStatement, atRelease := kit.ConflictAt(`WHERE k = 2$`), kit.ConflictAt("^release")
 			sim.Inject(atStatement, atRelease)
 			calls := 0
-			require.NoError(t, executeTx(t.Context(), db, tc.savepoint, func(tx *sql.Tx) error {
+			require.NoError(t, kit.ExecuteTx(t.Context(), db, tc.savepoint, func(tx *sql.Tx) error {
 				calls++
 				if _, err := tx.ExecContext(t.Context(), kit.Update(1)); err != nil {
 					return err
@@ -301,7 +266,7 @@ func TestSavepoint_OfCockroachGosExecuteTx_StandsAside(t *testing.T) {
 		kit.Exec(t, db, "SET force_savepoint_restart = on")
 		calls := 0
 		sim.Inject(kit.ConflictAt("^release"))
-		require.NoError(t, executeTx(t.Context(), db, "foo", func(tx *sql.Tx) error {
+		require.NoError(t, kit.ExecuteTx(t.Context(), db, "foo", func(tx *sql.Tx) error {
 			calls++
 			_, err := tx.ExecContext(t.Context(), kit.Update(1))
 			return err
@@ -312,7 +277,7 @@ func TestSavepoint_OfCockroachGosExecuteTx_StandsAside(t *testing.T) {
 	t.Run("counted", func(t *testing.T) {
 		t.Parallel()
 		r := kit.New(t, kit.Script{})
-		require.NoError(t, executeTx(t.Context(), r.DB, "cockroach_restart", func(*sql.Tx) error { return nil }))
+		require.NoError(t, kit.ExecuteTx(t.Context(), r.DB, "cockroach_restart", func(*sql.Tx) error { return nil }))
 		assert.EqualValues(t, 1, r.Count(t, "not_replayable_total", "application_savepoint"))
 		assert.EqualValues(t, 1, r.Count(t, "transactions_total", "committed"))
 	})
