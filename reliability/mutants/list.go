@@ -895,7 +895,10 @@ var ofDriver = []Mutant{
 		Name: "a loop of the application's own goes back though its RELEASE may have committed", File: "loop.go",
 		Old: " && !t.mayHaveCommitted(f)\n",
 		New: "\n",
-		Found: []Instrument{Test(failover, "TestLoop_ConnectionLostAtTheRelease_Ambiguous")},
+		Found: []Instrument{
+			Test(failover, "TestLoop_ConnectionLostAtTheRelease_Ambiguous"),
+			Programs(program.CockroachDB, "loops", 100, program.Twice, program.Phantom),
+		},
 	},
 	{
 		Name: "a loop of the application's own goes on, on another connection, without going back", File: "loop.go",

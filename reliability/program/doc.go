@@ -28,6 +28,8 @@
 //   - "endings": what commits before the end, and what comes after that: COMMIT as text, a text with COMMIT in its
 //     middle, SHOW COMMIT TIMESTAMP, DDL that commits what is open, prepared or not (tail.go); and, outside of a
 //     transaction, CALL, DO and texts that commit in their middle (halves.go);
+//   - "loops": the application has a savepoint cockroach_restart of its own, to which it goes back after a conflict
+//     (loop.go);
 //   - "the pgx connection": statements and COPY on the connection that Raw hands over (raw.go), and applications that
 //     go on after any error.
 //
@@ -38,10 +40,10 @@
 //
 // # What they don't do
 //
-// One database on one node; no isolation level but the default; no LISTEN, large objects, temporary tables, PREPARE
-// as text or DISCARD; no AS OF SYSTEM TIME; no savepoint cockroach_restart of the application's own; no pooler in
-// between; no reads outside a transaction but the clock's. No two goroutines use one transaction. Hooks only look.
-// Packages history and kinds, and the driver's own tests, have some of these.
+// One database on one node; no isolation level but the default; no LISTEN, large objects, temporary tables, PREPARE as
+// text or DISCARD; no AS OF SYSTEM TIME; no pooler in between; no reads outside a transaction but the clock's. No two
+// goroutines use one transaction. Hooks only look. Packages history and kinds, and the driver's own tests, have some of
+// these.
 //
 // # How they are judged
 //

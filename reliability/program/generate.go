@@ -35,8 +35,12 @@ var forms = weighted[Form]{{Plain, 8}, {Closure, 9}, {ReadOnly, 2}, {Single, 3}}
 func (g *generator) newProgram(id int64) *Program {
 	p := &Program{ID: id, Form: forms.pick(g)}
 	g.program = p
-	if g.plain && p.Form != Single {
+	switch {
+	case p.Form == Single:
+	case g.plain:
 		p.Form = Plain
+	case g.oneIn(g.looping):
+		p.Form = Looped
 	}
 	switch p.Form {
 	case Single:
@@ -90,7 +94,7 @@ func (g *generator) reader(p *Program) {
 }
 
 func (g *generator) writer(p *Program) {
-	p.Own = p.Form == Plain && g.oneIn(g.own)
+	p.Own = p.Form != Closure && g.oneIn(g.own)
 	p.Patient = g.oneIn(2)
 	if g.oneIn(g.settings) {
 		p.Settings = Inside

@@ -18,6 +18,7 @@ const (
 	ReadOnly             // BeginTx, and nothing is written; reading the clock gives the program its place
 	Single               // one statement, outside of a transaction
 	Halved               // likewise, and it may commit in its middle
+	Looped               // BeginTx, and a loop of the application's own around its savepoint cockroach_restart
 )
 
 // A Program is a short transaction. Each runs once, in the hope of being committed; what becomes of it is its [Result].
@@ -30,7 +31,7 @@ type Program struct {
 	Clock    int     // the clock is counted up before this step, or at the end
 	Enter    int     // the commit is noted before this step, or at the end; not before the clock
 	Forgo    bool    // the application rolls back at the end
-	Own      bool    // it has a *sql.Conn of its own; only Plain
+	Own      bool    // it has a *sql.Conn of its own; not by RunTx
 	Settings Settings
 	Mask     Mask
 	Careless bool // it goes on after errors, and looks at what Commit says; only Plain
@@ -145,7 +146,7 @@ const (
 
 func (p *Program) String() string {
 	var b strings.Builder
-	form := []string{"BeginTx", "RunTx", "read-only", "a statement alone", "halves"}[p.Form]
+	form := []string{"BeginTx", "RunTx", "read-only", "a statement alone", "halves", "a loop of its own"}[p.Form]
 	fmt.Fprintf(&b, "program %d, %s", p.ID, form)
 	b.WriteString([]string{"", ", a tight policy", ", no retries", ", long waits", ", no other connection"}[p.Policy])
 	b.WriteString([]string{"", ", settings first", ", settings inside"}[p.Settings])
@@ -191,7 +192,7 @@ func (p *Program) hidden(b *strings.Builder, i int) {
 
 // before are the statements that are run before a step without showing anything.
 func (p *Program) before(i int) (hidden []Statement) {
-	if p.Form != Plain && p.Form != Closure {
+	if p.Form == ReadOnly || p.outside() {
 		return nil
 	}
 	if i == 0 && p.Settings == Inside {

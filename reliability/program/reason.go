@@ -42,9 +42,9 @@ func (c *checker) namesOutcome(p *Program, err error) {
 	switch {
 	case p.Form == Closure && p.Tail != nil && p.Tail.By == SchemaChange && endedInside(err):
 		c.add(Misleading, p, "the schema change is done, and RunTx says: %v", err)
-	case codeWithin(err) == codeNoSavepoint:
+	case codeWithin(err) == codeNoSavepoint && p.Form != Looped:
 		c.add(Misleading, p, "it goes back to savepoints of its own alone, and was told %v", err)
-	case p.Policy != Never && p.Halves == nil && isBareConflict(err):
+	case p.Policy != Never && p.Halves == nil && p.Form != Looped && isBareConflict(err):
 		c.add(Unretried, p, "the driver retries, and the application was told %v", err)
 	case p.onlySchema() && c.history.Results[p.ID].err(1) != nil && hidesConflict(err):
 		c.add(Misleading, p, "it has lost, and there was nothing that it could have committed: %v", err)
@@ -82,7 +82,7 @@ func hasLost(err error) bool {
 // hasMarker reports whether all that may commit p is marked, where markers are on: it is retried, and it goes by the
 // extended protocol. After a context's end there may not be time to ask.
 func (p *Program) hasMarker() bool {
-	if p.Tail != nil || p.Policy == Never || p.Cancel != nil {
+	if p.Tail != nil || p.Policy == Never || p.Form == Looped || p.Cancel != nil {
 		return false
 	}
 	marked := p.commitsWhole()
@@ -143,9 +143,14 @@ func (c *checker) lostConnection(p *Program, err error) {
 	switch {
 	case ok && errors.Is(err, context.Canceled):
 		c.add(Misleading, p, "it was cancelled, and told that its connection was lost: %v", err)
-	case ok && lost.Cause == "" && p.mayMove(err):
+	case ok && p.isMovable(lost.Cause) && p.mayMove(err):
 		c.add(Stranded, p, "there were nodes to go on with: %v", err)
 	}
+}
+
+// isMovable reports whether what the driver gives as the cause is none.
+func (p *Program) isMovable(cause cockroachdb.Cause) bool {
+	return cause == "" || p.Form == Looped && cause == cockroachdb.CauseApplicationSavepoint
 }
 
 // dialPatience is for how long the driver certainly dials on after a round has begun: it was well then.

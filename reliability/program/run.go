@@ -57,6 +57,8 @@ func (r *runner) run(ctx context.Context, p *Program) Result {
 		res.Err = run.alone(r.db)
 	case p.Form == Closure:
 		res.Err = cockroachdb.RunTx(ctx, r.db, nil, run.inside)
+	case p.Form == Looped:
+		res.Err = run.loop(r.db)
 	default:
 		res.Err = run.begin(r.db, &sql.TxOptions{ReadOnly: p.Form == ReadOnly})
 	}
@@ -143,8 +145,11 @@ func (e *execution) onItsOwn() (err error) {
 	if err != nil {
 		return besides{"before the transaction", err}
 	}
-	if e.program.outside() {
+	switch {
+	case e.program.outside():
 		return e.alone(e.conn)
+	case e.program.Form == Looped:
+		return e.loop(e.conn)
 	}
 	return e.begin(e.conn, nil)
 }

@@ -25,6 +25,7 @@ type topic struct {
 	settings int // a program has settings of its own
 	tails    int // it commits before its end
 	halving  int // a statement alone commits in its middle
+	looping  int // a program has a loop of its own
 	own      int // a program of BeginTx has a connection of its own
 	raw      int // a statement runs on the pgx connection
 	careless int
@@ -61,6 +62,10 @@ var topics = weighted[topic]{
 		name: "cursors", kinds: append(cursory, sets...), cursors: true, open: 6, own: 6, careless: 16, cancel: 30,
 	}, 3},
 	{topic{name: "locks", kinds: locking, locks: true, open: 12, own: 6, careless: 16, slow: 40, cancel: 30}, 3},
+	{topic{
+		name: "loops", kinds: all, looping: 1, own: 4, cancel: 12,
+		servers: []Server{CockroachDB, NewerCockroachDB, Cluster},
+	}, 2},
 	{topic{name: "timeouts", kinds: append(hurries, sets...), own: 4, careless: 8, cancel: 30}, 2},
 }
 

@@ -168,7 +168,7 @@ func varietyOfPrograms() (want []string) {
 	for _, m := range modes {
 		want = append(want, fmt.Sprint(Procedure, " mode ", m))
 	}
-	for what, n := range map[string]int{"how": 4, "form": 5, "policy": 5, "block": 3, "settings": 3, "mask": 4} {
+	for what, n := range map[string]int{"how": 4, "form": 6, "policy": 5, "block": 3, "settings": 3, "mask": 4} {
 		for i := range n {
 			want = append(want, fmt.Sprint(what, " ", i))
 		}
