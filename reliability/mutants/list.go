@@ -796,6 +796,12 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(commit, "TestCommit_PreparedDDLIsCancelled_IsAmbiguous")},
 	},
 	{
+		Name: "rows of a read outside a transaction come from two points in time", File: "replay.go",
+		Old:   "	if differs != nil {\n		return wire.Answer{}, diverged(n, r, differs, &a)\n	}\n	return a, err\n",
+		New:   "	if differs != nil && t.explicit {\n		return wire.Answer{}, diverged(n, r, differs, &a)\n	}\n	return a, err\n",
+		Found: []Instrument{Programs(program.CockroachDB, "keys", 100, program.Shown)},
+	},
+	{
 		Name: "what may not be run twice is not run once", File: "lone.go",
 		Old:   "	if cause == CauseSession || t.isOnce() && f.reach != wire.InStatement {\n",
 		New:   "	if cause == CauseSession {\n",

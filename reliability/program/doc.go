@@ -41,9 +41,8 @@
 // # What they don't do
 //
 // One database on one node; no isolation level but the default; no LISTEN, large objects, temporary tables, PREPARE as
-// text or DISCARD; no AS OF SYSTEM TIME; no pooler in between; no reads outside a transaction but the clock's. No two
-// goroutines use one transaction. Hooks only look. Packages history and kinds, and the driver's own tests, have some of
-// these.
+// text or DISCARD; no AS OF SYSTEM TIME; no pooler in between. No two goroutines use one transaction. Hooks only look.
+// Packages history and kinds, and the driver's own tests, have some of these.
 //
 // # How they are judged
 //

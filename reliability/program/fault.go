@@ -62,7 +62,7 @@ type place struct {
 	rollback bool // ROLLBACK, which never fails
 	restart  bool // ROLLBACK TO the restart savepoint
 	data     bool // a statement of the application's that reads or writes
-	many     bool // with many rows in its answer
+	many     bool // a read with many rows in its answer, in a transaction that is in order, or outside of any
 	inside   bool // the transaction is in order
 
 	restarted bool // the statement before was that ROLLBACK TO
@@ -84,7 +84,7 @@ func placeOf(p crdbsim.Point) *place {
 		rollback: text == "rollback",
 		restart:  begins("rollback to savepoint cockroach_restart"),
 		data:     !commit && slices.Contains([]string{"select", "insert", "update", "delete", "with"}, word),
-		many:     strings.Contains(text, " order by "),
+		many:     word == "select" && strings.Contains(text, " order by ") && p.Status != 'E',
 		inside:   p.Status == 'T',
 		locked:   lockTexts[p.SQL],
 	}
@@ -92,7 +92,7 @@ func placeOf(p crdbsim.Point) *place {
 
 func anywhere(at *place) bool   { return !at.rollback }
 func cuttable(*place) bool      { return true }
-func ofMany(at *place) bool     { return at.many && at.inside }
+func ofMany(at *place) bool     { return at.many }
 func ofData(at *place) bool     { return at.data }
 func dataInside(at *place) bool { return at.data && at.inside }
 func ofLock(at *place) bool     { return at.locked && at.inside }

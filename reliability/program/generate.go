@@ -223,7 +223,7 @@ func (g *generator) statement(k Kind) Statement {
 	s.Read = s.Column == Number && g.oneIn(2)
 	if g.oneIn(4) && !specs[k].whole {
 		s.Stop = g.IntN(3)
-		if k == Wide {
+		if k == Wide || k == Survey {
 			s.Stop = g.IntN(2 * wideRows)
 		}
 	}

@@ -93,6 +93,15 @@ var kvSpecs = map[Kind]spec{
 		sql:   plain("SELECT 'clock' AS c, n FROM clock"),
 		query: func(m *model, _ *Statement, _ any) ([][]any, error) { return [][]any{{"clock", m.clock}}, nil },
 	},
+	Survey: {
+		name: "survey", about: aboutRange, reads: true,
+		sql: func(s *Statement, _ value) (string, []any) {
+			return fmt.Sprintf("SELECT clock.n, k, i, repeat('x', %d) AS x FROM clock, kv, generate_series(1, %d) AS g "+
+				"WHERE k >= $1 AND k < $2 ORDER BY k, g", wideText, wideRows), []any{s.Lo, s.Hi}
+		},
+		columns: names("n", "k", "i", "x"),
+		query:   (*model).survey,
+	},
 }
 
 func names(all ...string) func(*Statement) []string {
@@ -141,6 +150,15 @@ func (m *model) wide(s *Statement, _ any) (rows [][]any, _ error) {
 	for _, k := range m.keys(s) {
 		for g := range wideRows {
 			rows = append(rows, []any{int64(k), m.kv[k][Number], int64(g + 1), strings.Repeat("x", wideText)})
+		}
+	}
+	return rows, nil
+}
+
+func (m *model) survey(s *Statement, _ any) (rows [][]any, _ error) {
+	for _, k := range m.keys(s) {
+		for range wideRows {
+			rows = append(rows, []any{m.clock, int64(k), m.kv[k][Number], strings.Repeat("x", wideText)})
 		}
 	}
 	return rows, nil

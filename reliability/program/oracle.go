@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -234,6 +236,9 @@ func (c *checker) replay() {
 	c.births(m)
 }
 
+// clockRead finds the clock in what a program was shown that has read it.
+var clockRead = regexp.MustCompile(`^(?:` + ReadClock.String() + `|` + Survey.String() + ` [-0-9]+):(?: \[.*?\])? \((?:"clock", )?([0-9]+)`)
+
 // readers are the programs that have written nothing and were told that they are committed, by the clock that they were
 // shown. What a transaction is shown that is not committed in the end, no server vouches for.
 func (c *checker) readers() map[string][]*Program {
@@ -244,8 +249,8 @@ func (c *checker) readers() map[string][]*Program {
 			continue
 		}
 		for _, line := range res.shown(1) {
-			if strings.HasPrefix(line, ReadClock.String()+": (") {
-				readers[line] = append(readers[line], p)
+			if found := clockRead.FindStringSubmatch(line); found != nil {
+				readers[found[1]] = append(readers[found[1]], p)
 			}
 		}
 	}
@@ -254,13 +259,13 @@ func (c *checker) readers() map[string][]*Program {
 
 // readAt runs those that were shown the model's clock.
 func (c *checker) readAt(m *model, readers map[string][]*Program) {
-	line := fmt.Sprintf("%v: %s end", ReadClock, showRow([]any{"clock", m.clock}))
-	for _, p := range readers[line] {
+	clock := strconv.FormatInt(m.clock, 10)
+	for _, p := range readers[clock] {
 		if !c.compare(m, p, 1, c.history.Results[p.ID]) {
 			break
 		}
 	}
-	delete(readers, line)
+	delete(readers, clock)
 }
 
 // compare runs a part on the model and says whether it shows what the application was shown; as much as it was shown,

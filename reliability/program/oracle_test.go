@@ -191,6 +191,21 @@ func TestAlone(t *testing.T) {
 	assert.Equal(t, NotCommitted, prepared.Outcome(errors.New(stmtClosed)))
 }
 
+// TestSurvey has a statement outside of a transaction read what was there before the latest commit.
+func TestSurvey(t *testing.T) {
+	t.Parallel()
+	r := aRound()
+	survey := &Program{ID: 5, Form: Single, Steps: []Step{step(Statement{Kind: Survey, Lo: 0, Hi: 1, Names: true})}}
+	r.Workers = append(r.Workers, []*Program{survey})
+	h := honest(r)
+	assert.Empty(t, Check(r, h))
+
+	line := &h.lines(5)[0]
+	assert.Contains(t, *line, "(3, 0, ")
+	*line = strings.ReplaceAll(*line, "(3, 0, ", "(2, 0, ")
+	wantFirst(t, Check(r, h), Shown, "survey 0-1")
+}
+
 // TestUnknown has programs that don't know whether they are committed: they may be or not.
 func TestUnknown(t *testing.T) {
 	t.Parallel()

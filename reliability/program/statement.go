@@ -26,6 +26,7 @@ const (
 	Delete                // deletes the range
 	Texts                 // is two statements in one text
 	ReadClock             // reads the clock, which gives a program that writes nothing its place in the order
+	Survey                // reads many long rows, and the clock with each
 
 	Look // looks at a result that was left open
 

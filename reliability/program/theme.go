@@ -149,7 +149,7 @@ var (
 	peeks    = weighted[Kind]{{Peek, 1}}
 	hurries  = weighted[Kind]{{Hurry, 6}, {Add, 6}, {Set, 4}}
 	reads    = weighted[Kind]{{Get, 4}, {Scan, 3}, {Wide, 1}, {Count, 2}}
-	singles  = weighted[Kind]{{ReadClock, 1}, {Set, 2}, {Add, 3}, {Quiet, 1}, {Upsert, 2}, {Delete, 1}, {Bump, 2}}
+	singles  = weighted[Kind]{{ReadClock, 1}, {Survey, 2}, {Set, 2}, {Add, 3}, {Quiet, 1}, {Upsert, 2}, {Delete, 1}, {Bump, 2}}
 	writes   = weighted[Kind]{{Set, 2}, {Add, 3}, {Quiet, 1}, {Upsert, 2}, {Delete, 1}}
 	failures = weighted[Kind]{{Insert, 1}, {Return, 1}, {Divide, 1}}
 )
