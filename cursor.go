@@ -124,9 +124,7 @@ func (cu *cursor) read() bool {
 			}
 		}
 		tag, err := cu.t.session().Conclude(&cu.rec.Statement, &cu.ans)
-		if cu.t.explicit && cu.rec.Class.Several && (cu.ans.Commits || cu.ans.Begins) {
-			cu.t.detach(endedByText, cu.ans.Commits || cu.rec.Class.DDL)
-		}
+		cu.noteSeveral()
 		switch {
 		case err == nil && cu.isDoubtful(tag.RowsAffected()):
 			cu.runUnlocked()
@@ -142,6 +140,14 @@ func (cu *cursor) read() bool {
 		})
 	}
 	return false
+}
+
+// noteSeveral takes note of a text of several statements that has ended the transaction, even if it fails after that.
+func (cu *cursor) noteSeveral() {
+	class := &cu.rec.Class
+	if cu.t.explicit && class.Several && (cu.ans.Commits || cu.ans.Begins) {
+		cu.t.detach(endedByText, cu.ans.Commits || class.DDL)
+	}
 }
 
 // drain reads what is left without showing it to anyone.

@@ -914,8 +914,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "in the simple protocol the application's RELEASE is not known to have committed", File: "cursor.go",
-		Old:   "		if cu.t.explicit && cu.rec.Class.Several && (",
-		New:   "		if cu.t.explicit && (",
+		Old:   "	if cu.t.explicit && class.Several && (",
+		New:   "	if cu.t.explicit && (",
 		Found: []Instrument{Test(failover, "TestLoop_LostAtEachStatement_CommitsOnce")},
 	},
 	{
