@@ -237,7 +237,8 @@ func (c *checker) replay() {
 }
 
 // clockRead finds the clock in what a program was shown that has read it.
-var clockRead = regexp.MustCompile(`^(?:` + ReadClock.String() + `|` + Survey.String() + ` [-0-9]+):(?: \[.*?\])? \((?:"clock", )?([0-9]+)`)
+var clockRead = regexp.MustCompile(
+	`^(?:` + ReadClock.String() + `|` + Survey.String() + ` [-0-9]+):(?: \[.*?\])? \((?:"clock", )?([0-9]+)`)
 
 // readers are the programs that have written nothing and were told that they are committed, by the clock that they were
 // shown. What a transaction is shown that is not committed in the end, no server vouches for.

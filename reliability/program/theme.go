@@ -141,15 +141,17 @@ var (
 	settings = weighted[Kind]{
 		{Assign, 7}, {Config, 4}, {Show, 1}, {Setting, 1}, {Stamp, 6}, {GetSpot, 2}, {PutSpot, 6}, {Add, 2}, {Get, 1},
 	}
-	sets     = weighted[Kind]{{Get, 4}, {Count, 1}, {Set, 4}, {Add, 4}, {Upsert, 2}}
-	copies   = weighted[Kind]{{Copy, 8}}
-	cursory  = weighted[Kind]{{Fetch, 10}, {Move, 2}, {CloseCursor, 1}, {Declare, 2}, {Bump, 3}}
-	fetches  = weighted[Kind]{{Fetch, 6}, {Move, 1}, {CloseCursor, 1}, {Get, 3}, {Count, 1}}
-	locking  = weighted[Kind]{{Peek, 10}, {Raise, 9}, {Set, 1}, {Upsert, 1}, {Quiet, 1}, {Delete, 1}, {Hurry, 1}}
-	peeks    = weighted[Kind]{{Peek, 1}}
-	hurries  = weighted[Kind]{{Hurry, 6}, {Add, 6}, {Set, 4}}
-	reads    = weighted[Kind]{{Get, 4}, {Scan, 3}, {Wide, 1}, {Count, 2}}
-	singles  = weighted[Kind]{{ReadClock, 1}, {Survey, 2}, {Set, 2}, {Add, 3}, {Quiet, 1}, {Upsert, 2}, {Delete, 1}, {Bump, 2}}
+	sets    = weighted[Kind]{{Get, 4}, {Count, 1}, {Set, 4}, {Add, 4}, {Upsert, 2}}
+	copies  = weighted[Kind]{{Copy, 8}}
+	cursory = weighted[Kind]{{Fetch, 10}, {Move, 2}, {CloseCursor, 1}, {Declare, 2}, {Bump, 3}}
+	fetches = weighted[Kind]{{Fetch, 6}, {Move, 1}, {CloseCursor, 1}, {Get, 3}, {Count, 1}}
+	locking = weighted[Kind]{{Peek, 10}, {Raise, 9}, {Set, 1}, {Upsert, 1}, {Quiet, 1}, {Delete, 1}, {Hurry, 1}}
+	peeks   = weighted[Kind]{{Peek, 1}}
+	hurries = weighted[Kind]{{Hurry, 6}, {Add, 6}, {Set, 4}}
+	reads   = weighted[Kind]{{Get, 4}, {Scan, 3}, {Wide, 1}, {Count, 2}}
+	singles = weighted[Kind]{
+		{ReadClock, 1}, {Survey, 2}, {Set, 2}, {Add, 3}, {Quiet, 1}, {Upsert, 2}, {Delete, 1}, {Bump, 2},
+	}
 	writes   = weighted[Kind]{{Set, 2}, {Add, 3}, {Quiet, 1}, {Upsert, 2}, {Delete, 1}}
 	failures = weighted[Kind]{{Insert, 1}, {Return, 1}, {Divide, 1}}
 )
