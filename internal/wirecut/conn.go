@@ -20,6 +20,7 @@ type conn struct {
 	tcp    *net.TCPConn // the same
 	wire   *Wire
 	broken atomic.Bool
+	resets atomic.Bool // the connection does not end, it is reset; only a relay can do that
 	status atomic.Uint32
 	close  sync.Once
 
@@ -92,6 +93,7 @@ func (c *conn) forward(frames [][]byte) error {
 
 // cutClient breaks the connection at one of the messages that the client is sending.
 func (c *conn) cutClient(frames [][]byte, at int, how How, all int) (int, error) {
+	c.resets.Store(how == Before)
 	c.broken.Store(true)
 	_ = c.tcp.SetDeadline(time.Unix(1, 0)) // whoever reads, makes room
 	c.reading.Lock()
@@ -212,8 +214,12 @@ func (c *conn) cutServer(how How) error {
 	c.writing.Lock() // what the client is sending goes out whole
 	defer c.writing.Unlock()
 	c.broken.Store(true)
-	if how == Half {
+	switch how {
+	case Half:
 		c.rest = c.rest[:len(c.rest)/2]
+	case LastWord:
+		c.rest = append(c.rest, lastWord...)
+	case Before, After: // it stays whole
 	}
 	_ = c.tcp.SetDeadline(time.Now().Add(patience))
 	return errors.Join(c.handled(), c.end())

@@ -26,6 +26,8 @@ const (
 	Half How = "half"
 	// After is when it has arrived whole. Of a client's message the server has handled it, and its answer is lost.
 	After How = "after"
+	// LastWord is for a server's message: it has arrived whole, and with it the fatal error of a server that shuts down.
+	LastWord How = "last word"
 )
 
 // A Cut is where the connection breaks, and how.
@@ -40,7 +42,8 @@ type Talk struct{ Client, Server string }
 
 // A Wire makes connections, counts what goes over them while it is armed, and breaks one.
 type Wire struct {
-	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
+	relays bool
 
 	mu     sync.Mutex
 	change *sync.Cond
@@ -61,6 +64,18 @@ func New(dial func(ctx context.Context, network, addr string) (net.Conn, error))
 	return w
 }
 
+// NewRelay makes a Wire like New's, but what it gives the client is the system's own connection, to a relay. So the
+// client can ask the system about it, and learns of a cut by what the system says: a reset where the message was to
+// arrive Before, and else the end of the stream. What arrives last arrives in one segment with that end, so that a
+// client which has read it can't be ahead of the end.
+//
+// Other than a [net.Conn] of its own a relay can't refuse a message: the system has taken it.
+func NewRelay(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *Wire {
+	w := New(dial)
+	w.relays = true
+	return w
+}
+
 // Dial connects. It is for pgconn.Config's DialFunc.
 func (w *Wire) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	nc, err := w.dial(ctx, network, addr)
@@ -68,10 +83,17 @@ func (w *Wire) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 		return nil, err
 	}
 	c := newConn(w, nc.(*net.TCPConn))
+	w.began(c)
+	if w.relays {
+		return relayTo(ctx, c)
+	}
+	return c, nil
+}
+
+func (w *Wire) began(c *conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.live[c] = true
-	return c, nil
 }
 
 // Arm begins to count, anew; cut may be nil.

@@ -24,7 +24,23 @@ type line struct {
 	other *pgx.Conn
 }
 
-func newLine(t *testing.T) line {
+// A dial connects to a server.
+type dial = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// wires are the kinds of a wire.
+var wires = map[string]func(dial) *wirecut.Wire{"conn": wirecut.New, "relay": wirecut.NewRelay}
+
+// onEach runs a test on each kind.
+func onEach(t *testing.T, test func(*testing.T, line)) {
+	for name, make := range wires {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newLine(t, make))
+		})
+	}
+}
+
+func newLine(t *testing.T, make func(dial) *wirecut.Wire) line {
 	_, dsn := enginetest.NewSim(t, crdbsim.Config{})
 	other, err := pgx.Connect(t.Context(), dsn)
 	require.NoError(t, err)
@@ -33,7 +49,7 @@ func newLine(t *testing.T) line {
 	require.NoError(t, err)
 	cfg, err := pgx.ParseConfig(dsn)
 	require.NoError(t, err)
-	w := wirecut.New((&net.Dialer{}).DialContext)
+	w := make((&net.Dialer{}).DialContext)
 	cfg.DialFunc = w.Dial
 	return line{w, cfg, other}
 }
@@ -62,7 +78,10 @@ func (l line) insert(t *testing.T, cut *wirecut.Cut) (talk wirecut.Talk, struck 
 
 func TestTalk(t *testing.T) {
 	t.Parallel()
-	l := newLine(t)
+	onEach(t, testTalk)
+}
+
+func testTalk(t *testing.T, l line) {
 	talk, struck, err := l.insert(t, nil)
 	require.NoError(t, err)
 	assert.False(t, struck)
@@ -79,29 +98,32 @@ func TestTalk(t *testing.T) {
 // and so at Execute, it commits.
 func TestCut(t *testing.T) {
 	t.Parallel()
-	l := newLine(t)
+	onEach(t, testCut)
+}
+
+func testCut(t *testing.T, l line) {
 	const execute = 3
 	for i := range len("PBDES") {
 		for how, done := range map[wirecut.How]bool{
 			wirecut.Before: i > execute, wirecut.Half: i > execute, wirecut.After: i >= execute,
 		} {
-			l.testCut(t, wirecut.Cut{Side: wirecut.Client, At: i, How: how}, done)
+			l.cutAt(t, wirecut.Cut{Side: wirecut.Client, At: i, How: how}, done)
 		}
 	}
 	for i := range len("12nCZ") {
-		for _, how := range []wirecut.How{wirecut.Half, wirecut.After} {
-			l.testCut(t, wirecut.Cut{Side: wirecut.Server, At: i, How: how}, true)
+		for _, how := range []wirecut.How{wirecut.Half, wirecut.After, wirecut.LastWord} {
+			l.cutAt(t, wirecut.Cut{Side: wirecut.Server, At: i, How: how}, true)
 		}
 	}
 }
 
-func (l line) testCut(t *testing.T, cut wirecut.Cut, done bool) {
+func (l line) cutAt(t *testing.T, cut wirecut.Cut, done bool) {
 	t.Run(fmt.Sprintf("%s %d %s", cut.Side, cut.At, cut.How), func(t *testing.T) {
 		_, err := l.other.Exec(t.Context(), "DELETE FROM t")
 		require.NoError(t, err)
 		talk, struck, err := l.insert(t, &cut)
 		assert.True(t, struck)
-		if last := (wirecut.Cut{Side: wirecut.Server, At: 4, How: wirecut.After}); cut != last {
+		if last := cut.Side == wirecut.Server && cut.At == 4 && cut.How != wirecut.Half; !last {
 			require.Error(t, err)
 		}
 		want := 0
@@ -118,7 +140,10 @@ func (l line) testCut(t *testing.T, cut wirecut.Cut, done bool) {
 // TestCutOnlyOnce: connections made later are not harmed, and messages are counted over all of them.
 func TestCutOnlyOnce(t *testing.T) {
 	t.Parallel()
-	l := newLine(t)
+	onEach(t, testCutOnlyOnce)
+}
+
+func testCutOnlyOnce(t *testing.T, l line) {
 	l.Arm(&wirecut.Cut{Side: wirecut.Client, At: 1, How: wirecut.After})
 	for i := range 3 {
 		conn, err := pgx.ConnectConfig(t.Context(), l.cfg)
@@ -135,7 +160,10 @@ func TestCutOnlyOnce(t *testing.T) {
 // TestAfterError: after an error the server skips everything up to Sync, and nobody waits for more.
 func TestAfterError(t *testing.T) {
 	t.Parallel()
-	l := newLine(t)
+	onEach(t, testAfterError)
+}
+
+func testAfterError(t *testing.T, l line) {
 	conn, err := pgx.ConnectConfig(t.Context(), l.cfg)
 	require.NoError(t, err)
 	const statement = len("PBDE")
