@@ -73,23 +73,35 @@ func isWhole(b []byte) bool {
 // down gives the client what the server says, and ends or resets its connection.
 func (r relay) down() {
 	defer func() { _ = r.client.Close() }()
-	b := make([]byte, largest+len(lastWord))
-	for {
-		n, err := r.Read(b)
+	b := make([]byte, enough+largest+len(lastWord))
+	for n := 0; ; {
+		m, err := r.Read(b[n:])
+		n += m
 		switch {
 		case err != nil && r.resets.Load():
 			_ = r.client.SetLinger(0)
 			return
-		case err != nil:
-			return
-		case r.broken.Load():
+		case err != nil, r.broken.Load():
 			_ = finish(r.client, b[:n])
 			return
+		case n < enough && r.more():
+			continue
 		}
 		if _, err := r.client.Write(b[:n]); err != nil {
 			return
 		}
+		n = 0
 	}
+}
+
+// enough is what down hands over at once.
+const enough = 1 << 13
+
+// more reports whether some of the next message is there.
+func (c *conn) more() bool {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	return c.in.Buffered() > 0
 }
 
 // lastWord is what a server says that shuts down.

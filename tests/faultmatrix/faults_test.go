@@ -25,6 +25,7 @@ type fault struct {
 
 	side wirecut.Side // of the message
 	how  wirecut.How
+	rest atRest
 }
 
 // leave is whether the application's context ends, and how.

@@ -3,6 +3,7 @@ package faultmatrix_test
 import (
 	"database/sql"
 	"errors"
+	"slices"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // what makes the table
@@ -18,9 +19,12 @@ const (
 )
 
 func (m dialect) isPostgreSQL() bool {
-	return m == ofPostgreSQL || m == ofMarkedPostgreSQL || m == ofLockingPostgreSQL
+	return slices.Contains([]dialect{ofPostgreSQL, ofMarkedPostgreSQL, ofLockingPostgreSQL}, m.server())
 }
-func (m dialect) isMarked() bool { return m == ofMarkedCockroachDB || m == ofMarkedPostgreSQL }
+
+func (m dialect) isMarked() bool {
+	return m.server() == ofMarkedCockroachDB || m.server() == ofMarkedPostgreSQL
+}
 
 // createCommitTable makes the table of markers.
 func createCommitTable(t testing.TB, dsn string) {

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,8 +21,6 @@ var updateGolden = flag.Bool("update", false, "write the golden file anew")
 // FAULT_MATRIX=full puts all faults everywhere, and in each replay all of them again, which takes hours.
 // FAULT_MATRIX=sample tries a seventh. What follows is a transaction's name.
 const settingFull, settingSample = "full", "sample"
-
-const matrixGolden = "testdata/fault_matrix.golden"
 
 // A matrixCase is one case of the matrix, under the name of the row in which it counts.
 type matrixCase struct {
@@ -46,17 +45,23 @@ type matrix struct {
 // TestFaultMatrix puts faults at every boundary of every transaction. See CONTRIBUTING.md.
 func TestFaultMatrix(t *testing.T) {
 	t.Parallel()
-	m, only := runAll(t, variants())
+	runByGolden(t, variants(), "testdata/fault_matrix.golden")
+}
+
+// runByGolden runs these, which are to end as a file says.
+func runByGolden(t *testing.T, all []*variant, file string) {
+	t.Helper()
+	m, only := runAll(t, all)
 	t.Log(m.totals())
 	if m.full || m.sample || only != "" || t.Failed() {
 		return
 	}
 	if *updateGolden {
-		require.NoError(t, os.WriteFile(matrixGolden, []byte(m.table()), 0o644))
+		require.NoError(t, os.WriteFile(file, []byte(m.table(all)), 0o644))
 	}
-	golden, err := os.ReadFile(matrixGolden)
+	golden, err := os.ReadFile(file)
 	require.NoError(t, err)
-	assert.Equal(t, string(golden), m.table(), "other outcomes than before: if that is meant, go test ./tests/faultmatrix -update")
+	assert.Equal(t, string(golden), m.table(all), "other outcomes than before: if that is meant, go test ./tests/faultmatrix -update")
 }
 
 // runAll runs these, or those of them that FAULT_MATRIX asks for.
@@ -70,7 +75,7 @@ func runAll(t *testing.T, all []*variant) (m *matrix, only string) {
 	}
 	beds := make([]*bed, 4)
 	for i := range beds {
-		beds[i] = newBed(t)
+		beds[i] = newBed(t, all)
 	}
 	var cases []matrixCase
 	for _, s := range all {
@@ -133,6 +138,9 @@ func (m *matrix) try(h *bed, tr matrixCase) {
 		m.mu.Unlock()
 	}
 	v, err := tr.judge(r, clean)
+	if err == nil {
+		err = tr.judgeVain(r, v)
+	}
 	switch {
 	case err != nil:
 		m.t.Errorf("%v: %v", tr.variant, err)
@@ -178,11 +186,14 @@ func (m *matrix) count(tr matrixCase, v ending) {
 
 // firstFaults puts faults at the boundaries of a conversation.
 func (m *matrix) firstFaults(s *variant, r *result) (cases []matrixCase) {
-	turns := turns{all: m.full || s.thorough, every: 1, from: s.number}
-	if s.long || s.sloppy {
+	turns := turns{all: m.full || s.thorough, rests: !s.long, every: 1, from: s.number}
+	switch {
+	case s.long || s.sloppy:
 		turns.every = 5
-	} else {
-		turns.most = s.dialect == ofCockroachDB || s.dialect == ofNewerCockroachDB || s.dialect == ofLockingCockroachDB
+	case s.dialect.overSockets():
+		turns.every = 7
+	default:
+		turns.most = slices.Contains([]dialect{ofCockroachDB, ofNewerCockroachDB, ofLockingCockroachDB}, s.dialect.server())
 	}
 	turns.take(boundaries(s, r, 0, 0, 0), func(f *fault, at int) {
 		cases = append(cases, matrixCase{s, f.name, []strike{{f, at}}, r})
@@ -197,7 +208,11 @@ func (m *matrix) secondFaults(first matrixCase, r *result) (cases []matrixCase) 
 		return nil
 	}
 	turns := turns{all: m.full || first.thorough, every: 23, from: at}
-	turns.take(boundaries(first.variant, r, at+1, r.client, r.server), func(f *fault, then int) {
+	all := boundaries(first.variant, r, at+1, r.client, r.server)
+	if first.dialect.overSockets() {
+		turns.every, all = 7, slices.DeleteFunc(all, func(b boundary) bool { return !b.atRest() })
+	}
+	turns.take(all, func(f *fault, then int) {
 		cases = append(cases, matrixCase{first.variant, "40001, then another", []strike{first.strikes[0], {f, then}}, r})
 	})
 	return cases
@@ -207,15 +222,16 @@ func (m *matrix) secondFaults(first matrixCase, r *result) (cases []matrixCase) 
 // and Bind; and one, by turns, at some.
 type turns struct {
 	all, most bool
-	every     int // boundary of how many
-	from      int // which of the faults the first turn is
+	rests     bool // all that strikes only at rest, besides
+	every     int  // boundary of how many
+	from      int  // which of the faults the first turn is
 }
 
 func (s turns) take(all []boundary, put func(f *fault, at int)) {
 	for n, b := range all {
 		for i, f := range b.faults {
 			turn := (n/s.every+s.from)%len(b.faults) == i && (n+s.from)%s.every == 0
-			if turn || s.all || s.most && (!b.early || f == conflictFault) {
+			if turn || s.all || s.most && (!b.early || f == conflictFault) || s.rests && f.rest == onlyAtRest {
 				put(f, b.at)
 			}
 		}
@@ -229,11 +245,16 @@ type boundary struct {
 	early  bool // at Parse or Bind
 }
 
+// atRest reports whether the server has answered there, and waits.
+func (b boundary) atRest() bool {
+	return slices.ContainsFunc(b.faults, func(f *fault) bool { return f.rest == onlyAtRest })
+}
+
 // boundaries are those of r from the given point and messages on.
 func boundaries(s *variant, r *result, point, client, server int) []boundary {
 	var all []boundary
 	add := func(b boundary, happens func(*fault) bool) {
-		for _, f := range matrixFaults {
+		for _, f := range s.dialect.faults() {
 			if happens(f) {
 				b.faults = append(b.faults, f)
 			}
@@ -250,7 +271,7 @@ func boundaries(s *variant, r *result, point, client, server int) []boundary {
 	}
 	for i := server; i < len(r.talk.Server); i++ {
 		if !amidRows(r.talk.Server, i) {
-			add(boundary{at: i}, func(f *fault) bool { return f.side == wirecut.Server })
+			add(boundary{at: i}, func(f *fault) bool { return f.side == wirecut.Server && f.rest.mayBe(r.talk.Server[i]) })
 		}
 	}
 	return all
@@ -269,19 +290,19 @@ func amidRows(types string, i int) bool {
 
 var endingNames = [endings]string{"committed", "refused", "whole", "part", "none"}
 
-// table is all that the golden file holds.
-func (m *matrix) table() string {
+// table is all that the golden file of these variants holds.
+func (m *matrix) table(all []*variant) string {
 	var b strings.Builder
-	b.WriteString("How the cases of TestFaultMatrix end; go test -run TestFaultMatrix -update . writes this file. Whole, part and none are what\n" +
-		"turns out to be committed where the outcome was called ambiguous.\n\n")
+	fmt.Fprintf(&b, "How the cases of %s end; go test -run TestFaultMatrix -update . writes this file. Whole, part and none are what\n"+
+		"turns out to be committed where the outcome was called ambiguous.\n\n", m.t.Name())
 	fmt.Fprintf(&b, "%-22s %9s", "", "cases")
 	for _, name := range endingNames {
 		fmt.Fprintf(&b, " %9s", name)
 	}
 	b.WriteByte('\n')
-	for _, s := range variants() {
+	for _, s := range all {
 		fmt.Fprintf(&b, "\n%v\n", s)
-		for _, row := range rows() {
+		for _, row := range s.dialect.rows() {
 			if c := m.counts[rowOf(s, row)]; c != nil {
 				b.WriteString(line(row, c))
 			}
@@ -305,9 +326,9 @@ func line(row string, counts *[endings]int) string {
 	return text + "\n"
 }
 
-func rows() []string {
+func (m dialect) rows() []string {
 	all := []string{"none"}
-	for _, f := range matrixFaults {
+	for _, f := range m.faults() {
 		all = append(all, f.name)
 	}
 	return append(all, "40001, then another")

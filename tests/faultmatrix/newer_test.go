@@ -140,23 +140,26 @@ var newerTransactions = []transaction{
 	{name: "DDL that commits, alone", run: txOf(addColumn), careful: true, perhaps: committedPartly},
 	{name: "DDL that commits, in RunTx", run: closure(addColumn), careful: true, perhaps: committedPartly},
 
-	{name: "SET alone", run: txOf(set("SET application_name = 'alone'")), everywhere: true},
+	{name: "SET alone", run: txOf(set("SET application_name = 'alone'")), everywhere: true, stays: always[dialect]},
 	{
-		name: "SET first", everywhere: true,
+		name: "SET first", everywhere: true, stays: always[dialect],
 		run: txOf(set("SET application_name = 'a'"), insertSetting(1, "a"), update0, insert(2)),
 	},
 	{
-		name: "SET in the middle", everywhere: true, careful: true,
+		name: "SET in the middle", everywhere: true, careful: true, stays: always[dialect],
 		run: txOf(insertSetting(1, ""), set("SET application_name = 'm'"), insertSetting(2, "m"), update0),
 	},
 	{
-		name: "SET LOCAL in the middle", everywhere: true, careful: true,
+		name: "SET LOCAL in the middle", everywhere: true, careful: true, stays: always[dialect],
 		run: txOf(insertSetting(1, ""), set("SET LOCAL application_name = 'l'"), insertSetting(2, "l"), update0),
 	},
 	{name: "empty result, open", run: txOf(insert(1), emptyOpen(update0, insert(2)), insert(3)), everywhere: true},
-	{name: "key made by the database", run: txOf(keyed(1), update0, keyed(2), keyed(3)), careful: true, everywhere: true},
 	{
-		name: "keys made by the database, for rows", careful: true, everywhere: true,
+		name: "key made by the database", careful: true, everywhere: true, stays: dialect.isPostgreSQL,
+		run: txOf(keyed(1), update0, keyed(2), keyed(3)),
+	},
+	{
+		name: "keys made by the database, for rows", careful: true, everywhere: true, stays: dialect.isPostgreSQL,
 		run: txOf(keyedValues(1, 2), update0, keyedSelect(3, 4)),
 	},
 	{name: "prepared in the middle", run: txOf(insert(5), prepared, update0), everywhere: true},

@@ -35,6 +35,9 @@ type transaction struct {
 
 	thorough   bool // all faults strike everywhere, also after a conflict
 	everywhere bool // of newerTransactions: it is run on PostgreSQL, too
+
+	// stays is for transactions that can't go on, on another connection: nothing is done then, and they are told so.
+	stays func(dialect) bool
 }
 
 // matrixTables are what the transactions work on: notes, which they write and which has no key, so that a row written
@@ -395,13 +398,18 @@ func closure(steps ...step) func(*runner) error {
 // outside is one statement outside of a transaction.
 func outside(p *runner) error {
 	p.start()
-	res, err := p.db.ExecContext(p.ctx, insertNote, 1, value(1))
+	return p.alone(1, func(args ...any) (sql.Result, error) { return p.db.ExecContext(p.ctx, insertNote, args...) })
+}
+
+// alone is insert by a statement outside of a transaction, which exec runs.
+func (p *runner) alone(k int, exec func(args ...any) (sql.Result, error)) error {
+	res, err := exec(k, value(k))
 	if err != nil {
 		return err
 	}
 	n, err := res.RowsAffected()
 	p.show("%d affected", n)
-	writes(1)(p)
+	writes(k)(p)
 	return err
 }
 
@@ -436,19 +444,22 @@ var matrixTransactions = []transaction{
 		return p.commit(&sql.TxOptions{ReadOnly: true}, read(readThings), read("SELECT k, v, 0 FROM notes WHERE k < $1", 9))
 	}},
 	{name: "DDL", run: txOf(insert(1), addColumn, insert(2))},
-	{name: "Raw in the middle", run: onConn(insert(1), rawInsert(2), insert(3))},
+	{name: "Raw in the middle", run: onConn(insert(1), rawInsert(2), insert(3)), stays: always[dialect]},
 	{name: "own COMMIT", run: ownCommit(insert(1), insert(2), execStep("COMMIT", nil)), careful: true},
 	{
 		name:    "own COMMIT in a text",
 		run:     ownCommit(insert(1), execStep(inserts("%s; COMMIT; %s", 2, 3), writes(2, 3))),
 		careful: true,
-		perhaps: func(error) bool { return true }, partly: [][]string{{"0=zero", "1=" + value(1), "2=" + value(2)}},
+		perhaps: always[error], partly: [][]string{{"0=zero", "1=" + value(1), "2=" + value(2)}},
 	},
 	{name: "RunTx", run: closure(read(readThings), insert(1), survives("22012", divide, 1), update0)},
 	{name: "rolled back", run: givenUp, careful: true},
-	{name: "outside", run: outside, careful: true, perhaps: func(err error) bool {
-		return kit.StateOf(err) == "" || kit.StateOf(err) == "57014" // the network's error and the server's come as they are
-	}},
+	{name: "outside", run: outside, careful: true, perhaps: leftOpen},
 }
+
+// leftOpen is for a statement outside of a transaction, of which the network's error and the server's come as they are.
+func leftOpen(err error) bool { return kit.StateOf(err) == "" || kit.StateOf(err) == "57014" }
+
+func always[T any](T) bool { return true }
 
 func (d transaction) isDDL() bool { return strings.Contains(d.name, "DDL") }
