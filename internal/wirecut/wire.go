@@ -3,6 +3,7 @@ package wirecut
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -40,7 +41,7 @@ type Cut struct {
 // A Talk is what was said since Arm: the types of the messages of each side, in order.
 type Talk struct{ Client, Server string }
 
-// A Wire makes connections, counts what goes over them while it is armed, and breaks one.
+// A Wire makes connections, counts what goes over them while it is armed, and breaks some.
 type Wire struct {
 	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 	relays bool
@@ -48,8 +49,8 @@ type Wire struct {
 	mu     sync.Mutex
 	change *sync.Cond
 	armed  bool
-	cut    *Cut
-	struck bool
+	cuts   []Cut // that are to be made
+	struck []Struck
 	client []byte
 	server []byte
 	asked  int // how much of server there was when the client last sent something
@@ -96,16 +97,22 @@ func (w *Wire) began(c *conn) {
 	w.live[c] = true
 }
 
-// Arm begins to count, anew; cut may be nil.
-func (w *Wire) Arm(cut *Cut) {
+// A Struck is a cut that was made, and how many messages of each side there were then, with that one.
+type Struck struct {
+	Cut
+	Client, Server int
+}
+
+// Arm begins to count, anew.
+func (w *Wire) Arm(cuts ...Cut) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.armed, w.cut, w.struck, w.client, w.server, w.asked = true, cut, false, nil, nil, 0
+	w.armed, w.cuts, w.struck, w.client, w.server, w.asked = true, cuts, nil, nil, nil, 0
 	w.left = make(chan struct{})
 }
 
-// Disarm ends the counting, and says what there was and whether the cut has been made.
-func (w *Wire) Disarm() (all Talk, struck bool) {
+// Disarm ends the counting, and says what there was and which cuts have been made.
+func (w *Wire) Disarm() (all Talk, struck []Struck) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.armed = false
@@ -188,9 +195,12 @@ func (w *Wire) count(side Side, types ...byte) (at int, how How, now bool) {
 	}
 	first := len(*said)
 	*said = append(*said, types...)
-	if w.cut == nil || w.struck || w.cut.Side != side || w.cut.At < first || w.cut.At >= len(*said) {
+	n := slices.IndexFunc(w.cuts, func(c Cut) bool { return c.Side == side && first <= c.At && c.At < len(*said) })
+	if n < 0 {
 		return 0, "", false
 	}
-	w.struck = true
-	return w.cut.At - first, w.cut.How, true
+	cut := w.cuts[n]
+	w.cuts = slices.Delete(slices.Clone(w.cuts), n, n+1)
+	w.struck = append(w.struck, Struck{cut, len(w.client), len(w.server)})
+	return cut.At - first, cut.How, true
 }

@@ -32,15 +32,15 @@ var wires = map[string]func(dial) *wirecut.Wire{"conn": wirecut.New, "relay": wi
 
 // onEach runs a test on each kind.
 func onEach(t *testing.T, test func(*testing.T, line)) {
-	for name, make := range wires {
+	for name, newWire := range wires {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, newLine(t, make))
+			test(t, newLine(t, newWire))
 		})
 	}
 }
 
-func newLine(t *testing.T, make func(dial) *wirecut.Wire) line {
+func newLine(t *testing.T, newWire func(dial) *wirecut.Wire) line {
 	_, dsn := enginetest.NewSim(t, crdbsim.Config{})
 	other, err := pgx.Connect(t.Context(), dsn)
 	require.NoError(t, err)
@@ -49,7 +49,7 @@ func newLine(t *testing.T, make func(dial) *wirecut.Wire) line {
 	require.NoError(t, err)
 	cfg, err := pgx.ParseConfig(dsn)
 	require.NoError(t, err)
-	w := make((&net.Dialer{}).DialContext)
+	w := newWire((&net.Dialer{}).DialContext)
 	cfg.DialFunc = w.Dial
 	return line{w, cfg, other}
 }
@@ -59,15 +59,15 @@ func (l line) count(t *testing.T) (n int) {
 	return n
 }
 
-// insert arms the wire with cut and inserts a row, which takes Parse, Bind, Describe, Execute and Sync.
-func (l line) insert(t *testing.T, cut *wirecut.Cut) (talk wirecut.Talk, struck bool, err error) {
+// insert arms the wire with cuts and inserts a row, which takes Parse, Bind, Describe, Execute and Sync.
+func (l line) insert(t *testing.T, cuts ...wirecut.Cut) (talk wirecut.Talk, struck []wirecut.Struck, err error) {
 	conn, err := pgx.ConnectConfig(t.Context(), l.cfg)
 	require.NoError(t, err)
-	l.Arm(cut)
+	l.Arm(cuts...)
 	_, err = conn.Exec(t.Context(), "INSERT INTO t VALUES ($1)", pgx.QueryExecModeExec, 1)
 	talk, struck = l.Disarm()
 	assert.Equal(t, err != nil, conn.IsClosed())
-	if cut == nil {
+	if cuts == nil {
 		assert.Equal(t, "I", l.Open())
 	}
 	require.NoError(t, conn.Close(t.Context()))
@@ -82,9 +82,9 @@ func TestTalk(t *testing.T) {
 }
 
 func testTalk(t *testing.T, l line) {
-	talk, struck, err := l.insert(t, nil)
+	talk, struck, err := l.insert(t)
 	require.NoError(t, err)
-	assert.False(t, struck)
+	assert.Empty(t, struck)
 	assert.Equal(t, wirecut.Talk{Client: "PBDES", Server: "12nCZ"}, talk)
 	assert.Equal(t, 1, l.count(t))
 	select {
@@ -121,8 +121,8 @@ func (l line) cutAt(t *testing.T, cut wirecut.Cut, done bool) {
 	t.Run(fmt.Sprintf("%s %d %s", cut.Side, cut.At, cut.How), func(t *testing.T) {
 		_, err := l.other.Exec(t.Context(), "DELETE FROM t")
 		require.NoError(t, err)
-		talk, struck, err := l.insert(t, &cut)
-		assert.True(t, struck)
+		talk, struck, err := l.insert(t, cut)
+		assert.Len(t, struck, 1)
 		if last := cut.Side == wirecut.Server && cut.At == 4 && cut.How != wirecut.Half; !last {
 			require.Error(t, err)
 		}
@@ -144,7 +144,7 @@ func TestCutOnlyOnce(t *testing.T) {
 }
 
 func testCutOnlyOnce(t *testing.T, l line) {
-	l.Arm(&wirecut.Cut{Side: wirecut.Client, At: 1, How: wirecut.After})
+	l.Arm(wirecut.Cut{Side: wirecut.Client, At: 1, How: wirecut.After})
 	for i := range 3 {
 		conn, err := pgx.ConnectConfig(t.Context(), l.cfg)
 		require.NoError(t, err)
@@ -153,7 +153,7 @@ func testCutOnlyOnce(t *testing.T, l line) {
 		require.NoError(t, conn.Close(t.Context()))
 	}
 	talk, struck := l.Disarm()
-	assert.True(t, struck)
+	assert.Len(t, struck, 1)
 	assert.Equal(t, "QQQ", talk.Client)
 }
 
@@ -167,14 +167,14 @@ func testAfterError(t *testing.T, l line) {
 	conn, err := pgx.ConnectConfig(t.Context(), l.cfg)
 	require.NoError(t, err)
 	const statement = len("PBDE")
-	l.Arm(&wirecut.Cut{Side: wirecut.Client, At: 2*statement - 1, How: wirecut.After})
+	l.Arm(wirecut.Cut{Side: wirecut.Client, At: 2*statement - 1, How: wirecut.After})
 	p := conn.PgConn().StartPipeline(t.Context())
 	p.SendQueryParams("SELECT 1/0", nil, nil, nil, nil)
 	p.SendQueryParams("INSERT INTO t VALUES (1)", nil, nil, nil, nil)
 	require.NoError(t, p.Sync(), "the client finds out when it reads")
 	require.Error(t, p.Close())
 	_, struck := l.Disarm()
-	assert.True(t, struck)
+	assert.Len(t, struck, 1)
 	require.NoError(t, conn.Close(t.Context()))
 	assert.Zero(t, l.count(t))
 }

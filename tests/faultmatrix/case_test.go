@@ -222,22 +222,26 @@ func (h *bed) watch(s *variant, p *runner, own *endingContext, strikes []strike)
 		sim.Inject(&crdbsim.Fault{At: stage, Times: -1, Do: inj.do})
 	}
 	defer sim.ClearFaults()
-	var cut *wirecut.Cut
-	var cutting strike
+	var cuts []wirecut.Cut
+	names := make(map[wirecut.Cut]string)
 	for _, b := range strikes {
 		if b.side != "" {
-			cut, cutting = &wirecut.Cut{Side: b.side, At: b.at, How: b.how}, b
+			cut := wirecut.Cut{Side: b.side, At: b.at, How: b.how}
+			cuts, names[cut] = append(cuts, cut), b.String()
 		}
 	}
-	h.wire.Arm(cut)
+	h.wire.Arm(cuts...)
 	r := &result{err: s.run(p)}
 	inj.stop()
 	if s.overSockets() { // what the relay has passed on, the driver may not have read: a ROLLBACK's answer it reads now
 		_, r.after = p.db.ExecContext(own.Context, "SELECT 1")
 	}
 	talk, struck := h.wire.Disarm()
-	if struck {
-		inj.struck = append(inj.struck, cutting.String())
+	for _, cut := range struck {
+		if len(inj.struck) == 0 {
+			inj.client, inj.server = cut.Client, cut.Server
+		}
+		inj.struck = append(inj.struck, names[cut.Cut])
 	}
 	r.shown, r.failed, r.believed, r.talk = p.shown, p.failed, p.table.lines(), talk
 	r.points, r.struck, r.client, r.server = inj.points, inj.struck, inj.client, inj.server
