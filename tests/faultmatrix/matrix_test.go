@@ -161,10 +161,14 @@ func (m *matrix) try(h *bed, tr matrixCase) {
 	case tr.strikes == nil:
 		m.clean[tr.String()] = r
 		m.next = append(m.next, m.firstFaults(tr.variant, r)...)
-	case len(tr.strikes) == 1 && tr.strikes[0].fault == conflictFault &&
-		r.points[tr.strikes[0].at].stage == crdbsim.AtExecute:
+	case len(tr.strikes) == 1 && tr.strikes[0].isFirst(r):
 		m.next = append(m.next, m.secondFaults(tr, r)...)
 	}
+}
+
+// isFirst reports whether another fault is put after b, which has struck r.
+func (b strike) isFirst(r *result) bool {
+	return b.rest == onlyAtRest || b.fault == conflictFault && r.points[b.at].stage == crdbsim.AtExecute
 }
 
 // talks shows the conversation of r, and the one before it.
@@ -191,7 +195,7 @@ func (m *matrix) firstFaults(s *variant, r *result) (cases []matrixCase) {
 	case s.long || s.sloppy:
 		turns.every = 5
 	case s.dialect.overSockets():
-		turns.every = 7
+		turns.every = 11
 	default:
 		turns.most = slices.Contains([]dialect{ofCockroachDB, ofNewerCockroachDB, ofLockingCockroachDB}, s.dialect.server())
 	}
@@ -201,19 +205,22 @@ func (m *matrix) firstFaults(s *variant, r *result) (cases []matrixCase) {
 	return cases
 }
 
-// secondFaults puts each fault at each boundary after the conflict of the case, which has been run.
+// secondFaults puts each fault at each boundary after the first of the case, which has been run.
 func (m *matrix) secondFaults(first matrixCase, r *result) (cases []matrixCase) {
-	at := first.strikes[0].at
+	at, row := first.strikes[0].at, conflictThenAnother
 	if first.sloppy && !m.full {
 		return nil
 	}
 	turns := turns{all: m.full || first.thorough, every: 23, from: at}
 	all := boundaries(first.variant, r, at+1, r.client, r.server)
-	if first.dialect.overSockets() {
+	if first.dialect.overSockets() && !m.full {
 		turns.every, all = 7, slices.DeleteFunc(all, func(b boundary) bool { return !b.atRest() })
 	}
+	if first.strikes[0].rest == onlyAtRest {
+		row = endedTwice
+	}
 	turns.take(all, func(f *fault, then int) {
-		cases = append(cases, matrixCase{first.variant, "40001, then another", []strike{first.strikes[0], {f, then}}, r})
+		cases = append(cases, matrixCase{first.variant, row, []strike{first.strikes[0], {f, then}}, r})
 	})
 	return cases
 }
@@ -288,6 +295,12 @@ func amidRows(types string, i int) bool {
 	return i%67 != 0
 }
 
+// The rows of cases with two faults.
+const (
+	conflictThenAnother = "40001, then another"
+	endedTwice          = "ended at rest, twice"
+)
+
 var endingNames = [endings]string{"committed", "refused", "whole", "part", "none"}
 
 // table is all that the golden file of these variants holds.
@@ -331,7 +344,7 @@ func (m dialect) rows() []string {
 	for _, f := range m.faults() {
 		all = append(all, f.name)
 	}
-	return append(all, "40001, then another")
+	return append(all, conflictThenAnother, endedTwice)
 }
 
 func sum(counts []int) (n int) {
