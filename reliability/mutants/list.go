@@ -851,9 +851,24 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a request that was acknowledged counts as not received", File: "internal/wire/delivery.go",
-		Old:   "liveness.Unacknowledged(d.TCPConn) >= sent {\n",
-		New:   "liveness.Unacknowledged(d.TCPConn) < sent+1 {\n",
-		Found: []Instrument{Test(conns, "TestReceipt_ServerHasReadTheRequest_Ambiguous")},
+		Old: "liveness.Unacknowledged(d.TCPConn) >= sent {\n",
+		New: "liveness.Unacknowledged(d.TCPConn) < sent+1 {\n",
+		Found: []Instrument{
+			Test(conns, "TestReceipt_ServerHasReadTheRequest_Ambiguous"),
+			Sockets("outside, in a row", "but the table should be"),
+		},
+	},
+	{
+		Name: "what was sent before counts with the request", File: "internal/wire/delivery.go",
+		Old:   "	d.sent.Store(0)\n",
+		New:   "",
+		Found: []Instrument{Sockets("own COMMIT", "a server that ends at rest is noticed")},
+	},
+	{
+		Name: "what a server said last does not end the connection", File: "internal/wire/lasterror.go",
+		Old:   "		if pgerr.IsFatal(err) {\n",
+		New:   "		if false {\n",
+		Found: []Instrument{Sockets("own COMMIT", "a server that ends at rest is noticed", "ended with a word")},
 	},
 	{
 		Name: "a request of which nothing could be written counts as sent", File: "internal/wire/delivery.go",
@@ -863,15 +878,21 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a statement that the server never received is taken for one that was sent", File: "restart.go",
-		Old:   "	case f.reach != wire.Unsent && t.neverArrived(f.err):\n",
-		New:   "	case false:\n",
-		Found: []Instrument{Test(conns, "TestReceipt_ServerLeftBeforeTheRequest_Unseen")},
+		Old: "	case f.reach != wire.Unsent && t.neverArrived(f.err):\n",
+		New: "	case false:\n",
+		Found: []Instrument{
+			Test(conns, "TestReceipt_ServerLeftBeforeTheRequest_Unseen"),
+			Sockets("own COMMIT", "a server that ends at rest is noticed"),
+		},
 	},
 	{
 		Name: "a commit that the server never received is taken for one that was sent", File: "commit.go",
-		Old:   "	if c.t.neverArrived(err) {\n",
-		New:   "	if c.t.neverArrived(err) && false {\n",
-		Found: []Instrument{Test(conns, "TestReceipt_ServerLeftBeforeTheCommitWithoutRetries_NothingIsCommitted")},
+		Old: "	if c.t.neverArrived(err) {\n",
+		New: "	if c.t.neverArrived(err) && false {\n",
+		Found: []Instrument{
+			Test(conns, "TestReceipt_ServerLeftBeforeTheCommitWithoutRetries_NothingIsCommitted"),
+			Sockets("own restart savepoint", "a server that ends at rest is noticed"),
+		},
 	},
 	{
 		Name: "a transaction of a session with state begins on a connection that is closed", File: "conn.go",

@@ -14,7 +14,8 @@
 //   - [Programs]: the random programs of package program, by the server, a topic, the number of rounds, and the kinds
 //     of anomaly of which one must be found. The interleaving differs from run to run: give it several times as many
 //     rounds as it needs.
-//   - [Matrix]: the fault matrix of the driver, by the name of a play. Its tests take a quarter of a minute to build.
+//   - [Matrix], [Sockets]: the fault matrix of the driver, by the name of a play. Its tests take a quarter of a minute
+//     to build.
 //   - [Test]: any other test, by its folder and its name, such as one of package kinds.
 //
 // Each instrument but the random programs, which have tests of their own for that, is also run on the driver as it is,
@@ -109,6 +110,13 @@ func Programs(on program.Server, topic string, rounds int, kinds ...string) Inst
 // Matrix is the fault matrix of the transactions whose names contain a text, and what it says of them.
 func Matrix(transaction string, says ...string) Instrument {
 	return Instrument{Package: matrix, Run: "^TestFaultMatrix$", Env: []string{"FAULT_MATRIX= " + transaction}, Says: says}
+}
+
+// Sockets is Matrix over real sockets.
+func Sockets(transaction string, says ...string) Instrument {
+	i := Matrix(transaction, says...)
+	i.Run = "^TestFaultMatrix_RealSockets$"
+	return i
 }
 
 // Test is a test of its own, and what it says.
