@@ -76,8 +76,8 @@ test-go:
 
 # The race detector makes it three times as long, and has been over a sample of it.
 .PHONY: matrix
-matrix: engine ## the whole fault matrix, and its golden file (MATRIX=. for those with markers, by BEGIN and of newer servers)
-	go test -count=1 -timeout=40m -run '$(or $(MATRIX),^TestFaultMatrix$$)' ./tests/faultmatrix
+matrix: engine ## the whole fault matrix, and its golden files (MATRIX=. for those with markers, by BEGIN and of newer servers)
+	go test -count=1 -timeout=40m -run '$(or $(MATRIX),^TestFaultMatrix(_RealSockets)?$$)' ./tests/faultmatrix
 
 # What runs on a real CockroachDB: the driver, and what users write on top of it.
 .PHONY: test-cockroachdb
