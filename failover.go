@@ -148,7 +148,7 @@ func (t *tx) reconnect(ctx context.Context, pause time.Duration) error {
 	if err := sleep(ctx, ctx, pause); err != nil {
 		return err
 	}
-	return t.c.replace(ctx, t.policy)
+	return t.c.replace(ctx, t.policy, t.unset)
 }
 
 // stranded ends a transaction whose connection is lost and that can't go on, on another one, because of cause or of
@@ -172,19 +172,19 @@ func (t *tx) stranded(f fault, cause Cause, err error) error {
 
 // replace replaces the session by a new one that is told what the application had set. It tries until ctx is done,
 // unless that is hopeless.
-func (c *conn) replace(ctx context.Context, policy RetryPolicy) error {
-	err, before := keepTrying(ctx, func() error { return c.replaceOnce(ctx) }, func(n int, err error) bool {
+func (c *conn) replace(ctx context.Context, policy RetryPolicy, unset []string) error {
+	err, before := keepTrying(ctx, func() error { return c.replaceOnce(ctx, unset) }, func(n int, err error) bool {
 		return !isHopeless(err) && sleep(ctx, ctx, policy.redialAfter(n)) == nil
 	})
 	return cmp.Or(before, err)
 }
 
-func (c *conn) replaceOnce(ctx context.Context) error {
+func (c *conn) replaceOnce(ctx context.Context, unset []string) error {
 	l, err := c.pool.connect(ctx, c.host)
 	if err != nil {
 		return err
 	}
-	if err := c.restore(ctx, l.Session); err != nil {
+	if err := c.restore(ctx, l.Session, unset); err != nil {
 		l.hangUp(ctx)
 		return err
 	}
@@ -217,8 +217,8 @@ func (e *otherSessionError) Error() string {
 
 func (e *otherSessionError) Unwrap() error { return e.err }
 
-// restore makes the new session s like the lost one.
-func (c *conn) restore(ctx context.Context, s *wire.Session) error {
+// restore makes the new session s like the lost one, before a transaction that has set something.
+func (c *conn) restore(ctx context.Context, s *wire.Session, unset []string) error {
 	if err := c.pool.reset(ctx, s); err != nil {
 		return err
 	}
@@ -230,7 +230,7 @@ func (c *conn) restore(ctx context.Context, s *wire.Session) error {
 			return &otherSessionError{err: err}
 		}
 	}
-	if name := otherParameter(c.session, s); name != "" {
+	if name := otherParameter(c.session, s, unset); name != "" {
 		return &otherSessionError{parameter: name}
 	}
 	return nil

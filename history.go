@@ -171,6 +171,9 @@ func (t *tx) unrecord(r *record) {
 // watch deals with the few statements that change how the transaction is to be treated.
 func (t *tx) watch(c *sqltext.Class) {
 	t.nested = t.nested || c.Savepoint != sqltext.NoSavepoint
+	if t.unset == nil && (c.Session != sqltext.SessionKept || c.SetsLocally) {
+		t.unset = reportedBy(t.session())
+	}
 	switch {
 	case c.Savepoint == sqltext.RestartSavepoint,
 		c.Savepoint != sqltext.NoSavepoint && (t.c.forceSavepoint || t.opening.forced):

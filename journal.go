@@ -65,7 +65,7 @@ func (t *tx) keepSets() {
 	case t.nested || t.outcome == OutcomeOver || t.outcome == OutcomeAmbiguous:
 		t.c.journal.pin(blame{cause: CauseSession, text: t.sets[0]})
 	}
-	t.sets = nil
+	t.sets, t.unset = nil, nil
 }
 
 // goesBack takes note that the transaction goes back to its start without a replay, and so without what it has set,
@@ -75,6 +75,7 @@ func (t *tx) goesBack() {
 		for _, sql := range t.sets {
 			t.c.journal.add(sql)
 		}
+		t.unset = nil
 	}
 	t.sets = nil
 }
@@ -86,8 +87,17 @@ var comparedParameters = []string{
 	"default_transaction_read_only",
 }
 
-// otherParameter returns the name of what the sessions differ by, or "".
-func otherParameter(a, b *wire.Session) string {
+// reportedBy returns what a server has reported of a session's comparedParameters.
+func reportedBy(s *wire.Session) (all []string) {
+	for _, name := range comparedParameters {
+		all = append(all, s.PG.ParameterStatus(name))
+	}
+	return all
+}
+
+// otherParameter returns the name of what the sessions differ by, or "". Unset is what a reported before a transaction
+// set something that b is yet to be told; nil if none has.
+func otherParameter(a, b *wire.Session, unset []string) string {
 	was, is := a.Pgx.Config(), b.Pgx.Config()
 	switch { // a DSN is read anew for each connection
 	case was.User != is.User:
@@ -97,8 +107,11 @@ func otherParameter(a, b *wire.Session) string {
 	case isCockroachDB(a) != isCockroachDB(b):
 		return "crdb_version"
 	}
-	for _, name := range comparedParameters {
-		if a.PG.ParameterStatus(name) != b.PG.ParameterStatus(name) {
+	if unset == nil {
+		unset = reportedBy(a)
+	}
+	for n, name := range comparedParameters {
+		if unset[n] != b.PG.ParameterStatus(name) {
 			return name
 		}
 	}

@@ -25,6 +25,7 @@ type tx struct {
 	rows    *rows    // those that the application still reads
 	runner  *runner  // RunTx's, if that began it
 	sets    []string // what it has set on the session: journal.go
+	unset   []string // what the session reported before the transaction set anything; nil if it has not
 	nested  bool     // the application has made a savepoint
 
 	rolledBackTo bool  // the latest statement was its ROLLBACK TO SAVEPOINT

@@ -56,6 +56,8 @@ type Class struct {
 
 	// SetsOnly says that all statements of the text are SET, RESET or USE.
 	SetsOnly bool
+	// SetsLocally says that the text is a SET LOCAL, until the transaction ends.
+	SetsLocally bool
 
 	// ForceSavepoint says what the text sets the session variable force_savepoint_restart to.
 	ForceSavepoint Switch
@@ -63,7 +65,8 @@ type Class struct {
 
 // Watched reports whether the text is one of the few that change how its transaction, or its session, is treated.
 func (c *Class) Watched() bool {
-	return c.ReadsPast || c.Savepoint != NoSavepoint || c.Session != SessionKept || c.ForceSavepoint != SwitchKept
+	return c.ReadsPast || c.Savepoint != NoSavepoint || c.Session != SessionKept || c.SetsLocally ||
+		c.ForceSavepoint != SwitchKept
 }
 
 // Commits reports whether the text is a commit, and nothing else.
@@ -380,7 +383,9 @@ func lookSet(c Class, s scanner) Class {
 		return c
 	case isOneOf(name, "constraints", "cluster"):
 		return c
-	case !local:
+	case local:
+		c.SetsLocally = true
+	default:
 		c.Session, c.SetsOnly = SessionSet, true
 	}
 	if isKeyword(name, forceSavepointRestart) {

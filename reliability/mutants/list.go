@@ -895,6 +895,18 @@ var ofDriver = []Mutant{
 		},
 	},
 	{
+		Name: "what a transaction has set is expected of a new session", File: "journal.go",
+		Old:   "	if unset == nil {\n",
+		New:   "	if true {\n",
+		Found: []Instrument{Sockets("SET LOCAL in the middle", "a server that ends at rest is noticed")},
+	},
+	{
+		Name: "a transaction that has set something goes to any session", File: "journal.go",
+		Old:   "	if unset == nil {\n",
+		New:   "	if unset != nil {\n		return \"\"\n	}\n	if unset == nil {\n",
+		Found: []Instrument{Test(failover, "TestJournal_DefaultHasChanged_EndsTheTransaction")},
+	},
+	{
 		Name: "a transaction of a session with state begins on a connection that is closed", File: "conn.go",
 		Old:   " && !c.journal.pinned\n",
 		New:   "\n",
