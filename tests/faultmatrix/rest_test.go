@@ -11,10 +11,6 @@ var restingTransactions = []transaction{
 	{name: "outside, in a row", run: outsideInARow, careful: true, perhaps: leftOpen, partly: onceDone},
 	{name: "outside, prepared", run: outsidePrepared, careful: true, perhaps: leftOpen, partly: onceDone},
 	{name: "outside, before a transaction", run: outsideThenTx, careful: true, perhaps: always[error], partly: onceDone},
-	{
-		name: "own restart savepoint", careful: true, stays: always[dialect], // the driver looks on
-		run: txOf(execStep("SAVEPOINT cockroach_restart", nil), insert(1), insert(2)),
-	},
 }
 
 // outsideInARow is two statements that the application runs on one connection.

@@ -33,6 +33,7 @@ type transaction struct {
 	// partly lists what is there if only a part was committed, which only a text can do that commits in the middle.
 	partly [][]string
 
+	unmarked   bool // its commit has no marker
 	thorough   bool // all faults strike everywhere, also after a conflict
 	everywhere bool // of newerTransactions: it is run on PostgreSQL, too
 
@@ -395,6 +396,29 @@ func closure(steps ...step) func(*runner) error {
 	}
 }
 
+// looped is a transaction that the application retries by a savepoint of its own.
+func looped(steps ...step) func(*runner) error {
+	return func(p *runner) error {
+		defer p.rollback()
+		if err := p.open(nil, execStep("SAVEPOINT cockroach_restart", nil)); err != nil {
+			return err
+		}
+		for {
+			p.start()
+			err := p.all(slices.Concat(steps, []step{execStep("RELEASE SAVEPOINT cockroach_restart", nil)})...)
+			switch {
+			case err == nil:
+				return p.tx.Commit()
+			case kit.StateOf(err) != "40001":
+				return err
+			}
+			if err := execStep("ROLLBACK TO SAVEPOINT cockroach_restart", nil)(p); err != nil {
+				return err
+			}
+		}
+	}
+}
+
 // outside is one statement outside of a transaction.
 func outside(p *runner) error {
 	p.start()
@@ -453,6 +477,10 @@ var matrixTransactions = []transaction{
 		perhaps: always[error], partly: [][]string{{"0=zero", "1=" + value(1), "2=" + value(2)}},
 	},
 	{name: "RunTx", run: closure(read(readThings), insert(1), survives("22012", divide, 1), update0)},
+	{
+		name: "own loop", run: looped(insert(1), read(readThings), insert(2)), careful: true, unmarked: true,
+		stays: dialect.isPostgreSQL, // whose transactions no savepoint restarts
+	},
 	{name: "rolled back", run: givenUp, careful: true},
 	{name: "outside", run: outside, careful: true, perhaps: leftOpen},
 }
