@@ -71,7 +71,7 @@ func (t *tx) keepSets() {
 // goesBack takes note that the transaction goes back to its start without a replay, and so without what it has set,
 // which PostgreSQL undoes; CockroachDB does not.
 func (t *tx) goesBack() {
-	if t.c.crdb {
+	if t.c.crdb && len(t.sets) > 0 {
 		for _, sql := range t.sets {
 			t.c.journal.add(sql)
 		}

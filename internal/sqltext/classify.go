@@ -56,6 +56,7 @@ type Class struct {
 
 	// SetsOnly says that all statements of the text are SET, RESET or USE.
 	SetsOnly bool
+
 	// SetsLocally says that the text is a SET LOCAL, until the transaction ends.
 	SetsLocally bool
 

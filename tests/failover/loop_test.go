@@ -87,6 +87,17 @@ func TestLoop_BeginsOnTheOtherConnectionWithItsSavepoint(t *testing.T) {
 	assert.Less(t, strings.Index(second, "sql="+itsSavepoint), strings.Index(second, itsWayBack), "%s", second)
 }
 
+func TestLoop_HasSetWhatTheServerReports_GoesOnOnAnother(t *testing.T) {
+	t.Parallel()
+	for _, set := range []string{"SET application_name = 'x'", "SET LOCAL application_name = 'x'"} {
+		sim, db := kit.NewSimTable(t)
+		sim.Inject(crdbsim.On("k = 1$", crdbsim.Action{Then: crdbsim.Cut}))
+		n, err := loops(t, db, set, kit.Update(1))
+		require.NoError(t, err, set)
+		assert.Equal(t, 2, n, set)
+	}
+}
+
 func TestLoop_ConnectionLost_IsToldAsAConflict(t *testing.T) {
 	t.Parallel()
 	st := kit.New(t, kit.Script{"UPDATE a": {kit.Fatal("57P01", "planted")}})
