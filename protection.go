@@ -2,6 +2,7 @@ package cockroachdb
 
 import (
 	"database/sql/driver"
+	"errors"
 
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
 	"github.com/reprise-go/cockroachdb/internal/wire"
@@ -66,7 +67,7 @@ func (t *tx) mayRunElsewhere() bool { return !t.c.journal.pinned && t.policy.Max
 // accountAlone counts a statement outside a transaction that has ended.
 func (cu *cursor) accountAlone() {
 	t, r := cu.t, cu.rec
-	if cu.err == driver.ErrBadConn { //nolint:errorlint // database/sql runs it again
+	if errors.Is(cu.err, driver.ErrBadConn) { // database/sql runs it again
 		return
 	}
 	switch class := &r.Class; {

@@ -102,6 +102,10 @@ func TestReport_EachCause_IsFoundWithItsText(t *testing.T) {
 		"several statements, outside": {
 			run: outside("UPDATE a; UPDATE b"), out: ended, cause: cockroachdb.CauseMayCommit, text: "UPDATE a; UPDATE b",
 		},
+		"a call that never arrived, and was made on another connection": {
+			script: kit.Script{"CALL p()": {kit.Fatal("08P01", "query_wait_timeout"), kit.OK}}, run: outside("CALL p()"),
+			out: ended, cause: cockroachdb.CauseMayCommit, text: "CALL p …",
+		},
 		"DDL": {
 			run: inTx("UPDATE a", "CREATE TABLE t (x INT DEFAULT 7)"), tx: ended, cause: cockroachdb.CauseMayCommit,
 			text: "CREATE TABLE t …",
