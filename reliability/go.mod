@@ -33,4 +33,7 @@ require (
 
 replace github.com/reprise-go/cockroachdb => ../
 
-require github.com/anishathalye/porcupine v1.3.1
+require (
+	github.com/anishathalye/porcupine v1.3.1
+	github.com/cockroachdb/cockroach-go/v2 v2.4.2
+)

@@ -28,6 +28,7 @@ type teller struct {
 	number   int // of the teller
 	accounts int
 	singles  bool
+	transact transactor
 	told     []history.Outcome // of each transfer
 }
 
@@ -58,7 +59,7 @@ func (t *teller) transfer(ctx context.Context, rnd *rand.Rand) (history.Outcome,
 	if credit >= debit {
 		credit++
 	}
-	return transact(ctx, t.db, func(tx *sql.Tx) error {
+	return t.transact(ctx, t.db, func(tx *sql.Tx) error {
 		return transfer(ctx, tx, t.id(len(t.told)), debit, credit, amount)
 	})
 }

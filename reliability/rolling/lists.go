@@ -33,10 +33,11 @@ func createLists(ctx context.Context, db *sql.DB, lists int) error {
 
 // A desk is what all clients of the lists share.
 type desk struct {
-	db     *sql.DB
-	lists  int
-	steps  atomic.Int64
-	values atomic.Int64 // the last one appended
+	db       *sql.DB
+	transact transactor
+	lists    int
+	steps    atomic.Int64
+	values   atomic.Int64 // the last one appended
 }
 
 // A clerk appends to lists and reads them, and writes down what it did and saw.
@@ -63,7 +64,7 @@ func (c *clerk) append(ctx context.Context, keys ...int) (history.Outcome, error
 		txn.Ops = append(txn.Ops, history.Op{Key: k, Append: int(c.values.Add(1))})
 	}
 	var err error
-	txn.Outcome, err = transact(ctx, c.db, func(tx *sql.Tx) error {
+	txn.Outcome, err = c.transact(ctx, c.db, func(tx *sql.Tx) error {
 		for _, o := range txn.Ops {
 			_, err := tx.ExecContext(ctx, "UPDATE lists SET v = v || $2 WHERE k = $1", o.Key, strconv.Itoa(o.Append)+",")
 			if err != nil {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cockroachdb/cockroach-go/v2/crdb"
+
 	"github.com/reprise-go/cockroachdb/reliability/history"
 )
 
@@ -49,8 +51,18 @@ func work(ctx context.Context, clients []client, t *tally) {
 	all.Wait()
 }
 
-// transact is a transaction as applications write it.
-func transact(ctx context.Context, db *sql.DB, body func(*sql.Tx) error) (history.Outcome, error) {
+// A transactor runs a transaction, and says what the application may conclude.
+type transactor func(ctx context.Context, db *sql.DB, body func(*sql.Tx) error) (history.Outcome, error)
+
+func (o options) transactor() transactor {
+	if o.loops {
+		return byExecuteTx
+	}
+	return plainly
+}
+
+// plainly is a transaction as applications write it.
+func plainly(ctx context.Context, db *sql.DB, body func(*sql.Tx) error) (history.Outcome, error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return history.Failed, err
@@ -60,6 +72,22 @@ func transact(ctx context.Context, db *sql.DB, body func(*sql.Tx) error) (histor
 		return history.Failed, err
 	}
 	err = tx.Commit()
+	return outcomeOfCommit(err), err
+}
+
+// byExecuteTx is a transaction of an application with cockroach-go.
+func byExecuteTx(ctx context.Context, db *sql.DB, body func(*sql.Tx) error) (history.Outcome, error) {
+	ran, failed := false, error(nil)
+	err := crdb.ExecuteTx(ctx, db, nil, func(tx *sql.Tx) error {
+		ran, failed = true, body(tx)
+		return failed
+	})
+	switch {
+	case is[*crdb.AmbiguousCommitError](err):
+		return history.Unknown, err
+	case err != nil && (!ran || failed != nil), is[*crdb.TxnRestartError](err):
+		return history.Failed, err
+	}
 	return outcomeOfCommit(err), err
 }
 

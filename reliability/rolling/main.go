@@ -5,6 +5,7 @@
 // The load is plain database/sql, without a retry of its own: transfers between accounts, each with a row in a journal,
 // and appends to lists, which other clients read. What a transaction reads nobody else changes, so that no conflict and
 // no failover can show it anything else when it is run again. With -singles there are writes outside a transaction too.
+// With -execute-tx the transactions are run by cockroach-go's ExecuteTx.
 //
 // The cluster is crdbsim's, or the CockroachDB of several hosts that COCKROACH_URL names: -stop-cmd and -start-cmd then
 // say how a node is taken away and brought back.

@@ -22,6 +22,7 @@ type options struct {
 	workers  int
 	accounts int
 	singles  bool
+	loops    bool
 	once     bool
 	through  string
 	params   string
@@ -55,6 +56,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.workers, "workers", 32, "how many clients there are, each with one connection")
 	f.IntVar(&o.accounts, "accounts", 1000, "how many accounts there are: the fewer, the more conflicts")
 	f.BoolVar(&o.singles, "singles", false, "adds writes outside a transaction: pgx 5.12.0 does some of them twice")
+	f.BoolVar(&o.loops, "execute-tx", false, "has cockroach-go's ExecuteTx run the transactions")
 	f.BoolVar(&o.once, "exactly-once", false, "retry_commit_marker=on for this driver: no commit may stay ambiguous")
 	f.StringVar(&o.through, "through", throughHosts, "hosts or balancer: how clients reach crdbsim's nodes")
 	f.StringVar(&o.params, "params", "connect_timeout=5", "what is added to the DSN")
@@ -82,14 +84,22 @@ func (o options) check(rest []string) error {
 		return fmt.Errorf("-workers: 1 to %d", mostWorkers)
 	case o.accounts < 2:
 		return errors.New("-accounts: at least 2")
+	case o.loops && o.once:
+		return errors.New("-execute-tx and -exactly-once don't go together: what ExecuteTx commits has no marker")
+	case len(o.chosen()) == 0:
+		return fmt.Errorf("-drivers %q: it is pgx, cockroachdb, or both with a comma between", o.drivers)
+	}
+	return o.checkCluster()
+}
+
+func (o options) checkCluster() error {
+	switch {
 	case (o.stopCmd == "") != (o.startCmd == ""):
 		return errors.New("-stop-cmd and -start-cmd go together")
 	case o.url != "" && o.stopCmd == "":
 		return errors.New("COCKROACH_URL is set: say with -stop-cmd and -start-cmd how its nodes are taken away, or unset it")
 	case o.url == "" && o.stopCmd != "":
 		return errors.New("-stop-cmd and -start-cmd are for the cluster that COCKROACH_URL names, which is not set")
-	case len(o.chosen()) == 0:
-		return fmt.Errorf("-drivers %q: it is pgx, cockroachdb, or both with a comma between", o.drivers)
 	}
 	return nil
 }

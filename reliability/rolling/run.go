@@ -34,10 +34,12 @@ type crew struct {
 }
 
 func newCrew(db *sql.DB, o options) *crew {
-	c, d := &crew{}, &desk{db: db, lists: o.lists()}
+	c, d := &crew{}, &desk{db: db, transact: o.transactor(), lists: o.lists()}
 	for i := range o.workers {
 		if i%2 == 0 {
-			c.tellers = append(c.tellers, &teller{db: db, number: i, accounts: o.accounts, singles: o.singles})
+			c.tellers = append(c.tellers, &teller{
+				db: db, number: i, accounts: o.accounts, singles: o.singles, transact: o.transactor(),
+			})
 		} else {
 			c.clerks = append(c.clerks, &clerk{desk: d})
 		}
