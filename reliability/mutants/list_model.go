@@ -7,9 +7,14 @@ const (
 	modelSelf = driver + "/internal/crdbmodel"
 )
 
-// contention is the random histories of the model of CockroachDB's concurrency control, and what they find.
-func contention(class history.Class) Instrument {
-	return Test("../contention", "TestModel_RandomHistories_AreSerializable", "anomaly: "+string(class)+":")
+// contention is the random histories of the model of CockroachDB's concurrency control, and what they find: one of
+// these.
+func contention(classes ...history.Class) Instrument {
+	i := Test("../contention", "TestModel_RandomHistories_AreSerializable")
+	for _, c := range classes {
+		i.SaysAny = append(i.SaysAny, "anomaly: "+string(c)+":")
+	}
+	return i
 }
 
 // ofModel are bugs of the model, which has to be found wrong in its turn: an instrument that contends in another way
@@ -19,7 +24,7 @@ var ofModel = []Mutant{
 		Name: "model: a refresh does not look at what was read", File: model + "txn.go",
 		Old:   "	if t.hasBeenOverwritten() {\n",
 		New:   "	if t.hasBeenOverwritten() && false {\n",
-		Found: []Instrument{contention(history.LostUpdate)},
+		Found: []Instrument{contention(history.LostUpdate, history.ReadSkew)},
 	},
 	{
 		Name: "model: writes are not moved above reads", File: model + "txn.go",
