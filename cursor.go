@@ -196,6 +196,9 @@ func (cu *cursor) settled(f fault) error {
 	case class.Commit == sqltext.CommitEnds && !class.Several:
 		t.committed()
 		cu.succeed(pgconn.NewCommandTag(sqlCommit))
+	case class.Releases && t.loop.savepoint != "":
+		t.settleRelease()
+		cu.succeed(pgconn.NewCommandTag(sqlCommit))
 	default:
 		return t.unresolved(f.err, t.c.spent) // a part may have come after the commit
 	}

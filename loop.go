@@ -48,6 +48,9 @@ func (t *tx) noteLoop(s *wire.Statement) {
 	}
 }
 
+// seesAll reports whether the driver sees all that the transaction runs, on record or not.
+func (t *tx) seesAll() bool { return !t.history.passive || t.loop.savepoint != "" }
+
 // standsAtLoop reports whether a statement of this class leaves nothing of the transaction but the beginning of a loop.
 func (t *tx) standsAtLoop(c *sqltext.Class) bool {
 	return t.beginsLoop(c) || c.GoesBack && t.loop.savepoint != ""
@@ -60,6 +63,32 @@ var goingBack = sqltext.Class{GoesBack: true}
 // such thing once it has called Commit.
 func (t *tx) leavesToLoop(f fault, at site) bool {
 	return t.loop.savepoint != "" && !f.class.GoesBack && at.at != PlaceCommit && !t.mayHaveCommitted(f)
+}
+
+// errMarkAnew is what a loop goes back at whose RELEASE could not be marked.
+var errMarkAnew = &pgconn.PgError{
+	Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: pgerr.SerializationFailure,
+	Message: "restart transaction: the marker of its commit can be placed now",
+}
+
+// goesBackAtRelease returns what the application goes back at, if the marker of its RELEASE has met f; else nil.
+func (t *tx) goesBackAtRelease(f fault) error {
+	switch {
+	case t.loop.savepoint == "" || !f.class.Releases || f.reach != wire.InOpening:
+		return nil
+	case f.unmarked:
+		return errors.Join(errMarkAnew, f.err)
+	case pgerr.IsConflict(f.err):
+		return f.err
+	}
+	return nil
+}
+
+// settleRelease takes note that the application's RELEASE was carried out although its answer was lost. Nothing more
+// can run in the transaction.
+func (t *tx) settleRelease() {
+	t.session().Die()
+	t.detach(endedByRelease, true)
 }
 
 // tellLoop tells the application to go back.

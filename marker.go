@@ -40,7 +40,7 @@ type marking struct {
 
 // marks reports whether what t commits is marked.
 func (t *tx) marks() bool {
-	return t.pool.marks != nil && !t.history.passive && !t.marking.off && !t.opening.readOnly
+	return t.pool.marks != nil && t.seesAll() && !t.marking.off && !t.opening.readOnly
 }
 
 // place makes a new marker, which goes out with the message that is about to be sent. It returns the statements for it;
@@ -163,7 +163,7 @@ func (t *tx) isOpen(f fault) bool {
 
 // wroteNothing reports whether the transaction has certainly changed nothing. If the answer to its commit is lost it
 // can be run again: all that the commit could say is that what was read may be believed.
-func (t *tx) wroteNothing() bool { return t.explicit && !t.history.passive && !t.history.wrote }
+func (t *tx) wroteNothing() bool { return t.explicit && t.seesAll() && !t.history.wrote }
 
 // resolve deals with a commit that f has left open: it asks what became of it. If it was carried out the step is over.
 // If it can't be any more, or has changed nothing, f becomes the loss of a connection before the commit.

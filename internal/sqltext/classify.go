@@ -40,8 +40,9 @@ type Class struct {
 	// Savepoint says which kind of savepoint the text makes, if it makes one.
 	Savepoint Savepoint
 
-	// GoesBack says that the text is a ROLLBACK TO a savepoint that CockroachDB takes for its restart savepoint.
-	GoesBack bool
+	// GoesBack says that the text is a ROLLBACK TO a savepoint that CockroachDB takes for its restart savepoint, and
+	// Releases that it is a RELEASE of one.
+	GoesBack, Releases bool
 
 	// Session says how the text changes the session for later transactions.
 	Session Session
@@ -363,7 +364,7 @@ func lookSavepoint(c Class, s scanner) Class {
 // lookRelease tells whether it is a restart savepoint that is released, which is a commit.
 func lookRelease(c Class, s scanner) Class {
 	if s.namesRestart() || s.odd {
-		return Class{Commit: CommitStays, Once: true}
+		return Class{Commit: CommitStays, Once: true, Releases: !s.odd}
 	}
 	return c
 }

@@ -952,6 +952,21 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(failover, "TestLoop_LostAtEachStatement_CommitsOnce")},
 	},
 	{
+		Name: "of the application's RELEASE that was carried out nobody knows", File: "cursor.go",
+		Old: "	case class.Releases && t.loop.savepoint != \"\":\n",
+		New: "	case class.Releases && t.loop.savepoint != \"\" && false:\n",
+		Found: []Instrument{
+			Test(failover, "TestLoop_LostAtEachStatement_CommitsOnce"),
+			Programs(program.CockroachDB, "loops", 100, program.Misleading),
+		},
+	},
+	{
+		Name: "a marker that can't be placed before the application's RELEASE ends its loop", File: "tx_state.go",
+		Old:   "	case t.goesBackAtRelease(f) != nil:\n",
+		New:   "	case t.goesBackAtRelease(f) != nil && false:\n",
+		Found: []Instrument{Test(failover, "TestLoop_MarkerOfItsRelease_CantBePlaced_GoesBack")},
+	},
+	{
 		Name: "another connection is not given the savepoint of the application's loop", File: "opening.go",
 		Old:   "	if t.loop.savepoint != \"\" {\n",
 		New:   "	if t.loop.savepoint != \"\" && false {\n",

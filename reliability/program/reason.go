@@ -82,7 +82,7 @@ func hasLost(err error) bool {
 // hasMarker reports whether all that may commit p is marked, where markers are on: it is retried, and it goes by the
 // extended protocol. After a context's end there may not be time to ask.
 func (p *Program) hasMarker() bool {
-	if p.Tail != nil || p.Policy == Never || p.Form == Looped || p.Cancel != nil {
+	if p.Tail != nil || p.Policy == Never || p.Cancel != nil {
 		return false
 	}
 	marked := p.commitsWhole()

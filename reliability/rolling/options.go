@@ -84,8 +84,6 @@ func (o options) check(rest []string) error {
 		return fmt.Errorf("-workers: 1 to %d", mostWorkers)
 	case o.accounts < 2:
 		return errors.New("-accounts: at least 2")
-	case o.loops && o.once:
-		return errors.New("-execute-tx and -exactly-once don't go together: what ExecuteTx commits has no marker")
 	case len(o.chosen()) == 0:
 		return fmt.Errorf("-drivers %q: it is pgx, cockroachdb, or both with a comma between", o.drivers)
 	}

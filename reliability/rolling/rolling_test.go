@@ -42,9 +42,10 @@ func TestRolling_ThroughPgx(t *testing.T) {
 func TestRolling_ExecuteTx(t *testing.T) {
 	t.Setenv("COCKROACH_URL", "")
 	code, stdout, stderr := runRolling(t, "-for", "3s", "-workers", "8", "-nodes", "2", "-drivers", "cockroachdb",
-		"-accounts", "100", "-mode", modeKill, "-execute-tx")
+		"-accounts", "100", "-mode", modeKill, "-execute-tx", "-exactly-once")
 	assert.Equal(t, command.Fine, code, "%s\n%s", stdout, stderr)
 	assert.Regexp(t, `errors seen +│ +0 │`, stdout)
+	assert.Regexp(t, `ambiguous commits +│ +0 │`, stdout)
 }
 
 // TestRolling_RealCluster has crdbsim simulate the cluster that is running, and commands that only take down that they
@@ -77,7 +78,6 @@ func TestRolling_WrongFlags(t *testing.T) {
 		{"-stop-cmd", "true"},
 		{"-stop-cmd", "true", "-start-cmd", "true"},
 		{"-drivers", "odbc"},
-		{"-execute-tx", "-exactly-once"},
 		{"-unknown"},
 	} {
 		code, stdout, stderr := runRolling(t, args...)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/internal/crdbsim"
+	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
 	"github.com/reprise-go/cockroachdb/internal/fakepg"
 	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
@@ -235,20 +236,34 @@ func TestLoop_ThatCantGoOn_IsToldWhy(t *testing.T) {
 // the way and without.
 func TestLoop_LostAtEachStatement_CommitsOnce(t *testing.T) {
 	t.Parallel()
-	for name, mode := range map[string]string{"": "", ", simple protocol": "default_query_exec_mode=simple_protocol"} {
+	const simple, marked = "default_query_exec_mode=simple_protocol", "retry_commit_marker=on"
+	for _, params := range []string{"", simple, marked, simple + "&" + marked} {
 		for _, conflict := range []bool{false, true} {
 			for _, then := range []crdbsim.Then{crdbsim.Cut, crdbsim.ExecuteCut} {
-				t.Run(fmt.Sprintf("conflict %v, cut %v%s", conflict, then, name), func(t *testing.T) {
+				t.Run(fmt.Sprintf("conflict %v, cut %v, %s", conflict, then, params), func(t *testing.T) {
 					t.Parallel()
-					sim, db := kit.NewSimTable(t, mode)
-					loseAtEachStatement(t, sim, db, conflict, then)
+					sim, db, _ := withCommitTable(t, params)
+					loseAtEachStatement(t, sim, db, conflict, then, strings.Contains(params, marked))
 				})
 			}
 		}
 	}
 }
 
-func loseAtEachStatement(t *testing.T, sim *crdbsim.Sim, db *sql.DB, conflict bool, then crdbsim.Then) {
+// withCommitTable is kit.NewSimTable with a table of markers, and a pool besides.
+func withCommitTable(t *testing.T, params string) (sim *crdbsim.Sim, db, plain *sql.DB) {
+	t.Helper()
+	sim, dsn := enginetest.NewSim(t, crdbsim.Config{})
+	plain = kit.Open(t, dsn)
+	require.NoError(t, cockroachdb.CreateCommitTable(t.Context(), plain))
+	kit.Exec(t, plain, "CREATE TABLE kv (k INT PRIMARY KEY, v INT NOT NULL)")
+	kit.Exec(t, plain, "INSERT INTO kv VALUES (1, 0), (2, 0)")
+	db = kit.Open(t, dsn, params, kit.NoWaits)
+	db.SetMaxOpenConns(1)
+	return sim, db, plain
+}
+
+func loseAtEachStatement(t *testing.T, sim *crdbsim.Sim, db *sql.DB, conflict bool, then crdbsim.Then, markers bool) {
 	t.Helper()
 	for n := 0; ; n++ {
 		kit.Exec(t, db, "UPDATE kv SET v = 0")
@@ -269,7 +284,7 @@ func loseAtEachStatement(t *testing.T, sim *crdbsim.Sim, db *sql.DB, conflict bo
 			assert.Greater(t, n, 4)
 			return
 		}
-		if struck != itsRelease {
+		if struck != itsRelease || markers {
 			require.NoError(t, err, "%s", struck)
 			assert.Equal(t, "1=1 2=1", kit.Table(t, db), "%s", struck)
 			continue
@@ -278,4 +293,41 @@ func loseAtEachStatement(t *testing.T, sim *crdbsim.Sim, db *sql.DB, conflict bo
 		want := map[crdbsim.Then]string{crdbsim.Cut: "1=0 2=0", crdbsim.ExecuteCut: "1=1 2=1"}[then]
 		assert.Equal(t, want, kit.Table(t, db))
 	}
+}
+
+func TestLoop_MarkerOfItsRelease_CantBePlaced_GoesBack(t *testing.T) {
+	t.Parallel()
+	for name, harm := range map[string]func(*testing.T, *crdbsim.Sim, *sql.DB){
+		"it loses a conflict": func(_ *testing.T, sim *crdbsim.Sim, _ *sql.DB) {
+			sim.Inject(kit.ConflictAt("INSERT INTO .*commit_markers"))
+		},
+		"the table was emptied and made again": func(t *testing.T, _ *crdbsim.Sim, plain *sql.DB) {
+			kit.Exec(t, plain, "TRUNCATE commit_markers")
+			require.NoError(t, cockroachdb.CreateCommitTable(t.Context(), plain))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sim, db, plain := withCommitTable(t, "retry_commit_marker=on")
+			kit.Exec(t, db, kit.Update(2)) // and learns what the markers are
+			harm(t, sim, plain)
+			n, err := loops(t, db, kit.Update(1))
+			require.NoError(t, err)
+			assert.Equal(t, 2, n)
+			assert.Equal(t, "1=1 2=1", kit.Table(t, plain))
+		})
+	}
+}
+
+func TestLoop_ThatOnlyReads_ConnectionLostAtTheRelease_GoesOnOnAnother(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{itsRelease: {{Cut: fakepg.CutBefore}, kit.OK}})
+	n := 0
+	err := kit.ExecuteTx(t.Context(), st.DB, "cockroach_restart", func(tx *sql.Tx) error {
+		n++
+		kit.Query(t, tx, "SELECT v").MustRest()
+		return nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, 2, n)
 }

@@ -67,7 +67,7 @@ type bed struct {
 	cases int
 	dirty bool // the schema may have been changed
 
-	taught bool // a pool may have learnt something from the latest case
+	taught map[dialect]bool // the pool may have learnt something from its latest case
 
 	known map[*variant]bool         // of these the pool has learnt all texts
 	locks map[dialect]*atomic.Int32 // where the pool has learned a lock, and still adds it: in RunTx, and elsewhere
@@ -85,7 +85,7 @@ func newBed(t testing.TB, all []*variant) *bed {
 	h := &bed{
 		t: t, admin: admin, wire: all[0].dialect.newWire((&net.Dialer{}).DialContext), dirty: true,
 		sims: map[dialect]*crdbsim.Sim{}, dsns: map[dialect]string{}, dbs: map[dialect]*sql.DB{},
-		known: map[*variant]bool{}, locks: map[dialect]*atomic.Int32{},
+		taught: map[dialect]bool{}, known: map[*variant]bool{}, locks: map[dialect]*atomic.Int32{},
 	}
 	createCommitTable(t, dsn)
 	t.Cleanup(func() { require.True(t, h.wire.Settle(0)) })
@@ -144,7 +144,7 @@ func (h *bed) put(s *variant, strikes ...strike) (*result, error) {
 	if err := h.teach(ctx, s); err != nil {
 		return nil, err
 	}
-	h.taught = slices.ContainsFunc(strikes, func(b strike) bool { return b.name == "XX000" })
+	h.taught[s.dialect] = slices.ContainsFunc(strikes, func(b strike) bool { return b.name == "XX000" })
 	db := h.dbs[s.dialect]
 	if err := h.prepare(ctx, s, db); err != nil {
 		return nil, err
@@ -170,7 +170,7 @@ func (s *variant) knowing() bool {
 
 // teach makes sure that the pool knows what the variant wants it to know, and nothing else.
 func (h *bed) teach(ctx context.Context, s *variant) error {
-	if h.taught || !s.knowing() { // that a restart by savepoint failed, or texts
+	if h.taught[s.dialect] || !s.knowing() { // that a restart by savepoint failed, or texts
 		if err := h.open(s.dialect); err != nil {
 			return err
 		}

@@ -33,9 +33,11 @@ type transaction struct {
 	// partly lists what is there if only a part was committed, which only a text can do that commits in the middle.
 	partly [][]string
 
-	unmarked   bool // its commit has no marker
 	thorough   bool // all faults strike everywhere, also after a conflict
 	everywhere bool // of newerTransactions: it is run on PostgreSQL, too
+
+	// unmarked is for transactions whose commit has no marker.
+	unmarked func(dialect) bool
 
 	// stays is for transactions that can't go on, on another connection: nothing is done then, and they are told so.
 	stays func(dialect) bool
@@ -478,8 +480,8 @@ var matrixTransactions = []transaction{
 	},
 	{name: "RunTx", run: closure(read(readThings), insert(1), survives("22012", divide, 1), update0)},
 	{
-		name: "own loop", run: looped(insert(1), read(readThings), insert(2)), careful: true, unmarked: true,
-		stays: dialect.isPostgreSQL, // whose transactions no savepoint restarts
+		name: "own loop", run: looped(insert(1), read(readThings), insert(2)), careful: true,
+		stays: dialect.isPostgreSQL, unmarked: dialect.isPostgreSQL, // whose transactions no savepoint restarts
 	},
 	{name: "rolled back", run: givenUp, careful: true},
 	{name: "outside", run: outside, careful: true, perhaps: leftOpen},
