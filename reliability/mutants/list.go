@@ -64,8 +64,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a commit whose answer was lost is repeated whatever was written", File: "marker.go",
-		Old:   "!t.history.passive && !t.history.wrote }",
-		New:   "!t.history.passive }",
+		Old:   "t.seesAll() && !t.history.wrote }",
+		New:   "t.seesAll() }",
 		Found: []Instrument{Test(driver+"/tests/failover", "TestFailover_OnceTheCommitIsSent_Ambiguous")},
 	},
 	{
@@ -402,8 +402,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "what RunTx has undone on PostgreSQL is set on another session", File: "journal.go",
-		Old:   "	if t.c.crdb {\n		for",
-		New:   "	if t.c != nil {\n		for",
+		Old:   "	if t.c.crdb && len(t.sets) > 0 {\n		for",
+		New:   "	if len(t.sets) > 0 {\n		for",
 		Found: []Instrument{Test(failover, "TestJournal_RunTxCallsAgain_OnlyWhatStaysIsMadeAgain")},
 	},
 	{
