@@ -955,10 +955,7 @@ var ofDriver = []Mutant{
 		Name: "of the application's RELEASE that was carried out nobody knows", File: "cursor.go",
 		Old: "	case class.Releases && t.loop.savepoint != \"\":\n",
 		New: "	case class.Releases && t.loop.savepoint != \"\" && false:\n",
-		Found: []Instrument{
-			Test(failover, "TestLoop_LostAtEachStatement_CommitsOnce"),
-			Programs(program.CockroachDB, "loops", 100, program.Misleading),
-		},
+		Found: []Instrument{Test(failover, "TestLoop_LostAtEachStatement_CommitsOnce")},
 	},
 	{
 		Name: "a marker that can't be placed before the application's RELEASE ends its loop", File: "tx_state.go",
