@@ -953,8 +953,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "of the application's RELEASE that was carried out nobody knows", File: "cursor.go",
-		Old: "	case class.Releases && t.loop.savepoint != \"\":\n",
-		New: "	case class.Releases && t.loop.savepoint != \"\" && false:\n",
+		Old:   "	case class.Releases && t.loop.savepoint != \"\":\n",
+		New:   "	case class.Releases && t.loop.savepoint != \"\" && false:\n",
 		Found: []Instrument{Test(failover, "TestLoop_LostAtEachStatement_CommitsOnce")},
 	},
 	{
