@@ -1375,7 +1375,7 @@ var ofDriver = []Mutant{
 		Name: "locks: a statement that is to run without the lock keeps it", File: "lock.go",
 		Old:   "	t.rerecord(r, &plain)\n",
 		New:   "	_ = plain\n",
-		Found: []Instrument{Programs(program.CockroachDB, "locks", 60, program.WrongLock)},
+		Found: []Instrument{Programs(program.CockroachDB, "locks", 200, program.WrongLock)},
 	},
 
 	// The simulator: what it does not do as CockroachDB does, the tests of the driver can't find.
