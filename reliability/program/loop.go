@@ -11,12 +11,7 @@ import (
 // mostLoops is how often an application tries before it rolls back.
 const mostLoops = 30
 
-func (e *execution) loop(on beginner) error {
-	tx, err := on.BeginTx(e.ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+func (e *execution) loop(tx *sql.Tx) error {
 	if _, err := tx.ExecContext(e.ctx, "SAVEPOINT cockroach_restart"); err != nil {
 		return err
 	}

@@ -57,8 +57,6 @@ func (r *runner) run(ctx context.Context, p *Program) Result {
 		res.Err = run.alone(r.db)
 	case p.Form == Closure:
 		res.Err = cockroachdb.RunTx(ctx, r.db, nil, run.inside)
-	case p.Form == Looped:
-		res.Err = run.loop(r.db)
 	default:
 		res.Err = run.begin(r.db, &sql.TxOptions{ReadOnly: p.Form == ReadOnly})
 	}
@@ -145,11 +143,8 @@ func (e *execution) onItsOwn() (err error) {
 	if err != nil {
 		return besides{"before the transaction", err}
 	}
-	switch {
-	case e.program.outside():
+	if e.program.outside() {
 		return e.alone(e.conn)
-	case e.program.Form == Looped:
-		return e.loop(e.conn)
 	}
 	return e.begin(e.conn, nil)
 }
@@ -165,6 +160,9 @@ func (e *execution) begin(on beginner, opts *sql.TxOptions) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	if e.program.Form == Looped {
+		return e.loop(tx)
+	}
 	if err := e.inside(tx); err != nil {
 		return err
 	}
