@@ -52,7 +52,7 @@ func TestRelay_EndsAtRest(t *testing.T) {
 	assert.True(t, l.Settle(0))
 }
 
-// TestRelay_LastWord: it comes behind the answer.
+// TestRelay_LastWord: it comes after the answer.
 func TestRelay_LastWord(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, wirecut.NewRelay)

@@ -360,7 +360,7 @@ func saysNothingDone(err error) bool {
 	return lost || diverged || exhausted || notReplayable
 }
 
-// isNamed says whether err says in a word of this package, of the server or of the context what has happened.
+// isNamed reports whether err says in a word of this package, of the server or of the context what has happened.
 func isNamed(err error) bool {
 	_, server := errors.AsType[*pgconn.PgError](err)
 	return saysNothingDone(err) || server || errors.Is(err, errByRaw) ||

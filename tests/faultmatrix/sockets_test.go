@@ -31,7 +31,7 @@ func (m dialect) newWire(dial pgconn.DialFunc) *wirecut.Wire {
 	return wirecut.New(dial)
 }
 
-// atRest says whether a fault strikes when the server has answered and waits for the next request, or before.
+// atRest is when a fault strikes: when the server has answered and waits for the next request, or before.
 type atRest int
 
 const (
