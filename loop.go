@@ -21,10 +21,17 @@ type loop struct {
 	lost      *fault // with this the connection was lost, and the application has not gone back yet
 }
 
-// errGoBack is what a loop goes back at.
-var errGoBack = &pgconn.PgError{
-	Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: pgerr.SerializationFailure,
-	Message: "restart transaction: its connection was lost, and another one takes its place",
+// What a loop goes back at: the loss of its connection, and a RELEASE that could not be marked.
+var (
+	errGoBack   = restartError("its connection was lost, and another one takes its place")
+	errMarkAnew = restartError("the marker of its commit can be placed now")
+)
+
+func restartError(why string) *pgconn.PgError {
+	return &pgconn.PgError{
+		Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: pgerr.SerializationFailure,
+		Message: "restart transaction: " + why,
+	}
 }
 
 // beginsLoop reports whether a statement of this class is the savepoint of a loop.
@@ -65,23 +72,18 @@ func (t *tx) leavesToLoop(f fault, at site) bool {
 	return t.loop.savepoint != "" && !f.class.GoesBack && at.at != PlaceCommit && !t.mayHaveCommitted(f)
 }
 
-// errMarkAnew is what a loop goes back at whose RELEASE could not be marked.
-var errMarkAnew = &pgconn.PgError{
-	Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: pgerr.SerializationFailure,
-	Message: "restart transaction: the marker of its commit can be placed now",
+// goesBackAtRelease reports whether the application goes back since the marker of its RELEASE has met f.
+func (t *tx) goesBackAtRelease(f fault) bool {
+	return t.loop.savepoint != "" && f.class.Releases && f.reach == wire.InOpening &&
+		(f.unmarked || pgerr.IsConflict(f.err))
 }
 
-// goesBackAtRelease returns what the application goes back at, if the marker of its RELEASE has met f; else nil.
-func (t *tx) goesBackAtRelease(f fault) error {
-	switch {
-	case t.loop.savepoint == "" || !f.class.Releases || f.reach != wire.InOpening:
-		return nil
-	case f.unmarked:
+// tellAtRelease returns what the application goes back at then.
+func tellAtRelease(f fault) error {
+	if f.unmarked {
 		return errors.Join(errMarkAnew, f.err)
-	case pgerr.IsConflict(f.err):
-		return f.err
 	}
-	return nil
+	return f.err
 }
 
 // settleRelease takes note that the application's RELEASE was carried out although its answer was lost. Nothing more

@@ -249,8 +249,8 @@ func (t *tx) report(f fault) error {
 		return t.connectionLost(f)
 	case f.reach == wire.Unsent && !restarting:
 		return f.err
-	case t.goesBackAtRelease(f) != nil:
-		return t.goesBackAtRelease(f)
+	case t.goesBackAtRelease(f):
+		return tellAtRelease(f)
 	case f.reach == wire.Unsent, f.reach == wire.InOpening, f.earlier:
 		return t.fail(f.err) // the server's transaction is not, or not any more, the one that the application is in
 	case t.committedBefore(f):

@@ -959,8 +959,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a marker that can't be placed before the application's RELEASE ends its loop", File: "tx_state.go",
-		Old:   "	case t.goesBackAtRelease(f) != nil:\n",
-		New:   "	case t.goesBackAtRelease(f) != nil && false:\n",
+		Old:   "	case t.goesBackAtRelease(f):\n",
+		New:   "	case t.goesBackAtRelease(f) && false:\n",
 		Found: []Instrument{Test(failover, "TestLoop_MarkerOfItsRelease_CantBePlaced_GoesBack")},
 	},
 	{
