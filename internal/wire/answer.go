@@ -14,6 +14,7 @@ type Answer struct {
 	multi  *pgconn.MultiResultReader // the statement went by the simple protocol
 	last   sender                    // the statement went with others, of which it is the last
 	rest   *rest                     // it went with others that come after it
+	row    [][]byte                  // what Next has come to; nil before the first one
 	whole  bool                      // it has been answered to its end, without an error
 	tag    pgconn.CommandTag
 	err    error
@@ -51,10 +52,22 @@ func (s *Several) add(tag string) {
 func (a *Answer) Open() bool { return a.result != nil }
 
 // Next moves to the next row of the (first) result.
-func (a *Answer) Next() bool { return a.result != nil && a.result.NextRow() }
+func (a *Answer) Next() bool {
+	if a.row != nil { // else what is to come before the first row may still be unread
+		if row, ok := a.s.rows.next(); ok {
+			a.row = row
+			return true
+		}
+	}
+	if a.row = nil; a.result == nil || !a.result.NextRow() {
+		return false
+	}
+	a.row = a.result.Values()
+	return true
+}
 
 // Row returns the values of the row that Next came to. They are valid until the next call.
-func (a *Answer) Row() [][]byte { return a.result.Values() }
+func (a *Answer) Row() [][]byte { return a.row }
 
 // Fields returns the columns as the server has described them, and nil if there is no result. They are valid as long as
 // Row.

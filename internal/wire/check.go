@@ -26,7 +26,9 @@ func (s *Session) Check(ctx context.Context) error {
 }
 
 // Quiet reports whether nothing was read of what the server has said after its latest answer.
-func (s *Session) Quiet() bool { return s.PG.Frontend().ReadBufferLen() == 0 }
+func (s *Session) Quiet() bool {
+	return s.PG.Frontend().ReadBufferLen() == 0 && (s.rows == nil || len(s.rows.held) == 0)
+}
 
 func (s *Session) check(ctx context.Context) error {
 	if !s.Quiet() {

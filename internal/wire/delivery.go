@@ -3,7 +3,6 @@ package wire
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -72,21 +71,6 @@ func (d *delivery) ends() {
 	if sent := d.sent.Load(); sent > 0 && liveness.Unacknowledged(d.TCPConn) >= sent {
 		d.unreceived.Store(true)
 	}
-}
-
-// An endReader notes the end of what the server sends. A connection that was reset has none: what the server sent last
-// may have been lost with it, and an acknowledgement, too.
-type endReader struct {
-	io.Reader
-	d *delivery
-}
-
-func (r endReader) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		r.d.ends()
-	}
-	return n, err
 }
 
 // TellsReceipt reports whether Unreceived is known, as a rule, of a server that leaves in an orderly way.

@@ -18,6 +18,7 @@ import (
 type LastError struct {
 	pg         *pgconn.PgConn // whose it is, once it is connected: an application may connect with its configuration, too
 	first, err *pgconn.PgError
+	rows       *rowReader // of the latest connection that was tried
 }
 
 // Watch has a connection that is made with cc be watched.
@@ -25,7 +26,12 @@ func Watch(cc *pgx.ConnConfig) *LastError {
 	last, handler, build := &LastError{}, cc.OnPgError, cc.BuildFrontend
 	cc.DialFunc = delivering(cc.DialFunc)
 	cc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
-		return build(endReader{r, deliveryOf(w)}, w)
+		rows := &rowReader{conn: r, delivery: deliveryOf(w)}
+		rows.frontend = build(rows, w)
+		if last.pg == nil {
+			last.rows = rows
+		}
+		return rows.frontend
 	}
 	cc.OnPgError = func(pg *pgconn.PgConn, err *pgconn.PgError) bool {
 		if last.pg == nil || last.pg == pg {
@@ -37,6 +43,18 @@ func Watch(cc *pgx.ConnConfig) *LastError {
 		return handler == nil || handler(pg, err)
 	}
 	return last
+}
+
+// connected takes note of the connection that was made, and returns what reads its rows; nil if that is not known.
+func (l *LastError) connected(pg *pgconn.PgConn) *rowReader {
+	if l == nil {
+		return nil
+	}
+	l.pg = pg
+	if l.rows == nil || l.rows.frontend != pg.Frontend() {
+		return nil
+	}
+	return l.rows
 }
 
 // begin is called before a request is written.

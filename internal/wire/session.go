@@ -30,6 +30,7 @@ type Session struct {
 	Tracer ControlTracer // nil for none
 
 	last     *LastError // nil where it can't be watched
+	rows     *rowReader // nil where pgproto3 reads by itself
 	left     leaving
 	socket   *liveness.Socket
 	delivery *delivery // nil where it is not known what the server has received
@@ -46,12 +47,10 @@ type ControlTracer interface {
 // NewSession makes a Session of an idle connection. last is what Watch returned for it, or nil.
 func NewSession(pc *pgx.Conn, last *LastError) *Session {
 	cfg, conn := pc.Config(), pc.PgConn().Conn()
-	if last != nil {
-		last.pg = pc.PgConn()
-	}
 	return &Session{
 		Pgx:          pc,
 		last:         last,
+		rows:         last.connected(pc.PgConn()),
 		PG:           pc.PgConn(),
 		Statements:   NewCache(cfg.StatementCacheCapacity),
 		Descriptions: NewCache(cfg.DescriptionCacheCapacity),

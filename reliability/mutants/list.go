@@ -844,9 +844,9 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(conns, "TestReceipt_ServerLeftAfterACommitAsText_IsNotToldToRunAgain")},
 	},
 	{
-		Name: "a connection that was reset counts as one that the server has ended", File: "internal/wire/delivery.go",
+		Name: "a connection that was reset counts as one that the server has ended", File: "internal/wire/rowreader.go",
 		Old:   "	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {\n",
-		New:   "	if err != nil && !errors.Is(err, context.Canceled) {\n",
+		New:   "	if err != nil && !errors.Is(err, io.ErrNoProgress) {\n",
 		Found: []Instrument{Test(conns, "TestReceipt_ServerHasReadTheRequest_Ambiguous")},
 	},
 	{
@@ -1416,6 +1416,20 @@ var ofDriver = []Mutant{
 		Old:   "s.Control(ctx, sqlRollback); err",
 		New:   "s.Control(ctx, sqlCommit); err",
 		Found: []Instrument{Scenarios(history.DirtyRead)},
+	},
+
+	// Rows that are cut out of the stream.
+	{
+		Name: "a row overtakes those that pgproto3 has read", File: "internal/wire/rowreader.go",
+		Old:   " || r.frontend.ReadBufferLen() > 0 {",
+		New:   " {",
+		Found: []Instrument{Test(wire, "FuzzRowReader")},
+	},
+	{
+		Name: "NULL in a later row is an empty string", File: "internal/wire/rowreader.go",
+		Old:   "			r.values[i] = nil\n",
+		New:   "			r.values[i] = body[:0]\n",
+		Found: []Instrument{Test(wire, "FuzzRowReader")},
 	},
 
 	// Exactly once.

@@ -76,6 +76,7 @@ const (
 	observe   = driver + "/tests/observe"
 	failover  = driver + "/tests/failover"
 	sqltext   = driver + "/internal/sqltext"
+	wire      = driver + "/internal/wire"
 	crdbsim   = driver + "/internal/crdbsim"
 	scenario  = "TestScenario"
 	births    = "keys of the database" // a topic of random programs
