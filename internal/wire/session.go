@@ -34,7 +34,7 @@ type Session struct {
 	left     leaving
 	socket   *liveness.Socket
 	delivery *delivery // nil where it is not known what the server has received
-	builder  pgx.ExtendedQueryBuilder
+	encoder  encoder
 	batch    batchSender
 }
 

@@ -2,12 +2,10 @@ package wire
 
 import (
 	"cmp"
-	"errors"
 	"slices"
 	"unsafe"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/reprise-go/cockroachdb/internal/digest"
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
@@ -64,20 +62,6 @@ func (s *Statement) ChooseFormats(formats pgx.QueryResultFormats, byOID pgx.Quer
 		s.ResultFormats = formatsFor(fields, byOID)
 	}
 	s.Columns = newColumns(fields, s.ResultFormats)
-}
-
-// Encode encodes the arguments of st. The result is valid until the next call. If an argument can't be encoded, n is
-// its number, counted from 0.
-func (s *Session) Encode(st *Statement, args []any) (n int, err error) {
-	var desc *pgconn.StatementDescription
-	if st.Prepared != nil {
-		desc = st.Prepared.Desc
-	}
-	if err := s.builder.Build(s.Pgx.TypeMap(), desc, args); err != nil {
-		return len(s.builder.ParamValues), errors.Unwrap(err) // it stops at the first that fails
-	}
-	st.Values, st.ParamFormats = s.builder.ParamValues, s.builder.ParamFormats
-	return 0, nil
 }
 
 // Text returns the statement without its arguments, for tracers.

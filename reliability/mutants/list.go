@@ -1432,6 +1432,20 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(wire, "FuzzRowReader")},
 	},
 
+	// Arguments that are encoded without pgtype's plans.
+	{
+		Name: "an empty string as the first argument is NULL", File: "internal/wire/encode.go",
+		Old:   "e.bytes == nil || cap(e.bytes)",
+		New:   "cap(e.bytes)",
+		Found: []Instrument{Test(wire, "TestEncode_AnyArguments_AsPgx")},
+	},
+	{
+		Name: "an integer is cut to the size of its parameter", File: "internal/wire/encode.go",
+		Old:   " && math.MinInt32 <= n && n <= math.MaxInt32:",
+		New:   " && math.MinInt32 < math.MaxInt32:",
+		Found: []Instrument{Test(wire, "TestEncode_AnyArguments_AsPgx")},
+	},
+
 	// Exactly once.
 	{
 		Name: "the outcome of a commit is asked for by reading", File: "marker_table.go",
