@@ -219,13 +219,13 @@ func (t *tx) giveUpLocks(ctx context.Context) error {
 	if reach, err := t.session().Control(ctx, sqlRollback); err != nil {
 		f := fault{err: err, reach: reach}
 		switch {
-		case !t.hasLost(ctx, f):
-			return t.report(f)
-		case !t.canMove():
+		case t.hasLost(ctx, f) && !t.canMove():
 			return t.cantMove(f, t.attempt.site)
+		case t.hasLost(ctx, f):
+			t.session().Die() // the locks go with it, and the next message finds that out
+		case t.session().Status() != wire.Idle || t.session().Closed(): // else they are given up, whatever it says
+			return t.report(f)
 		}
-		t.session().Die() // the locks go with it, and the next message finds that out
-		return nil
 	}
 	return nil
 }

@@ -332,12 +332,17 @@ func (c claim) differs(e execution) string {
 	return ""
 }
 
-// isValue reports whether what the application was shown, a string or nil, is the value that the server sent.
+// isValue reports whether what the application was shown, a string or nil, is the value that the server sent. Of a
+// value of another type, in place of which there is the column's type, it is known that it is not NULL.
 func isValue(shown any, sent []byte) bool {
-	if shown == nil {
+	switch shown := shown.(type) {
+	case nil:
 		return sent == nil
+	case *sql.ColumnType:
+		return sent != nil
+	default:
+		return sent != nil && string(sent) == shown
 	}
-	return sent != nil && string(sent) == shown
 }
 
 // checkCommit holds what a commit came to against what the server said: a success was one, of an attempt that was as
@@ -378,11 +383,13 @@ func lastAttempt(all []execution) (a attempt) {
 			a = attempt{statements: all[i:], idle: a.idle}
 		case text == "RELEASE", text == "COMMIT":
 			a.sent, a.idle = true, e.idle
-			a.committed = a.committed || e.ending == completed && e.tag == "COMMIT"
+			a.committed = a.committed || e.hasCommitted()
 		}
 	}
 	return a
 }
+
+func (e *execution) hasCommitted() bool { return e.ending == completed && e.tag == "COMMIT" }
 
 // transcript is everything that went to and fro, for a failure's message.
 func (n *nonsenseTest) transcript() string {

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"slices"
 	"strings"
+
+	"github.com/reprise-go/cockroachdb/internal/testing/kit"
 )
 
 // A transcript is one connection's messages, as they left the driver and as they came to it.
@@ -45,7 +47,7 @@ const (
 
 // executions reads a transcript, in the order of sending. fit is false where that order can't be known: pgconn, where
 // it waits for the end of a result, takes no notice of a ReadyForQuery that comes before it, and reads on in the next
-// answer.
+// answer. Nor where the server answers a statement that can't commit as if it had: that is believed.
 func (t *transcript) executions() (all []execution, fit bool) {
 	answers := splitAnswers(t.received)
 	texts := map[string]string{}
@@ -78,6 +80,9 @@ func (t *transcript) executions() (all []execution, fit bool) {
 			request[i].idle = before[len(before)-1].body() == "I"
 		}
 		all = append(all, request...)
+		if len(request) == 1 && request[0].hasCommitted() && !strings.Contains("COMMIT RELEASE", kit.Short(request[0].sql)) {
+			return all, false
+		}
 		if last := len(request) - 1; last >= 0 && request[last].ending == unanswered && n+1 < len(answers) {
 			return all, false
 		}
