@@ -176,7 +176,7 @@ fuzz: engine ## every fuzz target of every module in turn, each for FUZZ_TIME=30
 		done; done; done
 
 .PHONY: soak
-soak: engine ## random programs under random faults against a model, and a load, for as long as told (SOAK_FLAGS='-for 10m -seed 2')
+soak: engine pgbouncer ## random programs under random faults against a model, and a load, for as long as told (SOAK_FLAGS='-for 10m -seed 2')
 	cd reliability && go run ./soak $(SOAK_FLAGS)
 
 .PHONY: rolling
@@ -184,7 +184,7 @@ rolling: engine ## node after node goes and comes back, under pgx and under this
 	cd reliability && go run ./rolling $(ROLLING_FLAGS)
 
 .PHONY: mutants
-mutants: engine ## every bug of reliability/mutants, planted and looked for (MUTANT='savepoint' for those of that name)
+mutants: engine pgbouncer ## every bug of reliability/mutants, planted and looked for (MUTANT='savepoint' for those of that name)
 	cd reliability && MUTANT='$(or $(MUTANT),.)' go test -count=1 -timeout=1h -run TestMutants -v ./mutants
 
 .PHONY: monitoring

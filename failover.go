@@ -41,7 +41,7 @@ func (t *tx) mayMove(f fault) (bool, Cause) {
 		return false, ""
 	case t.mayHaveCommitted(f):
 		return false, ""
-	case t.history.passive && !t.standsAtLoop(&f.class):
+	case !t.canRunAgain(f):
 		return false, t.loop.cause()
 	case !t.explicit && f.refused && t.hasShown() && !f.class.EndsWithSession():
 		return false, ""
@@ -53,6 +53,11 @@ func (t *tx) mayMove(f fault) (bool, Cause) {
 		return false, CauseSession
 	}
 	return true, ""
+}
+
+// canRunAgain reports whether what was run can be run again, or only what met f, which was not run, has to be.
+func (t *tx) canRunAgain(f fault) bool {
+	return !t.history.passive || t.standsAtLoop(&f.class) || t.isStillToRun(f)
 }
 
 // mayHaveCommitted reports whether the statement that met f may have committed.
@@ -103,7 +108,7 @@ func (t *tx) failOver(ctx context.Context, f fault, at site) error {
 // move replaces the connection that was lost with f, and sets the opening. It returns what the application is told if
 // it can't.
 func (t *tx) move(ctx context.Context, f fault, at site) error {
-	if t.history.passive { // nothing is replayed that would set it again
+	if t.history.passive && t.explicit { // nothing is replayed that would set it again
 		t.goesBack()
 	}
 	began := time.Now()

@@ -73,8 +73,7 @@ func (t *tx) reportAlone(f fault) error {
 func (t *tx) isAfterCommit() bool { return t.within != nil && t.within.kept }
 
 // refused is for a statement that is not committed and can't be any more, and that was not run again. If that is due to
-// this connection's session, or to the statement, which may not be run twice and never got to the server, database/sql
-// runs it on another one, unless the application has asked for this one.
+// this connection's session, database/sql runs it on another one, unless the application has asked for this one.
 func (t *tx) refused(f fault) error {
 	if t.isAfterCommit() { // what was before it must not be run again with it
 		return &AmbiguousCommitError{err: f.err, alone: true}
@@ -83,15 +82,17 @@ func (t *tx) refused(f fault) error {
 		return f.err
 	}
 	_, cause := t.mayMove(f)
-	if cause == CauseSession || t.isOnce() && f.reach != wire.InStatement {
+	if cause == CauseSession {
 		f.err = fmt.Errorf("%w; %w", f.err, driver.ErrBadConn)
 	}
 	return &ConnectionLostError{Cause: cause, err: f.err}
 }
 
-// isOnce reports whether the statement is not retried for no other reason than that it may not be run twice.
-func (t *tx) isOnce() bool {
-	return t.history.passive && t.policy.enabled() && t.policy.MaxFailovers > 0 && !t.inText && t.within == nil
+// isStillToRun reports whether a statement outside a transaction, which may not be run twice and is not retried for no
+// other reason, was not run at all.
+func (t *tx) isStillToRun(f fault) bool {
+	once := !t.explicit && t.history.passive && t.policy.enabled() && !t.inText && t.within == nil
+	return once && f.refused && f.reach != wire.InStatement
 }
 
 // isLostWith reports whether err, met by a Parse, means that the connection is lost, or its node.

@@ -72,7 +72,7 @@ func Start(t testing.TB, dsn string, opts Options) *PgBouncer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := start(t.Context(), program, dsn, opts)
+	b, err := startAt(t.Context(), program, dsn, opts)
 	if errors.Is(err, errTooOld) {
 		t.Skip("pgbouncer: ", err)
 	}
@@ -80,15 +80,24 @@ func Start(t testing.TB, dsn string, opts Options) *PgBouncer {
 		t.Fatal("pgbouncer: ", err)
 	}
 	t.Cleanup(func() {
-		if err := b.stop(); err != nil {
+		if err := b.Close(); err != nil {
 			t.Error("pgbouncer: ", err)
 		}
 	})
 	return b
 }
 
-// start tries several ports, since another program may take one before PgBouncer does.
-func start(ctx context.Context, program, dsn string, opts Options) (*PgBouncer, error) {
+// New is Start for what is no test: it returns [ErrNone] where there is no program to start, and Close ends it.
+func New(ctx context.Context, dsn string, opts Options) (*PgBouncer, error) {
+	program, err := find()
+	if err != nil {
+		return nil, err
+	}
+	return startAt(ctx, program, dsn, opts)
+}
+
+// startAt tries several ports, since another program may take one before PgBouncer does.
+func startAt(ctx context.Context, program, dsn string, opts Options) (*PgBouncer, error) {
 	server, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, err
@@ -180,7 +189,7 @@ func (b *PgBouncer) Version() string { return b.version }
 // Stop kills PgBouncer, with all that is connected to it. Until Restart the port refuses connections.
 func (b *PgBouncer) Stop(t testing.TB) {
 	t.Helper()
-	if err := b.stop(); err != nil {
+	if err := b.Close(); err != nil {
 		t.Fatal("pgbouncer: ", err)
 	}
 }
@@ -188,10 +197,17 @@ func (b *PgBouncer) Stop(t testing.TB) {
 // Restart starts PgBouncer again on the same port, after having stopped it if it runs.
 func (b *PgBouncer) Restart(t testing.TB) {
 	t.Helper()
-	b.Stop(t)
-	if err := b.run(t.Context()); err != nil {
+	if err := b.StartAgain(t.Context()); err != nil {
 		t.Fatal("pgbouncer: ", err)
 	}
+}
+
+// StartAgain is Restart for what is no test.
+func (b *PgBouncer) StartAgain(ctx context.Context) error {
+	if err := b.Close(); err != nil {
+		return err
+	}
+	return b.run(ctx)
 }
 
 func (b *PgBouncer) run(ctx context.Context) error {
@@ -202,7 +218,7 @@ func (b *PgBouncer) run(ctx context.Context) error {
 		return err
 	}
 	err = p.Await(ctx, func() error {
-		_, err := b.command(ctx, "SHOW VERSION")
+		_, err := b.Do(ctx, "SHOW VERSION")
 		return err
 	})
 	if err != nil {
@@ -212,7 +228,8 @@ func (b *PgBouncer) run(ctx context.Context) error {
 	return nil
 }
 
-func (b *PgBouncer) stop() error {
+// Close kills PgBouncer, if it runs.
+func (b *PgBouncer) Close() error {
 	p := b.process
 	b.process = nil
 	if p == nil {
@@ -234,17 +251,21 @@ func (b *PgBouncer) configuration() string {
 // answer by their columns' names.
 func (b *PgBouncer) Command(t testing.TB, command string) []map[string]string {
 	t.Helper()
-	answer, err := b.command(t.Context(), command)
+	answer, err := b.Do(t.Context(), command)
 	if err != nil {
 		t.Fatalf("pgbouncer: %s: %v", command, err)
 	}
 	return answer
 }
 
-func (b *PgBouncer) command(ctx context.Context, command string) ([]map[string]string, error) {
+// Do is Command for what is no test.
+func (b *PgBouncer) Do(ctx context.Context, command string) ([]map[string]string, error) {
 	u := *b.clients
 	u.Path = "/" + console
 	conn, err := pgconn.Connect(ctx, u.String())
+	if err != nil && b.process != nil {
+		return nil, b.process.Failure(err) // with its log: it may have crashed
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func child(how string) {
 	if err != nil {
 		panic(err)
 	}
-	b, err := start(context.Background(), program, nowhere, Options{})
+	b, err := startAt(context.Background(), program, nowhere, Options{})
 	if err != nil {
 		panic(err)
 	}
@@ -85,7 +85,7 @@ func TestStart_KeepsTrackOfStatements_OrIsTooOld(t *testing.T) {
 	t.Parallel()
 	b := Start(t, nowhere, Options{})
 	if !b.knowsStatements() {
-		_, err := start(t.Context(), b.program, nowhere, Options{Statements: 7})
+		_, err := startAt(t.Context(), b.program, nowhere, Options{Statements: 7})
 		require.ErrorIs(t, err, errTooOld)
 		return
 	}
@@ -125,7 +125,7 @@ func TestRestart_KeepsThePort(t *testing.T) {
 func TestStart_BadSetting_SaysWhatPgBouncerSays(t *testing.T) {
 	t.Parallel()
 	program := Start(t, nowhere, Options{}).program
-	_, err := start(t.Context(), program, nowhere, Options{Settings: map[string]string{"pool_mode": "no such mode"}})
+	_, err := startAt(t.Context(), program, nowhere, Options{Settings: map[string]string{"pool_mode": "no such mode"}})
 	require.ErrorIs(t, err, guarded.ErrEnded)
 	assert.ErrorContains(t, err, "no such mode")
 }

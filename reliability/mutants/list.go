@@ -802,9 +802,9 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Programs(program.CockroachDB, "keys", 100, program.Shown)},
 	},
 	{
-		Name: "what may not be run twice is not run once", File: "lone.go",
-		Old:   "	if cause == CauseSession || t.isOnce() && f.reach != wire.InStatement {\n",
-		New:   "	if cause == CauseSession {\n",
+		Name: "what may not be run twice is not run once", File: "failover.go",
+		Old:   " || t.isStillToRun(f)\n",
+		New:   "\n",
 		Found: []Instrument{Test(conns, "TestReceipt_ServerLeftBeforeAStatementThatMayCommit_Unseen")},
 	},
 	{
@@ -1416,6 +1416,14 @@ var ofDriver = []Mutant{
 		Old:   "s.Control(ctx, sqlRollback); err",
 		New:   "s.Control(ctx, sqlCommit); err",
 		Found: []Instrument{Scenarios(history.DirtyRead)},
+	},
+
+	// Behind a pooler.
+	{
+		Name: "the name of a prepared statement is not made of its text", File: "internal/wire/prepared.go",
+		Old:   "	_, _ = io.WriteString(h, desc.SQL)\n",
+		New:   "	_, _ = io.WriteString(h, desc.SQL[:0])\n",
+		Found: []Instrument{Programs(program.Pooled, "keys", 60, program.Shown, program.Lost, program.Tables)},
 	},
 
 	// Rows that are cut out of the stream.

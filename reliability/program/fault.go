@@ -23,8 +23,20 @@ type Faults struct {
 
 // A NodeFault strikes all connections of a round at once.
 type NodeFault struct {
-	After int  // this many programs have ended
-	Drain bool // the node shuts down in good order; else it dies
+	After  int  // this many programs have ended
+	Drain  bool // the node shuts down in good order; else it dies
+	Pooler bool // the pooler in front of it is killed instead, and started again
+}
+
+func (n NodeFault) String() string {
+	what := "the node dies"
+	switch {
+	case n.Pooler:
+		what = "the pooler is killed"
+	case n.Drain:
+		what = "the node drains"
+	}
+	return fmt.Sprintf("%s after %d programs", what, n.After)
 }
 
 func (f Faults) String() string {
@@ -36,8 +48,7 @@ func (f Faults) String() string {
 		parts = append(parts, fmt.Sprintf("%s %.1f %%", name, 100*f.Rates[name]))
 	}
 	for _, n := range f.Nodes {
-		what := map[bool]string{true: "drains", false: "dies"}[n.Drain]
-		parts = append(parts, fmt.Sprintf("the node %s after %d programs", what, n.After))
+		parts = append(parts, n.String())
 	}
 	for _, o := range f.Outages {
 		parts = append(parts, o.String())

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 
 	"github.com/reprise-go/cockroachdb/internal/crdbsim"
 	"github.com/reprise-go/cockroachdb/internal/engine"
+	"github.com/reprise-go/cockroachdb/internal/pgbouncer"
 )
 
 // A front is what stands between the pools and PostgreSQL: one node, or a cluster with a balancer.
@@ -15,16 +17,18 @@ type front struct {
 	nodes    []*crdbsim.Sim
 	cluster  *crdbsim.Cluster // nil where there is one node
 	balancer *crdbsim.Balancer
-	dsns     []string // the ways in: by the nodes, and by the balancer if there is one
+	pooler   *pgbouncer.PgBouncer // nil for none
+	dsns     []string             // the ways in: by the nodes, and by the balancer if there is one
 }
 
 const (
-	clusterSize  = 3
-	mostAfter    = 6                     // programs between two outages
-	healthChecks = 20 * time.Millisecond // of the balancer; longer than a drain tells it, so that it learns too late
+	clusterSize   = 3
+	pooledServers = 3                     // that all clients of a pooler share
+	mostAfter     = 6                     // programs between two outages
+	healthChecks  = 20 * time.Millisecond // of the balancer; longer than a drain tells it, so that it learns too late
 )
 
-func newFront(e *engine.Engine, server Server, dsn string) (*front, error) {
+func newFront(ctx context.Context, e *engine.Engine, server Server, dsn string) (*front, error) {
 	if server == Cluster {
 		return newClusterFront(e.Direct(dsn), server.config())
 	}
@@ -32,7 +36,32 @@ func newFront(e *engine.Engine, server Server, dsn string) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &front{nodes: []*crdbsim.Sim{sim}, dsns: []string{e.Through(sim, dsn)}}, nil
+	f := &front{nodes: []*crdbsim.Sim{sim}, dsns: []string{e.Through(sim, dsn)}}
+	if server == Pooled {
+		err = f.pool(ctx)
+	}
+	return f, err
+}
+
+// pool puts a pooler between.
+func (f *front) pool(ctx context.Context) (err error) {
+	if f.pooler, err = pgbouncer.New(ctx, f.dsns[0], pgbouncer.Options{Servers: pooledServers}); err != nil {
+		return errors.Join(err, f.close())
+	}
+	f.dsns[0] = f.pooler.DSN()
+	return nil
+}
+
+// settle has the pooler give back the connections that no client uses. It reports whether the pooler had crashed: up to
+// version 1.18 it does when a server answers a cancelled statement at the wrong moment. It is started again then.
+func (f *front) settle(ctx context.Context) (crashed bool, err error) {
+	if f.pooler == nil {
+		return false, nil
+	}
+	if _, err := f.pooler.Do(ctx, "RECONNECT"); err == nil {
+		return false, nil
+	}
+	return true, f.pooler.StartAgain(ctx)
 }
 
 func newClusterFront(direct string, cfg crdbsim.Config) (_ *front, err error) {
@@ -84,6 +113,9 @@ func (f *front) clients() (n int) {
 
 func (f *front) close() error {
 	var errs []error
+	if f.pooler != nil {
+		errs = append(errs, f.pooler.Close())
+	}
 	if f.balancer != nil {
 		errs = append(errs, f.balancer.Close())
 	}

@@ -63,7 +63,7 @@ func NewGroup(
 		return nil, err
 	}
 	g.drop = drop
-	if g.front, err = newFront(e, server, dsn); err != nil {
+	if g.front, err = newFront(ctx, e, server, dsn); err != nil {
 		return nil, err
 	}
 	// Types change: nothing is believed of a statement that was described before.
@@ -218,7 +218,9 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 	if r.changesTypes() {
 		h.Stuck = g.recover(ctx, run.db)
 	}
-	h.Left = append(h.Left, g.settle(ctx, run.db)...)
+	if err := g.settle(ctx, run.db, h); err != nil {
+		return nil, err
+	}
 	if err := g.look(ctx, h); err != nil {
 		return nil, fmt.Errorf("look at the tables: %w", err)
 	}
@@ -326,20 +328,25 @@ func stacksAtDeadline(ctx context.Context) (hung func() string) {
 }
 
 // settle waits until nothing is under way any more: a statement of a client that has hung up may still be about to run.
-// It returns what is left.
-func (g *Group) settle(ctx context.Context, db *sql.DB) (left []string) {
+// It takes note of what is left.
+func (g *Group) settle(ctx context.Context, db *sql.DB, h *History) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, safetyNet)
 	defer cancel()
 	for db.Stats().InUse > 0 {
 		if pause(ctx) != nil {
-			return []string{fmt.Sprintf("connections in use by nobody: %d", db.Stats().InUse)}
+			h.Left = append(h.Left, fmt.Sprintf("connections in use by nobody: %d", db.Stats().InUse))
+			return nil
 		}
 	}
 	db.SetMaxIdleConns(-1)
+	if h.Crashed, err = g.front.settle(ctx); err != nil {
+		return fmt.Errorf("the pooler does not come back: %w", err)
+	}
 	for g.front.clients() > 0 {
 		if pause(ctx) != nil {
 			const text = "connections that the pool has closed and the server has not seen closed: %d"
-			return []string{fmt.Sprintf(text, g.front.clients())}
+			h.Left = append(h.Left, fmt.Sprintf(text, g.front.clients()))
+			return nil
 		}
 	}
 	return nil

@@ -207,7 +207,7 @@ func (r *Round) learnsLocks() bool { return r.has(Peek) }
 func (g *Group) openLearning(way way, w *lockWatch) (*sql.DB, error) {
 	return g.openPool(way, func(cfg *cockroachdb.Config) {
 		cfg.LearnLocks, cfg.OnLockChanged = cockroachdb.LearnLocksAlways, w.changed
-		if g.server == PostgreSQL { // it may read what is committed meanwhile, unless the DSN says otherwise
+		if g.server.isPostgreSQL() { // it may read what is committed meanwhile, unless the DSN says otherwise
 			cfg.ConnConfig.RuntimeParams["default_transaction_isolation"] = "serializable"
 		}
 	})

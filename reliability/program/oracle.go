@@ -24,6 +24,7 @@ type History struct {
 	Left    []string          // what was still there after all programs had ended
 	Stuck   []string          // connections that failed over and over when all was calm again
 	Told    []string          // what the driver has told to its hooks, and must not have
+	Crashed bool              // the pooler has, so that no connection was to be had from then on
 
 	Locks     Locks
 	Farewells map[uint64]Farewell // by the connection's number

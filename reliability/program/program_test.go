@@ -2,7 +2,9 @@ package program
 
 import (
 	"context"
+	"errors"
 	"flag"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/internal/engine/enginetest"
+	"github.com/reprise-go/cockroachdb/internal/pgbouncer"
 )
 
 var (
@@ -31,6 +34,9 @@ func newGroup(t *testing.T, workers int, server Server) *Group {
 		t.Skip("injects faults, which needs crdbsim; this engine is " + e.Name())
 	}
 	g, err := NewGroup(t.Context(), e, workers, server, cockroachdb.NewMetrics())
+	if errors.Is(err, pgbouncer.ErrNone) && os.Getenv("CI") == "" {
+		t.Skip(err)
+	}
 	require.NoError(t, err)
 	t.Cleanup(g.Close)
 	return g
@@ -170,7 +176,7 @@ func TestSeed(t *testing.T) {
 // TestLearnedLocks counts the locks that programs have met, before which their pools have learned them.
 func TestLearnedLocks(t *testing.T) {
 	t.Parallel()
-	for _, server := range Servers {
+	for _, server := range unpooled {
 		t.Run(server.String(), func(t *testing.T) {
 			t.Parallel()
 			g := newGroup(t, 4, server)

@@ -143,7 +143,7 @@ func (c *checker) lostConnection(p *Program, err error) {
 	switch {
 	case ok && errors.Is(err, context.Canceled):
 		c.add(Misleading, p, "it was cancelled, and told that its connection was lost: %v", err)
-	case ok && p.isMovable(lost.Cause) && p.mayMove(err):
+	case ok && p.isMovable(lost.Cause) && p.mayMove(err) && !c.history.Crashed:
 		c.add(Stranded, p, "there were nodes to go on with: %v", err)
 	}
 }
@@ -158,7 +158,8 @@ const dialPatience = 30 * time.Second
 
 // strandedOutside looks at a program that was given no connection.
 func (c *checker) strandedOutside(p *Program, res Result) {
-	patient := res.Ended.Sub(c.history.Began) < dialPatience // on a machine with too much to do it may take longer
+	// On a machine with too much to do it may take longer.
+	patient := res.Ended.Sub(c.history.Began) < dialPatience && !c.history.Crashed
 	if p.Cancel == nil && Named(res.Err) == noConnection && patient {
 		c.add(Stranded, p, "there were nodes to go on with: %v", res.Err)
 	}

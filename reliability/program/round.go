@@ -48,8 +48,11 @@ func NewRoundAbout(topic string, server Server, seed uint64, size Size) *Round {
 	if calm := rand.New(rand.NewPCG(seed, 4)); theme.calm && calm.IntN(2) == 0 {
 		r.Faults = conflictsAlone(calm)
 	}
-	if server == Cluster {
+	switch server {
+	case Cluster:
 		r.roll(rand.New(rand.NewPCG(seed, 1)))
+	case Pooled:
+		r.killPooler(rand.New(rand.NewPCG(seed, 5)))
 	}
 	for w := range size.Workers {
 		var list []*Program
@@ -66,6 +69,13 @@ func NewRoundAbout(topic string, server Server, seed uint64, size Size) *Round {
 func (r *Round) roll(rnd *rand.Rand) {
 	r.Through = rnd.IntN(2) == 0
 	r.Faults.Nodes, r.Faults.Outages = nil, outage.Plan(rnd, clusterSize, mostAfter)
+}
+
+// killPooler has the pooler go in place of the node, by half of the faults of that kind.
+func (r *Round) killPooler(rnd *rand.Rand) {
+	for i := range r.Faults.Nodes {
+		r.Faults.Nodes[i].Pooler = rnd.IntN(2) == 0
+	}
 }
 
 // programs are those of all workers.

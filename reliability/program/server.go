@@ -11,10 +11,11 @@ const (
 	NewerCockroachDB               // v25.4, where DDL commits what is open
 	PostgreSQL
 	Cluster // three nodes of v24.2, each of which goes away and comes back
+	Pooled  // PostgreSQL behind a PgBouncer in transaction mode, which has fewer connections to it than there are programs
 )
 
 // Servers are all of them.
-var Servers = []Server{CockroachDB, NewerCockroachDB, PostgreSQL, Cluster}
+var Servers = []Server{CockroachDB, NewerCockroachDB, PostgreSQL, Cluster, Pooled}
 
 const (
 	version      = "CockroachDB crdbsim v24.2.10 (PostgreSQL underneath)"
@@ -22,12 +23,12 @@ const (
 )
 
 func (s Server) String() string {
-	return []string{"CockroachDB", "CockroachDB v25.4", "PostgreSQL", "CockroachDB cluster"}[s]
+	return []string{"CockroachDB", "CockroachDB v25.4", "PostgreSQL", "CockroachDB cluster", "PgBouncer"}[s]
 }
 
 func (s Server) config() crdbsim.Config {
 	switch s {
-	case PostgreSQL:
+	case PostgreSQL, Pooled:
 		return crdbsim.Config{PostgreSQL: true}
 	case NewerCockroachDB:
 		return crdbsim.Config{Version: newerVersion}
@@ -36,13 +37,15 @@ func (s Server) config() crdbsim.Config {
 }
 
 // settingsSurvive reports whether a SET is undone by no rollback.
-func (s Server) settingsSurvive() bool { return s != PostgreSQL }
+func (s Server) settingsSurvive() bool { return !s.isPostgreSQL() }
 
 // schemaChangesCommit reports whether DDL commits the open transaction, and stands alone.
 func (s Server) schemaChangesCommit() bool { return s == NewerCockroachDB }
 
 // showsCommitTimestamp reports whether SHOW COMMIT TIMESTAMP is known, which commits.
-func (s Server) showsCommitTimestamp() bool { return s != PostgreSQL }
+func (s Server) showsCommitTimestamp() bool { return !s.isPostgreSQL() }
 
 // retriesFirst reports whether the server retries the first statement of a transaction, as of a later time.
-func (s Server) retriesFirst() bool { return s != PostgreSQL }
+func (s Server) retriesFirst() bool { return !s.isPostgreSQL() }
+
+func (s Server) isPostgreSQL() bool { return s == PostgreSQL || s == Pooled }

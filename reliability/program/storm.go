@@ -1,6 +1,8 @@
 package program
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"math/rand/v2"
 	"sync"
@@ -23,6 +25,7 @@ type storm struct {
 	conns map[uint64]*connState
 	bade  map[uint64]Farewell
 	roll  *outage.Roll // of the nodes of a cluster
+	down  error        // why the pooler did not come back
 }
 
 // A connState is what the storm knows of a connection.
@@ -123,6 +126,9 @@ func (s *storm) programEnded() {
 	for _, n := range s.faults.Nodes {
 		switch {
 		case n.After != s.ended:
+		case n.Pooler:
+			s.hits["pooler is killed"]++
+			s.down = errors.Join(s.down, s.front.pooler.StartAgain(context.Background()))
 		case n.Drain:
 			s.hits["node drains"]++
 			s.front.nodes[0].Drain(crdbsim.Error{Code: "57P01", Message: shutDown})
@@ -133,7 +139,8 @@ func (s *storm) programEnded() {
 	}
 }
 
-// stop gives what has struck, by kind, and the farewells. All nodes are back then, unless there is an error.
+// stop gives what has struck, by kind, and the farewells. All nodes and the pooler are back then, unless there is an
+// error.
 func (s *storm) stop() (hits map[string]int, bade map[uint64]Farewell, err error) {
 	gone, err := s.roll.Stop()
 	s.front.clear()
@@ -143,5 +150,5 @@ func (s *storm) stop() (hits map[string]int, bade map[uint64]Farewell, err error
 	for way, n := range gone {
 		hits["a node of the cluster: "+string(way)] = n
 	}
-	return hits, maps.Clone(s.bade), err
+	return hits, maps.Clone(s.bade), errors.Join(err, s.down)
 }

@@ -39,7 +39,10 @@ type topic struct {
 }
 
 // classic are those that know what they do when they commit, and in which DDL is part of a transaction.
-var classic = []Server{CockroachDB, PostgreSQL, Cluster}
+var classic = []Server{CockroachDB, PostgreSQL, Cluster, Pooled}
+
+// unpooled are those on which a session is the client's own.
+var unpooled = []Server{CockroachDB, NewerCockroachDB, PostgreSQL, Cluster}
 
 var topics = weighted[topic]{
 	{topic{name: "keys", kinds: all, open: 12, own: 6, careless: 16, slow: 40, tails: 40, raw: 60, cancel: 12}, 5},
@@ -52,7 +55,7 @@ var topics = weighted[topic]{
 	{topic{
 		name: "keys of the database", kinds: births, calm: true, open: 12, own: 6, careless: 16, slow: 40, cancel: 30,
 	}, 2},
-	{topic{name: "settings", kinds: settings, settings: 1, own: 1, open: 12, cancel: 30}, 3},
+	{topic{name: "settings", kinds: settings, settings: 1, own: 1, open: 12, cancel: 30, servers: unpooled}, 3},
 	{topic{name: "endings", kinds: sets, tails: 1, halving: 1, own: 4, cancel: 20}, 3},
 	{topic{
 		name: "the pgx connection", kinds: append(copies, sets...), own: 1, plain: true, raw: 3, careless: 2, slow: 2,
@@ -61,7 +64,10 @@ var topics = weighted[topic]{
 	{topic{
 		name: "cursors", kinds: append(cursory, sets...), cursors: true, open: 6, own: 6, careless: 16, cancel: 30,
 	}, 3},
-	{topic{name: "locks", kinds: locking, locks: true, open: 12, own: 6, careless: 16, slow: 40, cancel: 30}, 3},
+	{topic{
+		name: "locks", kinds: locking, locks: true, open: 12, own: 6, careless: 16, slow: 40, cancel: 30,
+		servers: unpooled,
+	}, 3},
 	{topic{
 		name: "loops", kinds: all, looping: 1, own: 4, cancel: 12,
 		servers: []Server{CockroachDB, NewerCockroachDB, Cluster},
