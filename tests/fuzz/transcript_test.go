@@ -80,15 +80,22 @@ func (t *transcript) executions() (all []execution, fit bool) {
 			request[i].idle = before[len(before)-1].body() == "I"
 		}
 		all = append(all, request...)
-		if len(request) == 1 && request[0].hasCommitted() && !strings.Contains("COMMIT RELEASE", kit.Short(request[0].sql)) {
-			return all, false
-		}
-		if last := len(request) - 1; last >= 0 && request[last].ending == unanswered && n+1 < len(answers) {
+		if n+1 < len(answers) && endsLate(request) || committedUnasked(request) {
 			return all, false
 		}
 		request, closes, n = nil, false, n+1
 	}
 	return all, true
+}
+
+// endsLate reports whether pgconn reads on in the next answer.
+func endsLate(request []execution) bool {
+	last := len(request) - 1
+	return last >= 0 && request[last].ending == unanswered
+}
+
+func committedUnasked(request []execution) bool {
+	return len(request) == 1 && request[0].hasCommitted() && !strings.Contains("COMMIT RELEASE", kit.Short(request[0].sql))
 }
 
 // readAnswer notes the answer to a request, which a Query or a Sync ended, and returns its executions: a Query may be
