@@ -52,6 +52,24 @@ func (f *front) pool(ctx context.Context) (err error) {
 	return nil
 }
 
+// awaitCalm waits until the pooler lets clients in again: for a second after a login has failed it refuses all.
+func (f *front) awaitCalm(ctx context.Context) error {
+	for f.pooler != nil {
+		conn, err := pgconn.Connect(ctx, f.dsns[0])
+		if err == nil {
+			_, err = conn.Exec(ctx, "SELECT 1").ReadAll()
+			_ = conn.Close(ctx)
+		}
+		if err == nil {
+			return nil
+		}
+		if pause(ctx) != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // settle has the pooler give back the connections that no client uses. It reports whether the pooler had crashed: up to
 // version 1.18 it does when a server answers a cancelled statement at the wrong moment. It is started again then.
 func (f *front) settle(ctx context.Context) (crashed bool, err error) {

@@ -216,7 +216,10 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 		_ = stmt.Close()
 	}
 	if r.changesTypes() {
-		h.Stuck = g.recover(ctx, run.db)
+		h.Stuck, err = g.recover(ctx, run.db)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := g.settle(ctx, run.db, h); err != nil {
 		return nil, err

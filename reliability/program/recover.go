@@ -16,14 +16,17 @@ const tries = 3
 
 // recover runs the statements whose types have changed on all connections of the pool, now that nothing strikes any
 // more. It says which connections don't recover.
-func (g *Group) recover(ctx context.Context, db *sql.DB) (stuck []string) {
+func (g *Group) recover(ctx context.Context, db *sql.DB) (stuck []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, safetyNet)
 	defer cancel()
+	if err := g.front.awaitCalm(ctx); err != nil {
+		return nil, fmt.Errorf("the pooler lets nobody in: %w", err)
+	}
 	var of string
 	const query = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute " +
 		"WHERE attrelid = 'typed'::regclass AND attname = 'v'"
 	if err := g.trusted.QueryRowContext(ctx, query).Scan(&of); err != nil {
-		return []string{fmt.Sprintf("the column's type could not be read: %v", err)}
+		return nil, fmt.Errorf("read the column's type: %w", err)
 	}
 	var conns []*sql.Conn
 	defer func() {
@@ -34,12 +37,12 @@ func (g *Group) recover(ctx context.Context, db *sql.DB) (stuck []string) {
 	for range g.workers {
 		c, err := db.Conn(ctx)
 		if err != nil {
-			return append(stuck, fmt.Sprintf("no connection: %v", err))
+			return append(stuck, fmt.Sprintf("no connection: %v", err)), nil
 		}
 		conns = append(conns, c)
 		stuck = append(stuck, recovers(ctx, c, of)...)
 	}
-	return stuck
+	return stuck, nil
 }
 
 // recovers runs each statement a few times on a connection.
