@@ -16,7 +16,7 @@ import (
 func TestEncode_AnyArguments_AsPgx(t *testing.T) {
 	m, e := pgtype.NewMap(), encoder{}
 	args := []any{
-		"", "x", "7", 0, 1, -1, int64(1), int32(-7), math.MaxInt32 + 1, math.MinInt32, int64(math.MinInt64), int8(3),
+		"", "x", "7", 0, 1, -1, int64(1), int32(-7), int64(math.MaxInt32 + 1), math.MinInt32, int64(math.MinInt64), int8(3),
 		nil, true, 1.5,
 		[]byte{},
 		[]byte(nil), []byte("x"), new(string), strings.Repeat("long", 1000),
