@@ -768,7 +768,7 @@ var ofDriver = []Mutant{
 		New: "",
 		Found: []Instrument{
 			Test(commit, "TestCommit_ConnectionLostAfterParseOfDDL_NothingIsRunTwice"),
-			Programs(program.NewerCockroachDB, "endings", 150, program.Twice, program.Phantom),
+			Programs(program.NewerCockroachDB, "endings", 500, program.Twice, program.Phantom),
 		},
 	},
 	{
