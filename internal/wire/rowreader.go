@@ -10,7 +10,7 @@ import (
 )
 
 // A rowReader reads what the server sends, for a Frontend of pgproto3. Of a result with several rows it holds back
-// those that are not asked for yet. The method next takes them past the Frontend, at a quarter of the processor time.
+// those that are not asked for yet. The method next takes them past the Frontend, which spends more time on a row.
 // A row that is not taken goes to the Frontend, as all other messages do, in their order.
 type rowReader struct {
 	conn     io.Reader
@@ -33,10 +33,11 @@ func (r *rowReader) Read(p []byte) (int, error) {
 	switch {
 	case r.store == nil:
 		n, err := r.receive(p)
-		if err == nil {
-			n = r.holdRows(p[:n])
+		if err != nil {
+			r.passed.addAll(p[:n])
+			return n, err
 		}
-		return n, err
+		return r.holdRows(p[:n]), nil
 	case len(r.held) == 0:
 		n, err := r.receive(*r.store)
 		if n == 0 {
@@ -164,6 +165,13 @@ func (m *messages) add(p []byte) (n int) {
 		}
 	}
 	return n
+}
+
+// addAll moves on to the end of p.
+func (m *messages) addAll(p []byte) {
+	for len(p) > 0 {
+		p = p[m.add(p):]
+	}
 }
 
 // addHead moves on in a header, and returns how far.

@@ -50,7 +50,7 @@ func messagesOf(t *testing.T, chance *rand.Rand) (sent []byte) {
 		for range []int{0, 1, 2, 3, 50, 500}[chance.IntN(6)] {
 			row := &pgproto3.DataRow{}
 			for range chance.IntN(4) {
-				value := bytes.Repeat([]byte{byte('D' + chance.IntN(2))}, chance.IntN(12))
+				value := bytes.Repeat([]byte("D\x00\x00\x00\x06\x00\x00"), chance.IntN(3))
 				switch chance.IntN(2000) {
 				case 0:
 					value = bytes.Repeat([]byte("D\x00\x00\x00\x06"), chance.IntN(20_000))
@@ -82,7 +82,9 @@ func receiveAll(f *pgproto3.Frontend, r *rowReader, chance *rand.Rand) (all [][]
 		}
 		if ok {
 			m = &pgproto3.DataRow{Values: values}
-		} else if m, err = f.Receive(); err != nil {
+		} else if m, err = f.Receive(); errors.Is(err, iotest.ErrTimeout) {
+			continue
+		} else if err != nil {
 			return all, err
 		}
 		encoded, err := m.(interface{ Encode([]byte) ([]byte, error) }).Encode(nil)
@@ -93,7 +95,8 @@ func receiveAll(f *pgproto3.Frontend, r *rowReader, chance *rand.Rand) (all [][]
 	}
 }
 
-// inPieces is a connection that gives pieces of any size, and at the end, with the last piece or after it, io.EOF.
+// inPieces is a connection that gives pieces of any size, some of them with a timeout, and at the end, with the last
+// piece or after it, io.EOF.
 type inPieces struct {
 	rest   []byte
 	chance *rand.Rand
@@ -107,6 +110,9 @@ func (c *inPieces) Read(p []byte) (int, error) {
 	c.rest = c.rest[n:]
 	if len(c.rest) == 0 && c.chance.IntN(2) == 0 {
 		return n, io.EOF
+	}
+	if c.chance.IntN(8) == 0 {
+		return n, iotest.ErrTimeout
 	}
 	return n, nil
 }
@@ -154,6 +160,37 @@ func TestRowReader_TimeoutInARow_LosesNothing(t *testing.T) {
 		}
 		assert.Equal(t, 4, rows, "cut after %d bytes", cut)
 	}
+}
+
+func TestRowReader_TimeoutWithData_KnowsWhereMessagesBegin(t *testing.T) {
+	row := []byte("D\x00\x00\x00\x0b\x00\x01\x00\x00\x00\x01x")
+	rest := &stalling{parts: [][]byte{slices.Concat(row[3:], row, row)}}
+	r := &rowReader{conn: &late{data: row[:3], then: rest}}
+	r.frontend = pgproto3.NewFrontend(r, io.Discard)
+
+	_, err := r.frontend.Receive()
+	require.ErrorIs(t, err, iotest.ErrTimeout)
+	_, err = r.frontend.Receive()
+	require.NoError(t, err)
+	for range 2 {
+		_, ok := r.next()
+		assert.True(t, ok)
+	}
+}
+
+// late gives data together with a timeout, and then what comes after it.
+type late struct {
+	data []byte
+	then io.Reader
+}
+
+func (l *late) Read(p []byte) (int, error) {
+	if l.data == nil {
+		return l.then.Read(p)
+	}
+	n := copy(p, l.data)
+	l.data = nil
+	return n, iotest.ErrTimeout
 }
 
 // stalling gives its parts one after the other, and a timeout for an empty one.
