@@ -218,10 +218,11 @@ func (t *tx) giveUpLocks(ctx context.Context) error {
 	}
 	if reach, err := t.session().Control(ctx, sqlRollback); err != nil {
 		f := fault{err: err, reach: reach}
+		lost := t.hasLost(ctx, f)
 		switch {
-		case t.hasLost(ctx, f) && !t.canMove():
+		case lost && !t.canMove():
 			return t.cantMove(f, t.attempt.site)
-		case t.hasLost(ctx, f):
+		case lost:
 			t.session().Die() // the locks go with it, and the next message finds that out
 		case t.session().Status() != wire.Idle || t.session().Closed(): // else they are given up, whatever it says
 			return t.report(f)

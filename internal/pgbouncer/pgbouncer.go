@@ -65,14 +65,10 @@ const (
 // program to start the test is skipped; where the environment has CI set it fails.
 func Start(t testing.TB, dsn string, opts Options) *PgBouncer {
 	t.Helper()
-	program, err := find()
+	b, err := New(t.Context(), dsn, opts)
 	if errors.Is(err, ErrNone) && os.Getenv("CI") == "" {
 		t.Skip(err)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := startAt(t.Context(), program, dsn, opts)
 	if errors.Is(err, errTooOld) {
 		t.Skip("pgbouncer: ", err)
 	}

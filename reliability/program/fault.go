@@ -112,7 +112,6 @@ func ofSchema(at *place) bool   { return at.schema }
 func ofRestart(at *place) bool  { return at.restart }
 func restarted(at *place) bool  { return at.data && at.inside && at.restarted }
 func forgotten(at *place) bool  { return at.forgotten }
-func ofRollback(at *place) bool { return at.rollback && at.lost }
 func ofLost(at *place) bool     { return at.rollback && at.lost }
 
 // then is an action without a choice.
@@ -215,7 +214,7 @@ var faultKinds = []faultKind{
 		return crdbsim.Action{Then: crdbsim.Fail, Error: farewells[rnd.IntN(len(farewells))]}
 	}},
 	{"connection closed after the ROLLBACK of one that lost", 8, crdbsim.AtExecute, ofLost, does(crdbsim.ExecuteCut)},
-	{"ROLLBACK done and answered with an error", 4, crdbsim.AtExecute, ofRollback, failAfter("XX000", "internal error")},
+	{"ROLLBACK done and answered with an error", 4, crdbsim.AtExecute, ofLost, failAfter("XX000", "internal error")},
 	{refusedAfterRestart, 6, crdbsim.AtExecute, restarted, func(rnd *rand.Rand) crdbsim.Action {
 		return fail(refusedCodes[rnd.IntN(len(refusedCodes))], "the transaction can't go on")(rnd)
 	}},

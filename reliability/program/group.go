@@ -216,10 +216,9 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 		_ = stmt.Close()
 	}
 	if r.changesTypes() {
-		h.Stuck, err = g.recover(ctx, run.db)
-	}
-	if err != nil {
-		return nil, err
+		if h.Stuck, err = g.recover(ctx, run.db); err != nil {
+			return nil, err
+		}
 	}
 	if err := g.settle(ctx, run.db, h); err != nil {
 		return nil, err

@@ -55,7 +55,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.size.Workers, "workers", 8, "how many programs at a time in a group, on the same few keys")
 	f.IntVar(&o.size.Programs, "programs", 12, "how many programs each of them runs between two looks at the tables")
 	f.IntVar(&o.size.Keys, "keys", 6, "how many keys a group has: the fewer, the hotter")
-	f.StringVar(&o.server, "server", serverAll, "what the simulator plays: cockroachdb, cockroachdb-v25, postgresql, cluster, pgbouncer (PostgreSQL behind one), or all of them in turn")
+	f.StringVar(&o.server, "server", serverAll,
+		"what the simulator plays: cockroachdb, cockroachdb-v25, postgresql, cluster, "+
+			"pgbouncer (PostgreSQL behind one), or all of them in turn")
 	f.StringVar(&o.parts, "parts", partPrograms+","+partLoad, "which parts are run")
 	f.DurationVar(&o.shrink, "shrink", time.Minute,
 		"how long to look for a smaller round that shows the same; 0 for not at all")

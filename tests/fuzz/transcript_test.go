@@ -94,8 +94,10 @@ func endsLate(request []execution) bool {
 	return last >= 0 && request[last].ending == unanswered
 }
 
+// committedUnasked reports whether a statement that can't commit, sent alone, was answered as if it had.
 func committedUnasked(request []execution) bool {
-	return len(request) == 1 && request[0].hasCommitted() && !strings.Contains("COMMIT RELEASE", kit.Short(request[0].sql))
+	return len(request) == 1 && request[0].hasCommitted() &&
+		!slices.Contains([]string{"COMMIT", "RELEASE"}, kit.Short(request[0].sql))
 }
 
 // readAnswer notes the answer to a request, which a Query or a Sync ended, and returns its executions: a Query may be
