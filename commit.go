@@ -212,6 +212,9 @@ func (c *commitStep) answered(rt *wire.RoundTrip, statements []string) fault {
 		tag, err = rt.NextControl(sqlCommit)
 	}
 	finishErr := rt.Finish()
+	if errors.Is(err, wire.ErrProtocol) {
+		t.session().Die()
+	}
 	if t.state == stateCommitted {
 		if t.session().Status() != wire.Idle {
 			t.session().Die()

@@ -292,10 +292,10 @@ func (t *tx) noteTag(class *sqltext.Class, tag pgconn.CommandTag, several *wire.
 	case t.phase() == phaseEnded:
 		t.detach(endingOf(class), tag.String() != sqlRollback)
 	case tag.String() != sqlCommit:
-	case class.Commit == sqltext.CommitEnds: // COMMIT AND CHAIN
-		t.detach(endedByText, true)
-	default:
+	case class.Commit == sqltext.CommitStays:
 		t.detach(endedByRelease, true)
+	default: // COMMIT AND CHAIN, or what nobody knows
+		t.detach(endedByText, true)
 	}
 }
 

@@ -134,10 +134,11 @@ func (a *Answer) keep(tag pgconn.CommandTag, err error) {
 }
 
 // Conclude closes the answer to st. Without an error there must have been a command tag in it, unless there was no
-// command.
+// command, and only one, unless there may have been several.
 func (s *Session) Conclude(st *Statement, a *Answer) (pgconn.CommandTag, error) {
 	tag, err := a.Close()
-	if err == nil && tag.String() == "" && st.Form != Parse && !st.Class.Blank {
+	lacks := tag.String() == "" && st.Form != Parse && !st.Class.Blank
+	if err == nil && (lacks || a.Statements > 1 && !st.Class.Several) {
 		s.Die()
 		err = ErrProtocol
 	}

@@ -128,7 +128,8 @@ func (rt *RoundTrip) NextControl(sql string) (pgconn.CommandTag, error) {
 	return a.tag, err
 }
 
-// answersControl reports whether a tag can be that of this statement of the driver's own. A tag of an unknown kind can.
+// answersControl reports whether a tag can be that of this statement of the driver's own. A tag of an unknown kind can,
+// unless it counts rows.
 func answersControl(tag, sql string) bool {
 	begins := strings.HasPrefix(sql, "BEGIN")
 	switch tag {
@@ -139,7 +140,7 @@ func answersControl(tag, sql string) bool {
 	case "ROLLBACK":
 		return !begins && !strings.HasPrefix(sql, "SAVEPOINT") && !strings.HasPrefix(sql, "RELEASE")
 	}
-	return true
+	return strings.HasPrefix(sql, "SELECT") || !strings.ContainsAny(tag, "0123456789")
 }
 
 // Next reads as far as the first row, or the end, of the next statement's answer.

@@ -1440,6 +1440,32 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(wire, "FuzzRowReader")},
 	},
 
+	// Answers that do not fit what was sent.
+	{
+		Name: "a single statement may be answered twice", File: "internal/wire/answer.go",
+		Old:   "a.Statements > 1 && !st.Class.Several",
+		New:   "a.Statements > 2 && !st.Class.Several",
+		Found: []Instrument{Test(statement, "TestNonsense_TwoAnswersToOneStatement_AreNoSuccess")},
+	},
+	{
+		Name: "a count of rows is an answer to COMMIT", File: "internal/wire/roundtrip.go",
+		Old:   "strings.HasPrefix(sql, \"SELECT\") || !strings.ContainsAny(tag, \"0123456789\")",
+		New:   "true",
+		Found: []Instrument{Test(fuzz, "FuzzServerAnswers")},
+	},
+	{
+		Name: "a write that is answered with COMMIT is a RELEASE", File: "cursor.go",
+		Old:   "	case class.Commit == sqltext.CommitStays:\n",
+		New:   "	case class.Commit != sqltext.CommitEnds:\n",
+		Found: []Instrument{Test(fuzz, "FuzzServerAnswers")},
+	},
+	{
+		Name: "a connection that answers nonsense to the commit is used again", File: "commit.go",
+		Old:   "	if errors.Is(err, wire.ErrProtocol) {\n		t.session().Die()\n",
+		New:   "	if errors.Is(err, wire.ErrProtocol) {\n		_ = t.session()\n",
+		Found: []Instrument{Test(statement, "TestNonsense_OtherAnswerToCommit_IsNoSuccess")},
+	},
+
 	// Arguments that are encoded without pgtype's plans.
 	{
 		Name: "an empty string as the first argument is NULL", File: "internal/wire/encode.go",

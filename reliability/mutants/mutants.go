@@ -74,6 +74,7 @@ const (
 	statement = driver + "/tests/statement"
 	commit    = driver + "/tests/commit"
 	observe   = driver + "/tests/observe"
+	fuzz      = driver + "/tests/fuzz"
 	failover  = driver + "/tests/failover"
 	sqltext   = driver + "/internal/sqltext"
 	wire      = driver + "/internal/wire"

@@ -95,12 +95,15 @@ func newTalkerThat(t *testing.T, encrypted bool, exchanges int, then func(*fakep
 
 // answerPlainly answers an exchange of a statement without columns, with or without BEGIN before it.
 func answerPlainly(c *fakepg.Conn) {
-	status := byte('I')
+	status, tag := byte('I'), ""
 	for _, m := range c.ReceiveUntilSync() {
 		switch m := m.(type) {
 		case *pgproto3.Parse:
-			if m.Query == "BEGIN" {
+			if tag, _, _ = strings.Cut(m.Query, " "); tag == "BEGIN" {
 				status = 'T'
+			}
+			if tag == "UPDATE" {
+				tag = "UPDATE 1"
 			}
 			c.Send(&pgproto3.ParseComplete{})
 		case *pgproto3.Bind:
@@ -113,7 +116,7 @@ func answerPlainly(c *fakepg.Conn) {
 			}
 			c.Send(&pgproto3.CommandComplete{CommandTag: []byte("UPDATE 1")})
 		case *pgproto3.Execute:
-			c.Send(&pgproto3.CommandComplete{CommandTag: []byte("UPDATE 1")})
+			c.Send(&pgproto3.CommandComplete{CommandTag: []byte(tag)})
 		}
 	}
 	c.Ready(status)

@@ -162,3 +162,10 @@ func TestNonsense_OtherAnswerToCommit_IsNoSuccess(t *testing.T) {
 		assert.ErrorAs(t, tx.Commit(), &ambiguous)
 	}, append(opening, answered("UPDATE 1", 'T')...), append(answered("RELEASE", 'T')[:4], answered("SELECT 1", 'I')...))
 }
+
+func TestNonsense_TwoAnswersToOneStatement_AreNoSuccess(t *testing.T) {
+	one := answered("UPDATE 1", 'I')[3:]
+	withNonsense(t, func(t *testing.T, db *sql.DB) {
+		assert.Error(t, kit.ExecAll(db, "UPDATE kv SET v = 1"))
+	}, append(one[:1:1], one...))
+}
