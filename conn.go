@@ -124,7 +124,7 @@ func (c *conn) Conn() *pgx.Conn {
 		t.handOver()
 	}
 	c.journal.pin(blame{cause: CauseRaw}) // nobody knows what will be done with it
-	return c.session.Pgx
+	return c.session.Lend()
 }
 
 // ExecContext runs a query that returns no rows.
@@ -399,7 +399,7 @@ func (c *conn) Close() error {
 	c.member.Closed()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return c.session.Pgx.Close(ctx)
+	return c.session.Close(ctx)
 }
 
 // noteSwitch takes note of what an answered statement has set force_savepoint_restart to.

@@ -43,6 +43,9 @@ func SocketOf(conn net.Conn) *Socket {
 	return s
 }
 
+// Real reports whether there is a socket that can be looked at.
+func (s *Socket) Real() bool { return s.raw != nil }
+
 // Look returns what can be seen. If something has arrived, first is its first byte; readable says whether that is the
 // first byte of a message rather than of something encrypted.
 func (s *Socket) Look() (pulse Pulse, first byte, readable bool) {

@@ -205,6 +205,14 @@ func ofRows(at *scanner) Class {
 	return c
 }
 
+// ChangesRows reports whether a single statement changes rows by its first word: it returns some only if it has a
+// RETURNING.
+func ChangesRows(sql string) bool {
+	s := scanner{sql: sql}
+	word := s.firstWord()
+	return !s.odd && isOneOf(word, "insert", "upsert", "update", "delete", "merge")
+}
+
 // An entry is what the first word of a statement says, and what there is to be looked at after it.
 type entry struct {
 	word  string

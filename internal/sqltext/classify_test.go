@@ -401,3 +401,18 @@ func TestClassify_Pins(t *testing.T) {
 		assert.Equal(t, want, Classify(sql).Pins, sql)
 	}
 }
+
+func TestChangesRows(t *testing.T) {
+	for _, sql := range []string{
+		"INSERT INTO t VALUES (1)", "/* why */ update t SET a = 1", "DELETE FROM t", "UPSERT INTO t VALUES (1)",
+		"MERGE INTO t USING s ON true WHEN MATCHED THEN DELETE", "INSERT INTO t VALUES (1) RETURNING a",
+	} {
+		assert.True(t, ChangesRows(sql), sql)
+	}
+	for _, sql := range []string{
+		"SELECT 1", "WITH x AS (INSERT INTO t VALUES (1) RETURNING a) SELECT a FROM x", "FETCH ALL FROM c", "EXECUTE p",
+		"(UPDATE t SET a = 1)", "insertion", "/* /* */ UPDATE t SET a = 1 */ SELECT 1", "",
+	} {
+		assert.False(t, ChangesRows(sql), sql)
+	}
+}

@@ -10,7 +10,7 @@ import (
 type Answer struct {
 	s      *Session
 	ctx    context.Context
-	result *pgconn.ResultReader
+	result result
 	multi  *pgconn.MultiResultReader // the statement went by the simple protocol
 	last   sender                    // the statement went with others, of which it is the last
 	rest   *rest                     // it went with others that come after it
@@ -20,6 +20,14 @@ type Answer struct {
 	err    error
 
 	Several // what came before the end of a text of the simple protocol
+}
+
+// A result is the answer to one statement: an exchange, or a [pgconn.ResultReader], which says what the methods do.
+type result interface {
+	NextRow() bool
+	Values() [][]byte
+	FieldDescriptions() []pgconn.FieldDescription
+	Close() (pgconn.CommandTag, error)
 }
 
 // Several is what is known of the statements of a text of the simple protocol that were answered without an error.
@@ -94,8 +102,8 @@ func (a *Answer) Close() (pgconn.CommandTag, error) {
 		a.whole = a.err == nil
 		a.keep(a.tag, a.rest.finish(a.whole))
 	}
-	err := a.s.reason(a.ctx, a.err)
-	*a = Answer{s: a.s, ctx: a.ctx, tag: a.tag, err: err, whole: a.whole, Several: a.Several}
+	a.result, a.multi, a.last, a.rest, a.row = nil, nil, nil, nil, nil
+	a.err = a.s.reason(a.ctx, a.err)
 	return a.tag, a.err
 }
 

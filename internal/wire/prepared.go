@@ -23,6 +23,7 @@ type Prepared struct {
 	Desc          *pgconn.StatementDescription
 	Columns       *Columns
 	Class         sqltext.Class
+	rowless       bool // it can't return rows
 	resultFormats []int16
 	paramFormats  []int16 // of the latest arguments: the next ones will be of the same types
 
@@ -44,6 +45,7 @@ func NewPrepared(named bool, sql string, class sqltext.Class, desc *pgconn.State
 	formats := formatsFor(desc.Fields, databaseSQLFormats)
 	return &Prepared{
 		Name: desc.Name, Desc: desc, Class: class, resultFormats: formats, Columns: newColumns(desc.Fields, formats),
+		rowless: len(desc.Fields) == 0 && sqltext.ChangesRows(sql),
 	}
 }
 

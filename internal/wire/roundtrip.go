@@ -256,6 +256,9 @@ func (s *Session) sendSimple(ctx context.Context, opening []string, st *Statemen
 func (s *Session) sendAlone(ctx context.Context, st *Statement) Answer {
 	a := Answer{s: s, ctx: ctx}
 	switch {
+	case s.exchange.takes(st):
+		s.exchange.start(ctx, st)
+		a.result = &s.exchange
 	case !st.named():
 		a.result = s.PG.ExecParams(ctx, st.SQL, st.Values, st.ParamOIDs, st.ParamFormats, st.ResultFormats)
 	case st.hasColumns():

@@ -8,11 +8,11 @@ import (
 
 // A sender sends several statements under one Sync. Its methods are called in the order in which they stand here.
 type sender interface {
-	control(statements []string)           // begins with statements of the driver's own
-	add(st *Statement)                     // adds one of the application's
-	sync() error                           // sends them
-	result() (*pgconn.ResultReader, error) // reads as far as the first row, or the end, of the next answer
-	finish() error                         // reads what is left
+	control(statements []string) // begins with statements of the driver's own
+	add(st *Statement)           // adds one of the application's
+	sync() error                 // sends them
+	result() (result, error)     // reads as far as the first row, or the end, of the next answer
+	finish() error               // reads what is left
 }
 
 // batchSender is the sender for few statements. pgconn's Batch costs less than its Pipeline, but it can neither prepare
@@ -83,7 +83,7 @@ func (b *batchSender) sync() error {
 	return nil
 }
 
-func (b *batchSender) result() (*pgconn.ResultReader, error) {
+func (b *batchSender) result() (result, error) {
 	if b.multi.NextResult() {
 		return b.multi.ResultReader(), nil
 	}
@@ -170,7 +170,7 @@ func (p *pipelineSender) sync() error {
 	return nil
 }
 
-func (p *pipelineSender) result() (*pgconn.ResultReader, error) {
+func (p *pipelineSender) result() (result, error) {
 	results, err := p.pipe.GetResults()
 	if err != nil {
 		return nil, err

@@ -36,6 +36,7 @@ type Session struct {
 	delivery *delivery // nil where it is not known what the server has received
 	encoder  encoder
 	batch    batchSender
+	exchange exchange
 }
 
 // A ControlTracer is told of the driver's own statements.
@@ -47,15 +48,17 @@ type ControlTracer interface {
 // NewSession makes a Session of an idle connection. last is what Watch returned for it, or nil.
 func NewSession(pc *pgx.Conn, last *LastError) *Session {
 	cfg, conn := pc.Config(), pc.PgConn().Conn()
+	rows, socket := last.connected(pc.PgConn()), liveness.SocketOf(conn)
 	return &Session{
 		Pgx:          pc,
 		last:         last,
-		rows:         last.connected(pc.PgConn()),
+		rows:         rows,
 		PG:           pc.PgConn(),
 		Statements:   NewCache(cfg.StatementCacheCapacity),
 		Descriptions: NewCache(cfg.DescriptionCacheCapacity),
-		socket:       liveness.SocketOf(conn),
+		socket:       socket,
 		delivery:     deliveryOf(conn),
+		exchange:     newExchange(pc.PgConn(), &cfg.Config, rows, socket.Real()),
 	}
 }
 
@@ -88,7 +91,22 @@ func (s *Session) Status() byte {
 func (s *Session) Die() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_ = s.Pgx.Close(ctx)
+	_ = s.Close(ctx)
+}
+
+// Close closes the connection. It waits at most as long as ctx.
+func (s *Session) Close(ctx context.Context) error {
+	s.exchange.end()
+	return s.Pgx.Close(ctx)
+}
+
+// Lend returns the pgx connection, for the application's own use. While an answer is being read, pgx says that it is
+// busy.
+func (s *Session) Lend() *pgx.Conn {
+	if e := &s.exchange; e.open && e.lent == nil {
+		e.lent = s.PG.StartPipeline(context.Background())
+	}
+	return s.Pgx
 }
 
 // AnswerBy bounds the wait for the server's answers by a deadline; the zero time lifts that. It leaves to pgconn what
@@ -141,7 +159,7 @@ func (s *Session) unable(ctx context.Context) error {
 		return ctx.Err()
 	case s.PG.IsClosed():
 		return ErrClosed
-	case s.PG.IsBusy():
+	case s.exchange.open, s.PG.IsBusy():
 		return ErrBusy
 	}
 	return s.Settle(ctx)

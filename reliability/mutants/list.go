@@ -914,8 +914,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a statement that its node has cancelled in going away is thought cancelled by somebody", File: "internal/wire/answer.go",
-		Old:   "	err := a.s.reason(a.ctx, a.err)\n",
-		New:   "	err := a.err\n",
+		Old:   "	a.err = a.s.reason(a.ctx, a.err)\n",
+		New:   "",
 		Found: []Instrument{Test(failover, "TestFailover_StatementIsCancelledByADrain_Unseen")},
 	},
 	{
@@ -1438,6 +1438,47 @@ var ofDriver = []Mutant{
 		Old:   "			r.values[i] = nil\n",
 		New:   "			r.values[i] = body[:0]\n",
 		Found: []Instrument{Test(wire, "FuzzRowReader")},
+	},
+
+	// Statements that go past pgconn's ResultReader.
+	{
+		Name: "the columns of a statement that goes alone are those of before", File: "internal/wire/exchange.go",
+		Old: "	if slices.EqualFunc(e.known, columns, isField) {\n",
+		New: "	if len(e.known) > 0 || slices.EqualFunc(e.known, columns, isField) {\n",
+		Found: []Instrument{
+			Test(wire, "TestExchange_IsAsPgconn"),
+			Test(pooler, "TestNamePreparedByAnother_AfterAChangeOfType_ValuesAreThoseMeant"),
+		},
+	},
+	{
+		Name: "an error after the tag is no error", File: "internal/wire/exchange.go",
+		Old:   "	if e.err == nil {\n		e.err = err\n",
+		New:   "	if e.err == nil && (err == nil || tag == e.tag) {\n		e.err = err\n",
+		Found: []Instrument{Test(wire, "TestExchange_IsAsPgconn")},
+	},
+	{
+		Name: "what a context has cut off goes on on the server", File: "internal/wire/exchange.go",
+		Old:   "	_, err := e.pg.ExecParams(unwatched{e.ctx}, \"\", nil, nil, nil, nil).Close()\n	return err\n",
+		New:   "	_ = e.pg.Close(unwatched{e.ctx})\n	return e.ctx.Err()\n",
+		Found: []Instrument{Test(wire, "TestExchange_IsAsPgconn")},
+	},
+	{
+		Name: "a write that takes long is waited for without reading", File: "internal/wire/exchange_send.go",
+		Old:   "			e.background.Start()\n",
+		New:   "			_ = e.background\n",
+		Found: []Instrument{Test(wire, "TestExchange_ServerWritesFirst_IsRead")},
+	},
+	{
+		Name: "the connection is lent while rows are read", File: "internal/wire/session.go",
+		Old:   "	if e := &s.exchange; e.open && e.lent == nil {\n",
+		New:   "	if e := &s.exchange; e.open && e.lent != nil {\n",
+		Found: []Instrument{Test(conns, "TestRaw_WhileRowsAreOpen_IsBusy")},
+	},
+	{
+		Name: "a write is not described, whatever it returns", File: "internal/wire/prepared.go",
+		Old:   "len(desc.Fields) == 0 && sqltext.ChangesRows(sql)",
+		New:   "sqltext.ChangesRows(sql)",
+		Found: []Instrument{Test(prepare, "TestShared_InATransaction_IsDescribedPreparedAndRunInOneRoundTrip")},
 	},
 
 	// Answers that do not fit what was sent.

@@ -156,6 +156,16 @@ var poolCases = []poolCase{
 			var n int
 			return c.(interface{ Conn() *pgx.Conn }).Conn().QueryRow(ctx, "SELECT 42").Scan(&n)
 		})))
+		rows, err := conn.QueryContext(ctx, "SELECT generate_series(1, 1000)")
+		say("query: %s, next %t", kit.Describe(err), rows.Next())
+		for range 2 {
+			say("raw while rows are open: %s", kit.Describe(conn.Raw(func(c any) error {
+				_, err := c.(interface{ Conn() *pgx.Conn }).Conn().Exec(ctx, "SELECT 1")
+				return err
+			})))
+			say("next %t", rows.Next())
+		}
+		say("close: %s, %s", kit.Describe(rows.Close()), kit.Describe(rows.Err()))
 		say("an error of Raw's: %s", kit.Describe(conn.Raw(func(any) error { return sql.ErrNoRows })))
 		sayRows(ctx, conn, say, "SELECT 1")
 	}},

@@ -178,6 +178,14 @@ func testColumnAdded(t *testing.T, w *testbed, servers *servers) {
 // client, on the server that this one goes on using, after a column has changed its type.
 func TestNamePreparedByAnother_AfterAChangeOfType_ValuesAreThoseMeant(t *testing.T) {
 	t.Parallel()
+	for _, asks := range [][]bool{{false, true, false, true}, {true, false, true, false}} {
+		t.Run(fmt.Sprintf("in a transaction %t", asks), func(t *testing.T) { namePreparedByAnother(t, asks) })
+	}
+}
+
+// namePreparedByAnother asks again and again, in a transaction or outside.
+func namePreparedByAnother(t *testing.T, inTransactions []bool) {
+	t.Parallel()
 	behindPgBouncer(t, pgbouncer.Options{}, func(t *testing.T, w *testbed) {
 		const query = "SELECT v FROM things WHERE k = $1"
 		w.exec(t, "CREATE TABLE things (k INT, v BIGINT)", "INSERT INTO things VALUES (2, 7)")
@@ -191,8 +199,11 @@ func TestNamePreparedByAnother_AfterAChangeOfType_ValuesAreThoseMeant(t *testing
 			_, err := pgxProgram.ExecContext(t.Context(), statement)
 			require.NoError(t, err)
 		}
-		for range 2 {
-			assert.EqualValues(t, 7, ask(t, p, query, 2))
+		for _, within := range inTransactions {
+			if !within {
+				assert.EqualValues(t, 7, ask(t, p, query, 2))
+				continue
+			}
 			inTransaction(t, p, func(tx *sql.Tx) { assert.EqualValues(t, 7, ask(t, tx, query, 2)) })
 		}
 	}, ofPostgreSQL)
