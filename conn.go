@@ -190,7 +190,9 @@ func (c *conn) query(ctx context.Context, query string, st *stmt, args []driver.
 func (c *conn) ready(ctx context.Context, query string) (*tx, error) {
 	t := c.tx
 	if t == nil && c.session.Closed() {
-		return nil, driver.ErrBadConn
+		if err := c.revive(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if t == nil || t.standsAlone() {
 		return c.newLone(ctx, t)

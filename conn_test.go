@@ -92,7 +92,7 @@ func TestConn_DeprecatedMethods_Work(t *testing.T) {
 
 func TestConn_Ping_AsksTheServer(t *testing.T) {
 	t.Parallel()
-	r := kit.New(t, kit.Script{})
+	r := kit.New(t, kit.Script{}, kit.NoFailover)
 	c := r.DriverConn(t)
 	require.NoError(t, c.Ping(t.Context()))
 	assert.Equal(t, 1, r.RoundTrips())

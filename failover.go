@@ -3,6 +3,7 @@ package cockroachdb
 import (
 	"cmp"
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -173,6 +174,34 @@ func (t *tx) stranded(f fault, cause Cause, err error) error {
 		f.refused = true
 	}
 	return t.reportAlone(f)
+}
+
+// revive replaces the session that is lost, and on which nothing is under way. It is for an sql.Conn: a connection of
+// the pool's is not used again after that.
+func (c *conn) revive(ctx context.Context) error {
+	policy, err := retryPolicyFrom(ctx, c.pool.policy)
+	if err != nil {
+		return err
+	}
+	switch {
+	case !policy.enabled(), policy.MaxFailovers == 0, c.lone.rows != nil:
+		return driver.ErrBadConn
+	case c.journal.pinned:
+		return &ConnectionLostError{Cause: CauseSession, err: fmt.Errorf("%w; %w", wire.ErrClosed, driver.ErrBadConn)}
+	}
+	began := time.Now()
+	trying, cancel := context.WithTimeout(ctx, policy.MaxElapsed)
+	defer cancel()
+	err = c.replace(trying, policy, nil)
+	if err == nil {
+		c.pool.metrics().failedOver(failoverDone, time.Since(began))
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	c.pool.metrics().failedOver(failoverFailed, time.Since(began))
+	return &ConnectionLostError{err: errors.Join(wire.ErrClosed, err), because: err} // and the sql.Conn stays open
 }
 
 // replace replaces the session by a new one that is told what the application had set. It tries until ctx is done,

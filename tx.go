@@ -49,7 +49,9 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		return nil, err
 	}
 	if c.session.Closed() {
-		return nil, driver.ErrBadConn
+		if err := c.revive(ctx); err != nil {
+			return nil, err
+		}
 	}
 	policy, err := retryPolicyFrom(ctx, c.pool.policy)
 	if err != nil {

@@ -1440,6 +1440,20 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(wire, "FuzzRowReader")},
 	},
 
+	// An sql.Conn whose connection was lost.
+	{
+		Name: "an sql.Conn goes on without what its session held", File: "failover.go",
+		Old:   "	case c.journal.pinned:\n		return &ConnectionLostError{Cause: CauseSession, err",
+		New:   "	case c.journal.pinned && c.tx != nil:\n		return &ConnectionLostError{Cause: CauseSession, err",
+		Found: []Instrument{Test(failover, "TestRevive_TiedToTheSession_IsABadConnection")},
+	},
+	{
+		Name: "an sql.Conn is tied for ever to a server that is away", File: "failover.go",
+		Old:   "	return &ConnectionLostError{err: errors.Join(wire.ErrClosed, err), because: err} // and",
+		New:   "	return driver.ErrBadConn // and",
+		Found: []Instrument{Test(failover, "TestRevive_NoServer_SaysWhyAndIsTriedAgain")},
+	},
+
 	// Statements that go past pgconn's ResultReader.
 	{
 		Name: "the columns of a statement that goes alone are those of before", File: "internal/wire/exchange.go",
