@@ -189,6 +189,7 @@ func (c *conn) revive(ctx context.Context) error {
 	case c.journal.pinned:
 		return &ConnectionLostError{Cause: CauseSession, err: fmt.Errorf("%w; %w", wire.ErrClosed, driver.ErrBadConn)}
 	}
+	c.member.Closed()
 	began := time.Now()
 	trying, cancel := context.WithTimeout(ctx, policy.MaxElapsed)
 	defer cancel()
@@ -201,7 +202,11 @@ func (c *conn) revive(ctx context.Context) error {
 		return ctx.Err()
 	}
 	c.pool.metrics().failedOver(failoverFailed, time.Since(began))
-	return &ConnectionLostError{err: errors.Join(wire.ErrClosed, err), because: err} // and the sql.Conn stays open
+	lost := &ConnectionLostError{err: errors.Join(wire.ErrClosed, err), because: err}
+	if isHopeless(err) { // else the sql.Conn stays open for the next try
+		lost.err = errors.Join(lost.err, driver.ErrBadConn)
+	}
+	return lost
 }
 
 // replace replaces the session by a new one that is told what the application had set. It tries until ctx is done,

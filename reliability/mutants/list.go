@@ -1458,8 +1458,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "an sql.Conn is tied for ever to a server that is away", File: "failover.go",
-		Old:   "	return &ConnectionLostError{err: errors.Join(wire.ErrClosed, err), because: err} // and",
-		New:   "	return driver.ErrBadConn // and",
+		Old:   "	if isHopeless(err) { // else the sql.Conn",
+		New:   "	if err != nil { // else the sql.Conn",
 		Found: []Instrument{Test(failover, "TestRevive_NoServer_SaysWhyAndIsTriedAgain")},
 	},
 

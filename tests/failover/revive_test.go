@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -125,4 +126,24 @@ func TestRevive_NoServer_SaysWhyAndIsTriedAgain(t *testing.T) {
 	require.ErrorIs(t, err, away)
 	isAway.Store(false)
 	kit.Exec(t, c, "UPDATE a")
+}
+
+// A session that can't be as the lost one was is the end of an sql.Conn.
+func TestRevive_NewSessionIsAnother_IsTheEnd(t *testing.T) {
+	t.Parallel()
+	connections := 0
+	st := kit.New(t, kit.Script{"UPDATE lost": {{Cut: fakepg.CutAfter}}}, func(cfg *cockroachdb.Config) {
+		cfg.BeforeConnect = func(_ context.Context, cc *pgx.ConnConfig) error {
+			if connections++; connections > 1 {
+				cc.RuntimeParams["TimeZone"] = "Europe/Rome" // which the server reports
+			}
+			return nil
+		}
+	})
+	c := lostConn(t, st)
+	_, err := c.ExecContext(t.Context(), "UPDATE a")
+	require.ErrorContains(t, kit.As[*cockroachdb.ConnectionLostError](t, err), "another TimeZone")
+	require.ErrorIs(t, err, driver.ErrBadConn)
+	_, err = c.ExecContext(t.Context(), "UPDATE a")
+	require.ErrorIs(t, err, sql.ErrConnDone)
 }
