@@ -117,6 +117,7 @@ func TestExchange_IsAsPgconn(t *testing.T) {
 					}
 				})
 				s := sessionOf(t, server)
+				require.NotNil(t, s.exchange.background, "pgx reads from something else now")
 				if !exchange {
 					s.exchange.background, s.exchange.socket = nil, false
 				}
