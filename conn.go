@@ -296,13 +296,15 @@ func (c *conn) keepForNext(records []*record) {
 // CheckNamedValue lets every argument pass: pgx knows how to encode them, driver.Valuer included.
 func (c *conn) CheckNamedValue(*driver.NamedValue) error { return nil }
 
-// Ping asks the server for a sign of life.
+// Ping asks the server for a sign of life, after it has replaced a connection that was lost.
 func (c *conn) Ping(ctx context.Context) error {
 	bad := driver.ErrBadConn
 	if c.tx != nil { // at ErrBadConn an sql.Conn would wait for the end of the transaction, which waits for it
 		bad = wire.ErrClosed
 	}
 	switch {
+	case c.session.Closed() && c.tx == nil:
+		return c.revive(ctx)
 	case c.session.Closed():
 		return bad
 	case c.lone.rows != nil, c.tx != nil && c.tx.rows != nil:

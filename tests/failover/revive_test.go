@@ -69,6 +69,15 @@ func TestRevive_AfterALoss_GoesOnElsewhere(t *testing.T) {
 	}
 }
 
+func TestRevive_Ping_GoesOnElsewhere(t *testing.T) {
+	t.Parallel()
+	st := kit.New(t, kit.Script{"UPDATE lost": {{Cut: fakepg.CutAfter}}})
+	c := lostConn(t, st)
+	require.NoError(t, c.PingContext(t.Context()))
+	kit.Exec(t, c, "UPDATE a")
+	assert.Equal(t, 2, st.Server.Connections())
+}
+
 // Where something ties the application to its session, or it wants no retries, its sql.Conn is closed, as by pgx.
 func TestRevive_TiedToTheSession_IsABadConnection(t *testing.T) {
 	t.Parallel()
