@@ -23,10 +23,7 @@ func (e *exchange) send(st *Statement) error {
 	}
 	f.SendExecute(&pgproto3.Execute{})
 	f.SendSync(&pgproto3.Sync{})
-	if e.socket && st.isSmall() {
-		return f.Flush()
-	}
-	return e.flushSlowly()
+	return e.flush(st.isSmall())
 }
 
 // isSmall reports whether a socket of which all was read takes the statement at once.
@@ -45,17 +42,20 @@ type backgroundReader interface {
 	Stop()
 }
 
-// flushSlowly reads, as pgconn does, while a write takes long: a server that is blocked in writing, notifications
-// perhaps, does not read.
-func (e *exchange) flushSlowly() error {
+// flush sends what the Frontend holds. Unless that is small and goes to a socket, it reads, as pgconn does, while that
+// takes long: a server that is blocked in writing, notifications perhaps, does not read.
+func (e *exchange) flush(small bool) error {
 	const long = 15 * time.Millisecond
-	if e.slow == nil {
+	switch {
+	case e.socket && small, e.background == nil:
+		return e.pg.Frontend().Flush()
+	case e.slow == nil:
 		e.started = make(chan struct{})
 		e.slow = time.AfterFunc(long, func() {
 			e.background.Start()
 			e.started <- struct{}{}
 		})
-	} else {
+	default:
 		e.slow.Reset(long)
 	}
 	err := e.pg.Frontend().Flush()

@@ -31,7 +31,7 @@ func (s *Session) Leave(ctx context.Context) {
 	f.SendDescribe(&pgproto3.Describe{ObjectType: 'P'})
 	f.SendExecute(&pgproto3.Execute{})
 	f.SendSync(&pgproto3.Sync{})
-	if err := f.Flush(); err != nil {
+	if err := s.exchange.flush(true); err != nil {
 		_ = s.arrive(pgconn.CommandTag{}, err)
 	}
 }
