@@ -167,7 +167,7 @@ func (e *exchange) lose(err error) {
 // giveUp has pgconn close the connection as it does when a request can't be written: on another goroutine it has the
 // server cancel what runs, and reads what is on its way. The error is what pgconn says of the context.
 func (e *exchange) giveUp() error {
-	if err := e.pg.Conn().SetDeadline(time.Unix(1, 0)); err != nil { // it would wait for an answer
+	if err := e.pg.Conn().SetDeadline(past); err != nil { // it would wait for an answer
 		_ = e.pg.Conn().Close()
 	}
 	_, err := e.pg.ExecParams(unwatched{e.ctx}, "", nil, nil, nil, nil).Close()

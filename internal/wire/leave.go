@@ -9,6 +9,8 @@ import (
 
 const sqlRollback = "ROLLBACK"
 
+var rollback = Statement{Form: Unnamed, SQL: sqlRollback}
+
 // leaving is a ROLLBACK whose answer has not been read.
 type leaving struct {
 	sent bool
@@ -25,13 +27,7 @@ func (s *Session) Leave(ctx context.Context) {
 		ctx = s.Tracer.Start(ctx, sqlRollback)
 	}
 	s.left = leaving{sent: true, ctx: ctx}
-	f := s.PG.Frontend()
-	f.SendParse(&pgproto3.Parse{Query: sqlRollback})
-	f.SendBind(&pgproto3.Bind{})
-	f.SendDescribe(&pgproto3.Describe{ObjectType: 'P'})
-	f.SendExecute(&pgproto3.Execute{})
-	f.SendSync(&pgproto3.Sync{})
-	if err := s.exchange.flush(true); err != nil {
+	if err := s.exchange.send(&rollback); err != nil {
 		_ = s.arrive(pgconn.CommandTag{}, err)
 	}
 }

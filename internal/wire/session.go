@@ -114,9 +114,12 @@ func (s *Session) Lend() *pgx.Conn {
 func (s *Session) AnswerBy(ctx context.Context, deadline time.Time) {
 	_ = s.PG.Conn().SetReadDeadline(deadline) // without deadlines it waits as long as ctx does
 	if ctx.Err() != nil {
-		_ = s.PG.Conn().SetReadDeadline(time.Unix(1, 0))
+		_ = s.PG.Conn().SetReadDeadline(past)
 	}
 }
+
+// past is a deadline that is over.
+var past = time.Unix(1, 0)
 
 // Ping asks the server for a sign of life.
 func (s *Session) Ping(ctx context.Context) error { return s.ping(ctx) }
