@@ -261,10 +261,6 @@ func (g *Group) newRunner(ctx context.Context, r *Round, db *sql.DB) (*runner, e
 		run.sim = g.front.nodes[0]
 	}
 	run.db.SetMaxIdleConns(g.workers)
-	run.db.SetMaxOpenConns(g.workers)
-	if r.Kept {
-		run.db.SetMaxOpenConns(2 * g.workers)
-	}
 	if err := run.db.PingContext(ctx); err != nil { // while the driver has seen the server well lately, it waits for it
 		return nil, fmt.Errorf("connect before the faults begin: %w", err)
 	}
@@ -290,15 +286,13 @@ func (g *Group) storm(
 	var mu sync.Mutex
 	for _, list := range r.Workers {
 		workers.Go(func() {
-			own := &ownConn{db: run.db, keeps: r.Kept}
-			defer own.close()
 			for _, p := range list {
 				select {
 				case <-done:
 					return
 				default:
 				}
-				res := run.run(ctx, p, own)
+				res := run.run(ctx, p)
 				mu.Lock()
 				h.Results[p.ID] = res
 				mu.Unlock()
