@@ -16,7 +16,8 @@ import (
 type attempt struct {
 	number     int       // of the attempt, from 1
 	started    time.Time // with the first statement of the first attempt
-	statements int       // how many the application has run
+	statements int       // how many the application has run, or only prepared
+	prepared   int       // how many of them it has only prepared
 	replayed   int       // the number of the statement that a replay has come to
 	replaying  bool      // a replay is under way
 	pinned     bool      // the latest replay has pinned something
@@ -276,8 +277,9 @@ func (t *tx) isFirstDDL(f fault) bool {
 
 // runBefore returns how many statements of the transaction were run before the one that met f.
 func (t *tx) runBefore(f fault) int {
+	ran := t.attempt.statements - t.attempt.prepared
 	if f.parsing {
-		return t.attempt.statements
+		return ran
 	}
-	return max(t.attempt.statements-1, 0)
+	return max(ran-1, 0)
 }

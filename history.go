@@ -146,6 +146,9 @@ func (t *tx) record(s *wire.Statement) *record {
 // put puts r on record, if there still is one.
 func (t *tx) put(r *record) {
 	t.attempt.statements++
+	if r.Form == wire.Parse {
+		t.attempt.prepared++
+	}
 	switch {
 	case !t.restartable():
 	case len(t.history.records) >= t.policy.MaxStatements:

@@ -162,8 +162,9 @@ func (t *tx) savepointRefused(f fault) bool {
 // savepointFailed reports whether f comes from a restart by savepoint after which the server could not go on, as some
 // versions can't. Then the transaction begins anew, and the connector avoids the savepoint for a while.
 func (t *tx) savepointFailed(f fault) bool {
-	// Where RunTx calls its function again, there is no replay: the statement after the savepoint is the function's first.
-	isNext := t.state == stateRestarting || t.attempt.statements == 1 && f.class.Commit == sqltext.NoCommit
+	// Where RunTx calls its function again, there is no replay; nor is anything run where all that there was to replay was
+	// prepared. The statement after the savepoint is the first that is run then.
+	isNext := t.state == stateRestarting || t.runBefore(f) == 0 && f.class.Commit == sqltext.NoCommit
 	if !t.opening.atSavepoint || f.reach != wire.InStatement || t.session().Closed() ||
 		!isNext || !pgerr.IsOfSavepoint(f.err) {
 		return false

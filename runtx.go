@@ -293,7 +293,7 @@ func (t *tx) startOver(ctx context.Context, err error) error {
 	t.attempt.owesCall = false
 	t.history.reset()
 	t.loop = loop{}
-	t.attempt.statements = 0
+	t.attempt.statements, t.attempt.prepared = 0, 0
 	t.opening.savepoint = t.opening.savepoint || t.mayHaveSavepoint()
 	if told := t.callAgain(ctx, err, conflict, at); told != nil {
 		return t.giveUp(told)

@@ -561,9 +561,15 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a savepoint that failed is the failure of the function that RunTx has called again", File: "opening.go",
-		Old:   "t.state == stateRestarting || t.attempt.statements == 1 && f.class.Commit == sqltext.NoCommit\n",
+		Old:   "t.state == stateRestarting || t.runBefore(f) == 0 && f.class.Commit == sqltext.NoCommit\n",
 		New:   "t.state == stateRestarting && f.class.Commit != sqltext.CommitStays\n",
 		Found: []Instrument{Test(runtx, "TestRunTx_CalledAtOnce_FailsAfterTheSavepoint_BeginsAnew")},
+	},
+	{
+		Name: "what was only prepared counts as run after a restart by savepoint", File: "attempt.go",
+		Old:   "	ran := t.attempt.statements - t.attempt.prepared\n",
+		New:   "	ran := t.attempt.statements\n",
+		Found: []Instrument{Test(restart, "TestRestart_FailsAfterTheSavepointAndPrepare_BeginsAnew")},
 	},
 	{
 		Name: "RunTx never calls at once", File: "runtx.go",

@@ -216,7 +216,9 @@ var faultKinds = []faultKind{
 	{"connection closed after the ROLLBACK of one that lost", 8, crdbsim.AtExecute, ofLost, does(crdbsim.ExecuteCut)},
 	{"ROLLBACK done and answered with an error", 4, crdbsim.AtExecute, ofLost, failAfter("XX000", "internal error")},
 	{refusedAfterRestart, 6, crdbsim.AtExecute, restarted, func(rnd *rand.Rand) crdbsim.Action {
-		return fail(refusedCodes[rnd.IntN(len(refusedCodes))], "the transaction can't go on")(rnd)
+		a := fail(refusedCodes[rnd.IntN(len(refusedCodes))], "the transaction can't go on")(rnd)
+		a.Ends = rnd.IntN(4) == 0
+		return a
 	}},
 	{statementsLost, 0.5, crdbsim.AtBind, forgotten, fail("26000", "prepared statement does not exist")},
 	{"added lock refused", 8, crdbsim.AtExecute, ofLock, refusesLock},

@@ -233,10 +233,11 @@ func (g *Group) Play(ctx context.Context, r *Round) (*History, error) {
 }
 
 // poolFor returns the pool of a round; one that learns locks is the round's own, and is watched. So is one that learns
-// what it can pin, without being watched: an error in another round must not keep it from that.
+// what it can pin, without being watched: an error in another round must not keep it from that. And so is one whose
+// server can't go on after a ROLLBACK TO: it would avoid that in the rounds after.
 func (g *Group) poolFor(ctx context.Context, r *Round) (db *sql.DB, watch *lockWatch, err error) {
 	switch {
-	case r.has(Bear):
+	case r.has(Bear), r.Faults.Rates[refusedAfterRestart] > 0:
 		db, err = g.openPool(r.way(), func(*cockroachdb.Config) {})
 		return db, nil, err
 	case !r.learnsLocks():

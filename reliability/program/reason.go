@@ -42,7 +42,7 @@ func (c *checker) namesOutcome(p *Program, err error) {
 	switch {
 	case p.Form == Closure && p.Tail != nil && p.Tail.By == SchemaChange && endedInside(err):
 		c.add(Misleading, p, "the schema change is done, and RunTx says: %v", err)
-	case codeWithin(err) == codeNoSavepoint && p.Form != Looped:
+	case codeWithin(err) == codeNoSavepoint && p.Form != Looped && Named(err) != "connection lost":
 		c.add(Misleading, p, "it goes back to savepoints of its own alone, and was told %v", err)
 	case p.Policy != Never && p.Halves == nil && p.Form != Looped && isBareConflict(err):
 		c.add(Unretried, p, "the driver retries, and the application was told %v", err)

@@ -50,6 +50,32 @@ func TestRestart_FailsAfterTheSavepoint_BeginsAnew(t *testing.T) {
 	}
 }
 
+// Where all that the application has done so far was to prepare a statement, that is run first after the savepoint.
+func TestRestart_FailsAfterTheSavepointAndPrepare_BeginsAnew(t *testing.T) {
+	t.Parallel()
+	lost, failed := false, false
+	st := kit.Answering(t, func(s fakepg.Statement) fakepg.Reply {
+		switch {
+		case s.SQL != "UPDATE b":
+		case s.Describing && !lost:
+			lost = true
+			return fakepg.Reply{Err: fakepg.Conflict(), ErrAt: fakepg.AtParse}
+		case !s.Describing && !failed:
+			failed = true
+			return kit.Fails("XX000", "no such thing")
+		}
+		return fakepg.Reply{}
+	})
+	tx := st.Begin(t)
+	stmt, err := tx.PrepareContext(t.Context(), "UPDATE b")
+	require.NoError(t, err)
+	defer stmt.Close()
+	_, err = stmt.ExecContext(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit())
+	st.WantKept(t)
+}
+
 // The connector does without the savepoint for a minute then.
 func TestRestart_FailsAfterTheSavepoint_IsAvoidedForAMinute(t *testing.T) {
 	t.Parallel()
