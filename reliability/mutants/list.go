@@ -1448,6 +1448,15 @@ var ofDriver = []Mutant{
 
 	// An sql.Conn whose connection was lost.
 	{
+		Name: "an sql.Conn that has lost its connection is of no more use", File: "failover.go",
+		Old: "	case !policy.enabled(), policy.MaxFailovers == 0, c.lone.rows != nil:\n",
+		New: "	case !policy.enabled(), policy.MaxFailovers >= 0, c.lone.rows != nil:\n",
+		Found: []Instrument{
+			Test(failover, "TestRevive_AfterALoss_GoesOnElsewhere"),
+			Programs(program.Cluster, "endings", 120, program.Stranded),
+		},
+	},
+	{
 		Name: "an sql.Conn goes on without what its session held", File: "failover.go",
 		Old:   "	case c.journal.pinned:\n		return &ConnectionLostError{Cause: CauseSession, err",
 		New:   "	case c.journal.pinned && c.tx != nil:\n		return &ConnectionLostError{Cause: CauseSession, err",

@@ -36,6 +36,9 @@
 // They run under five policies: the default, one that soon steps aside, none, one that waits for long, and one that
 // does not go on, on another connection, when one is lost.
 //
+// In half of the rounds of a cluster the programs of a worker that have a connection of their own have the same one,
+// after it was lost, too (own.go).
+//
 // TestVariety fails if a word of this vocabulary does not come up in the rounds of a few seeds.
 //
 // # What they don't do

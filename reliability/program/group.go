@@ -104,9 +104,7 @@ func (g *Group) openPool(w way, change func(*cockroachdb.Config)) (*sql.DB, erro
 	if err != nil {
 		return nil, err
 	}
-	db := sql.OpenDB(through(connector, w.wrapped))
-	db.SetMaxOpenConns(g.workers)
-	return db, nil
+	return sql.OpenDB(through(connector, w.wrapped)), nil
 }
 
 // settled looks at what the driver tells of a transaction that lost a conflict, and then the connection while the
@@ -261,7 +259,12 @@ func (g *Group) newRunner(ctx context.Context, r *Round, db *sql.DB) (*runner, e
 	if g.server != Cluster {
 		run.sim = g.front.nodes[0]
 	}
+	most := g.workers
+	if r.Kept { // by its worker, besides one of the pool's
+		most *= 2
+	}
 	run.db.SetMaxIdleConns(g.workers)
+	run.db.SetMaxOpenConns(most)
 	if err := run.db.PingContext(ctx); err != nil { // while the driver has seen the server well lately, it waits for it
 		return nil, fmt.Errorf("connect before the faults begin: %w", err)
 	}
@@ -287,13 +290,15 @@ func (g *Group) storm(
 	var mu sync.Mutex
 	for _, list := range r.Workers {
 		workers.Go(func() {
+			own := &ownConn{db: run.db, keeps: r.Kept}
+			defer own.close()
 			for _, p := range list {
 				select {
 				case <-done:
 					return
 				default:
 				}
-				res := run.run(ctx, p)
+				res := run.run(ctx, p, own)
 				mu.Lock()
 				h.Results[p.ID] = res
 				mu.Unlock()

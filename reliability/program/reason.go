@@ -2,6 +2,7 @@ package program
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"regexp"
@@ -32,6 +33,7 @@ func (c *checker) reasons() {
 		c.needless(p, err)
 		c.lostConnection(p, err)
 		c.strandedOutside(p, c.history.Results[id])
+		c.strandedOnItsOwn(p, c.history.Results[id])
 		c.namesOutcome(p, err)
 	}
 	c.farewells()
@@ -162,6 +164,16 @@ func (c *checker) strandedOutside(p *Program, res Result) {
 	patient := res.Ended.Sub(c.history.Began) < dialPatience && !c.history.Crashed
 	if p.Cancel == nil && Named(res.Err) == noConnection && patient {
 		c.add(Stranded, p, "there were nodes to go on with: %v", res.Err)
+	}
+}
+
+// strandedOnItsOwn looks at a program whose connection was lost under the one before it.
+func (c *checker) strandedOnItsOwn(p *Program, res Result) {
+	if _, explained := errors.AsType[*cockroachdb.ConnectionLostError](res.Err); explained {
+		return
+	}
+	if res.Kept && errors.Is(res.Err, driver.ErrBadConn) && p.mayMove(res.Err) {
+		c.add(Stranded, p, "there were nodes to go on with, and its connection is of no use: %v", res.Err)
 	}
 }
 

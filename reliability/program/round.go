@@ -25,6 +25,7 @@ type Round struct {
 	Wrapped bool // the programs reach the driver through another one
 	Through bool // the driver reaches the nodes of a cluster through a balancer
 	Marked  bool // commits have markers
+	Kept    bool // the programs of a worker that have a connection of their own have the same, while it is of use
 	Taught  bool // where locks are learned: they were before the programs began; else almost
 	Size    Size
 	Workers [][]*Program
@@ -51,6 +52,7 @@ func NewRoundAbout(topic string, server Server, seed uint64, size Size) *Round {
 	switch server {
 	case Cluster:
 		r.roll(rand.New(rand.NewPCG(seed, 1)))
+		r.Kept = theme.settings == 0 && rand.New(rand.NewPCG(seed, 6)).IntN(2) == 0
 	case Pooled:
 		r.killPooler(rand.New(rand.NewPCG(seed, 5)))
 	}

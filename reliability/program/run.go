@@ -18,6 +18,7 @@ type Result struct {
 	Err   error
 	Calls []Call // RunTx may have called it more than once
 	Conn  uint64 // the simulator's number of the connection that was its own; 0 for none
+	Kept  bool   // an earlier program had that, too
 
 	Began, Ended time.Time
 }
@@ -42,14 +43,14 @@ type runner struct {
 	shared map[string]*sql.Stmt // by text
 }
 
-func (r *runner) run(ctx context.Context, p *Program) Result {
+func (r *runner) run(ctx context.Context, p *Program, own *ownConn) Result {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if p.Policy != Default {
 		ctx = cockroachdb.WithRetryPolicy(ctx, p.Policy.policy())
 	}
 	res := &Result{Began: time.Now()}
-	run := &execution{runner: r, ctx: ctx, cancel: cancel, program: p, result: res}
+	run := &execution{runner: r, ctx: ctx, cancel: cancel, program: p, result: res, own: own}
 	switch {
 	case p.Own:
 		res.Err = run.onItsOwn()
@@ -72,6 +73,7 @@ type execution struct {
 	cancel  context.CancelFunc
 	program *Program
 	result  *Result
+	own     *ownConn    // the worker's
 	conn    *sql.Conn   // nil if it has none of its own
 	timer   *time.Timer // of the cancellation
 	step    context.Context
@@ -125,10 +127,10 @@ func (e *execution) call(s *server) error {
 
 // onItsOwn runs the program on a connection that it has for itself.
 func (e *execution) onItsOwn() (err error) {
-	if e.conn, err = e.db.Conn(e.ctx); err != nil {
+	if e.conn, e.result.Kept, err = e.own.take(e.ctx); err != nil {
 		return err
 	}
-	defer e.conn.Close()
+	defer e.own.leave()
 	if e.sim != nil { // in a cluster nobody looks: what Raw has handed over can't be replaced
 		err = e.conn.Raw(func(c any) error {
 			e.result.Conn = e.sim.ConnOf(c.(pgxConn).Conn().PgConn().PID())

@@ -25,6 +25,7 @@ func (v variety) round(r *Round) {
 	}
 	v[fmt.Sprint("wrapped ", r.Wrapped)]++
 	v[fmt.Sprint("marked ", r.Marked)]++
+	v[fmt.Sprint("kept ", r.Kept)]++
 	v[fmt.Sprint("taught ", r.Taught && r.learnsLocks())]++
 	v[fmt.Sprint("through a balancer ", r.Through)]++
 	v[fmt.Sprint("only conflicts ", len(r.Faults.Rates) > 0 && r.Faults.onlyConflicts())]++
@@ -180,5 +181,5 @@ func varietyOfPrograms() (want []string) {
 		"drain", "kill", "silence", "through a balancer true", "through a balancer false",
 		"back true", "only DDL true", "only DDL false",
 		"steps after true", "wrapped true", "wrapped false",
-		"marked true", "marked false", "taught true", "taught false", "only conflicts true")
+		"marked true", "marked false", "kept true", "kept false", "taught true", "taught false", "only conflicts true")
 }
