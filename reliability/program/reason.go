@@ -44,7 +44,7 @@ func (c *checker) namesOutcome(p *Program, err error) {
 	switch {
 	case p.Form == Closure && p.Tail != nil && p.Tail.By == SchemaChange && endedInside(err):
 		c.add(Misleading, p, "the schema change is done, and RunTx says: %v", err)
-	case codeWithin(err) == codeNoSavepoint && p.Form != Looped && Named(err) != "connection lost":
+	case p.Form != Looped && missesSavepoint(err):
 		c.add(Misleading, p, "it goes back to savepoints of its own alone, and was told %v", err)
 	case p.Policy != Never && p.Halves == nil && p.Form != Looped && isBareConflict(err):
 		c.add(Unretried, p, "the driver retries, and the application was told %v", err)
@@ -53,6 +53,11 @@ func (c *checker) namesOutcome(p *Program, err error) {
 	case Named(err) == "ambiguous":
 		c.knowsMore(p, err)
 	}
+}
+
+// missesSavepoint reports whether err says that a savepoint is not there. Where the connection is lost, that is why.
+func missesSavepoint(err error) bool {
+	return codeWithin(err) == codeNoSavepoint && Named(err) != "connection lost"
 }
 
 // knowsMore looks at a program that was told that it may be committed, although there is more to be known.
