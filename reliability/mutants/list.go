@@ -734,9 +734,15 @@ var ofDriver = []Mutant{
 
 	{
 		Name: "what the server says at rest before it closes the connection is not read", File: "internal/wire/check.go",
-		Old:   "		return s.lastError()\n",
+		Old:   "		return s.listen()\n",
 		New:   "		return ErrClosed\n",
 		Found: []Instrument{Test(conns, "TestCommit_ServerHasEndedTheConnection_SaysWhy")},
+	},
+	{
+		Name: "what the server has said with its latest answer is left for a ping to read", File: "internal/wire/check.go",
+		Old:   "	if err := s.hear(ctx); err != nil {\n		return err\n	}\n",
+		New:   "	if !s.Quiet() {\n		return s.ping(ctx)\n	}\n",
+		Found: []Instrument{Test(conns, "TestCommit_FarewellCameWithTheAnswer_SaysWhy")},
 	},
 	{
 		Name: "the conflict is forgotten when the connection is lost during its replay", File: "errors.go",

@@ -93,8 +93,9 @@ func newTalkerThat(t *testing.T, encrypted bool, exchanges int, then func(*fakep
 	return k
 }
 
-// answerPlainly answers an exchange of a statement without columns, with or without BEGIN before it.
-func answerPlainly(c *fakepg.Conn) {
+// answerPlainly answers an exchange of a statement without columns, with or without BEGIN before it. What comes after
+// that goes with it.
+func answerPlainly(c *fakepg.Conn, after ...pgproto3.BackendMessage) {
 	status, tag := byte('I'), ""
 	for _, m := range c.ReceiveUntilSync() {
 		switch m := m.(type) {
@@ -119,7 +120,9 @@ func answerPlainly(c *fakepg.Conn) {
 			c.Send(&pgproto3.CommandComplete{CommandTag: []byte(tag)})
 		}
 	}
-	c.Ready(status)
+	c.Send(&pgproto3.ReadyForQuery{TxStatus: status})
+	c.Send(after...)
+	c.Flush()
 }
 
 // says has the server do f, and waits until the client could read what it says.
@@ -330,6 +333,27 @@ func TestCommit_ServerHasEndedTheConnection_SaysWhy(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What the server has said right after an answer, and the client has read with it, is not lost with the connection.
+func TestCommit_FarewellCameWithTheAnswer_SaysWhy(t *testing.T) {
+	t.Parallel()
+	bothModes(t, func(t *testing.T, encrypted bool) {
+		k := newTalker(t, encrypted, 0)
+		answered := make(chan struct{})
+		k.tell <- func(c *fakepg.Conn) {
+			answerPlainly(c, kit.Fatal("25P03", "terminating connection").Err)
+			<-answered
+			c.Reset()
+		}
+		tx := kit.Begin(t, k.db)
+		kit.Exec(t, tx, "UPDATE a")
+		close(answered)
+		<-k.told
+		kit.WantCodeWithin(t, tx.Commit(), "25P03")
+		assert.Equal(t, 1, k.Times("UPDATE a"))
+		assert.Equal(t, 1, k.Connections())
+	})
 }
 
 // A real server has its own time for transactions in which nothing happens.
