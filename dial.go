@@ -114,10 +114,13 @@ func keepTrying(ctx context.Context, try func() error, again func(n int, err err
 
 // mayComeBack reports whether a dial that failed with err may succeed soon.
 func (c *Connector) mayComeBack(err error) bool {
-	if answer, ok := errors.AsType[*pgconn.PgError](err); ok && !pgerr.NeverSent(answer) {
-		return failureOf(answer) == fleet.Refused
+	switch failureOf(err) {
+	case fleet.Refused:
+		return true
+	case fleet.Unreachable:
+		return c.pool.well.within(dialPatience)
 	}
-	return c.pool.well.within(dialPatience)
+	return false
 }
 
 // dialAny tries the hosts in turn. What may differ from dial to dial, such as a password, is read anew.

@@ -931,6 +931,12 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(failover, "TestFailover_StatementIsCancelledByADrain_Unseen")},
 	},
 	{
+		Name: "a login is not tried again that a pooler refuses with the server's reason", File: "dial.go",
+		Old:   "	case fleet.Unreachable:\n		return c.pool.well",
+		New:   "	case fleet.Unreachable:\n		answer, ok := errors.AsType[*pgconn.PgError](err)\n		return (!ok || pgerr.NeverSent(answer)) && c.pool.well",
+		Found: []Instrument{Test(failover, "TestPooler_HasNoServerAtTheLogin_IsDialledAgain")},
+	},
+	{
 		Name: "a pool gives up when a connection is lost while it tries out the table of markers", File: "dial.go",
 		Old:   "		lost := l.Closed()\n",
 		New:   "		lost := false\n",

@@ -111,27 +111,33 @@ func TestPooler_TurnsEverybodyAway_IsAskedUntilItHasAServer(t *testing.T) {
 	assert.Equal(t, 21, st.Times("UPDATE a"))
 }
 
-// A login that the pooler refuses for want of a server is tried again, as long as connections have been well lately.
+// A login that the pooler refuses for want of a server is tried again, as long as connections have been well lately. To
+// a client that it has not welcomed yet, the pooler passes on why the server has refused it, with a SQLSTATE of its own.
 func TestPooler_HasNoServerAtTheLogin_IsDialledAgain(t *testing.T) {
 	t.Parallel()
-	refusals := 0 // still to come
-	kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
-		require.NoError(t, r.PingContext(t.Context()))
-		kit.Conn(t, r.DB)
-		refusals = 3
-		kit.Exec(t, r.DB, "UPDATE a")
-		assert.Zero(t, refusals)
-		assert.Equal(t, 2, r.Connections())
-	}, func(cfg *cockroachdb.Config) {
-		dial := cfg.ConnConfig.DialFunc
-		cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			if refusals == 0 {
-				return dial(ctx, network, addr)
-			}
-			refusals--
-			return refusing(noServer[2]), nil
-		}
-	})
+	for _, word := range []string{noServer[2], "the database system is starting up"} {
+		t.Run(word, func(t *testing.T) {
+			t.Parallel()
+			refusals := 0 // still to come
+			kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
+				require.NoError(t, r.PingContext(t.Context()))
+				kit.Conn(t, r.DB)
+				refusals = 3
+				kit.Exec(t, r.DB, "UPDATE a")
+				assert.Zero(t, refusals)
+				assert.Equal(t, 2, r.Connections())
+			}, func(cfg *cockroachdb.Config) {
+				dial := cfg.ConnConfig.DialFunc
+				cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+					if refusals == 0 {
+						return dial(ctx, network, addr)
+					}
+					refusals--
+					return refusing(word), nil
+				}
+			})
+		})
+	}
 }
 
 // A pooler that has never had a server may be set up wrongly: that is told at once.
