@@ -39,12 +39,15 @@
 // In half of the rounds of a cluster the programs of a worker that have a connection of their own have the same one,
 // after it was lost, too (own.go).
 //
+// Some transactions are READ COMMITTED or REPEATABLE READ, and touch the clock first, so that no other one can commit
+// before they have ended (level.go).
+//
 // TestVariety fails if a word of this vocabulary does not come up in the rounds of a few seeds.
 //
 // # What they don't do
 //
-// One database on one node; no isolation level but the default; no LISTEN, large objects, temporary tables, PREPARE as
-// text or DISCARD; no AS OF SYSTEM TIME; no pooler in between. No two goroutines use one transaction. Hooks only look.
+// One database; no LISTEN, large objects, temporary tables, PREPARE as text or DISCARD; no AS OF SYSTEM TIME. No two
+// goroutines use one transaction. Hooks only look.
 // Packages history and kinds, and the driver's own tests, have some of these.
 //
 // # How they are judged

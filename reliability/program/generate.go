@@ -119,6 +119,9 @@ func (g *generator) writer(p *Program) {
 	default:
 		p.Careless = p.Form == Plain && g.oneIn(g.careless)
 	}
+	if g.oneIn(levelled) {
+		g.level(p)
+	}
 }
 
 // tail has a program commit before its end.

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"database/sql"
 	"fmt"
 	"strings"
 	"time"
@@ -32,6 +33,7 @@ type Program struct {
 	Enter    int     // the commit is noted before this step, or at the end; not before the clock
 	Forgo    bool    // the application rolls back at the end
 	Own      bool    // it has a *sql.Conn of its own; not by RunTx
+	Level    sql.IsolationLevel
 	Settings Settings
 	Mask     Mask
 	Careless bool // it goes on after errors, and looks at what Commit says; only Plain
@@ -151,6 +153,9 @@ func (p *Program) String() string {
 	b.WriteString([]string{"", ", a tight policy", ", no retries", ", long waits", ", no other connection"}[p.Policy])
 	b.WriteString([]string{"", ", settings first", ", settings inside"}[p.Settings])
 	b.WriteString(p.Mask.String())
+	if p.Level != sql.LevelDefault {
+		b.WriteString(", " + strings.ToLower(p.Level.String()))
+	}
 	for _, m := range []struct {
 		is   bool
 		text string

@@ -57,9 +57,9 @@ func (r *runner) run(ctx context.Context, p *Program, own *ownConn) Result {
 	case p.outside():
 		res.Err = run.alone(r.db)
 	case p.Form == Closure:
-		res.Err = cockroachdb.RunTx(ctx, r.db, nil, run.inside)
+		res.Err = cockroachdb.RunTx(ctx, r.db, p.options(), run.inside)
 	default:
-		res.Err = run.begin(r.db, &sql.TxOptions{ReadOnly: p.Form == ReadOnly})
+		res.Err = run.begin(r.db)
 	}
 	run.stop()
 	res.Ended = time.Now()
@@ -148,7 +148,7 @@ func (e *execution) onItsOwn() (err error) {
 	if e.program.outside() {
 		return e.alone(e.conn)
 	}
-	return e.begin(e.conn, nil)
+	return e.begin(e.conn)
 }
 
 // A beginner is a *sql.DB or a *sql.Conn.
@@ -156,8 +156,8 @@ type beginner interface {
 	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
 }
 
-func (e *execution) begin(on beginner, opts *sql.TxOptions) error {
-	tx, err := on.BeginTx(e.ctx, opts)
+func (e *execution) begin(on beginner) error {
+	tx, err := on.BeginTx(e.ctx, e.program.options())
 	if err != nil {
 		return err
 	}

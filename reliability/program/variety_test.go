@@ -65,6 +65,7 @@ func (v variety) program(p *Program) {
 	v[fmt.Sprint("policy ", p.Policy)]++
 	v[fmt.Sprint("settings ", p.Settings)]++
 	v[fmt.Sprint("mask ", int(p.Mask))]++
+	v[fmt.Sprint("level ", p.Level, " by ", p.Form)]++
 	for _, s := range p.Steps {
 		if s.Block != nil {
 			v[fmt.Sprint("block ", s.Block.End)]++
@@ -159,6 +160,9 @@ func varietyOfPrograms() (want []string) {
 	}
 	for _, how := range []How{Direct, Prepared} {
 		want = append(want, fmt.Sprint("alone, how ", how))
+	}
+	for _, level := range levels {
+		want = append(want, fmt.Sprint("level ", level, " by ", Plain), fmt.Sprint("level ", level, " by ", Closure))
 	}
 	for by := range halvings {
 		want = append(want, by.String())
