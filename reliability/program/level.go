@@ -2,7 +2,7 @@ package program
 
 import (
 	"database/sql"
-	"slices"
+	"strings"
 )
 
 // Isolation levels below SERIALIZABLE, which PostgreSQL has and crdbsim begins as SERIALIZABLE, as CockroachDB may.
@@ -26,7 +26,7 @@ func (g *generator) level(p *Program) {
 
 // locksNothing reports whether a BEGIN has a level at which a lock would change what is read.
 func locksNothing(begin string) bool {
-	return slices.Contains([]string{"BEGIN ISOLATION LEVEL READ UNCOMMITTED", "BEGIN ISOLATION LEVEL READ COMMITTED"}, begin)
+	return strings.HasSuffix(begin, "READ UNCOMMITTED") || strings.HasSuffix(begin, "READ COMMITTED")
 }
 
 // options are those of the program's transaction.

@@ -112,7 +112,7 @@ func TestPooler_TurnsEverybodyAway_IsAskedUntilItHasAServer(t *testing.T) {
 }
 
 // A login that the pooler refuses for want of a server is tried again, as long as connections have been well lately. To
-// a client that it has not welcomed yet, the pooler passes on why the server has refused it, with a SQLSTATE of its own.
+// a client that it has not welcomed yet, the pooler passes on why the server refused it, with a SQLSTATE of its own.
 func TestPooler_HasNoServerAtTheLogin_IsDialledAgain(t *testing.T) {
 	t.Parallel()
 	for _, word := range []string{noServer[2], "the database system is starting up"} {
