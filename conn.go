@@ -296,7 +296,7 @@ func (c *conn) keepForNext(records []*record) {
 // CheckNamedValue lets every argument pass: pgx knows how to encode them, driver.Valuer included.
 func (c *conn) CheckNamedValue(*driver.NamedValue) error { return nil }
 
-// Ping asks the server for a sign of life, after it has replaced a connection that was lost.
+// Ping asks the server for a sign of life. A connection that was lost, or of which that is found out now, is replaced.
 func (c *conn) Ping(ctx context.Context) error {
 	bad := driver.ErrBadConn
 	if c.tx != nil { // at ErrBadConn an sql.Conn would wait for the end of the transaction, which waits for it
@@ -310,11 +310,15 @@ func (c *conn) Ping(ctx context.Context) error {
 	case c.lone.rows != nil, c.tx != nil && c.tx.rows != nil:
 		return wire.ErrBusy
 	}
-	if err := c.session.Ping(ctx); err != nil {
-		c.session.Die()
-		return bad
+	err := c.session.Ping(ctx)
+	if err == nil {
+		return nil
 	}
-	return nil
+	c.session.Die()
+	if c.tx == nil && ctx.Err() == nil {
+		return c.revive(ctx)
+	}
+	return bad
 }
 
 // ResetSession is called before a connection is used again. One that the server closed, or is about to close, is seen

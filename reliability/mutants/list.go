@@ -1460,6 +1460,12 @@ var ofDriver = []Mutant{
 
 	// An sql.Conn whose connection was lost.
 	{
+		Name: "an sql.Conn of which Ping finds the connection lost is of no more use", File: "conn.go",
+		Old:   "	if c.tx == nil && ctx.Err() == nil {\n		return c.revive(ctx)\n	}\n",
+		New:   "",
+		Found: []Instrument{Test(failover, "TestRevive_Ping_GoesOnElsewhere")},
+	},
+	{
 		Name: "an sql.Conn that has lost its connection is of no more use", File: "failover.go",
 		Old: "	case !policy.enabled(), policy.MaxFailovers == 0, c.lone.rows != nil:\n",
 		New: "	case !policy.enabled(), policy.MaxFailovers >= 0, c.lone.rows != nil:\n",

@@ -76,6 +76,11 @@ func TestRevive_Ping_GoesOnElsewhere(t *testing.T) {
 	require.NoError(t, c.PingContext(t.Context()))
 	kit.Exec(t, c, "UPDATE a")
 	assert.Equal(t, 2, st.Server.Connections())
+
+	st.Disconnect() // at rest
+	require.NoError(t, c.PingContext(t.Context()))
+	kit.Exec(t, c, "UPDATE a")
+	assert.Equal(t, 3, st.Server.Connections())
 }
 
 // Where something ties the application to its session, or it wants no retries, its sql.Conn is closed, as by pgx.
