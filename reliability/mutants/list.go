@@ -566,6 +566,12 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(runtx, "TestRunTx_CalledAtOnce_FailsAfterTheSavepoint_BeginsAnew")},
 	},
 	{
+		Name: "what was done through Raw is forgotten before a schema change that loses", File: "tx.go",
+		Old:   "	t.attempt.statements++ // likewise, and so what comes next is not the first\n",
+		New:   "",
+		Found: []Instrument{Test(restart, "TestDDLAfterRaw_Loses_IsAmbiguous")},
+	},
+	{
 		Name: "what was only prepared counts as run after a restart by savepoint", File: "attempt.go",
 		Old:   "	ran := t.attempt.statements - t.attempt.prepared\n",
 		New:   "	ran := t.attempt.statements\n",

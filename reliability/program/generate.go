@@ -119,7 +119,7 @@ func (g *generator) writer(p *Program) {
 	default:
 		p.Careless = p.Form == Plain && g.oneIn(g.careless)
 	}
-	if g.oneIn(levelled) {
+	if !g.locks && g.oneIn(levelled) {
 		g.level(p)
 	}
 }

@@ -1,14 +1,12 @@
 package program
 
-import (
-	"database/sql"
-	"strings"
-)
+import "database/sql"
 
 // Isolation levels below SERIALIZABLE, which PostgreSQL has and crdbsim begins as SERIALIZABLE, as CockroachDB may.
 //
 // A program at such a level counts up the clock before all else. Whoever commits a write counts it up, too, so that
 // nothing is committed from then on until the program has ended: it must be shown what it would be in a serial order.
+// Where locks are learned nobody has a level: so early a lock on the clock leaves little for them to do.
 
 // levelled says that one program of so many has a level of its own, if it can.
 const levelled = 6
@@ -22,11 +20,6 @@ func (g *generator) level(p *Program) {
 	}
 	p.Level = levels[g.IntN(len(levels))]
 	p.Clock, p.Enter = 0, g.IntN(len(p.Steps)+1)
-}
-
-// locksNothing reports whether a BEGIN has a level at which a lock would change what is read.
-func locksNothing(begin string) bool {
-	return strings.HasSuffix(begin, "READ UNCOMMITTED") || strings.HasSuffix(begin, "READ COMMITTED")
 }
 
 // options are those of the program's transaction.

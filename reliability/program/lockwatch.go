@@ -76,8 +76,6 @@ func (w *lockWatch) note(p crdbsim.Point) {
 		w.add("there is no transaction: %s", p.SQL)
 	case strings.Contains(w.begun[p.Conn], "READ ONLY"):
 		w.add("the transaction only reads: %s", p.SQL)
-	case locksNothing(w.begun[p.Conn]):
-		w.add("with a lock it would be shown something else at this isolation level: %s", p.SQL)
 	}
 }
 

@@ -58,8 +58,8 @@ var topics = weighted[topic]{
 	{topic{name: "settings", kinds: settings, settings: 1, own: 1, open: 12, cancel: 30, servers: unpooled}, 3},
 	{topic{name: "endings", kinds: sets, tails: 1, halving: 1, own: 4, cancel: 20}, 3},
 	{topic{
-		name: "the pgx connection", kinds: append(copies, sets...), own: 1, plain: true, raw: 3, careless: 2, slow: 2,
-		cancel: 2,
+		name: "the pgx connection", kinds: append(copies, sets...), own: 1, plain: true, raw: 3, tails: 4, careless: 2,
+		slow: 2, cancel: 2,
 	}, 3},
 	{topic{
 		name: "cursors", kinds: append(cursory, sets...), cursors: true, open: 6, own: 6, careless: 16, cancel: 30,

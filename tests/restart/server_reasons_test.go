@@ -1,6 +1,7 @@
 package restart_test
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"testing"
@@ -135,6 +136,32 @@ func TestFirstDDL_Loses_IsRunAgain(t *testing.T) {
 	require.False(t, errors.As(err, &ambiguous), "%v", err)
 	require.NoError(t, err)
 	assert.Equal(t, 2, r.Times(ddl))
+}
+
+// What was done through Raw is not counted, and may be committed before the schema change.
+func TestDDLAfterRaw_Loses_IsAmbiguous(t *testing.T) {
+	t.Parallel()
+	const ddl = "CREATE INDEX ON kv (v)"
+	for name, ctx := range map[string]context.Context{
+		"": t.Context(), "without retries": cockroachdb.WithoutRetries(t.Context()),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := kit.New(t, kit.Script{ddl: {{Err: fakepg.Conflict(), EndsTx: true}}})
+			c := kit.Conn(t, r.DB)
+			tx, err := c.BeginTx(ctx, nil)
+			require.NoError(t, err)
+			defer func() { _ = tx.Rollback() }()
+			require.NoError(t, c.Raw(func(driverConn any) error {
+				_, err := driverConn.(cockroachdb.Conn).Conn().Exec(t.Context(), "UPDATE a")
+				return err
+			}))
+			err = kit.ExecAll(tx, ddl)
+			assert.NotEqual(t, "40001", kit.StateOf(err), "who looks for conflicts would run it again: %v", err)
+			kit.As[*cockroachdb.AmbiguousCommitError](t, err)
+			assert.Equal(t, 1, r.Times(ddl))
+		})
+	}
 }
 
 // Nor is there without retries, and a loop around the transaction must know.
