@@ -16,7 +16,7 @@ import (
 type attempt struct {
 	number     int       // of the attempt, from 1
 	started    time.Time // with the first statement of the first attempt
-	statements int       // how many the application has run, or only prepared
+	statements int       // how many the application has run, or only prepared; each use of Raw is one
 	prepared   int       // how many of them it has only prepared
 	replayed   int       // the number of the statement that a replay has come to
 	replaying  bool      // a replay is under way
@@ -277,9 +277,11 @@ func (t *tx) isFirstDDL(f fault) bool {
 
 // runBefore returns how many statements of the transaction were run before the one that met f.
 func (t *tx) runBefore(f fault) int {
-	ran := t.attempt.statements - t.attempt.prepared
 	if f.parsing {
-		return ran
+		return t.attempt.ran()
 	}
-	return max(ran-1, 0)
+	return max(t.attempt.ran()-1, 0)
 }
+
+// ran returns how many statements the application has run.
+func (a *attempt) ran() int { return a.statements - a.prepared }

@@ -120,7 +120,7 @@ func (c *conn) parse(ctx context.Context, t *tx, named bool, sql string) (p *wir
 // noteParsed takes note that a Parse has committed the transaction, as that of a schema change may.
 func (t *tx) noteParsed(class *sqltext.Class) {
 	if t.explicit && t.state == stateOpen && t.phase() == phaseEnded {
-		t.detach(endingOf(class), t.runBefore(fault{parsing: true}) > 0)
+		t.detach(endingOf(class), t.attempt.ran() > 0)
 	}
 }
 

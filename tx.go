@@ -129,7 +129,7 @@ func (t *tx) handOver() {
 	}
 	t.unreplayable(CauseRaw)
 	t.history.wrote = true // nobody knows
-	t.attempt.statements++ // likewise, and so what comes next is not the first
+	t.attempt.statements++ // at least one was run, and so what comes next is not the first
 }
 
 // handOverStep sends the opening alone.

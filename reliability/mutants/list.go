@@ -567,14 +567,14 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "what was done through Raw is forgotten before a schema change that loses", File: "tx.go",
-		Old:   "	t.attempt.statements++ // likewise, and so what comes next is not the first\n",
+		Old:   "	t.attempt.statements++ // at least one was run, and so what comes next is not the first\n",
 		New:   "",
 		Found: []Instrument{Test(restart, "TestDDLAfterRaw_Loses_IsAmbiguous")},
 	},
 	{
 		Name: "what was only prepared counts as run after a restart by savepoint", File: "attempt.go",
-		Old:   "	ran := t.attempt.statements - t.attempt.prepared\n",
-		New:   "	ran := t.attempt.statements\n",
+		Old:   "return a.statements - a.prepared",
+		New:   "return a.statements",
 		Found: []Instrument{Test(restart, "TestRestart_FailsAfterTheSavepointAndPrepare_BeginsAnew")},
 	},
 	{
@@ -938,8 +938,9 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a login is not tried again that a pooler refuses with the server's reason", File: "dial.go",
-		Old:   "	case fleet.Unreachable:\n		return c.pool.well",
-		New:   "	case fleet.Unreachable:\n		answer, ok := errors.AsType[*pgconn.PgError](err)\n		return (!ok || pgerr.NeverSent(answer)) && c.pool.well",
+		Old: "	case fleet.Unreachable:\n		return c.pool.well",
+		New: "	case fleet.Unreachable:\n		answer, ok := errors.AsType[*pgconn.PgError](err)\n" +
+			"		return (!ok || pgerr.NeverSent(answer)) && c.pool.well",
 		Found: []Instrument{Test(failover, "TestPooler_HasNoServerAtTheLogin_IsDialledAgain")},
 	},
 	{

@@ -138,7 +138,21 @@ func TestFirstDDL_Loses_IsRunAgain(t *testing.T) {
 	assert.Equal(t, 2, r.Times(ddl))
 }
 
-// What was done through Raw is not counted, and may be committed before the schema change.
+// Nor is there without retries, and a loop around the transaction must know.
+func TestFirstDDL_LosesWithoutRetries_IsAConflict(t *testing.T) {
+	t.Parallel()
+	const ddl = "CREATE INDEX ON kv (v)"
+	r := kit.New(t, kit.Script{ddl: {{Err: fakepg.Conflict(), EndsTx: true}}})
+	tx, err := r.BeginTx(cockroachdb.WithoutRetries(t.Context()), nil)
+	require.NoError(t, err)
+	kit.WantConflict(t, kit.ExecAll(tx, ddl))
+	require.Error(t, kit.ExecAll(tx, "UPDATE a"))
+	require.Error(t, tx.Commit())
+	assert.Zero(t, r.Times("UPDATE a"), "it would be committed by itself")
+	kit.Exec(t, r, "UPDATE b") // the connection is good
+}
+
+// What was done through Raw is not on record, and may be committed before the schema change.
 func TestDDLAfterRaw_Loses_IsAmbiguous(t *testing.T) {
 	t.Parallel()
 	const ddl = "CREATE INDEX ON kv (v)"
@@ -162,18 +176,4 @@ func TestDDLAfterRaw_Loses_IsAmbiguous(t *testing.T) {
 			assert.Equal(t, 1, r.Times(ddl))
 		})
 	}
-}
-
-// Nor is there without retries, and a loop around the transaction must know.
-func TestFirstDDL_LosesWithoutRetries_IsAConflict(t *testing.T) {
-	t.Parallel()
-	const ddl = "CREATE INDEX ON kv (v)"
-	r := kit.New(t, kit.Script{ddl: {{Err: fakepg.Conflict(), EndsTx: true}}})
-	tx, err := r.BeginTx(cockroachdb.WithoutRetries(t.Context()), nil)
-	require.NoError(t, err)
-	kit.WantConflict(t, kit.ExecAll(tx, ddl))
-	require.Error(t, kit.ExecAll(tx, "UPDATE a"))
-	require.Error(t, tx.Commit())
-	assert.Zero(t, r.Times("UPDATE a"), "it would be committed by itself")
-	kit.Exec(t, r, "UPDATE b") // the connection is good
 }
