@@ -136,6 +136,10 @@ func (t *tx) exhausted(bound Bound) error {
 func (t *tx) queue(ctx context.Context) error {
 	over, before := t.attempt.site.over, t.attempt.pass
 	if before.Holds() && before.IsOver(over) {
+		if t.attempt.number == 1 { // it has its turn from the start, and loses for the first time
+			t.openInLane()
+			return nil
+		}
 		return t.backOff(ctx)
 	}
 	before.Leave() // its turn was over something else
@@ -180,17 +184,22 @@ func (t *tx) waitForLane(ctx context.Context, over string, before *lane.Pass) er
 	if err := t.giveUpLocks(ctx); err != nil {
 		return err
 	}
-	metrics, came := t.pool.metrics(), time.Now()
-	metrics.laneWaiting(1)
-	var err error
-	t.attempt.pass, err = t.pool.lane.Enter(ctx, t.ctx, min(t.policy.LaneWait, t.timeLeft()), over, before)
-	metrics.laneWaiting(-1)
-	t.attempt.waited += time.Since(came)
-	metrics.waitedForLane(time.Since(came))
+	err := t.enterLane(ctx, over, before)
 	if err == nil && t.timeLeft() <= 0 {
 		return t.exhausted(BoundElapsed)
 	}
 	t.openFresh(t.isUrgent())
+	return err
+}
+
+// enterLane waits for a place in the lane, and goes without one after LaneWait. An error is a context's.
+func (t *tx) enterLane(ctx context.Context, over string, before *lane.Pass) (err error) {
+	metrics, came := t.pool.metrics(), time.Now()
+	metrics.laneWaiting(1)
+	t.attempt.pass, err = t.pool.lane.Enter(ctx, t.ctx, min(t.policy.LaneWait, t.timeLeft()), over, before)
+	metrics.laneWaiting(-1)
+	t.attempt.waited += time.Since(came)
+	metrics.waitedForLane(time.Since(came))
 	return err
 }
 

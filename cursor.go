@@ -44,6 +44,10 @@ func (cu *cursor) open(s *wire.Statement, locked *lockedRead) {
 		cu.carryOn(fault{err: errUnpinned})
 		return
 	}
+	if err := cu.t.awaitTurn(cu.ctx, cu.rec); err != nil {
+		cu.carryOn(fault{err: err, reach: wire.Unsent})
+		return
+	}
 	if f := cu.send(cu.ctx); f.err != nil {
 		cu.carryOn(f)
 	}

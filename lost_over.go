@@ -36,7 +36,11 @@ func (t *tx) lostOver(conflict error, at site) string {
 	if t.pool.deadlocked.within(deadlockLasts) {
 		return r.table()
 	}
-	return r.row()
+	row := r.row()
+	if row != "" {
+		t.pool.contested.note(row, time.Now())
+	}
+	return row
 }
 
 // table returns the table that the statement is about; the statement's text if that is not known.

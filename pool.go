@@ -33,6 +33,7 @@ type pool struct {
 	throttle   *throttle
 	savepoints avoidance
 	deadlocked moment // when there was a deadlock
+	contested  contested
 	ledger     *ledger
 
 	descriptions *wire.Descriptions
@@ -79,13 +80,17 @@ func (p *pool) reset(ctx context.Context, s *wire.Session) error {
 	return p.resetSession(withoutRunner(ctx), s.Pgx)
 }
 
-// moment is when something last happened, in nanoseconds since 1970. It may be used by any number of goroutines.
+// moment is when something last happened, in nanoseconds since 1970; 0 if it never has. It may be used by any number of
+// goroutines.
 type moment struct{ at atomic.Int64 }
 
 func (m *moment) note(now time.Time) { m.at.Store(now.UnixNano()) }
 
 // within reports whether it happened within the last d.
-func (m *moment) within(d time.Duration) bool { return time.Since(time.Unix(0, m.at.Load())) < d }
+func (m *moment) within(d time.Duration) bool {
+	at := m.at.Load()
+	return at != 0 && time.Since(time.Unix(0, at)) < d
+}
 
 // open makes the pool's series appear under a db_name, unless they are there already.
 func (p *pool) open(dbName string) {

@@ -32,7 +32,8 @@ type RetryPolicy struct {
 	BackoffMultiplier float64
 
 	// LaneWait bounds the wait for the retry lane, in which one transaction of a connector at a time retries, or on
-	// PostgreSQL one for each row. After it the transaction retries without the lane, so that an application that opens
+	// PostgreSQL one for each row. There a transaction that first writes or locks a row which others have just lost
+	// waits in it before it begins, too. After LaneWait it goes on without the lane, so that an application that opens
 	// a transaction inside another does not wait for itself. Zero means not to wait. Not below zero.
 	LaneWait time.Duration
 

@@ -76,13 +76,16 @@ const (
 
 // rollbackEarly has the server roll back a transaction that has failed, where the application can do nothing else with
 // it, and does not wait for the answer. CockroachDB keeps the locks of one with a savepoint until then, and here the
-// savepoint is the driver's.
+// savepoint is the driver's. Nobody has to wait for the transaction any more.
 func (t *tx) rollbackEarly() {
-	if t.state == stateOpen && t.phase() == phaseFailed && t.early == earlyNot &&
-		t.opening.savepoint && t.restartable() && !t.nested {
+	if t.state != stateOpen || t.phase() != phaseFailed || t.early != earlyNot || t.nested {
+		return
+	}
+	if t.opening.savepoint && t.restartable() {
 		t.leave()
 		t.early = earlyDone
 	}
+	t.leaveLane()
 }
 
 // leave has the server roll back. Rollback waits for that.

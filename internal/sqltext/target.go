@@ -19,3 +19,31 @@ func Target(sql string) (table string, where []Equality) {
 	}
 	return table, p.where
 }
+
+// AwaitsRows reports whether sql waits until other transactions that have the rows have ended, which it writes or locks
+// for itself: an UPDATE, a DELETE, or a SELECT … FOR UPDATE or FOR NO KEY UPDATE without NOWAIT or SKIP LOCKED. It is
+// for what does no harm if it is wrong.
+func AwaitsRows(sql string) bool {
+	s := scanner{sql: sql}
+	switch word := s.word(); {
+	case isOneOf(word, "update", "delete"):
+		return true
+	case !isKeyword(word, "select"):
+		return false
+	}
+	awaits, before := false, ""
+	for token := s.next(); token != tokenEnd; token = s.next() {
+		if token != tokenWord {
+			continue
+		}
+		word := s.text()
+		switch {
+		case isOneOf(word, "nowait", "skip"):
+			return false
+		case isKeyword(word, "update") && isOneOf(before, "for", "key"):
+			awaits = true
+		}
+		before = word
+	}
+	return awaits
+}

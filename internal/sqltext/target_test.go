@@ -31,3 +31,24 @@ func TestTarget(t *testing.T) {
 		assert.Equal(t, want.where, where, sql)
 	}
 }
+
+func TestAwaitsRows(t *testing.T) {
+	t.Parallel()
+	for sql, want := range map[string]bool{
+		"UPDATE kv SET v = 1":                                  true,
+		"delete from kv":                                       true,
+		"SELECT v FROM kv WHERE k = $1 FOR UPDATE":             true,
+		"/* a */ select v from kv for no key update of kv":     true,
+		"SELECT v FROM kv FOR UPDATE NOWAIT":                   false,
+		"SELECT v FROM kv FOR NO KEY UPDATE OF kv SKIP LOCKED": false,
+		"SELECT v FROM kv FOR SHARE":                           false,
+		"SELECT v FROM kv FOR KEY SHARE":                       false,
+		"SELECT v FROM kv":                                     false,
+		"SELECT 'for update' FROM kv -- for update":            false,
+		"INSERT INTO kv VALUES (1, 2)":                         false,
+		"WITH a AS (UPDATE kv SET v = 1 RETURNING v) SELECT v": false,
+		"": false,
+	} {
+		assert.Equal(t, want, AwaitsRows(sql), sql)
+	}
+}

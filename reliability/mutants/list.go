@@ -326,7 +326,7 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "a transaction that failed is rolled back although the application has a savepoint", File: "rollback.go",
-		Old: " && !t.nested {\n",
+		Old: " || t.nested {\n",
 		New: " {\n",
 		Found: []Instrument{
 			Test(commit, "TestRollback_OfATransactionThatFailed_IsLeftToTheApplication"),
@@ -1289,8 +1289,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "lane: those that have lost other rows take turns on PostgreSQL", File: "lost_over.go",
-		Old:   "	return r.row()\n",
-		New:   "	return r.table()\n",
+		Old:   "	row := r.row()\n",
+		New:   "	row := r.table()\n",
 		Found: []Instrument{Test(lane, "TestLane_LostAnotherRow_DoesNotWaitOnPostgreSQL")},
 	},
 	{
@@ -1316,6 +1316,60 @@ var ofDriver = []Mutant{
 		Old:   "	if t.pool.deadlocked.within(deadlockLasts) {\n",
 		New:   "	if t.pool.deadlocked.at.Load() != 0 {\n",
 		Found: []Instrument{Test(lane, "TestLane_AfterADeadlock_TurnsAreOverTheTable")},
+	},
+	{
+		Name: "lane: a first statement waits for nobody", File: "contested.go",
+		Old:   "	row := t.contestedRow(r)\n",
+		New:   "	row := \"\"\n",
+		Found: []Instrument{Test(lane, "TestLane_FirstStatementOfAContestedRow_WaitsForItsTurn")},
+	},
+	{
+		Name: "lane: a plain read waits for those that write the row", File: "contested.go",
+		Old:   " || !sqltext.AwaitsRows(r.SQL) {\n",
+		New:   " || sqltext.AwaitsRows(r.SQL) && false {\n",
+		Found: []Instrument{Test(lane, "TestLane_FirstStatementOfAContestedRow_WaitsForItsTurn")},
+	},
+	{
+		Name: "lane: a later statement waits too, with locks held", File: "contested.go",
+		Old:   " || t.opening.sent || ",
+		New:   " || ",
+		Found: []Instrument{Test(lane, "TestLane_FirstStatementOfAContestedRow_WaitsForItsTurn")},
+	},
+	{
+		Name: "lane: a first statement waits without retries", File: "contested.go",
+		Old:   " || t.history.passive ||\n",
+		New:   " ||\n",
+		Found: []Instrument{Test(lane, "TestLane_ContestedRowWithoutRetries_DoesNotWait")},
+	},
+	{
+		Name: "lane: a row that is waited for is not contested", File: "contested.go",
+		Old:   "	t.pool.contested.note(row, time.Now())\n	return",
+		New:   "	return",
+		Found: []Instrument{Test(lane, "TestLane_RowIsNotContestedAnyMore_NobodyTakesTurns")},
+	},
+	{
+		Name: "lane: a row is contested for ever", File: "contested.go",
+		Old:   "	if row == \"\" || !t.pool.contested.row(row).within(contestedLasts) {\n",
+		New:   "	if row == \"\" {\n",
+		Found: []Instrument{Test(lane, "TestLane_RowIsNotContestedAnyMore_NobodyTakesTurns")},
+	},
+	{
+		Name: "lane: a wait before the first statement counts as sent", File: "cursor.go",
+		Old:   "		cu.carryOn(fault{err: err, reach: wire.Unsent})\n		return\n	}\n	if f := cu.send",
+		New:   "		cu.carryOn(fault{err: err, reach: wire.InStatement})\n		return\n	}\n	if f := cu.send",
+		Found: []Instrument{Test(lane, "TestLane_CancelledBeforeItsTurn_TheTransactionGoesOn")},
+	},
+	{
+		Name: "lane: who loses for the first time in its turn waits", File: "attempt.go",
+		Old:   "		if t.attempt.number == 1 {",
+		New:   "		if false {",
+		Found: []Instrument{Test(lane, "TestLane_LosesInItsTurnFromTheStart_BeginsAtOnce")},
+	},
+	{
+		Name: "lane: a transaction that has failed keeps its turn", File: "rollback.go",
+		Old:   "	t.leaveLane()\n}\n\n// leave has",
+		New:   "}\n\n// leave has",
+		Found: []Instrument{Test(lane, "TestLane_TurnFromTheStartEnds_TheNextGoesOn")},
 	},
 	{
 		Name: "lane: who has lost another row keeps its turn", File: "attempt.go",
