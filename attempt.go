@@ -40,8 +40,8 @@ type attempt struct {
 // site is where an attempt came to nothing.
 type site struct {
 	at        Place
-	statement int    // its number, from 1; 0 if it was none of the transaction's
-	over      string // what it has lost a conflict over; see [tx.lostOver]
+	statement int      // its number, from 1; 0 if it was none of the transaction's
+	over      []string // what it has lost a conflict over; see [tx.lostOver]
 }
 
 // atStatement is the site of the n-th statement.
@@ -143,7 +143,7 @@ func (t *tx) queue(ctx context.Context) error {
 		return t.backOff(ctx)
 	}
 	before.Leave() // its turn was over something else
-	if t.attempt.pass = t.pool.lane.TryEnter(over); t.attempt.pass != nil {
+	if t.attempt.pass = t.pool.lane.TryEnter(over...); t.attempt.pass != nil {
 		t.openInLane()
 		return nil
 	}
@@ -180,11 +180,11 @@ func (t *tx) backOff(ctx context.Context) error {
 
 // waitForLane waits for a place in the lane among those that have lost over the same thing. before is the pass that the
 // transaction has had so far.
-func (t *tx) waitForLane(ctx context.Context, over string, before *lane.Pass) error {
+func (t *tx) waitForLane(ctx context.Context, over []string, before *lane.Pass) error {
 	if err := t.giveUpLocks(ctx); err != nil {
 		return err
 	}
-	err := t.enterLane(ctx, over, before)
+	err := t.enterLane(ctx, before, over...)
 	if err == nil && t.timeLeft() <= 0 {
 		return t.exhausted(BoundElapsed)
 	}
@@ -193,11 +193,13 @@ func (t *tx) waitForLane(ctx context.Context, over string, before *lane.Pass) er
 }
 
 // enterLane waits for a place in the lane, and goes without one after LaneWait. An error is a context's.
-func (t *tx) enterLane(ctx context.Context, over string, before *lane.Pass) (err error) {
+func (t *tx) enterLane(ctx context.Context, before *lane.Pass, over ...string) (err error) {
 	metrics, came := t.pool.metrics(), time.Now()
+	t.pool.contested.note(over)
 	metrics.laneWaiting(1)
-	t.attempt.pass, err = t.pool.lane.Enter(ctx, t.ctx, min(t.policy.LaneWait, t.timeLeft()), over, before)
+	t.attempt.pass, err = t.pool.lane.Enter(ctx, t.ctx, min(t.policy.LaneWait, t.timeLeft()), before, over...)
 	metrics.laneWaiting(-1)
+	t.pool.contested.note(over)
 	t.attempt.waited += time.Since(came)
 	metrics.waitedForLane(time.Since(came))
 	return err

@@ -2,6 +2,7 @@ package cockroachdb
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"time"
 
@@ -24,30 +25,42 @@ func (c *contested) row(name string) *moment {
 	return &c.rows[maphash.String(contestedSeed, name)%uint64(len(c.rows))]
 }
 
-func (c *contested) note(row string, now time.Time) {
-	c.row(row).note(now)
-	c.latest.note(now)
+// note takes note that rows were lost or waited for.
+func (c *contested) note(rows []string) {
+	now := time.Now()
+	for _, row := range rows {
+		c.row(row).note(now)
+		c.latest.note(now)
+	}
 }
 
-// awaitTurn waits, before the first statement of a transaction, for those of the pool that take turns over the row that
-// it writes or locks. On PostgreSQL it would wait for them in any case: on the server, with a snapshot from before they
-// have written, and so lose. Nothing has been sent, and nothing is locked. An error is a context's.
+// errAwaitsRow is met by a statement that would wait on the server for a row, while its transaction has locked others.
+var errAwaitsRow = errors.New("cockroachdb: another transaction has the row")
+
+// awaitTurn waits for those of the pool that take turns over the row that r writes or locks, before r is sent. On
+// PostgreSQL it would wait for them in any case: on the server, with a snapshot from before they have written, and so
+// lose. An error is a context's; or errAwaitsRow, if the transaction has to give up its locks before it may wait.
 func (t *tx) awaitTurn(ctx context.Context, r *record) error {
 	row := t.contestedRow(r)
-	if row == "" {
+	if row == "" || t.attempt.pass.Holds() && t.attempt.pass.IsOver([]string{row}) {
+		return nil
+	}
+	if t.opening.sent {
+		if t.mayBeginAnew() && !t.pool.lane.IsFree(row) {
+			return errAwaitsRow
+		}
 		return nil
 	}
 	if t.attempt.pass = t.pool.lane.TryEnter(row); t.attempt.pass != nil {
 		return nil
 	}
-	t.pool.contested.note(row, time.Now())
-	return t.enterLane(ctx, row, nil)
+	return t.enterLane(ctx, nil, row)
 }
 
-// contestedRow returns the row that r, a transaction's first statement, writes or locks, if it was contested lately.
+// contestedRow returns the row that r writes or locks, if it was contested lately.
 func (t *tx) contestedRow(r *record) string {
-	if !t.explicit || t.opening.sent || t.attempt.number > 1 || t.history.passive ||
-		!t.pool.contested.latest.within(contestedLasts) || !sqltext.AwaitsRows(r.SQL) {
+	if !t.explicit || !t.restartable() || !t.pool.contested.latest.within(contestedLasts) ||
+		!sqltext.AwaitsRows(r.SQL) {
 		return ""
 	}
 	row := r.row()
@@ -55,4 +68,24 @@ func (t *tx) contestedRow(r *record) string {
 		return ""
 	}
 	return row
+}
+
+// mayBeginAnew reports whether a replay is sure to show the application the same, or to do no harm if it does not.
+func (t *tx) mayBeginAnew() bool {
+	return t.phase() == phaseBlock && (t.runner != nil || !t.mayDiverge())
+}
+
+// beginInTurn has the transaction begin anew, when it is its turn over all the rows that it has come to. It has lost
+// nothing, and so this is no attempt.
+func (t *tx) beginInTurn(ctx context.Context) error {
+	t.restarts()
+	records := t.history.records
+	over := t.rowsOf(records[len(records)-1].row())
+	if err := t.giveUpLocks(ctx); err != nil {
+		return err
+	}
+	t.leaveLane()
+	err := t.enterLane(ctx, nil, over...)
+	t.openFresh(false)
+	return err
 }

@@ -2,45 +2,55 @@ package cockroachdb
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
 )
 
-// deadlockLasts is for how long a deadlock is taken as a sign that there will be others. It is what PostgreSQL takes to
-// find one, unless it is told otherwise.
-const deadlockLasts = time.Second
+// mostRows bounds over how many rows a transaction takes turns, and mostLooked in how many of its statements they are
+// looked for.
+const mostRows, mostLooked = 16, 64
 
 // lostOver returns what the transaction has lost a conflict over, in words that are the same for all that have lost
-// over the same thing, so that they take turns. "" means that this is not known.
+// over the same thing, so that they take turns. None means that this is not known.
 //
 // On PostgreSQL that is a row, as the conditions of the statement name it: of all that want to write a row only one
-// can, and the others lose again. Those that want other rows are not in its way, unless there are deadlocks: those take
-// long to be found. Then everybody takes turns over the table.
+// can, and the others lose again. Those that want other rows are not in its way. With it come the other rows that the
+// transaction writes or locks: who has them all to itself does not deadlock. After a deadlock over a row that is not
+// known it is the table.
 //
 // On CockroachDB it is never known. Who has lost keeps its locks there, and is in everybody's way.
-func (t *tx) lostOver(conflict error, at site) string {
-	if t.c.crdb {
-		return ""
+func (t *tx) lostOver(conflict error, at site) []string {
+	n := min(at.statement, len(t.history.records))
+	if t.c.crdb || n == 0 { // or it was the commit
+		return nil
+	}
+	lost := t.history.records[n-1]
+	if row := lost.row(); row != "" {
+		rows := t.rowsOf(row)
+		t.pool.contested.note(rows)
+		return rows
 	}
 	if reasonOf(conflict) == ReasonDeadlock {
-		t.pool.deadlocked.note(time.Now())
+		return []string{lost.table()}
 	}
-	n := min(at.statement, len(t.history.records))
-	if n == 0 { // it was the commit
-		return ""
+	return nil
+}
+
+// rowsOf returns the row and those that the transaction writes or locks besides.
+func (t *tx) rowsOf(row string) []string {
+	rows := []string{row}
+	for _, r := range t.history.records[:min(len(t.history.records), mostLooked)] {
+		if len(rows) == mostRows || !sqltext.AwaitsRows(r.SQL) {
+			continue
+		}
+		if row := r.row(); row != "" && !slices.Contains(rows, row) {
+			rows = append(rows, row)
+		}
 	}
-	r := t.history.records[n-1]
-	if t.pool.deadlocked.within(deadlockLasts) {
-		return r.table()
-	}
-	row := r.row()
-	if row != "" {
-		t.pool.contested.note(row, time.Now())
-	}
-	return row
+	return rows
 }
 
 // table returns the table that the statement is about; the statement's text if that is not known.

@@ -32,7 +32,6 @@ type pool struct {
 	calm       calm
 	throttle   *throttle
 	savepoints avoidance
-	deadlocked moment // when there was a deadlock
 	contested  contested
 	ledger     *ledger
 

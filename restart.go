@@ -3,6 +3,7 @@ package cockroachdb
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
@@ -66,10 +67,10 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 	switch {
 	case differs:
 		return t.diverged(diverged), true
-	case f.err == errEndedInReplay: //nolint:errorlint // made by the replay
-		return t.ambiguous(f.err), true
-	case f.err == errStaleInReplay, f.err == errUnpinned, f.err == errUnlocked: //nolint:errorlint // made by the driver
-		t.openAtOnce()
+	case isOwn(f.err):
+		if told := t.beginAnew(ctx, f.err); told != nil {
+			return told, true
+		}
 	case t.hasLost(ctx, f):
 		if told := t.failOver(ctx, f, t.siteOf(s, f)); told != nil {
 			return told, true
@@ -90,6 +91,27 @@ func (t *tx) restart(ctx context.Context, s step, f fault) (told error, over boo
 	}
 	t.restarts()
 	return nil, false
+}
+
+// own are errors that the driver has made, and the server has not said.
+var own = []error{errStaleInReplay, errUnpinned, errUnlocked, errAwaitsRow, errEndedInReplay}
+
+func isOwn(err error) bool { return slices.Contains(own, err) }
+
+// beginAnew sets the opening of a transaction for an error of the driver's own. It returns what the application is told
+// if that can't be.
+func (t *tx) beginAnew(ctx context.Context, why error) error {
+	switch {
+	case errors.Is(why, errEndedInReplay):
+		return t.ambiguous(why)
+	case errors.Is(why, errAwaitsRow):
+		if err := t.beginInTurn(ctx); err != nil {
+			return t.giveUp(err)
+		}
+	default:
+		t.openAtOnce()
+	}
+	return nil
 }
 
 // retry sets the opening of another attempt after a conflict, or leaves that to RunTx.

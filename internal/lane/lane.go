@@ -10,7 +10,8 @@ import (
 )
 
 // A Lane is the retry lane of a connector: of the transactions that have lost a conflict over the same thing, only one
-// at a time tries again in it, until it ends. The others wait their turn, first come, first served.
+// at a time tries again in it, until it ends. The others wait their turn, first come, first served. One that has lost
+// over several things has its turn once all of them are free; until then it is in nobody's way.
 //
 // Of those that don't say what it was over, one does, or on PostgreSQL as many as [abreast].
 //
@@ -32,15 +33,16 @@ const abreast = 16
 type turns struct {
 	places  int
 	holders []*Pass // those that retry, the first to enter at the front
-	queue   []*Pass // those that wait, the first to come at the front; empty while there is a place
+	queue   []*Pass // those that wait, the first to come at the front
 }
 
 // A Pass is one transaction's place in the lane or in its queue, from the call that made it to leave. The nil pass is
 // that of a transaction that goes without.
 type Pass struct {
 	lane    *Lane
-	over    string // what the conflict was over; "" if that is not known
-	turns   *turns
+	over    []string // what the conflict was over; none if that is not known
+	turns   []*turns // over each of them
+	only    [1]*turns
 	since   time.Time     // when it got its place in the lane
 	turn    chan struct{} // closed when it gets its place; nil if it did not have to wait
 	yielded bool          // it has left before its transaction has ended
@@ -63,17 +65,23 @@ func (l *Lane) ConnectedTo(cockroachDB bool) {
 }
 
 // TryEnter enters the lane if there is a place, and returns nil if there is none. over says what the conflict was over,
-// in any words that others use for the same thing; "" if that is not known.
-func (l *Lane) TryEnter(over string) *Pass {
+// each thing in any words that others use for the same, and none twice; nothing if that is not known.
+func (l *Lane) TryEnter(over ...string) *Pass {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := l.turnsOver(over)
-	if len(t.holders) >= t.places {
+	if !l.isFree(over) {
 		return nil
 	}
-	p := &Pass{lane: l, over: over, turns: t}
-	t.give(p)
+	p := l.newPass(over)
+	p.enter()
 	return p
+}
+
+// IsFree reports whether there is a place for one that has lost over this.
+func (l *Lane) IsFree(over ...string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.isFree(over)
 }
 
 // Enter waits for its turn in the lane; for over see [Lane.TryEnter]. before is the pass that the transaction had so
@@ -87,14 +95,16 @@ func (l *Lane) TryEnter(over string) *Pass {
 // the lane for at least as long, takes its place, and the old pass is void. That waiter would run now in any case, so
 // the takeover makes nothing run that would not have run without it; what it changes is that those after it wait for
 // a transaction that ends instead of each paying the full bound.
-func (l *Lane) Enter(ctx, ctx2 context.Context, bound time.Duration, over string, before *Pass) (*Pass, error) {
+func (l *Lane) Enter(
+	ctx, ctx2 context.Context, bound time.Duration, before *Pass, over ...string,
+) (*Pass, error) {
 	if err := cmp.Or(ctx.Err(), ctx2.Err()); err != nil {
 		return nil, err
 	}
 	if bound <= 0 {
-		return l.TryEnter(over), nil
+		return l.TryEnter(over...), nil
 	}
-	p := l.join(over, before)
+	p := l.join(before, over)
 	timer := time.NewTimer(bound)
 	defer timer.Stop()
 	select {
@@ -120,13 +130,10 @@ func (p *Pass) Leave() {
 	if p == nil {
 		return
 	}
-	l := p.lane
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	p.turns.leave(p)
-	if l.over[p.over] == p.turns && p.turns.isEmpty() {
-		delete(l.over, p.over)
-	}
+	p.lane.mu.Lock()
+	defer p.lane.mu.Unlock()
+	p.leave()
+	p.lane.tidy(p)
 }
 
 // Yield is Leave for a transaction that has not ended, but locks nothing any more: its commit is under way. If that
@@ -149,88 +156,175 @@ func (p *Pass) Holds() bool {
 	}
 	p.lane.mu.Lock()
 	defer p.lane.mu.Unlock()
-	return slices.Contains(p.turns.holders, p)
+	return p.holds()
 }
 
-// IsOver reports whether the pass is for those who have lost over this. It is not for nil.
-func (p *Pass) IsOver(over string) bool { return p.over == over }
+// IsOver reports whether the pass is for those who have lost over all of this; or over what is not known, if that is
+// so. It is not for nil.
+func (p *Pass) IsOver(over []string) bool {
+	if len(over) == 0 {
+		return len(p.over) == 0
+	}
+	return !slices.ContainsFunc(over, func(o string) bool { return !slices.Contains(p.over, o) })
+}
 
-// turnsOver returns the turns of those who have lost over this. The caller holds mu, and gives somebody a pass of them.
-func (l *Lane) turnsOver(over string) *turns {
-	if over == "" {
-		return &l.others
+// The methods from here on are called with mu held.
+
+// isFree reports whether there is a place for one that has lost over this.
+func (l *Lane) isFree(over []string) bool {
+	if len(over) == 0 {
+		return l.others.isFree()
 	}
-	t := l.over[over]
-	if t == nil {
-		t = &turns{places: 1}
-		l.over[over] = t
+	for _, o := range over {
+		if t := l.over[o]; t != nil && !t.isFree() {
+			return false
+		}
 	}
-	return t
+	return true
+}
+
+// newPass makes a pass that is nowhere yet.
+func (l *Lane) newPass(over []string) *Pass {
+	p := &Pass{lane: l, over: over}
+	p.turns = p.only[:0]
+	if len(over) == 0 {
+		p.turns = append(p.turns, &l.others)
+	}
+	for _, o := range over {
+		t := l.over[o]
+		if t == nil {
+			t = &turns{places: 1}
+			l.over[o] = t
+		}
+		p.turns = append(p.turns, t)
+	}
+	return p
+}
+
+// tidy forgets what p was over, if nobody is in the lane for it any more.
+func (l *Lane) tidy(p *Pass) {
+	for i, o := range p.over {
+		if t := p.turns[i]; l.over[o] == t && t.isEmpty() {
+			delete(l.over, o)
+		}
+	}
 }
 
 // join returns a pass that either has a place in the lane, if there was one, or is in the queue: in front if before was
 // yielded, else at the end.
-func (l *Lane) join(over string, before *Pass) *Pass {
+func (l *Lane) join(before *Pass, over []string) *Pass {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := l.turnsOver(over)
-	p := &Pass{lane: l, over: over, turns: t, turn: make(chan struct{})}
-	at := len(t.queue)
-	if before != nil && before.yielded {
-		at = 0
+	p := l.newPass(over)
+	p.turn = make(chan struct{})
+	if p.fits() {
+		p.enter()
+		return p
 	}
-	t.queue = slices.Insert(t.queue, at, p)
-	t.advance()
+	for _, t := range p.turns {
+		at := len(t.queue)
+		if before != nil && before.yielded {
+			at = 0
+		}
+		t.queue = slices.Insert(t.queue, at, p)
+	}
 	return p
 }
 
 // timeUp ends the wait of p, which has lasted for bound, and reports whether p has a place: because its turn came at
-// the same moment, or because it takes the oldest one over.
+// the same moment, or because it takes those over that are in its way.
 func (l *Lane) timeUp(p *Pass, bound time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := p.turns
-	if len(t.queue) > 0 && t.queue[0] == p && time.Since(t.holders[0].since) >= bound {
-		t.holders = slices.Delete(t.holders, 0, 1)
-		t.give(p)
+	if !slices.Contains(p.turns[0].queue, p) { // its turn has come, unless that was taken over already
+		return p.holds()
 	}
-	t.drop(p)
-	return slices.Contains(t.holders, p)
+	for _, t := range p.turns {
+		if !t.isFree() && (t.queue[0] != p || time.Since(t.holders[0].since) < bound) {
+			p.leave()
+			l.tidy(p)
+			return false
+		}
+	}
+	var void []*Pass
+	for _, t := range p.turns {
+		if !t.isFree() {
+			void = append(void, t.holders[0])
+			t.holders[0].drop()
+		}
+	}
+	p.enter()
+	for _, v := range void {
+		v.advance()
+		l.tidy(v)
+	}
+	return true
 }
 
-// isEmpty reports whether nobody retries, and nobody waits.
-func (t *turns) isEmpty() bool { return len(t.holders)+len(t.queue) == 0 }
+func (p *Pass) holds() bool { return slices.Contains(p.turns[0].holders, p) }
 
-// leave takes p out, wherever it is.
-func (t *turns) leave(p *Pass) {
-	t.drop(p)
-	if i := slices.Index(t.holders, p); i >= 0 {
-		t.holders = slices.Delete(t.holders, i, i+1)
-		t.advance()
-	}
+// fits reports whether there is a place for p over each thing.
+func (p *Pass) fits() bool {
+	return !slices.ContainsFunc(p.turns, func(t *turns) bool { return !t.isFree() })
 }
 
-// give gives p a place.
-func (t *turns) give(p *Pass) {
+// enter gives p its place.
+func (p *Pass) enter() {
+	p.drop()
 	p.since = time.Now()
-	t.holders = append(t.holders, p)
+	for _, t := range p.turns {
+		t.holders = append(t.holders, p)
+	}
 	if p.turn != nil {
 		close(p.turn)
 	}
 }
 
-// advance gives the places that there are to the first in the queue.
-func (t *turns) advance() {
-	for len(t.queue) > 0 && len(t.holders) < t.places {
-		first := t.queue[0]
-		t.drop(first)
-		t.give(first)
+// leave takes p out, wherever it is, and lets in who can go on then.
+func (p *Pass) leave() {
+	held := p.holds()
+	p.drop()
+	if held {
+		p.advance()
 	}
 }
 
-// drop takes p out of the queue, if it is in it.
-func (t *turns) drop(p *Pass) {
-	if i := slices.Index(t.queue, p); i >= 0 {
-		t.queue = slices.Delete(t.queue, i, i+1)
+// drop takes p out, wherever it is.
+func (p *Pass) drop() {
+	for _, t := range p.turns {
+		t.queue = without(t.queue, p)
+		t.holders = without(t.holders, p)
 	}
+}
+
+// advance gives the places that p has left to those that come first, and fit.
+func (p *Pass) advance() {
+	for _, t := range p.turns {
+		t.advance()
+	}
+}
+
+// isFree reports whether there is a place.
+func (t *turns) isFree() bool { return len(t.holders) < t.places }
+
+// isEmpty reports whether nobody retries, and nobody waits.
+func (t *turns) isEmpty() bool { return len(t.holders)+len(t.queue) == 0 }
+
+// advance gives the places that there are to the first in the queue that fit.
+func (t *turns) advance() {
+	for i := 0; i < len(t.queue) && t.isFree(); {
+		if first := t.queue[i]; first.fits() {
+			first.enter()
+		} else {
+			i++
+		}
+	}
+}
+
+// without takes p out of a list, if it is there.
+func without(list []*Pass, p *Pass) []*Pass {
+	if i := slices.Index(list, p); i >= 0 {
+		return slices.Delete(list, i, i+1)
+	}
+	return list
 }

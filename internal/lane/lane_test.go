@@ -39,14 +39,14 @@ func postgresLane() *Lane {
 
 func TestLaneHoldsOne(t *testing.T) {
 	l := narrowLane()
-	p := l.TryEnter("")
+	p := l.TryEnter()
 	require.NotNil(t, p)
 	assert.True(t, p.Holds())
-	assert.Nil(t, l.TryEnter(""), "taken")
+	assert.Nil(t, l.TryEnter(), "taken")
 
 	p.Leave()
 	assert.False(t, p.Holds())
-	q := l.TryEnter("")
+	q := l.TryEnter()
 	require.NotNil(t, q, "free again")
 
 	p.Leave() // once more: must not take the lane from q
@@ -63,20 +63,20 @@ func TestLaneNilPass(t *testing.T) {
 
 func TestLaneTryEnterAllocatesThePassOnly(t *testing.T) {
 	l := narrowLane()
-	assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { l.TryEnter("").Leave() }), 1.0)
-	p := l.TryEnter("")
+	assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { l.TryEnter().Leave() }), 1.0)
+	p := l.TryEnter()
 	defer p.Leave()
-	assert.Zero(t, testing.AllocsPerRun(100, func() { l.TryEnter("") }))
+	assert.Zero(t, testing.AllocsPerRun(100, func() { l.TryEnter() }))
 }
 
 func TestLaneServesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ctx := narrowLane(), t.Context()
-		held := l.TryEnter("")
+		held := l.TryEnter()
 		var order []int
 		for i := range 64 {
 			go func() {
-				p, err := l.Enter(ctx, ctx, laneBound, "", nil)
+				p, err := l.Enter(ctx, ctx, laneBound, nil)
 				assert.NoError(t, err)
 				assert.True(t, p.Holds())
 				order = append(order, i) // the lane is the lock: -race would tell
@@ -93,14 +93,14 @@ func TestLaneServesInOrder(t *testing.T) {
 			require.Equal(t, i, order[i])
 		}
 		assert.Len(t, order, 64)
-		assert.NotNil(t, l.TryEnter(""), "free in the end")
+		assert.NotNil(t, l.TryEnter(), "free in the end")
 	})
 }
 
 func TestLaneEnterWhenFree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		p, err := narrowLane().Enter(t.Context(), t.Context(), laneBound, "", nil)
+		p, err := narrowLane().Enter(t.Context(), t.Context(), laneBound, nil)
 		require.NoError(t, err)
 		assert.True(t, p.Holds())
 		assert.Zero(t, time.Since(start))
@@ -109,11 +109,11 @@ func TestLaneEnterWhenFree(t *testing.T) {
 
 func TestLaneWithoutWait(t *testing.T) {
 	l := narrowLane()
-	p, err := l.Enter(t.Context(), t.Context(), 0, "", nil)
+	p, err := l.Enter(t.Context(), t.Context(), 0, nil)
 	require.NoError(t, err)
 	require.True(t, p.Holds())
 
-	q, err := l.Enter(t.Context(), t.Context(), 0, "", nil)
+	q, err := l.Enter(t.Context(), t.Context(), 0, nil)
 	require.NoError(t, err)
 	assert.Nil(t, q)
 	assert.Zero(t, l.waiting())
@@ -121,10 +121,10 @@ func TestLaneWithoutWait(t *testing.T) {
 
 func TestLaneTryEnterDoesNotBarge(t *testing.T) {
 	l := narrowLane()
-	held := l.TryEnter("")
-	waiter := l.join("", nil)
+	held := l.TryEnter()
+	waiter := l.join(nil, nil)
 	held.Leave()
-	assert.Nil(t, l.TryEnter(""), "it is the waiter's, though the waiter has not woken up yet")
+	assert.Nil(t, l.TryEnter(), "it is the waiter's, though the waiter has not woken up yet")
 	assert.True(t, waiter.Holds())
 }
 
@@ -132,14 +132,14 @@ func TestLaneTryEnterDoesNotBarge(t *testing.T) {
 func TestLaneBoundElapses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ctx := narrowLane(), t.Context()
-		first := l.TryEnter("")
+		first := l.TryEnter()
 		var second *Pass
-		go func() { second, _ = l.Enter(ctx, ctx, laneBound, "", nil) }()
+		go func() { second, _ = l.Enter(ctx, ctx, laneBound, nil) }()
 		synctest.Wait()
 		time.AfterFunc(laneBound/2, first.Leave)
 
 		start := time.Now()
-		p, err := l.Enter(ctx, ctx, laneBound, "", nil)
+		p, err := l.Enter(ctx, ctx, laneBound, nil)
 		require.NoError(t, err)
 		assert.Nil(t, p)
 		assert.Equal(t, laneBound, time.Since(start))
@@ -153,9 +153,9 @@ func TestLaneBoundElapses(t *testing.T) {
 func TestLaneNestedTransactions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ctx := narrowLane(), t.Context()
-		outer := l.TryEnter("")
+		outer := l.TryEnter()
 		start := time.Now()
-		inner, err := l.Enter(ctx, ctx, laneBound, "", nil)
+		inner, err := l.Enter(ctx, ctx, laneBound, nil)
 		require.NoError(t, err)
 		assert.Equal(t, laneBound, time.Since(start))
 		assert.True(t, inner.Holds())
@@ -164,7 +164,7 @@ func TestLaneNestedTransactions(t *testing.T) {
 		outer.Leave()
 		assert.True(t, inner.Holds(), "a void pass frees nothing")
 		inner.Leave()
-		assert.NotNil(t, l.TryEnter(""))
+		assert.NotNil(t, l.TryEnter())
 	})
 }
 
@@ -172,13 +172,13 @@ func TestLaneNestedTransactions(t *testing.T) {
 func TestLaneLeakedHolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ctx := narrowLane(), t.Context()
-		require.NotNil(t, l.TryEnter(""))
+		require.NotNil(t, l.TryEnter())
 		var waited [8]time.Duration
 		for i := range waited {
 			time.Sleep(10 * time.Millisecond)
 			go func() {
 				begin := time.Now()
-				p, err := l.Enter(ctx, ctx, laneBound, "", nil)
+				p, err := l.Enter(ctx, ctx, laneBound, nil)
 				assert.NoError(t, err)
 				assert.True(t, p.Holds())
 				waited[i] = time.Since(begin)
@@ -192,7 +192,7 @@ func TestLaneLeakedHolder(t *testing.T) {
 			assert.LessOrEqual(t, waited[i], laneBound)
 		}
 		start := time.Now()
-		p, err := l.Enter(ctx, ctx, laneBound, "", nil)
+		p, err := l.Enter(ctx, ctx, laneBound, nil)
 		require.NoError(t, err)
 		assert.True(t, p.Holds())
 		assert.Zero(t, time.Since(start), "those who come later do not wait at all")
@@ -203,12 +203,12 @@ func TestLaneLeakedHolder(t *testing.T) {
 func TestLaneTakeoverIsTheFirstWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ctx := narrowLane(), t.Context()
-		held := l.TryEnter("")
+		held := l.TryEnter()
 		var first *Pass
-		go func() { first, _ = l.Enter(ctx, ctx, laneBound, "", nil) }()
+		go func() { first, _ = l.Enter(ctx, ctx, laneBound, nil) }()
 		synctest.Wait()
 
-		p, err := l.Enter(ctx, ctx, time.Millisecond, "", nil)
+		p, err := l.Enter(ctx, ctx, time.Millisecond, nil)
 		require.NoError(t, err)
 		assert.Nil(t, p)
 		assert.True(t, held.Holds())
@@ -222,7 +222,7 @@ func TestLaneTakeoverIsTheFirstWaiters(t *testing.T) {
 func TestLaneTakenOverBeforeWakingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := narrowLane()
-		held, slow, next := l.TryEnter(""), l.join("", nil), l.join("", nil)
+		held, slow, next := l.TryEnter(), l.join(nil, nil), l.join(nil, nil)
 		held.Leave()
 		time.Sleep(laneBound)
 		assert.True(t, l.timeUp(next, laneBound))
@@ -230,13 +230,13 @@ func TestLaneTakenOverBeforeWakingUp(t *testing.T) {
 		assert.True(t, next.Holds())
 		next.Leave()
 		assert.False(t, l.timeUp(slow, laneBound))
-		assert.NotNil(t, l.TryEnter(""))
+		assert.NotNil(t, l.TryEnter())
 	})
 }
 
 func TestLaneTimeUpAtItsTurn(t *testing.T) {
 	l := narrowLane()
-	held, waiter := l.TryEnter(""), l.join("", nil)
+	held, waiter := l.TryEnter(), l.join(nil, nil)
 	held.Leave()
 	assert.True(t, l.timeUp(waiter, time.Hour), "its turn came just before")
 }
@@ -251,20 +251,20 @@ func TestLaneContextDone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := narrowLane()
 			ctx, ctx2 := contexts(done)
-			p, err := l.Enter(ctx, ctx2, laneBound, "", nil)
+			p, err := l.Enter(ctx, ctx2, laneBound, nil)
 			assert.Equal(t, context.Canceled, err)
 			assert.Nil(t, p)
-			assert.NotNil(t, l.TryEnter(""), "not entered")
+			assert.NotNil(t, l.TryEnter(), "not entered")
 		})
 		t.Run(name+" while waiting", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := narrowLane()
-				held := l.TryEnter("")
+				held := l.TryEnter()
 				soon, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()
 				ctx, ctx2 := contexts(soon)
 				start := time.Now()
-				p, err := l.Enter(ctx, ctx2, laneBound, "", nil)
+				p, err := l.Enter(ctx, ctx2, laneBound, nil)
 				assert.Equal(t, context.DeadlineExceeded, err)
 				assert.Nil(t, p)
 				assert.Equal(t, time.Second, time.Since(start))
@@ -279,25 +279,25 @@ func TestLaneContextDone(t *testing.T) {
 func TestLaneCancelledAtItsTurn(t *testing.T) {
 	for range 500 {
 		l := narrowLane()
-		held := l.TryEnter("")
+		held := l.TryEnter()
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			p, err := l.Enter(ctx, t.Context(), time.Hour, "", nil)
+			p, err := l.Enter(ctx, t.Context(), time.Hour, nil)
 			assert.Equal(t, err == nil, p != nil)
 			p.Leave()
 		})
 		for l.waiting() < 1 {
 			time.Sleep(time.Microsecond)
 		}
-		next := l.join("", nil)
+		next := l.join(nil, nil)
 		wg.Go(held.Leave)
 		wg.Go(cancel)
 		wg.Wait()
 		<-next.turn
 		require.True(t, next.Holds())
 		next.Leave()
-		require.NotNil(t, l.TryEnter(""))
+		require.NotNil(t, l.TryEnter())
 	}
 }
 
@@ -310,7 +310,7 @@ func TestLaneManyGoroutines(t *testing.T) {
 		wg.Go(func() {
 			for range 200 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(200))*time.Microsecond)
-				p, err := l.Enter(ctx, t.Context(), time.Hour, "", nil)
+				p, err := l.Enter(ctx, t.Context(), time.Hour, nil)
 				if err == nil {
 					entered.Add(1)
 					assert.EqualValues(t, 1, inside.Add(1))
@@ -326,7 +326,7 @@ func TestLaneManyGoroutines(t *testing.T) {
 	wg.Wait()
 	assert.Positive(t, entered.Load())
 	assert.Zero(t, l.waiting())
-	assert.NotNil(t, l.TryEnter(""))
+	assert.NotNil(t, l.TryEnter())
 }
 
 // With bounds that elapse all the time, and passes that are never given back, somebody still gets through.
@@ -336,7 +336,7 @@ func TestLaneManyTakeovers(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 300 {
-				p, err := l.Enter(t.Context(), t.Context(), time.Duration(1+rand.IntN(50))*time.Microsecond, "", nil)
+				p, err := l.Enter(t.Context(), t.Context(), time.Duration(1+rand.IntN(50))*time.Microsecond, nil)
 				assert.NoError(t, err)
 				if rand.IntN(4) > 0 {
 					p.Leave()
@@ -346,7 +346,7 @@ func TestLaneManyTakeovers(t *testing.T) {
 	}
 	wg.Wait()
 	assert.Zero(t, l.waiting())
-	p, err := l.Enter(t.Context(), t.Context(), time.Millisecond, "", nil)
+	p, err := l.Enter(t.Context(), t.Context(), time.Millisecond, nil)
 	require.NoError(t, err)
 	assert.True(t, p.Holds())
 }
@@ -356,11 +356,11 @@ func TestPass_Yielded_TheNextEntersAndItComesBackBeforeTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := narrowLane()
 		ctx := t.Context()
-		loser := l.TryEnter("")
+		loser := l.TryEnter()
 		entered := make(chan string, 3)
 		wait := func(name string, before *Pass) {
 			go func() {
-				p, err := l.Enter(ctx, ctx, laneBound, "", before)
+				p, err := l.Enter(ctx, ctx, laneBound, before)
 				assert.NoError(t, err)
 				entered <- name
 				p.Leave()
@@ -371,7 +371,7 @@ func TestPass_Yielded_TheNextEntersAndItComesBackBeforeTheOthers(t *testing.T) {
 		loser.Yield()
 		assert.False(t, loser.Holds())
 		assert.Equal(t, "second", <-entered)
-		third := l.TryEnter("")
+		third := l.TryEnter()
 		wait("fourth", nil)
 		wait("the one that has yielded", loser)
 		third.Leave()
@@ -383,11 +383,11 @@ func TestPass_Yielded_TheNextEntersAndItComesBackBeforeTheOthers(t *testing.T) {
 func TestPass_YieldedWithoutAPlace_GoesToTheEnd(t *testing.T) {
 	t.Parallel()
 	l := narrowLane()
-	holder := l.TryEnter("")
-	void := l.join("", nil)
+	holder := l.TryEnter()
+	void := l.join(nil, nil)
 	void.Leave()
 	void.Yield()
-	first, last := l.join("", nil), l.join("", void)
+	first, last := l.join(nil, nil), l.join(void, nil)
 	holder.Leave()
 	assert.True(t, first.Holds())
 	assert.False(t, last.Holds())
@@ -402,9 +402,9 @@ func TestLane_LostOverTheSame_TakeTurns(t *testing.T) {
 	require.NotNil(t, a)
 	require.NotNil(t, b)
 	assert.Nil(t, l.TryEnter("a"))
-	assert.True(t, a.IsOver("a"))
-	assert.False(t, a.IsOver("b"))
-	second, third := l.join("a", nil), l.join("a", nil)
+	assert.True(t, a.IsOver([]string{"a"}))
+	assert.False(t, a.IsOver([]string{"b"}))
+	second, third := l.join(nil, []string{"a"}), l.join(nil, []string{"a"})
 	b.Leave()
 	assert.False(t, second.Holds())
 	a.Leave()
@@ -423,7 +423,7 @@ func TestLane_LostOverWhatIsOver_DoesNoHarm(t *testing.T) {
 	l := postgresLane()
 	before := l.TryEnter("a")
 	before.Leave()
-	holder, waiter := l.TryEnter("a"), l.join("a", nil)
+	holder, waiter := l.TryEnter("a"), l.join(nil, []string{"a"})
 	before.Leave()
 	assert.False(t, before.Holds())
 	assert.True(t, holder.Holds())
@@ -442,9 +442,9 @@ func TestLane_NotSaidOverWhat_IsForOneOnCockroachDB(t *testing.T) {
 		places int
 	}{"not known": {New(), 1}, "CockroachDB": {narrowLane(), 1}, "PostgreSQL": {postgresLane(), abreast}} {
 		for range c.places {
-			assert.NotNil(t, c.lane.TryEnter(""), name)
+			assert.NotNil(t, c.lane.TryEnter(), name)
 		}
-		assert.Nil(t, c.lane.TryEnter(""), name)
+		assert.Nil(t, c.lane.TryEnter(), name)
 		assert.NotNil(t, c.lane.TryEnter("a"), name)
 	}
 }
@@ -454,12 +454,12 @@ func TestLane_NotSaidOverWhat_IsForOneOnCockroachDB(t *testing.T) {
 func TestLane_ServerBecomesKnown_TheQueueMovesUp(t *testing.T) {
 	t.Parallel()
 	l := New()
-	passes := []*Pass{l.join("", nil), l.join("", nil)}
+	passes := []*Pass{l.join(nil, nil), l.join(nil, nil)}
 	assert.False(t, passes[1].Holds())
 	l.ConnectedTo(false)
 	assert.True(t, passes[1].Holds())
 	l.ConnectedTo(true)
-	last := l.join("", nil)
+	last := l.join(nil, nil)
 	passes[0].Leave()
 	assert.True(t, passes[1].Holds(), "nobody is put out")
 	assert.False(t, last.Holds())
@@ -467,7 +467,63 @@ func TestLane_ServerBecomesKnown_TheQueueMovesUp(t *testing.T) {
 	assert.True(t, last.Holds())
 }
 
-// Whatever many do, never are two in the lane over the same thing, and it is empty in the end.
+// One that takes turns over several things waits until all are free, and is in nobody's way until then.
+func TestLane_OverSeveral_WaitsUntilAllAreFree(t *testing.T) {
+	t.Parallel()
+	l := postgresLane()
+	a, b := l.TryEnter("a"), l.TryEnter("b")
+	assert.Nil(t, l.TryEnter("c", "a"))
+	both := l.join(nil, []string{"a", "b"})
+	later := l.join(nil, []string{"b"})
+	a.Leave()
+	assert.False(t, both.Holds())
+	assert.True(t, l.IsFree("a"))
+	assert.False(t, l.IsFree("a", "b"))
+	a = l.TryEnter("a")
+	require.NotNil(t, a)
+	b.Leave()
+	assert.True(t, later.Holds(), "it goes before one that can't go yet")
+	a.Leave()
+	later.Leave()
+	assert.True(t, both.Holds())
+	assert.True(t, both.IsOver([]string{"b"}))
+	assert.True(t, both.IsOver([]string{"b", "a"}))
+	assert.False(t, both.IsOver([]string{"b", "c"}))
+	assert.False(t, both.IsOver(nil))
+	assert.Nil(t, l.TryEnter("a"))
+	assert.Nil(t, l.TryEnter("b"))
+	both.Leave()
+	assert.Empty(t, l.over, "nothing is kept of what nobody fights over")
+}
+
+// It takes over all that is in its way, once all of that has been there for long enough.
+func TestLane_OverSeveral_TakesOverAllThatIsInItsWay(t *testing.T) {
+	t.Parallel()
+	for _, takesOver := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			l, ctx := postgresLane(), t.Context()
+			first, second, waiter := l.TryEnter("a", "c"), l.TryEnter("b"), l.join(nil, []string{"c"})
+			if !takesOver { // somebody else enters meanwhile
+				next := l.join(nil, []string{"b"})
+				time.AfterFunc(time.Millisecond, second.Leave)
+				second = next
+			}
+			p, err := l.Enter(ctx, ctx, laneBound, nil, "a", "b")
+			require.NoError(t, err)
+			synctest.Wait()
+			assert.Equal(t, takesOver, p.Holds())
+			assert.Equal(t, !takesOver, first.Holds())
+			assert.Equal(t, !takesOver, second.Holds())
+			assert.Equal(t, takesOver, waiter.Holds(), "what was taken over is in nobody's way any more")
+			for _, p := range []*Pass{first, second, waiter, p} {
+				p.Leave()
+			}
+			assert.Empty(t, l.over)
+		})
+	}
+}
+
+// Whatever many do, never are two in the lane over the same thing, nobody waits for ever, and it is empty in the end.
 func TestLane_ManyOverFewThings_TwoNeverMeet(t *testing.T) {
 	t.Parallel()
 	l := postgresLane()
@@ -476,11 +532,19 @@ func TestLane_ManyOverFewThings_TwoNeverMeet(t *testing.T) {
 	for range 24 {
 		all.Go(func() {
 			for range 200 {
-				over := rand.IntN(len(inside))
-				p, err := l.Enter(t.Context(), t.Context(), time.Hour, string(rune('a'+over)), nil)
+				over := rand.Perm(len(inside))[:1+rand.IntN(len(inside))]
+				var things []string
+				for _, o := range over {
+					things = append(things, string(rune('a'+o)))
+				}
+				p, err := l.Enter(t.Context(), t.Context(), time.Hour, nil, things...)
 				assert.NoError(t, err)
-				assert.EqualValues(t, 1, inside[over].Add(1))
-				inside[over].Add(-1)
+				for _, o := range over {
+					assert.EqualValues(t, 1, inside[o].Add(1))
+				}
+				for _, o := range over {
+					inside[o].Add(-1)
+				}
 				p.Leave()
 			}
 		})

@@ -25,6 +25,7 @@ func inContest(t *testing.T, test func(t *testing.T, r *kit.Rig, holder *sql.Tx)
 	script := kit.Script{
 		contesting:                          {kit.Conflict, kit.OK},
 		"UPDATE kv SET v = 0 WHERE k = 3":   {kit.Conflict, kit.OK},
+		"SELECT fails":                      {kit.Fails("42601", "syntax error")},
 		"SELECT v FROM kv WHERE k = 1":      {kit.Ints(1)},
 		"UPDATE kv SET v = 1/v WHERE k = 1": {kit.Fails("22012", "division by zero")},
 		"UPDATE kv SET v = 2 WHERE k = 1":   {kit.Conflict, kit.OK},
@@ -60,18 +61,16 @@ func TestLane_FirstStatementOfAContestedRow_WaitsForItsTurn(t *testing.T) {
 		statements []string
 		waits      time.Duration
 	}{
-		"an update":                {[]string{"UPDATE kv SET v = 3 WHERE k = 1"}, time.Second},
-		"a delete":                 {[]string{"DELETE FROM kv WHERE k = 1"}, time.Second},
-		"a locking read":           {[]string{"SELECT v FROM kv WHERE k = 1 FOR UPDATE"}, time.Second},
-		"another locking read":     {[]string{"SELECT v FROM kv WHERE k = 1 FOR NO KEY UPDATE"}, time.Second},
-		"a read":                   {[]string{"SELECT v FROM kv WHERE k = 1"}, 0},
-		"a read that shares":       {[]string{"SELECT v FROM kv WHERE k = 1 FOR SHARE"}, 0},
-		"one that does not wait":   {[]string{"SELECT v FROM kv WHERE k = 1 FOR UPDATE NOWAIT"}, 0},
-		"one that skips":           {[]string{"SELECT v FROM kv WHERE k = 1 FOR UPDATE SKIP LOCKED"}, 0},
-		"another row":              {[]string{"UPDATE kv SET v = 3 WHERE k = 2"}, 0},
-		"no row that is known":     {[]string{"UPDATE kv SET v = 3"}, 0},
-		"the second statement":     {[]string{"SELECT v FROM kv WHERE k = 1", writing}, 0},
-		"after the caller's BEGIN": {[]string{"SAVEPOINT a", writing}, 0},
+		"an update":              {[]string{"UPDATE kv SET v = 3 WHERE k = 1"}, time.Second},
+		"a delete":               {[]string{"DELETE FROM kv WHERE k = 1"}, time.Second},
+		"a locking read":         {[]string{"SELECT v FROM kv WHERE k = 1 FOR UPDATE"}, time.Second},
+		"another locking read":   {[]string{"SELECT v FROM kv WHERE k = 1 FOR NO KEY UPDATE"}, time.Second},
+		"a read":                 {[]string{"SELECT v FROM kv WHERE k = 1"}, 0},
+		"a read that shares":     {[]string{"SELECT v FROM kv WHERE k = 1 FOR SHARE"}, 0},
+		"one that does not wait": {[]string{"SELECT v FROM kv WHERE k = 1 FOR UPDATE NOWAIT"}, 0},
+		"one that skips":         {[]string{"SELECT v FROM kv WHERE k = 1 FOR UPDATE SKIP LOCKED"}, 0},
+		"another row":            {[]string{"UPDATE kv SET v = 3 WHERE k = 2"}, 0},
+		"no row that is known":   {[]string{"UPDATE kv SET v = 3"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -83,6 +82,127 @@ func TestLane_FirstStatementOfAContestedRow_WaitsForItsTurn(t *testing.T) {
 			}, fakepg.PlainPostgreSQL())
 		})
 	}
+}
+
+// A later statement would wait there with other rows locked, and those that have the row may come to want them. The
+// transaction gives them up, and begins anew when it is its turn over all its rows.
+func TestLane_LaterStatementOfAContestedRow_BeginsAnewInItsTurn(t *testing.T) {
+	t.Parallel()
+	const first, second = "UPDATE kv SET v = 1 WHERE k = 2", "UPDATE kv SET v = 3 WHERE k = 1"
+	inContest(t, func(t *testing.T, r *kit.Rig, holder *sql.Tx) {
+		before := r.Counts(t)
+		tx := r.Begin(t)
+		kit.Exec(t, tx, first)
+		time.AfterFunc(time.Second, func() {
+			assert.Equal(t, []string{"BEGIN", first, "ROLLBACK"}, r.Server.Sent())
+			assert.NoError(t, holder.Commit())
+			r.Server.Forget()
+		})
+		kit.Exec(t, tx, second)
+		assert.Equal(t, time.Second, time.Since(r.Started))
+		assert.Equal(t, []string{"BEGIN", first, second}, r.Server.Sent())
+		for _, row := range []string{first, second} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second/4)
+			defer cancel()
+			other := r.Begin(t)
+			_, err := other.ExecContext(ctx, row)
+			assert.ErrorIs(t, err, context.DeadlineExceeded, "it has both rows")
+			require.NoError(t, other.Rollback())
+		}
+		require.NoError(t, tx.Commit())
+		assert.NotContains(t, r.Moved(t, before), "transaction_retries_total")
+	}, fakepg.PlainPostgreSQL())
+}
+
+// It does not where the application might see that, or there is nothing to begin anew.
+func TestLane_LaterStatementThatCannotBeginAnew_DoesNotWait(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		before func(t *testing.T, r *kit.Rig, tx *sql.Tx)
+		code   string
+	}{
+		"rows were shown": {before: func(t *testing.T, _ *kit.Rig, tx *sql.Tx) {
+			assert.Equal(t, 1, kit.Scan[int](t, tx, "SELECT v FROM kv WHERE k = 1"))
+		}},
+		"it has failed": {func(t *testing.T, _ *kit.Rig, tx *sql.Tx) {
+			kit.WantCode(t, kit.ExecAll(tx, "SELECT fails"), "42601")
+		}, "25P02"},
+		"it has no turn": {before: func(t *testing.T, r *kit.Rig, tx *sql.Tx) {
+			kit.Exec(t, tx, "UPDATE kv SET v = 1 WHERE k = 2")
+			kit.Exec(t, tx, writing) // after LaneWait it goes without, and the holder's place is its own
+			r.Started = time.Now()
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inContest(t, func(t *testing.T, r *kit.Rig, _ *sql.Tx) {
+				tx := r.Begin(t)
+				test.before(t, r, tx)
+				r.Server.Forget()
+				err := kit.ExecAll(tx, "UPDATE kv SET v = 3 WHERE k = 1")
+				assert.Equal(t, test.code, kit.StateOf(err))
+				assert.Zero(t, time.Since(r.Started))
+				assert.Equal(t, []string{"UPDATE kv SET v = 3 WHERE k = 1"}, r.Server.Sent())
+				require.NoError(t, tx.Rollback())
+			}, fakepg.PlainPostgreSQL())
+		})
+	}
+}
+
+// RunTx can call its function again, and so it begins anew after rows were shown, too.
+func TestLane_LaterStatementInRunTx_BeginsAnewInItsTurn(t *testing.T) {
+	t.Parallel()
+	inContest(t, func(t *testing.T, r *kit.Rig, holder *sql.Tx) {
+		time.AfterFunc(time.Second, func() { assert.NoError(t, holder.Commit()) })
+		calls := 0
+		require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
+			calls++
+			var v int
+			if err := tx.QueryRow("SELECT v FROM kv WHERE k = 1").Scan(&v); err != nil {
+				return err
+			}
+			return kit.ExecAll(tx, writing)
+		}))
+		assert.Equal(t, 1, calls, "the replay has shown the same")
+		assert.Equal(t, time.Second, time.Since(r.Started))
+	}, fakepg.PlainPostgreSQL())
+}
+
+// Who waits to begin anew is in nobody's way: two that have the rows of each other don't wait for each other.
+func TestLane_BeginsAnewWithATurn_GivesItUp(t *testing.T) {
+	t.Parallel()
+	inContest(t, func(t *testing.T, r *kit.Rig, holder *sql.Tx) {
+		const other = "UPDATE kv SET v = 6 WHERE k = 3"
+		assert.Zero(t, after(t, r, "UPDATE kv SET v = 0 WHERE k = 3")) // which is lost, and contested
+		tx := r.Begin(t)
+		kit.Exec(t, tx, other)
+		committed := make(chan struct{})
+		time.AfterFunc(time.Second/2, func() {
+			defer close(committed)
+			assert.NoError(t, kit.ExecAll(holder, "UPDATE kv SET v = 7 WHERE k = 3"))
+			assert.Equal(t, time.Second/2, time.Since(r.Started))
+			assert.NoError(t, holder.Commit())
+		})
+		assert.NoError(t, kit.ExecAll(tx, writing))
+		assert.Equal(t, time.Second/2, time.Since(r.Started))
+		assert.NoError(t, tx.Commit())
+		<-committed
+	}, fakepg.PlainPostgreSQL())
+}
+
+// A context that ends while a transaction waits to begin anew ends it: it has been rolled back.
+func TestLane_CancelledBeforeItBeginsAnew_HasEnded(t *testing.T) {
+	t.Parallel()
+	inContest(t, func(t *testing.T, r *kit.Rig, _ *sql.Tx) {
+		tx := r.Begin(t)
+		kit.Exec(t, tx, "UPDATE kv SET v = 1 WHERE k = 2")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := tx.ExecContext(ctx, writing)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.ErrorIs(t, tx.Commit(), context.DeadlineExceeded)
+		assert.Equal(t, []string{"BEGIN", "UPDATE kv SET v = 1 WHERE k = 2", "ROLLBACK"}, r.Server.Sent())
+	}, fakepg.PlainPostgreSQL())
 }
 
 // Whatever ends the transaction whose turn it is, or only its locks, the next one goes on.
@@ -130,6 +250,14 @@ func TestLane_RowIsNotContestedAnyMore_NobodyTakesTurns(t *testing.T) {
 		time.Sleep(time.Second)
 		assert.Zero(t, after(t, r, "UPDATE kv SET v = 0 WHERE k = 3"))
 		assert.Zero(t, after(t, r, writing), "another row was lost")
+	}, fakepg.PlainPostgreSQL())
+	inContest(t, func(t *testing.T, r *kit.Rig, holder *sql.Tx) {
+		time.Sleep(time.Second / 2)
+		waits := time.AfterFunc(time.Second/2, func() { assert.Equal(t, time.Second/2, after(t, r, writing)) })
+		defer waits.Stop()
+		time.AfterFunc(time.Second, func() { assert.NoError(t, holder.Commit()) })
+		assert.Equal(t, time.Second, after(t, r, writing))
+		time.Sleep(time.Second)
 	}, fakepg.PlainPostgreSQL())
 	inContest(t, func(t *testing.T, r *kit.Rig, holder *sql.Tx) {
 		time.Sleep(time.Second - 1)

@@ -76,22 +76,48 @@ func TestLane_LostRowOfAnArgument_TakesTurns(t *testing.T) {
 	}, fakepg.PlainPostgreSQL())
 }
 
-// For a second after a deadlock those that lose in one table take turns, whichever row it was.
-func TestLane_AfterADeadlock_TurnsAreOverTheTable(t *testing.T) {
+var deadlock = []fakepg.Reply{kit.Fails("40P01", "deadlock detected"), kit.OK}
+
+// Those that have lost take turns over all rows that they write or lock, lest they deadlock.
+func TestLane_LostARow_TakesTurnsOverItsOtherRowsToo(t *testing.T) {
 	t.Parallel()
-	const deadlocked = "UPDATE hold SET v = 1 WHERE k = 3"
-	script := kit.Script{deadlocked: {kit.Fails("40P01", "deadlock detected"), kit.OK}}
-	for after, waits := range map[time.Duration]time.Duration{0: laneWait, time.Second - 1: laneWait, time.Second: 0} {
+	const second, first = "UPDATE kv SET v = 1 WHERE k = 2", "UPDATE hold_too SET v = 3 WHERE k = 7"
+	script := kit.Script{
+		second: deadlock, "SELECT v FROM hold_too WHERE k = 8": {kit.Ints(1)},
+		"UPDATE kv SET v = 2 WHERE k = 2": {kit.Conflict, kit.OK},
+	}
+	for statement, waits := range map[string]time.Duration{
+		"UPDATE hold_too SET v = 1 WHERE k = 7": laneWait, // as the first statement of the one that has lost
+		"UPDATE kv SET v = 2 WHERE k = 2":       laneWait, // as the second
+		"UPDATE hold_too SET v = 1 WHERE k = 8": 0,        // which it has read
+		"UPDATE hold_too SET v = 1 WHERE k = 9": 0,
+	} {
 		kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 			holder := r.Begin(t)
-			require.NoError(t, kit.ExecAll(holder, deadlocked))
-			assert.Zero(t, wait(t, r, otherTable))
-			time.Sleep(after)
-			assert.Equal(t, waits, wait(t, r, otherRow), "%s after the deadlock", after)
+			require.NoError(t, kit.ExecAll(holder, first, "SELECT v FROM hold_too WHERE k = 8", second))
+			assert.Equal(t, waits, wait(t, r, statement), statement)
 			require.NoError(t, holder.Commit())
 			r.WantUsable(t)
 		}, fakepg.PlainPostgreSQL())
 	}
+}
+
+// Those that deadlock over rows which nobody knows take turns over the table.
+func TestLane_DeadlockOverAnUnknownRow_TurnsAreOverTheTable(t *testing.T) {
+	t.Parallel()
+	const deadlocked = "UPDATE kv SET v = 1"
+	script := kit.Script{
+		deadlocked: deadlock, "UPDATE kv SET v = 2": deadlock, "UPDATE kv SET v = 3": {kit.Conflict, kit.OK},
+	}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
+		holder := r.Begin(t)
+		require.NoError(t, kit.ExecAll(holder, deadlocked))
+		assert.Zero(t, wait(t, r, otherTable))
+		assert.Zero(t, wait(t, r, "UPDATE kv SET v = 3"), "no deadlock")
+		assert.Equal(t, laneWait, wait(t, r, "UPDATE kv SET v = 2"))
+		require.NoError(t, holder.Commit())
+		r.WantUsable(t)
+	}, fakepg.PlainPostgreSQL())
 }
 
 // A commit that is lost on PostgreSQL was not over a row that is known.
@@ -109,21 +135,31 @@ func TestLane_CommitLostOnPostgreSQL_DoesNotWait(t *testing.T) {
 	}, fakepg.PlainPostgreSQL())
 }
 
-// A transaction that retries, and loses another row, leaves its turn to the next.
-func TestLane_LosesAnotherRowInTheLane_LeavesItsTurn(t *testing.T) {
+// A transaction that retries, and loses what is not known, leaves its turn to the next.
+func TestLane_LosesSomethingElseInTheLane_LeavesItsTurn(t *testing.T) {
 	t.Parallel()
 	kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
 		holder := r.HoldLane(t)
-		require.NoError(t, kit.ExecAll(holder, otherRow))
+		require.NoError(t, kit.ExecAll(holder, "UPDATE hold SET v = 4"))
 		assert.Zero(t, wait(t, r, sameRow))
-		tx, began := r.Begin(t), time.Now()
-		require.NoError(t, kit.ExecAll(tx, "UPDATE hold SET v = 3 WHERE k = 2"))
-		assert.Equal(t, laneWait, time.Since(began), "its turn is over the other row now")
-		for _, tx := range []*sql.Tx{holder, tx} {
-			require.NoError(t, tx.Commit())
-		}
+		require.NoError(t, holder.Commit())
 		r.WantUsable(t)
 	}, fakepg.PlainPostgreSQL())
+}
+
+// One that loses another row takes its turn over both.
+func TestLane_LosesAnotherRowInTheLane_TakesTurnsOverBoth(t *testing.T) {
+	t.Parallel()
+	for _, statement := range []string{sameRow, "UPDATE hold SET v = 3 WHERE k = 2"} {
+		kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
+			holder := r.HoldLane(t)
+			require.NoError(t, kit.ExecAll(holder, otherRow))
+			assert.Zero(t, time.Since(r.Started))
+			assert.Equal(t, laneWait, wait(t, r, statement), statement)
+			require.NoError(t, holder.Commit())
+			r.WantUsable(t)
+		}, fakepg.PlainPostgreSQL())
+	}
 }
 
 // RunTx, whose function is called again without a replay, takes turns over the row all the same.
@@ -134,18 +170,21 @@ func TestLane_RunTxLostARow_TakesTurns(t *testing.T) {
 	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
 		holder := r.HoldLane(t)
 		run := func(write string) time.Duration {
+			var waited time.Duration // before the latest call
 			calls, began := 0, time.Now()
 			require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
 				calls++
+				waited = time.Since(began)
 				if err := tx.QueryRow(read).Scan(new(int)); err != nil {
 					return err
 				}
 				return kit.ExecAll(tx, write)
 			}))
 			assert.Equal(t, 2, calls)
-			return time.Since(began)
+			return waited
 		}
 		assert.Zero(t, run(otherRow))
+		time.Sleep(time.Second) // else it would wait before it loses
 		assert.Equal(t, laneWait, run(sameRow))
 		require.NoError(t, holder.Commit())
 		r.WantUsable(t)

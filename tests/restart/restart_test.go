@@ -200,6 +200,7 @@ func TestRestart_OnPostgreSQL_RollsBackAndBegins(t *testing.T) {
 		const held = "UPDATE hold SET v = 2 WHERE k = 1"
 		kit.InBubble(t, nil, func(t *testing.T, r *kit.Rig) {
 			holder := r.HoldLane(t)
+			time.Sleep(time.Second) // else it would wait before it loses
 			tx := r.Begin(t)
 			time.AfterFunc(time.Second, func() { assert.NoError(t, holder.Commit()) })
 			require.NoError(t, kit.ExecAll(tx, "UPDATE a", held))
