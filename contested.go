@@ -2,10 +2,12 @@ package cockroachdb
 
 import (
 	"context"
-	"errors"
 	"hash/maphash"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
 )
 
@@ -35,7 +37,11 @@ func (c *contested) note(rows []string) {
 }
 
 // errAwaitsRow is met by a statement that would wait on the server for a row, while its transaction has locked others.
-var errAwaitsRow = errors.New("cockroachdb: another transaction has the row")
+// It stands for the conflict that the statement would lose, where a replay diverges: loops around it know that.
+var errAwaitsRow error = &pgconn.PgError{
+	Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: pgerr.SerializationFailure,
+	Message: "another transaction has the row; the driver has rolled back before the server had to",
+}
 
 // awaitTurn waits for those of the pool that take turns over the row that r writes or locks, before r is sent. On
 // PostgreSQL it would wait for them in any case: on the server, with a snapshot from before they have written, and so
@@ -79,6 +85,7 @@ func (t *tx) mayBeginAnew() bool {
 // nothing, and so this is no attempt.
 func (t *tx) beginInTurn(ctx context.Context) error {
 	t.restarts()
+	t.attempt.why = errAwaitsRow
 	records := t.history.records
 	over := t.rowsOf(records[len(records)-1].row())
 	if err := t.giveUpLocks(ctx); err != nil {

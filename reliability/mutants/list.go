@@ -1390,6 +1390,12 @@ var ofDriver = []Mutant{
 		Found: []Instrument{Test(lane, "TestLane_LaterStatementThatCannotBeginAnew_DoesNotWait")},
 	},
 	{
+		Name: "lane: one that diverges when it begins anew in its turn has lost nothing", File: "contested.go",
+		Old:   "	t.attempt.why = errAwaitsRow\n",
+		New:   "",
+		Found: []Instrument{Test(lane, "TestLane_BeginsAnewAndDiverges_IsToldAConflict")},
+	},
+	{
 		Name: "lane: it begins anew although its turn has come", File: "contested.go",
 		Old:   " || t.attempt.pass.Holds() && t.attempt.pass.IsOver([]string{row}) {\n",
 		New:   " {\n",

@@ -190,6 +190,43 @@ func TestLane_BeginsAnewWithATurn_GivesItUp(t *testing.T) {
 	}, fakepg.PlainPostgreSQL())
 }
 
+// Where the replay diverges all the same, the application is told a conflict, as if it had lost, and RunTx calls its
+// function again.
+func TestLane_BeginsAnewAndDiverges_IsToldAConflict(t *testing.T) {
+	t.Parallel()
+	const counted, read = "UPDATE kv SET v = 8 WHERE k = 2", "SELECT v FROM kv WHERE k = 8"
+	script := kit.Script{
+		contesting: {kit.Conflict, kit.OK}, counted: {kit.Tag("UPDATE 1"), kit.Tag("UPDATE 0")}, read: kit.IntOfEachRun(1, 2),
+	}
+	begin := func(t *testing.T, r *kit.Rig) {
+		require.NoError(t, kit.InTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error { return kit.ExecAll(tx, contesting) }))
+		holder := r.Begin(t)
+		kit.Exec(t, holder, writing)
+		time.AfterFunc(time.Second/2, func() { assert.NoError(t, holder.Commit()) })
+	}
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
+		begin(t, r)
+		tx := r.Begin(t)
+		assert.Equal(t, 1, kit.Affected(t, tx, counted))
+		err := kit.ExecAll(tx, "UPDATE kv SET v = 9 WHERE k = 1")
+		kit.As[*cockroachdb.DivergenceError](t, err)
+		kit.WantCodeWithin(t, err, "40001")
+		require.NoError(t, tx.Rollback())
+		r.WantUsable(t)
+	}, fakepg.PlainPostgreSQL())
+	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
+		begin(t, r)
+		var shown []int
+		require.NoError(t, cockroachdb.RunTx(t.Context(), r.DB, nil, func(tx *sql.Tx) error {
+			shown = append(shown, kit.Scan[int](t, tx, read))
+			return kit.ExecAll(tx, "UPDATE kv SET v = 9 WHERE k = 1")
+		}))
+		assert.Equal(t, []int{1, 2}, shown[:2])
+		assert.Len(t, shown, 2)
+		r.WantUsable(t)
+	}, fakepg.PlainPostgreSQL())
+}
+
 // A context that ends while a transaction waits to begin anew ends it: it has been rolled back.
 func TestLane_CancelledBeforeItBeginsAnew_HasEnded(t *testing.T) {
 	t.Parallel()
