@@ -65,8 +65,8 @@ func (t *tx) awaitTurn(ctx context.Context, r *record) error {
 
 // contestedRow returns the row that r writes or locks, if it was contested lately.
 func (t *tx) contestedRow(r *record) string {
-	if !t.explicit || !t.restartable() || !t.pool.contested.latest.within(contestedLasts) ||
-		!sqltext.AwaitsRows(r.SQL) {
+	if !t.explicit || !t.restartable() || t.policy.LaneWait == 0 ||
+		!t.pool.contested.latest.within(contestedLasts) || !sqltext.AwaitsRows(r.SQL) {
 		return ""
 	}
 	row := r.row()

@@ -1361,8 +1361,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "lane: a plain read waits for those that write the row", File: "contested.go",
-		Old:   "		!sqltext.AwaitsRows(r.SQL) {\n",
-		New:   "		sqltext.AwaitsRows(r.SQL) && false {\n",
+		Old:   " || !sqltext.AwaitsRows(r.SQL) {\n		return \"\"\n",
+		New:   " || sqltext.AwaitsRows(r.SQL) && false {\n		return \"\"\n",
 		Found: []Instrument{Test(lane, "TestLane_FirstStatementOfAContestedRow_WaitsForItsTurn")},
 	},
 	{
@@ -1415,8 +1415,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "lane: a first statement waits without retries", File: "contested.go",
-		Old:   " || !t.restartable() || ",
-		New:   " || ",
+		Old:   " || !t.restartable() || t.policy.LaneWait == 0 ||\n",
+		New:   " || t.policy.LaneWait == 0 ||\n",
 		Found: []Instrument{Test(lane, "TestLane_ContestedRowWithoutRetries_DoesNotWait")},
 	},
 	{
@@ -1430,6 +1430,12 @@ var ofDriver = []Mutant{
 		Old:   "	metrics.laneWaiting(-1)\n	t.pool.contested.note(over)\n",
 		New:   "	metrics.laneWaiting(-1)\n",
 		Found: []Instrument{Test(lane, "TestLane_LaterStatementOfAContestedRow_BeginsAnewInItsTurn")},
+	},
+	{
+		Name: "lane: it begins anew although it may not wait", File: "contested.go",
+		Old:   " || t.policy.LaneWait == 0 ||\n",
+		New:   " ||\n",
+		Found: []Instrument{Test(lane, "TestLane_TurnFromTheStartNeverEnds_GoesAfterLaneWait")},
 	},
 	{
 		Name: "lane: a row is contested for ever", File: "contested.go",

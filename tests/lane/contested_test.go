@@ -271,6 +271,8 @@ func TestLane_TurnFromTheStartNeverEnds_GoesAfterLaneWait(t *testing.T) {
 	}, fakepg.PlainPostgreSQL())
 	inContest(t, func(t *testing.T, r *kit.Rig, _ *sql.Tx) {
 		assert.Zero(t, after(t, r, writing))
+		assert.Zero(t, after(t, r, "UPDATE kv SET v = 3 WHERE k = 2", writing))
+		assert.NotContains(t, r.Server.Sent(), "ROLLBACK", "it begins anew, and does not wait for its turn")
 	}, fakepg.PlainPostgreSQL(), kit.Policy(func(p *cockroachdb.RetryPolicy) { p.LaneWait = 0 }))
 }
 
