@@ -1538,7 +1538,7 @@ var ofDriver = []Mutant{
 		Name: "locks: what a locked read returns in a replay is not compared", File: "replay.go",
 		Old:   "	if differs = r.judge(differs, err); differs != nil {\n",
 		New:   "	if differs = r.judge(differs, err); differs != nil && r.locked == nil {\n",
-		Found: []Instrument{Programs(program.CockroachDB, "locks", 200, program.Shown)},
+		Found: []Instrument{Programs(program.CockroachDB, "locks", 500, program.Shown)},
 	},
 	{
 		Name: "locks: a statement that is to run without the lock keeps it", File: "lock.go",
