@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -40,44 +41,35 @@ func inContest(t *testing.T, test func(t *testing.T, r *kit.Rig, holder *sql.Tx)
 		r.Server.Forget()
 		test(t, r, holder)
 		_ = holder.Commit() // unless the test has ended it
+		synctest.Wait()     // for who ends it at this moment
 		r.WantUsable(t)
 	}, options...)
-}
-
-// after has the statement come first, or not, in a transaction that does no more, and returns how long that took.
-func after(t *testing.T, r *kit.Rig, statements ...string) time.Duration {
-	t.Helper()
-	tx, began := r.Begin(t), time.Now()
-	require.NoError(t, kit.ExecAll(tx, statements...))
-	took := time.Since(began)
-	require.NoError(t, tx.Commit())
-	return took
 }
 
 // What would wait on the server for one that takes turns waits in the pool, with nothing sent, so as not to lose.
 func TestLane_FirstStatementOfAContestedRow_WaitsForItsTurn(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		statements []string
-		waits      time.Duration
+		statement string
+		waits     time.Duration
 	}{
-		"an update":              {[]string{"UPDATE kv SET v = 3 WHERE k = 1"}, time.Second},
-		"a delete":               {[]string{"DELETE FROM kv WHERE k = 1"}, time.Second},
-		"a locking read":         {[]string{"SELECT v FROM kv WHERE k = 1 FOR UPDATE"}, time.Second},
-		"another locking read":   {[]string{"SELECT v FROM kv WHERE k = 1 FOR NO KEY UPDATE"}, time.Second},
-		"a read":                 {[]string{"SELECT v FROM kv WHERE k = 1"}, 0},
-		"a read that shares":     {[]string{"SELECT v FROM kv WHERE k = 1 FOR SHARE"}, 0},
-		"one that does not wait": {[]string{"SELECT v FROM kv WHERE k = 1 FOR UPDATE NOWAIT"}, 0},
-		"one that skips":         {[]string{"SELECT v FROM kv WHERE k = 1 FOR UPDATE SKIP LOCKED"}, 0},
-		"another row":            {[]string{"UPDATE kv SET v = 3 WHERE k = 2"}, 0},
-		"no row that is known":   {[]string{"UPDATE kv SET v = 3"}, 0},
+		"an update":              {"UPDATE kv SET v = 3 WHERE k = 1", time.Second},
+		"a delete":               {"DELETE FROM kv WHERE k = 1", time.Second},
+		"a locking read":         {"SELECT v FROM kv WHERE k = 1 FOR UPDATE", time.Second},
+		"another locking read":   {"SELECT v FROM kv WHERE k = 1 FOR NO KEY UPDATE", time.Second},
+		"a read":                 {"SELECT v FROM kv WHERE k = 1", 0},
+		"a read that shares":     {"SELECT v FROM kv WHERE k = 1 FOR SHARE", 0},
+		"one that does not wait": {"SELECT v FROM kv WHERE k = 1 FOR UPDATE NOWAIT", 0},
+		"one that skips":         {"SELECT v FROM kv WHERE k = 1 FOR UPDATE SKIP LOCKED", 0},
+		"another row":            {"UPDATE kv SET v = 3 WHERE k = 2", 0},
+		"no row that is known":   {"UPDATE kv SET v = 3", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inContest(t, func(t *testing.T, r *kit.Rig, holder *sql.Tx) {
 				time.AfterFunc(time.Second-1, func() { assert.Equal(t, test.waits == 0, len(r.Server.Sent()) > 0) })
 				time.AfterFunc(time.Second, func() { assert.NoError(t, holder.Commit()) })
-				assert.Equal(t, test.waits, after(t, r, test.statements...))
+				assert.Equal(t, test.waits, wait(t, r, test.statement))
 				time.Sleep(2 * time.Second)
 			}, fakepg.PlainPostgreSQL())
 		})
@@ -127,7 +119,7 @@ func TestLane_LaterStatementThatCannotBeginAnew_DoesNotWait(t *testing.T) {
 		"it has failed": {func(t *testing.T, _ *kit.Rig, tx *sql.Tx) {
 			kit.WantCode(t, kit.ExecAll(tx, "SELECT fails"), "42601")
 		}, "25P02"},
-		"it has no turn": {before: func(t *testing.T, r *kit.Rig, tx *sql.Tx) {
+		"it has its turn already": {before: func(t *testing.T, r *kit.Rig, tx *sql.Tx) {
 			kit.Exec(t, tx, "UPDATE kv SET v = 1 WHERE k = 2")
 			kit.Exec(t, tx, writing) // after LaneWait it goes without, and the holder's place is its own
 			r.Started = time.Now()
@@ -173,7 +165,7 @@ func TestLane_BeginsAnewWithATurn_GivesItUp(t *testing.T) {
 	t.Parallel()
 	inContest(t, func(t *testing.T, r *kit.Rig, holder *sql.Tx) {
 		const other = "UPDATE kv SET v = 6 WHERE k = 3"
-		assert.Zero(t, after(t, r, "UPDATE kv SET v = 0 WHERE k = 3")) // which is lost, and contested
+		assert.Zero(t, wait(t, r, "UPDATE kv SET v = 0 WHERE k = 3")) // which is lost, and contested
 		tx := r.Begin(t)
 		kit.Exec(t, tx, other)
 		committed := make(chan struct{})
@@ -212,6 +204,7 @@ func TestLane_BeginsAnewAndDiverges_IsToldAConflict(t *testing.T) {
 		kit.As[*cockroachdb.DivergenceError](t, err)
 		kit.WantCodeWithin(t, err, "40001")
 		require.NoError(t, tx.Rollback())
+		synctest.Wait() // for the holder
 		r.WantUsable(t)
 	}, fakepg.PlainPostgreSQL())
 	kit.InBubble(t, script, func(t *testing.T, r *kit.Rig) {
@@ -223,6 +216,7 @@ func TestLane_BeginsAnewAndDiverges_IsToldAConflict(t *testing.T) {
 		}))
 		assert.Equal(t, []int{1, 2}, shown[:2])
 		assert.Len(t, shown, 2)
+		synctest.Wait() // for the holder
 		r.WantUsable(t)
 	}, fakepg.PlainPostgreSQL())
 }
@@ -256,7 +250,7 @@ func TestLane_TurnFromTheStartEnds_TheNextGoesOn(t *testing.T) {
 			t.Parallel()
 			inContest(t, func(t *testing.T, r *kit.Rig, holder *sql.Tx) {
 				time.AfterFunc(time.Second, func() { end(t, holder) })
-				assert.Equal(t, time.Second, after(t, r, writing))
+				assert.Equal(t, time.Second, wait(t, r, writing))
 			}, fakepg.PlainPostgreSQL())
 		})
 	}
@@ -266,12 +260,15 @@ func TestLane_TurnFromTheStartEnds_TheNextGoesOn(t *testing.T) {
 func TestLane_TurnFromTheStartNeverEnds_GoesAfterLaneWait(t *testing.T) {
 	t.Parallel()
 	inContest(t, func(t *testing.T, r *kit.Rig, _ *sql.Tx) {
-		assert.Equal(t, laneWait, after(t, r, writing))
-		assert.Zero(t, after(t, r, writing), "the place was taken over, and is free")
+		assert.Equal(t, laneWait, wait(t, r, writing))
+		assert.Zero(t, wait(t, r, writing), "the place was taken over, and is free")
 	}, fakepg.PlainPostgreSQL())
 	inContest(t, func(t *testing.T, r *kit.Rig, _ *sql.Tx) {
-		assert.Zero(t, after(t, r, writing))
-		assert.Zero(t, after(t, r, "UPDATE kv SET v = 3 WHERE k = 2", writing))
+		assert.Zero(t, wait(t, r, writing))
+		tx, began := r.Begin(t), time.Now()
+		require.NoError(t, kit.ExecAll(tx, "UPDATE kv SET v = 3 WHERE k = 2", writing))
+		assert.Zero(t, time.Since(began))
+		require.NoError(t, tx.Commit())
 		assert.NotContains(t, r.Server.Sent(), "ROLLBACK", "it begins anew, and does not wait for its turn")
 	}, fakepg.PlainPostgreSQL(), kit.Policy(func(p *cockroachdb.RetryPolicy) { p.LaneWait = 0 }))
 }
@@ -282,37 +279,37 @@ func TestLane_RowIsNotContestedAnyMore_NobodyTakesTurns(t *testing.T) {
 	for pause, waits := range map[time.Duration]time.Duration{time.Second - 1: laneWait, time.Second: 0} {
 		inContest(t, func(t *testing.T, r *kit.Rig, _ *sql.Tx) {
 			time.Sleep(pause)
-			assert.Equal(t, waits, after(t, r, writing), "%s after the row was lost", pause)
+			assert.Equal(t, waits, wait(t, r, writing), "%s after the row was lost", pause)
 		}, fakepg.PlainPostgreSQL())
 	}
 	inContest(t, func(t *testing.T, r *kit.Rig, _ *sql.Tx) {
 		time.Sleep(time.Second)
-		assert.Zero(t, after(t, r, "UPDATE kv SET v = 0 WHERE k = 3"))
-		assert.Zero(t, after(t, r, writing), "another row was lost")
+		assert.Zero(t, wait(t, r, "UPDATE kv SET v = 0 WHERE k = 3"))
+		assert.Zero(t, wait(t, r, writing), "another row was lost")
 	}, fakepg.PlainPostgreSQL())
 	inContest(t, func(t *testing.T, r *kit.Rig, holder *sql.Tx) {
 		time.Sleep(time.Second / 2)
-		waits := time.AfterFunc(time.Second/2, func() { assert.Equal(t, time.Second/2, after(t, r, writing)) })
+		waits := time.AfterFunc(time.Second/2, func() { assert.Equal(t, time.Second/2, wait(t, r, writing)) })
 		defer waits.Stop()
 		time.AfterFunc(time.Second, func() { assert.NoError(t, holder.Commit()) })
-		assert.Equal(t, time.Second, after(t, r, writing))
+		assert.Equal(t, time.Second, wait(t, r, writing))
 		time.Sleep(time.Second)
 	}, fakepg.PlainPostgreSQL())
 	inContest(t, func(t *testing.T, r *kit.Rig, holder *sql.Tx) {
 		time.Sleep(time.Second - 1)
 		time.AfterFunc(time.Second/2, func() { assert.NoError(t, holder.Commit()) })
-		assert.Equal(t, time.Second/2, after(t, r, writing))
+		assert.Equal(t, time.Second/2, wait(t, r, writing))
 		next := r.Begin(t)
 		kit.Exec(t, next, writing)
 		time.AfterFunc(time.Second/4, func() { assert.NoError(t, next.Commit()) })
-		assert.Equal(t, time.Second/4, after(t, r, writing), "somebody has waited for it")
+		assert.Equal(t, time.Second/4, wait(t, r, writing), "somebody has waited for it")
 	}, fakepg.PlainPostgreSQL())
 }
 
 // On CockroachDB a statement that waits on the server goes on afterwards, and so it waits there.
 func TestLane_FirstStatementOfAContestedRow_DoesNotWaitOnCockroachDB(t *testing.T) {
 	t.Parallel()
-	inContest(t, func(t *testing.T, r *kit.Rig, _ *sql.Tx) { assert.Zero(t, after(t, r, writing)) })
+	inContest(t, func(t *testing.T, r *kit.Rig, _ *sql.Tx) { assert.Zero(t, wait(t, r, writing)) })
 }
 
 // A transaction that is not retried does nothing that pgx would not do.
@@ -361,7 +358,7 @@ func TestLane_LosesInItsTurnFromTheStart_BeginsAtOnce(t *testing.T) {
 		tx := r.Begin(t)
 		kit.Exec(t, tx, "UPDATE kv SET v = 2 WHERE k = 1")
 		assert.Zero(t, time.Since(r.Started))
-		assert.Equal(t, laneWait, after(t, r, writing))
+		assert.Equal(t, laneWait, wait(t, r, writing))
 		require.NoError(t, tx.Commit())
 	}, fakepg.PlainPostgreSQL())
 }

@@ -20,7 +20,7 @@ const (
 	otherTable = "UPDATE hold_too SET v = 1 WHERE k = 1"
 )
 
-// wait returns how long a transaction waits that loses with its first statement.
+// wait returns how long the statement of a transaction of one statement takes, with all that it waits for.
 func wait(t *testing.T, r *kit.Rig, statement string, args ...any) time.Duration {
 	t.Helper()
 	tx, began := r.Begin(t), time.Now()
