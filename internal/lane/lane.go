@@ -40,9 +40,9 @@ type turns struct {
 // that of a transaction that goes without.
 type Pass struct {
 	lane    *Lane
-	over    []string // what the conflict was over; none if that is not known
-	turns   []*turns // over each of them
-	only    [1]*turns
+	over    []string      // what the conflict was over; none if that is not known
+	turns   []*turns      // over each of them
+	only    [1]*turns     // memory for turns, where there is one
 	since   time.Time     // when it got its place in the lane
 	turn    chan struct{} // closed when it gets its place; nil if it did not have to wait
 	yielded bool          // it has left before its transaction has ended
@@ -168,48 +168,6 @@ func (p *Pass) IsOver(over []string) bool {
 	return !slices.ContainsFunc(over, func(o string) bool { return !slices.Contains(p.over, o) })
 }
 
-// The methods from here on are called with mu held.
-
-// isFree reports whether there is a place for one that has lost over this.
-func (l *Lane) isFree(over []string) bool {
-	if len(over) == 0 {
-		return l.others.isFree()
-	}
-	for _, o := range over {
-		if t := l.over[o]; t != nil && !t.isFree() {
-			return false
-		}
-	}
-	return true
-}
-
-// newPass makes a pass that is nowhere yet.
-func (l *Lane) newPass(over []string) *Pass {
-	p := &Pass{lane: l, over: over}
-	p.turns = p.only[:0]
-	if len(over) == 0 {
-		p.turns = append(p.turns, &l.others)
-	}
-	for _, o := range over {
-		t := l.over[o]
-		if t == nil {
-			t = &turns{places: 1}
-			l.over[o] = t
-		}
-		p.turns = append(p.turns, t)
-	}
-	return p
-}
-
-// tidy forgets what p was over, if nobody is in the lane for it any more.
-func (l *Lane) tidy(p *Pass) {
-	for i, o := range p.over {
-		if t := p.turns[i]; l.over[o] == t && t.isEmpty() {
-			delete(l.over, o)
-		}
-	}
-}
-
 // join returns a pass that either has a place in the lane, if there was one, or is in the queue: in front if before was
 // yielded, else at the end.
 func (l *Lane) join(before *Pass, over []string) *Pass {
@@ -259,6 +217,48 @@ func (l *Lane) timeUp(p *Pass, bound time.Duration) bool {
 		l.tidy(v)
 	}
 	return true
+}
+
+// The methods from here on are called with mu held.
+
+// isFree reports whether there is a place for one that has lost over this.
+func (l *Lane) isFree(over []string) bool {
+	if len(over) == 0 {
+		return l.others.isFree()
+	}
+	for _, o := range over {
+		if t := l.over[o]; t != nil && !t.isFree() {
+			return false
+		}
+	}
+	return true
+}
+
+// newPass makes a pass that is nowhere yet.
+func (l *Lane) newPass(over []string) *Pass {
+	p := &Pass{lane: l, over: over}
+	p.turns = p.only[:0]
+	if len(over) == 0 {
+		p.turns = append(p.turns, &l.others)
+	}
+	for _, o := range over {
+		t := l.over[o]
+		if t == nil {
+			t = &turns{places: 1}
+			l.over[o] = t
+		}
+		p.turns = append(p.turns, t)
+	}
+	return p
+}
+
+// tidy forgets what p was over, if nobody is in the lane for it any more.
+func (l *Lane) tidy(p *Pass) {
+	for i, o := range p.over {
+		if t := p.turns[i]; l.over[o] == t && t.isEmpty() {
+			delete(l.over, o)
+		}
+	}
 }
 
 func (p *Pass) holds() bool { return slices.Contains(p.turns[0].holders, p) }
