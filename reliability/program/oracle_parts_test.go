@@ -207,6 +207,22 @@ func TestBelieves(t *testing.T) {
 	assert.Equal(t, []string{"set 0.o = NULL", "delete 0-4"}, shown)
 }
 
+// TestBelieves_CancelledAsItsRowsWereRead has a write that was run when the context of its step ended.
+func TestBelieves_CancelledAsItsRowsWereRead(t *testing.T) {
+	t.Parallel()
+	p := &Program{ID: 1, Careless: true, Steps: []Step{step(Statement{Kind: Return, Lo: 4, Column: Bool})}}
+	m := newModel(PostgreSQL, 4)
+	for _, told := range []string{
+		"insert returning 4.o = NULL" + cancelledText,
+		"insert returning 4.o = NULL" + ranText + cancelledText,
+		"insert returning 4.o = NULL: error 23505",
+	} {
+		shown, err := m.play(p, 1, []string{told})
+		require.NoError(t, err)
+		assert.Equal(t, []string{told}, shown, "the second has written the row, and the first has not")
+	}
+}
+
 // TestBelieves_RowsClosedByAContext has rows that were left open, and closed as the context of their step ended.
 func TestBelieves_RowsClosedByAContext(t *testing.T) {
 	t.Parallel()

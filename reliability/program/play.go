@@ -126,7 +126,11 @@ func (p *player) run(s *Statement, v value) (string, error) {
 		return "", err
 	}
 	text, _, err := p.read(r, s.Names, s.Stop)
-	return p.closed(r, s.Deaf, text, err)
+	text, err = p.closed(r, s.Deaf, text, err)
+	if cancelled(err) {
+		text = ranText
+	}
+	return text, err
 }
 
 // tell runs something and notes what it shows. If rows are in its way they are read or closed, and it is run again.
@@ -148,13 +152,14 @@ func (p *player) tell(text string, run func() (string, error)) error {
 	case code != "":
 		p.shown = append(p.shown, text+": error "+code)
 	case cancelled(err):
-		p.shown = append(p.shown, text+cancelledText)
+		p.shown = append(p.shown, text+shown+cancelledText)
 	}
 	return err
 }
 
 const (
 	cancelledText = ": cancelled"
+	ranText       = ": run, its rows" // were cancelled: what it has written is there, if the transaction goes on
 	preparedText  = ": done"
 )
 
@@ -188,6 +193,11 @@ func (p *player) try(text string, run func() (string, error)) (string, error) {
 	switch {
 	case told == text+cancelledText:
 		return "", context.Canceled
+	case told == text+ranText+cancelledText:
+		if shown, err := run(); err != nil {
+			return shown, err
+		}
+		return ranText, context.Canceled
 	case !p.settled && told == text+preparedText:
 		return preparedText, nil
 	}

@@ -109,7 +109,10 @@ func (*player) closed(r result, deaf bool, text string, err error) (string, erro
 	if err == nil && !deaf {
 		err = closeErr
 	}
-	return text, err
+	if err != nil {
+		return "", err
+	}
+	return text, nil
 }
 
 // giveWay reads or closes what is open, in order to run a statement that was refused because of it.
