@@ -296,6 +296,7 @@ func (t *tx) end() {
 	t.leaveLane()
 	t.keepSets()
 	if t.opening.sent {
+		t.learnReads()
 		t.account()
 	}
 	t.c.keepForNext(t.history.records)

@@ -16,6 +16,7 @@ import (
 type contested struct {
 	latest moment      // when any row was contested
 	rows   [256]moment // when a row was, by a hash of its name; of two that share one, one takes turns in vain
+	reads  readsToWrite
 }
 
 // contestedLasts is for how long after a row was contested transactions take turns over it from their start.
@@ -45,7 +46,8 @@ var errAwaitsRow error = &pgconn.PgError{
 
 // awaitTurn waits for those of the pool that take turns over the row that r writes or locks, before r is sent. On
 // PostgreSQL it would wait for them in any case: on the server, with a snapshot from before they have written, and so
-// lose. An error is a context's; or errAwaitsRow, if the transaction has to give up its locks before it may wait.
+// lose. So would the write that follows a read. An error is a context's; or errAwaitsRow, if the transaction has to
+// give up its locks before it may wait.
 func (t *tx) awaitTurn(ctx context.Context, r *record) error {
 	row := t.contestedRow(r)
 	if row == "" || t.attempt.pass.Holds() && t.attempt.pass.IsOver([]string{row}) {
@@ -63,10 +65,10 @@ func (t *tx) awaitTurn(ctx context.Context, r *record) error {
 	return t.enterLane(ctx, nil, row)
 }
 
-// contestedRow returns the row that r writes or locks, if it was contested lately.
+// contestedRow returns the row that r writes or locks, or reads in order to write it, if it was contested lately.
 func (t *tx) contestedRow(r *record) string {
 	if !t.explicit || !t.restartable() || t.policy.LaneWait == 0 ||
-		!t.pool.contested.latest.within(contestedLasts) || !sqltext.AwaitsRows(r.SQL) {
+		!t.pool.contested.latest.within(contestedLasts) || !sqltext.AwaitsRows(r.SQL) && !t.readsToWrite(r) {
 		return ""
 	}
 	row := r.row()
@@ -76,10 +78,9 @@ func (t *tx) contestedRow(r *record) string {
 	return row
 }
 
-// mayBeginAnew reports whether a replay is sure to show the application the same, or to do no harm if it does not.
-func (t *tx) mayBeginAnew() bool {
-	return t.phase() == phaseBlock && (t.runner != nil || !t.mayDiverge())
-}
+// mayBeginAnew reports whether no row that the application was shown can be another one in a replay. RunTx could call
+// its function again, but who has read much has done so in vain if the one that it waits for is rolled back.
+func (t *tx) mayBeginAnew() bool { return t.phase() == phaseBlock && !t.mayDiverge() }
 
 // beginInTurn has the transaction begin anew, when it is its turn over all the rows that it has come to. It has lost
 // nothing, and so this is no attempt.

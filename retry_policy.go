@@ -33,8 +33,9 @@ type RetryPolicy struct {
 
 	// LaneWait bounds the wait for the retry lane, in which one transaction of a connector at a time retries, or on
 	// PostgreSQL one for each row. There a transaction that writes or locks a row which others have just lost waits in
-	// it before it loses, too. After LaneWait it goes on without the lane, so that an application that opens a
-	// transaction inside another does not wait for itself. Zero means not to wait. Not below zero.
+	// it before it loses, too, and so does one that reads such a row by a text that nearly always is for a write. After
+	// LaneWait it goes on without the lane, so that an application that opens a transaction inside another does not
+	// wait for itself. Zero means not to wait. Not below zero.
 	LaneWait time.Duration
 
 	// MaxStatements and MaxBytes bound what is recorded of a transaction in order to run it again: the number of
