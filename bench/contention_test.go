@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -39,7 +40,7 @@ func workers(tb testing.TB) int {
 func BenchmarkContention(b *testing.B) {
 	for _, w := range workloads {
 		for _, latency := range latencies {
-			for _, p := range peers {
+			for _, p := range contenders() {
 				b.Run("workload="+w.name+"/peer="+p.name+"/latency="+latency.String(), func(b *testing.B) {
 					measure(b, newArena(b, newGround(b, p.manners), w, p, 1, workers(b)), latency)
 				})
@@ -77,7 +78,7 @@ func TestWorkloads(t *testing.T) {
 		grounds[m] = newGround(t, m)
 	}
 	for _, w := range workloads {
-		for _, p := range peers {
+		for _, p := range slices.Concat(peers, oracles) {
 			t.Run("workload="+w.name+"/peer="+p.name, func(t *testing.T) {
 				a := newArena(t, grounds[p.manners], w, p, 1, 4)
 				took, _ := a.contend(t, times(50))
@@ -206,6 +207,13 @@ func newHistogram() *hdrhistogram.Histogram {
 }
 
 func (a *arena) transaction(ctx context.Context, c *client, run body) error {
+	if c.enter != nil {
+		leave, err := c.enter(ctx, run)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
 	var calls, added int64
 	err := c.untilCommitted(ctx, func(tx *sql.Tx) (err error) {
 		calls++

@@ -35,6 +35,8 @@ type client struct {
 	db *sql.DB
 	// once runs work in a transaction and commits it; a conflict may come back.
 	once func(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error
+	// enter, if set, waits until the transaction may begin; leave is called when it has committed.
+	enter func(context.Context, body) (leave func(), err error)
 	// attempts is how often transactions have been tried so far, and how often the one was that was tried most. It is
 	// nil if work is called for each attempt.
 	attempts func() (all, most int64)
