@@ -1463,9 +1463,12 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "lane: one that diverges when it begins anew in its turn has lost nothing", File: "contested.go",
-		Old:   "	t.attempt.why = errAwaitsRow\n",
-		New:   "",
-		Found: []Instrument{Test(lane, "TestLane_BeginsAnewAndDiverges_IsToldAConflict")},
+		Old: "	t.attempt.why = errAwaitsRow\n",
+		New: "",
+		Found: []Instrument{
+			Test(lane, "TestLane_BeginsAnewAndDiverges_IsToldAConflict"),
+			Programs(program.PostgreSQL, "rows to wait for", 400, program.Reasonless),
+		},
 	},
 	{
 		Name: "lane: it begins anew although its turn has come", File: "contested.go",

@@ -24,6 +24,8 @@
 //   - "settings": SET, SET LOCAL, RESET and set_config, and statements whose meaning they change (session.go);
 //   - "locks": reads of one row by key, and reads that look much like them, through pools that learn locks (locks.go):
 //     before the programs begin, or as they run;
+//   - "rows to wait for": writes of single rows that others write, delete and insert, on PostgreSQL, where statements
+//     wait for their turn and transactions begin anew before they have lost;
 //   - "timeouts": lock_timeout and statement_timeout, which also strike in replays;
 //   - "endings": what commits before the end, and what comes after that: COMMIT as text, a text with COMMIT in its
 //     middle, SHOW COMMIT TIMESTAMP, DDL that commits what is open, prepared or not (tail.go); and, outside of a

@@ -151,8 +151,10 @@ func (p *player) tell(text string, run func() (string, error)) error {
 		p.shown = append(p.shown, text+shown)
 	case code != "":
 		p.shown = append(p.shown, text+": error "+code)
+	case cancelled(err) && shown == ranText:
+		p.shown = append(p.shown, text+ranText+cancelledText)
 	case cancelled(err):
-		p.shown = append(p.shown, text+shown+cancelledText)
+		p.shown = append(p.shown, text+cancelledText)
 	}
 	return err
 }

@@ -109,10 +109,7 @@ func (*player) closed(r result, deaf bool, text string, err error) (string, erro
 	if err == nil && !deaf {
 		err = closeErr
 	}
-	if err != nil {
-		return "", err
-	}
-	return text, nil
+	return text, err
 }
 
 // giveWay reads or closes what is open, in order to run a statement that was refused because of it.

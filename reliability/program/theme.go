@@ -72,6 +72,7 @@ var topics = weighted[topic]{
 		name: "loops", kinds: all, looping: 1, own: 4, cancel: 12,
 		servers: []Server{CockroachDB, NewerCockroachDB, Cluster},
 	}, 2},
+	{topic{name: "rows to wait for", kinds: blind, servers: []Server{PostgreSQL, Pooled}}, 2},
 	{topic{name: "timeouts", kinds: append(hurries, sets...), own: 4, careless: 8, cancel: 30}, 2},
 }
 
@@ -136,6 +137,7 @@ var (
 	comings = weighted[Kind]{
 		{Get, 3}, {Scan, 1}, {Count, 2}, {Set, 2}, {Insert, 4}, {Return, 3}, {Quiet, 2}, {Upsert, 1}, {Delete, 5},
 	}
+	blind  = weighted[Kind]{{Set, 10}, {Delete, 5}, {Insert, 5}}
 	looks  = weighted[Kind]{{Look, 12}, {Get, 4}, {Scan, 1}}
 	extras = weighted[Kind]{
 		{Create, 3}, {Drop, 3}, {GetExtra, 6}, {PutExtra, 4}, {Get, 1}, {Set, 2}, {Add, 2}, {Look, 1},
