@@ -1,9 +1,11 @@
 package program
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -121,7 +123,8 @@ func TestNeedless(t *testing.T) {
 		r := aRoundOfBirths()
 		r.Workers[0] = r.Workers[0][:1]
 		change(r)
-		h := &History{Results: map[int64]Result{1: {Err: &cockroachdb.DivergenceError{}}}}
+		lost := &pgconn.PgError{Code: "40001", Severity: "ERROR"}
+		h := &History{Results: map[int64]Result{1: {Err: errors.Join(&cockroachdb.DivergenceError{}, lost)}}}
 		h.Tables = newModel(r.Server, r.Size.Keys).tables()
 		return Check(r, h)
 	}

@@ -14,11 +14,18 @@ import (
 // So a program that was shown nothing else must not diverge, where nothing but conflicts can keep the driver from that.
 // A conflict amid the rows of an INSERT can: what is being read is not pinned.
 
-// needless looks for a divergence of a program of which others can't change what it was shown.
-func (c *checker) needless(p *Program, err error) {
+// divergence looks for one of a program of which others can't change what it was shown, and for one that a loop around
+// the program would not know for a conflict.
+func (c *checker) divergence(p *Program, err error) {
 	_, diverged := errors.AsType[*cockroachdb.DivergenceError](err)
-	if diverged && c.round.Faults.onlyConflicts() && p.isShownOnlyItsOwn() {
+	if !diverged || !c.round.Faults.onlyConflicts() {
+		return
+	}
+	if p.isShownOnlyItsOwn() {
 		c.add(Needless, p, "nobody can have changed what it was shown: %v", err)
+	}
+	if !hasLost(err) {
+		c.add(Reasonless, p, "a loop around it does not know it for a conflict: %v", err)
 	}
 }
 

@@ -30,7 +30,7 @@ func (c *checker) reasons() {
 			continue
 		}
 		c.namesReason(p, err)
-		c.needless(p, err)
+		c.divergence(p, err)
 		c.lostConnection(p, err)
 		c.strandedOutside(p, c.history.Results[id])
 		c.strandedOnItsOwn(p, c.history.Results[id])
@@ -50,8 +50,6 @@ func (c *checker) namesOutcome(p *Program, err error) {
 		c.add(Unretried, p, "the driver retries, and the application was told %v", err)
 	case p.onlySchema() && c.history.Results[p.ID].err(1) != nil && hidesConflict(err):
 		c.add(Misleading, p, "it has lost, and there was nothing that it could have committed: %v", err)
-	case strings.HasPrefix(Named(err), "diverged") && c.round.Faults.onlyConflicts() && !hasLost(err):
-		c.add(Reasonless, p, "a loop around it does not know it for a conflict: %v", err)
 	case Named(err) == "ambiguous":
 		c.knowsMore(p, err)
 	}

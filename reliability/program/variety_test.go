@@ -101,7 +101,7 @@ func TestVariety(t *testing.T) {
 	t.Parallel()
 	seen := make(variety)
 	for _, server := range Servers {
-		for seed := range uint64(240) {
+		for seed := range uint64(400) {
 			seen.round(NewRound(server, seed, Size{Workers: 2, Programs: 20, Keys: 6}))
 		}
 	}
