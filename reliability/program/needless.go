@@ -14,8 +14,8 @@ import (
 // So a program that was shown nothing else must not diverge, where nothing but conflicts can keep the driver from that.
 // A conflict amid the rows of an INSERT can: what is being read is not pinned.
 
-// divergence looks for one of a program of which others can't change what it was shown, and for one that a loop around
-// the program would not know for a conflict.
+// divergence looks for one of a program of which others can't change what it was shown, and for one without the error
+// for which the program was replayed: a loop around it would not know a conflict.
 func (c *checker) divergence(p *Program, err error) {
 	_, diverged := errors.AsType[*cockroachdb.DivergenceError](err)
 	if !diverged || !c.round.Faults.onlyConflicts() {
@@ -24,8 +24,8 @@ func (c *checker) divergence(p *Program, err error) {
 	if p.isShownOnlyItsOwn() {
 		c.add(Needless, p, "nobody can have changed what it was shown: %v", err)
 	}
-	if !hasLost(err) {
-		c.add(Reasonless, p, "a loop around it does not know it for a conflict: %v", err)
+	if codeWithin(err) == "" {
+		c.add(Reasonless, p, "no errors.As finds why it was replayed: %v", err)
 	}
 }
 

@@ -117,9 +117,9 @@ var liesOfParts = map[string]struct {
 	"a timeout is called a divergence": {func(_ *Round, h *History) {
 		h.tell(8, fmt.Errorf("it answered SQLSTATE 55P03: %w", &cockroachdb.DivergenceError{}))
 	}, Misleading, "a divergence is made of the server's 55P03"},
-	"a divergence is of no conflict": {func(_ *Round, h *History) {
+	"a divergence is of nothing": {func(_ *Round, h *History) {
 		h.tell(8, &cockroachdb.DivergenceError{})
-	}, Reasonless, "a loop around it does not know it for a conflict"},
+	}, Reasonless, "no errors.As finds why it was replayed"},
 	"a timeout is not to be found": {func(_ *Round, h *History) {
 		h.tell(8, fmt.Errorf("SQLSTATE 57014: %w", pgx.ErrTxCommitRollback))
 	}, Reasonless, "no errors.As finds the 57014"},
