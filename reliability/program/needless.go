@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/reprise-go/cockroachdb"
+	"github.com/reprise-go/cockroachdb/internal/wire"
 )
 
 // The driver has a replay insert what the database had made and the application was shown. If it does so wrongly, its
@@ -15,7 +16,8 @@ import (
 // A conflict amid the rows of an INSERT can: what is being read is not pinned.
 
 // divergence looks for one of a program of which others can't change what it was shown, and for one without the error
-// for which the program was replayed: a loop around it would not know a conflict.
+// for which the program was replayed: a loop around it would not know a conflict. Elsewhere than on PostgreSQL that may
+// be an error of the driver's own.
 func (c *checker) divergence(p *Program, err error) {
 	_, diverged := errors.AsType[*cockroachdb.DivergenceError](err)
 	if !diverged || !c.round.Faults.onlyConflicts() {
@@ -24,7 +26,8 @@ func (c *checker) divergence(p *Program, err error) {
 	if p.isShownOnlyItsOwn() {
 		c.add(Needless, p, "nobody can have changed what it was shown: %v", err)
 	}
-	if codeWithin(err) == "" {
+	_, stale := errors.AsType[*wire.ChangedError](err) // what the driver knew of a statement, and says so
+	if codeWithin(err) == "" && !stale && c.round.Server == PostgreSQL {
 		c.add(Reasonless, p, "no errors.As finds why it was replayed: %v", err)
 	}
 }

@@ -117,7 +117,8 @@ var liesOfParts = map[string]struct {
 	"a timeout is called a divergence": {func(_ *Round, h *History) {
 		h.tell(8, fmt.Errorf("it answered SQLSTATE 55P03: %w", &cockroachdb.DivergenceError{}))
 	}, Misleading, "a divergence is made of the server's 55P03"},
-	"a divergence is of nothing": {func(_ *Round, h *History) {
+	"a divergence is of nothing": {func(r *Round, h *History) {
+		r.Server = PostgreSQL
 		h.tell(8, &cockroachdb.DivergenceError{})
 	}, Reasonless, "no errors.As finds why it was replayed"},
 	"a timeout is not to be found": {func(_ *Round, h *History) {
