@@ -5,8 +5,6 @@ import (
 	"hash/maphash"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/reprise-go/cockroachdb/internal/pgerr"
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
 )
@@ -14,35 +12,34 @@ import (
 // contested is what a pool on PostgreSQL remembers of rows that transactions have lost, or waited for. It may be used
 // by any number of goroutines.
 type contested struct {
-	latest moment      // when any row was contested
-	rows   [256]moment // when a row was, by a hash of its name; of two that share one, one takes turns in vain
+	latest moment         // when any row was contested
+	rows   byHash[moment] // when a row was; of two that share a hash, one takes turns in vain
 	reads  readsToWrite
 }
 
 // contestedLasts is for how long after a row was contested transactions take turns over it from their start.
 const contestedLasts = time.Second
 
-var contestedSeed = maphash.MakeSeed()
+// byHash has a value for each name, by a hash of it. Some names share one.
+type byHash[T any] [256]T
 
-func (c *contested) row(name string) *moment {
-	return &c.rows[maphash.String(contestedSeed, name)%uint64(len(c.rows))]
-}
+var hashSeed = maphash.MakeSeed()
+
+func (h *byHash[T]) of(name string) *T { return &h[maphash.String(hashSeed, name)%uint64(len(h))] }
 
 // note takes note that rows were lost or waited for.
 func (c *contested) note(rows []string) {
 	now := time.Now()
 	for _, row := range rows {
-		c.row(row).note(now)
+		c.rows.of(row).note(now)
 		c.latest.note(now)
 	}
 }
 
 // errAwaitsRow is met by a statement that would wait on the server for a row, while its transaction has locked others.
 // It stands for the conflict that the statement would lose, where a replay diverges: loops around it know that.
-var errAwaitsRow error = &pgconn.PgError{
-	Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: pgerr.SerializationFailure,
-	Message: "another transaction has the row; the driver has rolled back before the server had to",
-}
+var errAwaitsRow error = likeServer(pgerr.SerializationFailure,
+	"another transaction has the row; the driver has rolled back before the server had to")
 
 // awaitTurn waits for those of the pool that take turns over the row that r writes or locks, before r is sent. On
 // PostgreSQL it would wait for them in any case: on the server, with a snapshot from before they have written, and so
@@ -72,7 +69,7 @@ func (t *tx) contestedRow(r *record) string {
 		return ""
 	}
 	row := r.row()
-	if row == "" || !t.pool.contested.row(row).within(contestedLasts) {
+	if row == "" || !t.pool.contested.rows.of(row).within(contestedLasts) {
 		return ""
 	}
 	return row

@@ -246,8 +246,10 @@ var (
 	errCopy       = errors.New("cockroachdb: COPY FROM STDIN and COPY TO STDOUT can't be sent as text, since database/sql has no way to hand over their rows: use CopyFrom, or PgConn().CopyTo, of the pgx connection behind sql.Conn.Raw")
 	errTxOpen     = errors.New("cockroachdb: a transaction is open on this connection: commit it or roll it back before beginning another")
 	errRestarting = errors.New("cockroachdb: the transaction is being retried: its connection can't be used by a hook")
-	errTxAborted  = &pgconn.PgError{
-		Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "25P02",
-		Message: "current transaction is aborted, commands ignored until end of transaction block",
-	}
+	errTxAborted  = likeServer("25P02", "current transaction is aborted, commands ignored until end of transaction block")
 )
+
+// likeServer makes an error as the server would send it, for applications that look at its SQLSTATE.
+func likeServer(code, message string) *pgconn.PgError {
+	return &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: code, Message: message}
+}

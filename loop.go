@@ -28,10 +28,7 @@ var (
 )
 
 func restartError(why string) *pgconn.PgError {
-	return &pgconn.PgError{
-		Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: pgerr.SerializationFailure,
-		Message: "restart transaction: " + why,
-	}
+	return likeServer(pgerr.SerializationFailure, "restart transaction: "+why)
 }
 
 // beginsLoop reports whether a statement of this class is the savepoint of a loop.

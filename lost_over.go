@@ -39,10 +39,15 @@ func (t *tx) lostOver(conflict error, at site) []string {
 	return nil
 }
 
+// firstRecords returns the statements in which rows are looked for.
+func (t *tx) firstRecords() []*record {
+	return t.history.records[:min(len(t.history.records), mostLooked)]
+}
+
 // rowsOf returns the row and those that the transaction writes or locks besides.
 func (t *tx) rowsOf(row string) []string {
 	rows := []string{row}
-	for _, r := range t.history.records[:min(len(t.history.records), mostLooked)] {
+	for _, r := range t.firstRecords() {
 		if len(rows) == mostRows || !sqltext.AwaitsRows(r.SQL) {
 			continue
 		}

@@ -1,7 +1,6 @@
 package cockroachdb
 
 import (
-	"hash/maphash"
 	"slices"
 	"sync/atomic"
 
@@ -14,15 +13,11 @@ import (
 
 // readsToWrite counts for texts that read a row, by their hash, how surely the same transaction writes that row next.
 // It may be used by any number of goroutines; a count that two of them change at once may be lost, which does no harm.
-type readsToWrite [256]atomic.Int32
+type readsToWrite struct{ byHash[atomic.Int32] }
 
 // A read whose row is then written adds one to its text's count, and another takes three from it: it grows where more
 // than three in four are followed by a write.
 const mostSure, sureEnough, readAlone = 32, 16, 3
-
-func (c *readsToWrite) of(text string) *atomic.Int32 {
-	return &c[maphash.String(contestedSeed, text)%uint64(len(c))]
-}
 
 func (c *readsToWrite) isSure(text string) bool { return c.of(text).Load() >= sureEnough }
 
@@ -45,9 +40,8 @@ func (t *tx) learnReads() {
 	if t.c.crdb || t.opening.readOnly || !t.pool.contested.latest.within(contestedLasts) {
 		return
 	}
-	records := t.history.records[:min(len(t.history.records), mostLooked)]
 	var written []string
-	for _, r := range slices.Backward(records) {
+	for _, r := range slices.Backward(t.firstRecords()) {
 		switch row := r.row(); {
 		case row == "":
 		case sqltext.AwaitsRows(r.SQL):

@@ -15,7 +15,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/reprise-go/cockroachdb"
 	"github.com/reprise-go/cockroachdb/bench/internal/transact"
 	"github.com/reprise-go/cockroachdb/internal/sqltext"
 )
@@ -24,9 +23,7 @@ import (
 // there is to have. BENCH_ORACLE adds them to the benchmark.
 var oracles = []peer{
 	{"oracle-loop", likePostgreSQL, knowing(with(pgxConnector, transact.Once))},
-	{"oracle-RunTx", likePostgreSQL, knowing(ours(func(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
-		return cockroachdb.RunTx(ctx, db, nil, work)
-	}))},
+	{"oracle-RunTx", likePostgreSQL, knowing(ours(runTx))},
 }
 
 func contenders() []peer {

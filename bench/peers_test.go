@@ -49,9 +49,7 @@ var peers = []peer{
 	{"ExecuteTx", likeCockroachDB, with(pgxConnector, executeTx)},
 	{"ExecuteTx-pq", likeCockroachDB, with(pqConnector, executeTx)},
 	{"transparent", likePostgreSQL, ours(transact.Once)},
-	{"RunTx", likePostgreSQL, ours(func(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
-		return cockroachdb.RunTx(ctx, db, nil, work)
-	})},
+	{"RunTx", likePostgreSQL, ours(runTx)},
 }
 
 func with(
@@ -118,6 +116,10 @@ func ours(
 			return 0, 0
 		}}
 	}
+}
+
+func runTx(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) error {
+	return cockroachdb.RunTx(ctx, db, nil, work)
 }
 
 // executeTx lifts cockroach-go's bound of 50 attempts: nobody gives up here.

@@ -1451,8 +1451,8 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "lane: a read is for a write that was before it", File: "reads_to_write.go",
-		Old:   "range slices.Backward(records) {",
-		New:   "range slices.All(records) {",
+		Old:   "range slices.Backward(t.firstRecords()) {",
+		New:   "range slices.All(t.firstRecords()) {",
 		Found: []Instrument{Test(lane, "TestLane_ReadToWriteAContestedRow_WaitsForItsTurn")},
 	},
 	{
@@ -1514,7 +1514,7 @@ var ofDriver = []Mutant{
 	},
 	{
 		Name: "lane: a row is contested for ever", File: "contested.go",
-		Old:   "	if row == \"\" || !t.pool.contested.row(row).within(contestedLasts) {\n",
+		Old:   "	if row == \"\" || !t.pool.contested.rows.of(row).within(contestedLasts) {\n",
 		New:   "	if row == \"\" {\n",
 		Found: []Instrument{Test(lane, "TestLane_RowIsNotContestedAnyMore_NobodyTakesTurns")},
 	},

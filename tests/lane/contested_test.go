@@ -40,10 +40,16 @@ func inContest(t *testing.T, test func(t *testing.T, r *kit.Rig, holder *sql.Tx)
 		require.Zero(t, time.Since(r.Started))
 		r.Server.Forget()
 		test(t, r, holder)
-		_ = holder.Commit() // unless the test has ended it
-		synctest.Wait()     // for who ends it at this moment
-		r.WantUsable(t)
+		release(t, r, holder)
 	}, options...)
+}
+
+// release ends the holder, unless the test has, and wants the rig usable after that.
+func release(t *testing.T, r *kit.Rig, holder *sql.Tx) {
+	t.Helper()
+	_ = holder.Commit()
+	synctest.Wait() // for who ends it at this moment
+	r.WantUsable(t)
 }
 
 // What would wait on the server for one that takes turns waits in the pool, with nothing sent, so as not to lose.

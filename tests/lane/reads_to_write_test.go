@@ -4,7 +4,6 @@ import (
 	"database/sql"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -37,9 +36,7 @@ func afterLearning(
 		runUses(t, holder, []use{{write, "1"}})
 		require.Zero(t, time.Since(r.Started))
 		test(t, r, holder)
-		_ = holder.Commit() // unless the test has ended it
-		synctest.Wait()     // for who ends it at this moment
-		r.WantUsable(t)
+		release(t, r, holder)
 	}, options...)
 }
 
